@@ -1,0 +1,16 @@
+//! What a node needs from the world.
+//!
+//! Each module is one port: its messages, its errors and its trait. Adapters implement them, the
+//! simulator implements them again, and the suite under `contract` holds both to the same words.
+//!
+//! Deliberately absent: any runtime. Where a port must wait, it returns a boxed future.
+
+use std::{future::Future, pin::Pin};
+
+pub mod clock;
+pub mod control;
+pub mod peer;
+pub mod store;
+
+/// A future that can be sent between threads.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,0 +1,1 @@
+//! What the control plane agrees on: members, administrative states, leases, rules and audit.

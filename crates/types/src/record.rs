@@ -1,0 +1,18 @@
+//! The records that are stored and sent: cells, transactions, version vectors, owned rows.
+//!
+//! Plain data. What a change does to a cell, and which entry wins, is the business of
+//! `rhumb-state`.
+
+pub mod cell;
+pub mod codec;
+pub mod head;
+pub mod owned;
+pub mod transaction;
+pub mod vector;
+
+pub use cell::{Amount, Cell, CellId, Delta, Dot, Entry, Field, Kind, Space, Stamp, Value};
+pub use codec::{CodecError, Record};
+pub use head::Head;
+pub use owned::{OwnedId, OwnedRow, OwnedState};
+pub use transaction::{Change, Mark, Transaction, TransactionId};
+pub use vector::VersionVector;

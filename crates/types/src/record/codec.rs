@@ -1,0 +1,100 @@
+//! Bytes and back: a version byte, then the record in postcard.
+//!
+//! Stored and sent records share this form, so that a transaction is encoded once. A version that
+//! this binary does not know is told apart from damage (rule 16).
+
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{Cell, Head, OwnedRow, Transaction, VersionVector};
+
+/// Why bytes are not a record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    /// There is nothing to read.
+    #[error("the record is empty")]
+    Empty,
+    /// A newer node wrote it.
+    #[error("the record has version {found}, and this node reads up to {known}: upgrade this node")]
+    Newer {
+        /// What it says.
+        found: u8,
+        /// The highest version that this binary reads.
+        known: u8,
+    },
+    /// The bytes are damaged.
+    #[error("the record is damaged: {0}")]
+    Damaged(String),
+}
+
+/// A type with a versioned encoding.
+pub trait Record: Serialize + DeserializeOwned {
+    /// The version that this binary writes, and the highest that it reads.
+    const VERSION: u8;
+
+    /// The record as bytes.
+    ///
+    /// # Panics
+    /// Never for the types of this crate: postcard fails only for types without a known length.
+    #[must_use]
+    fn encode(&self) -> Bytes {
+        let mut out = Vec::with_capacity(64);
+        out.push(Self::VERSION);
+        match postcard::to_extend(self, out) {
+            Ok(bytes) => Bytes::from(bytes),
+            Err(error) => unreachable!("records have known lengths: {error}"),
+        }
+    }
+
+    /// Reads a record of this or an earlier version.
+    ///
+    /// # Errors
+    /// [`CodecError`] when the bytes are empty, newer or damaged, or when some are left over.
+    fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        let (version, body) = bytes.split_first().ok_or(CodecError::Empty)?;
+        if *version != Self::VERSION {
+            return Err(CodecError::Newer { found: *version, known: Self::VERSION });
+        }
+        let (record, rest) = postcard::take_from_bytes(body)
+            .map_err(|error| CodecError::Damaged(error.to_string()))?;
+        if rest.is_empty() {
+            Ok(record)
+        } else {
+            Err(CodecError::Damaged(format!("{} bytes left over", rest.len())))
+        }
+    }
+}
+
+impl Record for Cell {
+    const VERSION: u8 = 1;
+}
+impl Record for Head {
+    const VERSION: u8 = 1;
+}
+impl Record for Transaction {
+    const VERSION: u8 = 1;
+}
+impl Record for VersionVector {
+    const VERSION: u8 = 1;
+}
+impl Record for OwnedRow {
+    const VERSION: u8 = 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::OriginId;
+
+    #[test]
+    fn tells_a_newer_record_from_a_damaged_one() {
+        let vector: VersionVector = [(OriginId(3), 9)].into_iter().collect();
+        let mut bytes = vector.encode().to_vec();
+        assert_eq!(VersionVector::decode(&bytes).unwrap(), vector);
+        bytes.push(0);
+        assert!(matches!(VersionVector::decode(&bytes), Err(CodecError::Damaged(_))));
+        bytes[0] = 9;
+        assert_eq!(VersionVector::decode(&bytes), Err(CodecError::Newer { found: 9, known: 1 }));
+        assert_eq!(VersionVector::decode(&[]), Err(CodecError::Empty));
+    }
+}

@@ -1,0 +1,44 @@
+//! Rows that only their home region may change: a job, a URL.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{Epoch, RegionId};
+
+/// The id of an owned row: a table and a key within it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct OwnedId {
+    /// Which kind of row, such as `jobs`.
+    pub table: u8,
+    /// Its key within the table.
+    pub key: Bytes,
+}
+
+/// How far an owned row has come.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum OwnedState {
+    /// Waiting for its owner to run it.
+    Ready,
+    /// Finished; absorbs every other state (rule 4).
+    Done,
+}
+
+/// One version of an owned row. Of two versions, `Done` wins, otherwise the higher
+/// (epoch, sequence).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OwnedRow {
+    /// Which row.
+    pub id: OwnedId,
+    /// The region whose duty it is.
+    pub home: RegionId,
+    /// Whether only `home` may ever run it, because it was accepted without a lease (rule 5).
+    pub pinned: bool,
+    /// The lease epoch under which this version was written.
+    pub epoch: Epoch,
+    /// Counts the versions written under one epoch.
+    pub sequence: u64,
+    /// How far it has come.
+    pub state: OwnedState,
+    /// What the row is about; opaque here.
+    pub payload: Bytes,
+}
