@@ -40,6 +40,12 @@ pub enum ControlError {
     /// A change of members was refused.
     #[error("the change of members was refused: {0}")]
     Membership(String),
+    /// Too many proposals at once, or more per second than the group admits; nothing was agreed.
+    #[error("the control plane is overloaded: {0}")]
+    Overloaded(String),
+    /// The command is against a limit of the group; nothing was agreed.
+    #[error("the control plane does not take this command: {0}")]
+    Invalid(String),
 }
 
 impl ControlError {
@@ -51,6 +57,8 @@ impl ControlError {
             Self::Unknown => ErrorCode::Unconfirmed,
             Self::Storage(_) => ErrorCode::Internal,
             Self::Membership(_) => ErrorCode::Conflict,
+            Self::Overloaded(_) => ErrorCode::Overloaded,
+            Self::Invalid(_) => ErrorCode::Invalid,
         }
     }
 }
@@ -77,6 +85,9 @@ pub struct GroupStatus {
     pub applied: u64,
     /// The members.
     pub members: Vec<GroupMember>,
+    /// Why this node is not in a working group: what formation waits for, or the fault that
+    /// stopped it. `None` while all is well.
+    pub trouble: Option<String>,
 }
 
 /// A consensus group, seen from one of its nodes.
