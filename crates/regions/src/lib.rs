@@ -1,0 +1,18 @@
+//! Which region serves a key, and what happens when a region cannot.
+//!
+//! Two halves. *Routing* is a pure function: [`registry`] says what regions there are,
+//! [`snapshot`] freezes what is known of them into an immutable value, and [`select`] turns a key
+//! and a client into an ordered plan with its reasons. Queues, objects, DNS, the edge and the
+//! simulator share that one function. *Duty* is a set of machines that produce what the snapshot
+//! says: health, failover, leases and the administrative machine.
+//!
+//! Deliberately absent: IO, clocks, randomness. Time, counters and secrets come in as parameters.
+
+pub mod locations;
+mod locations_table;
+pub mod registry;
+pub mod status;
+
+pub use locations::Location;
+pub use registry::{Capability, Region, Registry, RegistryError, ResidencyTag};
+pub use status::{AdminState, Health};
