@@ -1,0 +1,36 @@
+//! Commands that are programs of their own in the workspace.
+
+use anyhow::bail;
+
+use crate::workspace::{Workspace, succeeds};
+
+/// The simulator's package.
+pub(crate) const SIM_PACKAGE: &str = "rhumb-sim";
+/// The benchmarks' package.
+const BENCH_PACKAGE: &str = "rhumb-bench";
+
+/// Runs seeds of the simulator.
+pub(crate) fn sim(
+    workspace: &Workspace,
+    seeds: u32,
+    seed: u64,
+    rest: &[String],
+) -> anyhow::Result<bool> {
+    let mut arguments =
+        vec!["--seeds".to_owned(), seeds.to_string(), "--seed".to_owned(), seed.to_string()];
+    arguments.extend_from_slice(rest);
+    optimised(workspace, SIM_PACKAGE, &arguments)
+}
+
+/// Runs the benchmarks.
+pub(crate) fn bench(workspace: &Workspace, rest: &[String]) -> anyhow::Result<bool> {
+    optimised(workspace, BENCH_PACKAGE, rest)
+}
+
+fn optimised(workspace: &Workspace, package: &str, arguments: &[String]) -> anyhow::Result<bool> {
+    if !workspace.has(package) {
+        bail!("this workspace has no package `{package}` yet, so there is nothing to run");
+    }
+    let mut command = workspace.cargo(&["run", "--quiet", "--release", "--package", package, "--"]);
+    succeeds(command.args(arguments))
+}

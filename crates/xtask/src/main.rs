@@ -1,0 +1,88 @@
+//! `cargo xtask`: the gates and test runs of the workspace.
+//!
+//! Everything that a merge must pass is started from here, so that a laptop and CI run the same
+//! commands. Deliberately absent: any check that lives nowhere else; each is a tool's, or has a
+//! test of its own beside it.
+#![expect(clippy::print_stdout, reason = "a command-line tool that reports to a terminal")]
+
+mod delegate;
+mod suite;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Gates and test runs of the Rhumb workspace")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Formatting, lints, layers, purity, file sizes, licences, spelling.
+    Tidy {
+        /// Mend what can be mended: formatting, and the `clippy.toml` of pure crates.
+        #[arg(long)]
+        fix: bool,
+        /// Only the checks that need no compilation.
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Everything that a merge must pass; installs what is missing, names what it skips.
+    Test {
+        /// Install nothing; skip what needs it.
+        #[arg(long)]
+        no_install: bool,
+        /// How many seeds the simulator runs.
+        #[arg(long, default_value_t = suite::SIM_SEEDS_DEFAULT)]
+        seeds: u32,
+    },
+    /// Runs the simulator, optimised.
+    Sim {
+        /// How many seeds to run, counting up from `--seed`.
+        #[arg(long, default_value_t = suite::SIM_SEEDS_DEFAULT)]
+        seeds: u32,
+        /// The first seed.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Passed on to the simulator.
+        #[arg(last = true)]
+        rest: Vec<String>,
+    },
+    /// Runs the side-by-side benchmarks, optimised.
+    Bench {
+        /// Passed on to the benchmarks.
+        #[arg(last = true)]
+        rest: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match dispatch(Arguments::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether everything passed.
+fn dispatch(command: Command) -> anyhow::Result<bool> {
+    let workspace = Workspace::load()?;
+    match command {
+        Command::Tidy { fix, quick } => tidy::run(&workspace, tidy::Options { fix, quick }),
+        Command::Test { no_install, seeds } => {
+            suite::run(&workspace, &suite::Options { install: !no_install, seeds })
+        }
+        Command::Sim { seeds, seed, rest } => delegate::sim(&workspace, seeds, seed, &rest),
+        Command::Bench { rest } => delegate::bench(&workspace, &rest),
+    }
+}

@@ -1,0 +1,117 @@
+//! What the tests need from the machine: Debian packages, and a Python environment below the
+//! target folder. Each is installed only where it is missing and where that is allowed.
+
+use std::path::PathBuf;
+
+use super::{Options, Outcome};
+use crate::workspace::{Workspace, answers, succeeds};
+
+/// A program that tests start, how it shows that it is there, and the Debian package that has it.
+struct Wanted {
+    program: &'static str,
+    probe: &'static [&'static str],
+    package: &'static str,
+}
+
+const WANTED: &[Wanted] = &[
+    Wanted { program: "redis-cli", probe: &["--version"], package: "redis-tools" },
+    Wanted { program: "redis-server", probe: &["--version"], package: "redis-server" },
+    Wanted {
+        program: "python3",
+        probe: &["-c", "import ensurepip, venv"],
+        package: "python3-venv",
+    },
+];
+
+/// How long apt waits for another apt, as its option.
+const APT_LOCK_WAIT: &str = "DPkg::Lock::Timeout=120";
+/// What the Python environment holds, with exact versions.
+const REQUIREMENTS: &str = "crates/xtask/requirements.txt";
+/// Its import shows that the environment is whole.
+const PYTHON_PROBE: &str = "import redis, flask_session";
+
+/// A program of the Python environment, whether or not it is there.
+pub(crate) fn program(workspace: &Workspace, name: &str) -> PathBuf {
+    folder(workspace).join("bin").join(name)
+}
+
+fn folder(workspace: &Workspace) -> PathBuf {
+    workspace.metadata.target_directory.join("xtask").join("python")
+}
+
+/// Installs the Debian packages whose programs are missing.
+pub(super) fn install_packages(
+    workspace: &Workspace,
+    options: &Options,
+) -> anyhow::Result<Outcome> {
+    let missing = missing_packages();
+    if missing.is_empty() {
+        return Ok(Outcome::Passed);
+    }
+    let names = missing.join(", ");
+    if let Some(reason) = why_not_install(options) {
+        return Ok(Outcome::Skipped(format!("{names} are missing and {reason}")));
+    }
+    println!("installing {names}");
+    let update = ["update", "--quiet"];
+    let install = ["install", "--quiet", "--yes", "--no-install-recommends", "-o", APT_LOCK_WAIT];
+    let mut apt = workspace.command("apt-get");
+    apt.env("DEBIAN_FRONTEND", "noninteractive");
+    let mut apt_install = workspace.command("apt-get");
+    apt_install.env("DEBIAN_FRONTEND", "noninteractive").args(install).args(&missing);
+    if !(succeeds(apt.args(update))? && succeeds(&mut apt_install)?) {
+        return Ok(Outcome::Skipped(format!("{names} are missing and apt-get failed")));
+    }
+    let still = missing_packages();
+    Ok(if still.is_empty() {
+        Outcome::Passed
+    } else {
+        Outcome::Failed(format!("installed, but {} still do not answer", still.join(", ")))
+    })
+}
+
+fn missing_packages() -> Vec<&'static str> {
+    WANTED.iter().filter(|w| !answers(w.program, w.probe)).map(|w| w.package).collect()
+}
+
+/// The reason why this run may not install Debian packages.
+fn why_not_install(options: &Options) -> Option<&'static str> {
+    if !options.install {
+        return Some("--no-install was given");
+    }
+    if !answers("apt-get", &["--version"]) {
+        return Some("this is not a Debian system");
+    }
+    let is_root = answers("sh", &["-c", r#"test "$(id -u)" = 0"#]);
+    (!is_root).then_some("only root may install packages")
+}
+
+/// Makes the Python environment with the clients that tests use.
+pub(super) fn install_python(workspace: &Workspace, options: &Options) -> anyhow::Result<Outcome> {
+    let python = program(workspace, "python");
+    let is_whole = || answers(&python.display().to_string(), &["-c", PYTHON_PROBE]);
+    if is_whole() {
+        return Ok(Outcome::Passed);
+    }
+    if !options.install {
+        return Ok(Outcome::Skipped("--no-install was given".to_owned()));
+    }
+    if !answers("python3", &["-c", "import ensurepip, venv"]) {
+        return Ok(Outcome::Skipped("python3 with venv is missing".to_owned()));
+    }
+    let mut make = workspace.command("python3");
+    if !succeeds(make.args(["-m", "venv"]).arg(folder(workspace)))? {
+        return Ok(Outcome::Skipped("python3 -m venv failed".to_owned()));
+    }
+    let pip = ["install", "--quiet", "--disable-pip-version-check", "--requirement", REQUIREMENTS];
+    let mut install = workspace.command(&python.display().to_string());
+    if !succeeds(install.args(["-m", "pip"]).args(pip))? {
+        let reason = "pip could not install the clients (is there a network?)";
+        return Ok(Outcome::Skipped(reason.to_owned()));
+    }
+    Ok(if is_whole() {
+        Outcome::Passed
+    } else {
+        Outcome::Failed("installed, but the clients cannot be imported".to_owned())
+    })
+}
