@@ -63,6 +63,10 @@ pub enum Write {
         present: bool,
     },
     /// A transaction of an origin's log, encoded.
+    ///
+    /// It must follow the last version of the log, or, where the log keeps nothing, be higher
+    /// than what was trimmed; the store refuses the whole batch otherwise. Who raises `Applied`
+    /// past a log (a snapshot) trims that log through the same version in the same batch.
     Log {
         /// Whose log.
         origin: OriginId,
@@ -167,6 +171,9 @@ impl StoreError {
 }
 
 /// What a store found when it was opened.
+///
+/// Damage is reported at every open until the next commit; that commit must already act on it,
+/// for the store then counts what it found as the truth.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Recovered {
     /// What the views have applied.
@@ -177,6 +184,119 @@ pub struct Recovered {
     pub hlc_ceiling: Hlc,
     /// What is damaged and was set aside; empty for a sound store.
     pub damage: Vec<Damage>,
+}
+
+impl Recovered {
+    /// Compares what the views have applied with the extents of the logs, and sets aside the part
+    /// of a log that cannot be right.
+    ///
+    /// Log and views change in one atomic batch, so `applied` and the end of a log are always
+    /// equal in a sound store. A log that ends earlier has lost rows while the views kept their
+    /// effect: the views stay, and the log is fetched again so that it can be served. A log that
+    /// ends later has outlived its views: its tail is not counted, and its transactions are
+    /// fetched and applied anew. An origin that is applied but has no extent came by a snapshot.
+    #[must_use]
+    pub fn judge(applied: VersionVector, hlc_ceiling: Hlc, extents: &[LogExtent]) -> Self {
+        let mut recovered = Self { applied, hlc_ceiling, ..Self::default() };
+        for extent in extents {
+            let applied = recovered.applied.get(extent.origin);
+            let last = extent.last.min(applied);
+            if last >= extent.first {
+                recovered.logs.push(KeptLog { origin: extent.origin, first: extent.first, last });
+            }
+            if extent.last != applied {
+                recovered.damage.push(Damage {
+                    table: "log",
+                    row: format!("{} after version {last}", extent.origin),
+                    reason: format!(
+                        "the log ends at version {}, and the views have applied {applied}",
+                        extent.last
+                    ),
+                    refetch: Some((extent.origin, last + 1)),
+                });
+            }
+        }
+        recovered
+    }
+
+    /// Adds that the store lost its newest commits although they were synced. What is left fits
+    /// together, but every origin may have written more than it shows, this node's own first of
+    /// all. Nothing is added when none was lost.
+    #[must_use]
+    pub fn rewound_by(mut self, lost_commits: u64) -> Self {
+        if lost_commits == 0 {
+            return self;
+        }
+        self.damage.push(Damage {
+            table: "journal",
+            row: format!("the newest {lost_commits} commits"),
+            reason: "they were synced, and are gone".to_owned(),
+            refetch: None,
+        });
+        let origins: Vec<_> = self.applied.iter().collect();
+        self.damage.extend(origins.into_iter().map(|(origin, version)| Damage {
+            table: "log",
+            row: format!("{origin} after version {version}"),
+            reason: "the store is rewound, and this origin may have written more".to_owned(),
+            refetch: Some((origin, version + 1)),
+        }));
+        self
+    }
+}
+
+/// Where a log begins and ends, as a store has recorded it beside the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogExtent {
+    /// Whose log.
+    pub origin: OriginId,
+    /// The lowest version kept; one more than what was trimmed.
+    pub first: u64,
+    /// The highest version written, or trimmed where the log keeps nothing.
+    pub last: u64,
+}
+
+impl LogExtent {
+    /// The extent of a log that starts with a version.
+    #[must_use]
+    pub const fn starting(origin: OriginId, version: u64) -> Self {
+        Self { origin, first: version, last: version.saturating_sub(1) }
+    }
+
+    /// Whether no version is kept.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.last < self.first
+    }
+
+    /// Takes in the next version.
+    ///
+    /// # Errors
+    /// [`StoreError::Record`] when the version would leave a gap or be there twice.
+    pub fn append(&mut self, version: u64) -> Result<(), StoreError> {
+        if self.is_empty() && version > self.last {
+            self.first = version;
+        } else if version != self.last.saturating_add(1) {
+            return Err(StoreError::Record {
+                table: "log",
+                reason: format!(
+                    "version {version} of {} cannot follow version {}: logs have no gaps",
+                    self.origin, self.last
+                ),
+            });
+        }
+        self.last = version;
+        Ok(())
+    }
+
+    /// Forgets up to a version, this included; past the end the log continues after it.
+    pub const fn trim(&mut self, through: u64) {
+        if through >= self.first {
+            self.first = through.saturating_add(1);
+        }
+        if through > self.last {
+            self.last = through;
+        }
+    }
 }
 
 /// Which part of a log is kept.

@@ -1,0 +1,8 @@
+//! What every implementation of a port must do, as suites that each of them runs.
+//!
+//! A suite is a macro that expands to tests; give it an expression that makes a fresh subject.
+
+mod random;
+pub mod store;
+
+pub use store::StoreFactory;
