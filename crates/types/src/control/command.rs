@@ -112,6 +112,8 @@ pub enum AdminCommand {
         region: RegionId,
         /// A node of that region.
         node: NodeId,
+        /// The tenure that this one follows.
+        epoch: Epoch,
         /// How long each renewal lasts, in milliseconds.
         duration_ms: u64,
     },
