@@ -152,7 +152,10 @@ impl AuditKey {
 
     fn mac(&self, head: Anchor, region: &RegionId) -> Hmac<Sha256> {
         // Every field but the last has a fixed length.
-        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length (RFC 2104 section 3)")]
+        #[expect(
+            clippy::expect_used,
+            reason = "HMAC takes keys of any length (RFC 2104 section 3)"
+        )]
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("a key of 32 bytes");
         mac.update(HEAD_CONTEXT);
         mac.update(&head.index.to_le_bytes());

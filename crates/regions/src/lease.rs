@@ -171,9 +171,8 @@ impl LeaseHolder {
     /// The lease as agreed; a later tenure than ours ends ours at once.
     pub fn observe(&mut self, agreed: &RegionLease) {
         let mine = agreed.holder.as_ref().is_some_and(|party| party.node == self.node);
-        let ended = |held: &Tenure| {
-            agreed.epoch > held.epoch || (agreed.epoch == held.epoch && !mine)
-        };
+        let ended =
+            |held: &Tenure| agreed.epoch > held.epoch || (agreed.epoch == held.epoch && !mine);
         if self.tenure.as_ref().is_some_and(ended) {
             self.tenure = None;
         }

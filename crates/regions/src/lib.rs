@@ -8,11 +8,17 @@
 //!
 //! Deliberately absent: IO, clocks, randomness. Time, counters and secrets come in as parameters.
 
+pub mod admin;
+pub mod audit;
+pub mod lease;
 pub mod locations;
 mod locations_table;
 pub mod registry;
 pub mod status;
+pub mod verdict;
 
+pub use admin::AdminMachine;
+pub use lease::{DriftBound, LeaseHolder, LeaseWatch};
 pub use locations::Location;
 pub use registry::{Capability, Region, Registry, RegistryError, ResidencyTag};
 pub use status::{AdminState, Health};

@@ -114,10 +114,8 @@ pub fn verify(
     let mut findings = Vec::new();
     let links = in_order(entries, &mut findings);
     check_links(anchor, &links, &mut findings);
-    let last = links.last().map_or(anchor, |link| Anchor {
-        index: link.index,
-        hash: link.entry.hash,
-    });
+    let last =
+        links.last().map_or(anchor, |link| Anchor { index: link.index, hash: link.entry.hash });
     let signed = check_heads(anchor, last, &links, heads, key, &mut findings);
     if findings.is_empty() {
         let covered = signed.iter().copied().max();

@@ -127,6 +127,36 @@ pub enum AdminRefusal {
 }
 
 impl AdminRefusal {
+    /// A short name that never changes: it is hashed into the audit chain, which must come out
+    /// the same on nodes of different releases.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Unreadable(_) => "unreadable",
+            Self::TooNew { .. } => "too-new",
+            Self::NotFormed => "not-formed",
+            Self::AlreadyFormed => "already-formed",
+            Self::Invalid { .. } => "invalid",
+            Self::Limit { .. } => "limit",
+            Self::UnknownRegion(_) => "unknown-region",
+            Self::UnknownMember(_) => "unknown-member",
+            Self::NotFound(_) => "not-found",
+            Self::NodeRetired(_) => "node-retired",
+            Self::Exists(_) => "exists",
+            Self::LastActiveRegion(_) => "last-active-region",
+            Self::LastVoter(_) => "last-voter",
+            Self::StateChanged { .. } => "state-changed",
+            Self::VersionChanged { .. } => "version-changed",
+            Self::LeaseChanged(_) => "lease-changed",
+            Self::NotEligible(_) => "not-eligible",
+            Self::HolderInGoodStanding(_) => "holder-in-good-standing",
+            Self::VoteVoid(_) => "vote-void",
+            Self::KeyReused(_) => "key-reused",
+            Self::FailoverOpen(_) => "failover-open",
+            Self::TokenRefused(_) => "token-refused",
+        }
+    }
+
     /// What a caller sees.
     #[must_use]
     pub const fn code(&self) -> ErrorCode {
