@@ -4,6 +4,7 @@
 //! `rhumb-state`.
 
 pub mod cell;
+pub mod cleared;
 pub mod codec;
 pub mod head;
 pub mod owned;
@@ -11,6 +12,7 @@ pub mod transaction;
 pub mod vector;
 
 pub use cell::{Amount, Cell, CellId, Delta, Dot, Entry, Field, Kind, Space, Stamp, Value};
+pub use cleared::{Cleared, Removal};
 pub use codec::{CodecError, Record};
 pub use head::Head;
 pub use owned::{OwnedId, OwnedRow, OwnedState};

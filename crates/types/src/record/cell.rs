@@ -144,7 +144,12 @@ pub struct Delta {
     pub mark_version: u64,
     /// The sum at `mark_version`.
     pub mark: Amount,
-    /// The highest dot of a write that marked, for telling when this row can be forgotten.
+    /// Whether a removal of the whole key, or of a range of keys, covered `version`. Such a
+    /// removal names no sums, so it takes the delta away as it stands; an addition that it did not
+    /// see brings back `sum - mark`.
+    pub cleared: bool,
+    /// A write that marked or cleared `version`. Once the origin has applied it, no addition of
+    /// this frame can follow, and the delta can be forgotten.
     pub marked_by: Option<Dot>,
 }
 
@@ -155,6 +160,14 @@ pub struct Cell {
     pub entries: SmallVec<[Entry; 1]>,
     /// Additions per origin, in order of origins.
     pub deltas: Vec<Delta>,
+}
+
+impl Delta {
+    /// Whether any of it still counts: neither marked nor cleared up to its last addition.
+    #[must_use]
+    pub const fn counts(&self) -> bool {
+        !self.cleared && self.mark_version < self.version
+    }
 }
 
 impl Cell {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cell, VersionVector};
+use super::{Cell, Cleared};
 
 /// A key's head cell, with what this node has derived about the key.
 ///
@@ -12,11 +12,14 @@ use super::{Cell, VersionVector};
 pub struct Head {
     /// The replicated cell: the key's type, time to live, and a string's value.
     pub cell: Cell,
-    /// How many member cells hold a visible entry or an unmarked delta.
+    /// How many member cells hold a visible entry or an unmarked delta; `u64::MAX` when a removal
+    /// of the whole key left this unknown until the sweep has counted.
     pub members: u64,
-    /// What removals of the whole key have covered and the sweep has not yet taken out of the
-    /// member rows: a member entry whose dot this vector covers is not there.
-    pub cleared: VersionVector,
+    /// Removals of the whole key that the sweep has not yet taken out of the member rows: what
+    /// this covers of a member's cell is not there.
+    pub cleared: Cleared,
+    /// The sequence of the last removal of a range of keys that this row already reflects.
+    pub settled: u64,
 }
 
 impl Head {

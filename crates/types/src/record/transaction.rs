@@ -40,8 +40,8 @@ pub struct Transaction {
     pub region: RegionId,
     /// What the writer had applied of other origins.
     pub deps: VersionVector,
-    /// What changed, in order; at most one [`Change::Put`], [`Change::Add`] or
-    /// [`Change::Remove`] of a kind per cell.
+    /// What changed, in order. Between removals of a range, a cell has at most one
+    /// [`Change::Put`] or [`Change::Remove`], and after it at most one [`Change::Add`].
     pub changes: Vec<Change>,
 }
 
@@ -111,14 +111,16 @@ pub enum Change {
         /// The deltas that the writer saw, which this removal marks.
         marks: Vec<Mark>,
     },
-    /// Removes what the context covers of every cell of a key.
+    /// Removes what the context covers of every cell of a key. No earlier change of the same
+    /// transaction leaves an entry or an addition of its own in the key.
     RemoveKey {
         /// The view.
         space: Space,
         /// The key.
         key: Bytes,
     },
-    /// Removes what the context covers of every key that starts with a prefix.
+    /// Removes what the context covers of every key that starts with a prefix; what is said of
+    /// [`Change::RemoveKey`] holds for all these keys.
     RemovePrefix {
         /// The view.
         space: Space,

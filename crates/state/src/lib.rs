@@ -1,0 +1,36 @@
+//! The state machine of Rhumb's data: cells and their merge laws, the loop's table of rows, the
+//! draft of the open transaction, and the application of received ones.
+//!
+//! Pure: rows come in, changes are applied, rows go out. Time, clocks' readings and rows are
+//! parameters.
+//!
+//! - [`cell`] holds the laws, [`visible`] what a reader sees of a cell.
+//! - [`Table`] caches rows for the one writing loop; [`Draft`] edits them for a local transaction
+//!   and [`apply`] for a received one.
+//! - A removal of a whole key or of a range of keys takes effect at once and is carried out on
+//!   the rows by the sweep, chunk by chunk.
+//!
+//! Deliberately absent: reading a store, the log, acknowledgements, and who is whose peer.
+
+pub mod apply;
+pub mod cell;
+pub mod conflict;
+pub mod context;
+pub mod draft;
+mod edit;
+pub mod forget;
+pub mod owned;
+pub mod prefixes;
+pub mod row;
+pub mod table;
+pub mod visible;
+
+pub use apply::apply;
+pub use conflict::{ConflictEntry, ConflictKind, ConflictSink};
+pub use context::Context;
+pub use draft::{Draft, DraftContext};
+pub use forget::Stability;
+pub use prefixes::{ClearedPrefix, ClearedPrefixes};
+pub use row::{Missing, ReadSet, RowId, RowWrite, Touched, rows_of};
+pub use table::{Table, TableLimits};
+pub use visible::{KeyType, MEMBERS_UNKNOWN, Text};

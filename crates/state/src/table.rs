@@ -1,0 +1,351 @@
+//! The loop's write-back cache of rows.
+//!
+//! The loop is the only writer, so a row in the table is the truth, and newer than what the store
+//! returns. A row that is not in the table is taken from a read set, unless a row was evicted
+//! whose last change is newer than the read set: the read set might show it as it was before.
+//!
+//! Rows that hold changes not yet on disk are never evicted. Of the others the table keeps those
+//! used of late (the CLOCK algorithm: one bit per row and a hand that goes round).
+//!
+//! Member cells are stored as they were before a removal of their whole key until the sweep or a
+//! write rewrites them; [`Table::member`] passes them through `Head.cleared`.
+
+mod slots;
+
+use std::{borrow::Cow, collections::VecDeque, mem};
+
+use bytes::Bytes;
+use rhumb_types::{
+    UnixMillis,
+    record::{Cell, Head, OwnedId, OwnedRow, Space, VersionVector},
+};
+
+use self::slots::Slots;
+pub(crate) use self::slots::{RowRef, Slot, SlotRow};
+use crate::{
+    cell,
+    forget::Stability,
+    prefixes::ClearedPrefixes,
+    row::{Missing, ReadSet, RowId, RowWrite, Touched},
+    visible,
+};
+
+/// Most rows that wait for a visit to have dead deltas taken out. Rows beyond it are cleaned when
+/// they are next written.
+pub const GARBAGE_ROWS_MAX: usize = 65_536;
+/// How many rows the hand passes, at most, for each row that comes in: bounds the cost of an
+/// insertion when nearly all rows hold changes not yet on disk.
+const EVICTION_STEPS_MAX: usize = 16;
+
+/// How much the table may hold. Rows that cannot be evicted yet may go beyond it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TableLimits {
+    /// Most rows.
+    pub rows_max: usize,
+    /// Most bytes, by estimate.
+    pub bytes_max: usize,
+    /// Seeds the hash of the rows' addresses. Draw it at random, so that clients cannot choose
+    /// keys that collide.
+    pub hash_seed: u64,
+}
+
+impl Default for TableLimits {
+    fn default() -> Self {
+        Self { rows_max: 1 << 20, bytes_max: 256 << 20, hash_seed: 0 }
+    }
+}
+
+/// The loop's cache of rows.
+#[derive(Debug)]
+pub struct Table {
+    pub(crate) slots: Slots,
+    limits: TableLimits,
+    /// Slots with changes since the last take, in order of their first change.
+    dirty: Vec<u32>,
+    /// Slots of the takes that are not yet on disk, oldest first.
+    in_flight: VecDeque<Vec<u32>>,
+    hand: usize,
+    /// The highest commit that holds the last change of an evicted row.
+    evicted_floor: u64,
+    /// The last commit known to be on disk.
+    pub(crate) committed: u64,
+    pub(crate) cleared: Vec<(Space, ClearedPrefixes)>,
+    cleared_dirty: Vec<Space>,
+    touched_prefixes: Vec<(Space, Bytes)>,
+    /// What the rows reflect: everything applied, and the dots of open drafts.
+    pub(crate) reflected: VersionVector,
+    pub(crate) stability: Stability,
+    pub(crate) garbage: VecDeque<RowId>,
+}
+
+impl Table {
+    /// An empty table over an empty store.
+    #[must_use]
+    pub fn new(limits: TableLimits) -> Self {
+        Self {
+            slots: Slots::new(limits.hash_seed),
+            limits,
+            dirty: Vec::new(),
+            in_flight: VecDeque::new(),
+            hand: 0,
+            evicted_floor: 0,
+            committed: 0,
+            cleared: Vec::new(),
+            cleared_dirty: Vec::new(),
+            touched_prefixes: Vec::new(),
+            reflected: VersionVector::new(),
+            stability: Stability::default(),
+            garbage: VecDeque::new(),
+        }
+    }
+
+    /// Takes over what a store holds at start: its last commit, what its rows reflect, and the
+    /// removals of ranges that are not yet swept. Call it before anything else.
+    pub fn restore(
+        &mut self,
+        commit: u64,
+        applied: VersionVector,
+        cleared: Vec<(Space, ClearedPrefixes)>,
+    ) {
+        self.committed = commit;
+        self.evicted_floor = commit;
+        self.reflected = applied;
+        self.cleared = cleared;
+    }
+
+    /// Takes rows that are not present from a read set.
+    ///
+    /// Nothing is taken when the read set may be older than a row that was evicted; access then
+    /// gives [`Missing`], and the row must be read again.
+    pub fn admit(&mut self, reads: ReadSet) {
+        let fresh = reads.commit >= self.evicted_floor;
+        for (space, key, head) in reads.heads {
+            if !self.slots.touch(RowRef::Head(space, &key)) && fresh {
+                self.insert_head(space, key, head.unwrap_or_default());
+            }
+        }
+        for (space, key, member, cell) in reads.members {
+            if !self.slots.touch(RowRef::Member(space, &key, &member)) && fresh {
+                self.insert_member(space, key, member, cell.unwrap_or_default());
+            }
+        }
+        for (id, row) in reads.owned {
+            if !self.slots.touch(RowRef::Owned(&id)) && fresh {
+                self.insert(Slot::owned(id, row));
+            }
+        }
+    }
+
+    pub(crate) fn is_fresh(&self, commit: u64) -> bool {
+        commit >= self.evicted_floor
+    }
+
+    pub(crate) fn insert_head(&mut self, space: Space, key: Bytes, head: Head) -> u32 {
+        let mut slot = Slot::head(space, key, head);
+        if let SlotRow::Head { key, head, .. } = &mut slot.row
+            && let Some(prefixes) = cleared_of(&self.cleared, space)
+        {
+            prefixes.settle(key, head);
+        }
+        self.insert(slot)
+    }
+
+    pub(crate) fn insert_member(
+        &mut self,
+        space: Space,
+        key: Bytes,
+        member: Bytes,
+        cell: Cell,
+    ) -> u32 {
+        self.insert(Slot::member(space, key, member, cell))
+    }
+
+    fn insert(&mut self, slot: Slot) -> u32 {
+        self.make_room();
+        self.slots.insert(slot)
+    }
+
+    fn make_room(&mut self) {
+        let mut steps = EVICTION_STEPS_MAX;
+        while steps > 0
+            && (self.slots.len() >= self.limits.rows_max
+                || self.slots.bytes() >= self.limits.bytes_max)
+        {
+            steps -= 1;
+            if let Some(changed_at) = self.slots.evict_at(self.hand) {
+                self.evicted_floor = self.evicted_floor.max(changed_at);
+            }
+            self.hand = if self.hand + 1 >= self.slots.capacity() { 0 } else { self.hand + 1 };
+        }
+    }
+
+    /// Whether a row is present, so that access to it cannot give [`Missing`].
+    #[must_use]
+    pub fn has(&self, id: &RowId) -> bool {
+        match id {
+            RowId::Member(space, key, _) => {
+                self.slots.find(RowRef::from(id)).is_some()
+                    && self.slots.find(RowRef::Head(*space, key)).is_some()
+            }
+            RowId::Head(..) | RowId::Owned(_) => self.slots.find(RowRef::from(id)).is_some(),
+        }
+    }
+
+    /// A key's head; a vacant one where the key is not there.
+    ///
+    /// # Errors
+    /// [`Missing`] when the row must be read first.
+    pub fn head(&self, space: Space, key: &Bytes) -> Result<&Head, Missing> {
+        match self.slots.find(RowRef::Head(space, key)).and_then(|at| self.slots.row(at)) {
+            Some(SlotRow::Head { head, .. }) => Ok(head),
+            _ => Err(Missing(RowId::Head(space, key.clone()))),
+        }
+    }
+
+    /// A member's cell, without what removals of the whole key took out of it; a vacant one where
+    /// the member is not there.
+    ///
+    /// # Errors
+    /// [`Missing`] when the row, or its key's head, must be read first.
+    pub fn member(
+        &self,
+        space: Space,
+        key: &Bytes,
+        member: &Bytes,
+    ) -> Result<Cow<'_, Cell>, Missing> {
+        let head = self.head(space, key)?;
+        let at = self.slots.find(RowRef::Member(space, key, member));
+        match at.and_then(|at| self.slots.row(at)) {
+            Some(SlotRow::Member { cell, .. }) => Ok(cell::settled(cell, &head.cleared)),
+            _ => Err(Missing(RowId::Member(space, key.clone(), member.clone()))),
+        }
+    }
+
+    /// An owned row.
+    ///
+    /// # Errors
+    /// [`Missing`] when the row must be read first.
+    pub fn owned(&self, id: &OwnedId) -> Result<Option<&OwnedRow>, Missing> {
+        match self.slots.find(RowRef::Owned(id)).and_then(|at| self.slots.row(at)) {
+            Some(SlotRow::Owned { row, .. }) => Ok(row.as_ref()),
+            _ => Err(Missing(RowId::Owned(id.clone()))),
+        }
+    }
+
+    /// The removals of ranges of a space that are not yet swept.
+    #[must_use]
+    pub fn cleared(&self, space: Space) -> Option<&ClearedPrefixes> {
+        cleared_of(&self.cleared, space)
+    }
+
+    /// What changed since the last [`Table::take_writes`].
+    #[must_use]
+    pub fn touched(&self) -> Touched {
+        let mut keys: Vec<(Space, Bytes)> = Vec::with_capacity(self.dirty.len());
+        for at in &self.dirty {
+            if let Some(SlotRow::Head { space, key, .. } | SlotRow::Member { space, key, .. }) =
+                self.slots.row(*at)
+                && keys.last().is_none_or(|(last_space, last)| (last_space, last) != (space, key))
+            {
+                keys.push((*space, key.clone()));
+            }
+        }
+        Touched { keys, prefixes: self.touched_prefixes.clone() }
+    }
+
+    /// Whether there is anything to take.
+    #[must_use]
+    pub fn has_writes(&self) -> bool {
+        !self.dirty.is_empty() || !self.cleared_dirty.is_empty()
+    }
+
+    /// The rows changed since the last call, with the rows of the indexes derived from them.
+    /// They stay in the table until [`Table::committed`] says that they are on disk.
+    #[must_use]
+    pub fn take_writes(&mut self) -> Vec<RowWrite> {
+        let dirty = mem::take(&mut self.dirty);
+        let mut writes = Vec::with_capacity(dirty.len() + dirty.len() / 4 + 1);
+        for at in &dirty {
+            if let Some(slot) = self.slots.get_mut(*at) {
+                slot.take(&mut writes);
+            }
+        }
+        for space in mem::take(&mut self.cleared_dirty) {
+            if let Some(prefixes) = cleared_of(&self.cleared, space) {
+                writes.push(RowWrite::Cleared { space, prefixes: prefixes.clone() });
+            }
+        }
+        self.touched_prefixes.clear();
+        self.in_flight.push_back(dirty);
+        writes
+    }
+
+    /// The writes of the oldest take that was still under way are on disk from this commit on.
+    pub fn committed(&mut self, commit: u64) {
+        self.committed = self.committed.max(commit);
+        for at in self.in_flight.pop_front().unwrap_or_default() {
+            if let Some(slot) = self.slots.get_mut(at) {
+                slot.in_flight = slot.in_flight.saturating_sub(1);
+                slot.changed_at = commit;
+            }
+        }
+        self.make_room();
+    }
+
+    /// Tells the table what every origin has applied, so that it can forget dead deltas.
+    pub fn set_stability(&mut self, stability: Stability) {
+        self.stability = stability;
+    }
+
+    /// How many rows are in the table, and how many bytes they take by estimate.
+    #[must_use]
+    pub const fn size(&self) -> (usize, usize) {
+        (self.slots.len(), self.slots.bytes())
+    }
+
+    pub(crate) fn mark_dirty(&mut self, at: u32) {
+        if self.slots.note_change(at) {
+            self.dirty.push(at);
+        }
+    }
+
+    pub(crate) fn cleared_mut(&mut self, space: Space) -> &mut ClearedPrefixes {
+        if !self.cleared_dirty.contains(&space) {
+            self.cleared_dirty.push(space);
+        }
+        let at = match self.cleared.iter().position(|(known, _)| *known == space) {
+            Some(at) => at,
+            None => {
+                self.cleared.push((space, ClearedPrefixes::default()));
+                self.cleared.len() - 1
+            }
+        };
+        match self.cleared.get_mut(at) {
+            Some((_, prefixes)) => prefixes,
+            None => unreachable!("the space was just found or added"),
+        }
+    }
+
+    pub(crate) fn touch_prefix(&mut self, space: Space, prefix: Bytes) {
+        self.touched_prefixes.push((space, prefix));
+    }
+}
+
+fn cleared_of(cleared: &[(Space, ClearedPrefixes)], space: Space) -> Option<&ClearedPrefixes> {
+    cleared.iter().find(|(known, _)| *known == space).map(|(_, prefixes)| prefixes)
+}
+
+/// Where the indexes list a head.
+#[derive(Clone, Copy, PartialEq, Default, Debug)]
+pub(crate) struct HeadIndex {
+    /// Its row in the expiry index.
+    pub(crate) expiry: Option<UnixMillis>,
+    /// Whether it has a row at time 0.
+    pub(crate) pending: bool,
+}
+
+impl HeadIndex {
+    pub(crate) fn of(head: &Head) -> Self {
+        Self { expiry: visible::expiry(&head.cell), pending: !head.cleared.is_empty() }
+    }
+}
