@@ -7,6 +7,11 @@
 //!
 //! Deliberately absent: time. A slow disk is the business of whoever drives the calls.
 
+#![allow(
+    clippy::disallowed_types,
+    reason = "a store is shared by reference, as a disk is; whoever drives it has one thread"
+)]
+
 mod tables;
 
 use std::{

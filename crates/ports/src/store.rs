@@ -6,6 +6,15 @@ use rhumb_types::{
     record::{Cell, Head, OwnedId, OwnedRow, Space, VersionVector},
 };
 
+/// Most bytes of a key that a store takes. Callers refuse longer ones before they commit, because
+/// a store refuses the whole batch.
+pub const KEY_BYTES_MAX: usize = 16 << 10;
+/// Most bytes of a field or member that a store takes; with a key, each of whose bytes may need
+/// two, it fits a row's key of 64 KiB.
+pub const MEMBER_BYTES_MAX: usize = 31 << 10;
+
+const _: () = assert!(2 * KEY_BYTES_MAX + MEMBER_BYTES_MAX + 16 <= u16::MAX as usize);
+
 /// What a caller may assume once a commit has returned.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Durability {
@@ -172,8 +181,8 @@ impl StoreError {
 
 /// What a store found when it was opened.
 ///
-/// Damage is reported at every open until the next commit; that commit must already act on it,
-/// for the store then counts what it found as the truth.
+/// A store that lost its newest commits says so at every open until the next commit; that commit
+/// must already act on it, for the store then counts what it found as the truth.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Recovered {
     /// What the views have applied.
