@@ -26,7 +26,7 @@ use rhumb_types::{
     },
 };
 
-use crate::{cell, context::Context, edit::Place, row::Missing, table::Table};
+use crate::{cell, context::Context, edit::Place, row::Missing, table::Table, visible};
 
 /// A draft with this many changes is full; one operation may bring as many again.
 pub const DRAFT_CHANGES_MAX: usize = TRANSACTION_CHANGES_MAX / 2;
@@ -142,17 +142,51 @@ impl Draft {
         self.announce(table);
         let at = self.record_of(&cell);
         self.take_back_add(table, place, at, &cell.field);
+        self.put_at(table, place, at, (cell, value, expiry), cell::marks);
+        Ok(())
+    }
+
+    /// Writes a key's head again with another expiry: its entry if it has one, else a base of
+    /// zero. Additions go on counting.
+    ///
+    /// # Errors
+    /// [`Missing`], as for [`Draft::put`].
+    pub fn set_expiry(
+        &mut self,
+        table: &mut Table,
+        space: Space,
+        key: Bytes,
+        expiry: Option<UnixMillis>,
+    ) -> Result<(), Missing> {
+        let head = &table.head(space, &key)?.cell;
+        let zero = || Value::Bytes(Bytes::from_static(b"0"));
+        let value = visible::winner(head).map_or_else(zero, |entry| entry.value.clone());
+        let cell = CellId::head(space, key);
+        let place = table.place(&cell)?;
+        self.announce(table);
+        let at = self.record_of(&cell);
+        self.put_at(table, place, at, (cell, value, expiry), |_, _| Vec::new());
+        Ok(())
+    }
+
+    fn put_at(
+        &mut self,
+        table: &mut Table,
+        place: Place,
+        at: usize,
+        (cell, value, expiry): (CellId, Value, Option<UnixMillis>),
+        marks: impl FnOnce(&Cell, &Context<'_>) -> Vec<Mark>,
+    ) {
         let context = self.context.context();
         let entry =
             Entry { dot: context.dot, hlc: self.context.timestamp, value: value.clone(), expiry };
         let mut marks = table.edit(place, |row| {
-            let marks = cell::marks(row, &context);
+            let marks = marks(row, &context);
             cell::put(row, &context, entry, &marks);
             marks
         });
         marks.splice(0..0, self.recorded_marks(at, &cell.field));
         self.record_write(at, Change::Put { cell, value, expiry, marks });
-        Ok(())
     }
 
     /// Adds to a counter.

@@ -7,6 +7,8 @@
 //! - [`cell`] holds the laws, [`visible`] what a reader sees of a cell.
 //! - [`Table`] caches rows for the one writing loop; [`Draft`] edits them for a local transaction
 //!   and [`apply`] for a received one.
+//! - [`Op`] is a typed write, evaluated by [`execute()`]; [`Query`] a typed read, evaluated by
+//!   [`answer`] over anything that can scan cells.
 //! - A removal of a whole key or of a range of keys takes effect at once and is carried out on
 //!   the rows by the sweep, chunk by chunk.
 //!
@@ -18,9 +20,15 @@ pub mod conflict;
 pub mod context;
 pub mod draft;
 mod edit;
+pub mod execute;
 pub mod forget;
+pub mod glob;
+pub mod number;
+pub mod op;
 pub mod owned;
 pub mod prefixes;
+pub mod query;
+pub mod reply;
 pub mod row;
 pub mod table;
 pub mod visible;
@@ -29,8 +37,12 @@ pub use apply::apply;
 pub use conflict::{ConflictEntry, ConflictKind, ConflictSink};
 pub use context::Context;
 pub use draft::{Draft, DraftContext};
+pub use execute::execute;
 pub use forget::Stability;
+pub use op::{Op, OpError};
 pub use prefixes::{ClearedPrefix, ClearedPrefixes};
+pub use query::{CellScan, Choice, Query, QueryError, answer, lower};
+pub use reply::{Page, Reply};
 pub use row::{Missing, ReadSet, RowId, RowWrite, Touched, rows_of};
 pub use table::{Table, TableLimits};
 pub use visible::{KeyType, MEMBERS_UNKNOWN, Text};

@@ -8,10 +8,12 @@ use rhumb_types::{
     record::{Cell, CellId, Change, Field, Head, OwnedId, OwnedRow, Space, Transaction},
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::prefixes::ClearedPrefixes;
 
 /// The address of a row.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum RowId {
     /// A key's head.
     Head(Space, Bytes),

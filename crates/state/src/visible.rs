@@ -9,6 +9,7 @@ use rhumb_types::{
     UnixMillis,
     record::{Amount, Cell, Delta, Entry, Head, Kind, Value},
 };
+use serde::{Deserialize, Serialize};
 
 /// `Head.members` of a key whose members nobody has counted since a removal of the whole key met
 /// members that it had not seen. A reader counts by scanning; the sweep ends this state.
@@ -24,7 +25,7 @@ pub enum Text {
 }
 
 /// The type of a key as a reader sees it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum KeyType {
     /// A string or a counter.
     String,
@@ -130,6 +131,17 @@ pub fn score(cell: &Cell) -> Option<f64> {
     };
     // An infinite base and an infinite addition of the other sign cancel to nothing sensible.
     Some(if score.is_nan() || score == 0.0 { 0.0 } else { score })
+}
+
+/// Whether a member's cell holds what members of a type hold. Where two regions gave a key
+/// different types, members of the type that lost stay beside the others, unseen.
+#[must_use]
+pub fn is_member(kind: Kind, cell: &Cell) -> bool {
+    match kind {
+        Kind::Set => winner(cell).is_some_and(|entry| entry.value == Value::Unit),
+        Kind::SortedSet => score(cell).is_some(),
+        Kind::Hash => text(cell).is_some(),
+    }
 }
 
 /// The type of a key; `None` when it is not there. Does not look at its expiry.

@@ -1,0 +1,481 @@
+//! Typed write operations, with the semantics of Redis.
+//!
+//! A server parses a command into an [`Op`] on concrete keys and members, so that the rows that
+//! its evaluation needs are known beforehand ([`Op::rows`]). Commands that choose members
+//! themselves (`SPOP`, `ZPOPMIN`, `ZREMRANGEBYSCORE`, ...) are *lowered* to explicit members by
+//! [`crate::query::lower()`] and checked again when they are executed.
+//!
+//! Evaluation is [`crate::execute`]. All operations act on [`SPACE`].
+//!
+//! Commands that are an `Op` in other words: `SETNX`, `SETEX`, `PSETEX`, `GETSET` are
+//! [`Op::Set`]; `DECRBY` is [`Op::IncrBy`] with a negated amount; `UNLINK` is [`Op::Del`];
+//! `HMSET` is [`Op::HSet`]; `ZINCRBY` is [`Op::ZIncrBy`]; `FLUSHALL` is [`Op::FlushDb`].
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rhumb_types::{UnixMillis, record::Space};
+use serde::{Deserialize, Serialize};
+
+use crate::{RowId, draft::DRAFT_BYTES_MAX};
+
+mod error;
+
+pub use error::{OpError, OptionClash};
+
+/// The view that operations and queries act on.
+pub const SPACE: Space = Space::USER;
+/// Most bytes that one operation may bring to a transaction.
+pub const OP_BYTES_MAX: usize = DRAFT_BYTES_MAX;
+/// Longest value, in bytes: leaves room for the longest name.
+pub const VALUE_BYTES_MAX: usize = OP_BYTES_MAX - 2 * ROW_BYTES_MAX;
+/// Longest key, and longest member with its key, in bytes: the store keeps both in one row key.
+pub const ROW_BYTES_MAX: usize = 32 << 10;
+/// Most keys or members that one operation may name.
+pub const OP_ROWS_MAX: usize = 4_096;
+/// The latest expiry, in milliseconds since the epoch (the year 10889; the clock's 48 bits).
+pub const EXPIRY_MAX: UnixMillis = UnixMillis((1 << 48) - 1);
+
+/// When a time to live ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Deadline {
+    /// At a time. A time that has passed deletes the key.
+    At(UnixMillis),
+    /// So many milliseconds after the operation is executed.
+    In(u64),
+}
+
+impl Deadline {
+    /// The time of this deadline, bounded by [`EXPIRY_MAX`].
+    ///
+    /// # Errors
+    /// [`OpError::InvalidExpire`] past the bound.
+    pub fn resolve(self, now: UnixMillis) -> Result<UnixMillis, OpError> {
+        let at = match self {
+            Self::At(at) => at,
+            Self::In(ms) => now.saturating_add(Duration::from_millis(ms)),
+        };
+        if at > EXPIRY_MAX { Err(OpError::InvalidExpire) } else { Ok(at) }
+    }
+}
+
+/// Whether a write needs its target to be there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Presence {
+    /// It does not matter.
+    #[default]
+    Any,
+    /// `NX`: only when absent.
+    Absent,
+    /// `XX`: only when present.
+    Present,
+}
+
+impl Presence {
+    /// Whether the condition holds.
+    #[must_use]
+    pub const fn allows(self, present: bool) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Absent => !present,
+            Self::Present => present,
+        }
+    }
+}
+
+/// What `SET` does to the time to live.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum SetExpiry {
+    /// Clears it.
+    #[default]
+    Clear,
+    /// `KEEPTTL`.
+    Keep,
+    /// `EX`, `PX`, `EXAT`, `PXAT`.
+    Until(Deadline),
+}
+
+/// What `GETEX` does to the time to live. Without options it is a read: `Query::Get`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum GetExpiry {
+    /// `PERSIST`.
+    Persist,
+    /// `EX`, `PX`, `EXAT`, `PXAT`.
+    Until(Deadline),
+}
+
+/// When an `EXPIRE` takes effect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum ExpireWhen {
+    /// Always.
+    #[default]
+    Always,
+    /// `NX`: the key has no time to live.
+    Persistent,
+    /// `XX`: the key has one.
+    Volatile,
+    /// `GT`, also with `XX`: the new one is longer; none counts as endless.
+    Longer,
+    /// `LT`: the new one is shorter; none counts as endless.
+    Shorter,
+    /// `LT XX`: the key has one, and the new one is shorter.
+    VolatileShorter,
+}
+
+/// Which scores `ZADD` may replace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum ScoreWhen {
+    /// Any.
+    #[default]
+    Any,
+    /// `GT`: by a greater one.
+    Greater,
+    /// `LT`: by a smaller one.
+    Less,
+}
+
+/// The conditions of `ZADD`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ZAddWhen {
+    /// `NX` or `XX`, per member.
+    pub presence: Presence,
+    /// `GT` or `LT`, for members that are there.
+    pub score: ScoreWhen,
+}
+
+/// How a lock is prolonged, once its value has been compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Prolong {
+    /// To so many milliseconds from now (Redlock).
+    To(u64),
+    /// The same, if the key has a time to live at all (redis-py `extend(replace_ttl=True)`).
+    VolatileTo(u64),
+    /// By so many milliseconds, if the key has a time to live at all (redis-py `extend`).
+    VolatileBy(u64),
+}
+
+/// A write operation.
+///
+/// Replies are those of the Redis command of the same name unless said otherwise.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Op {
+    /// `SET`. Answers `Ok`, or `Nil` when the condition does not hold; with `get`, the old value
+    /// or `Nil` (and the old value must be a string).
+    Set {
+        /// The key.
+        key: Bytes,
+        /// Its new value.
+        value: Bytes,
+        /// `NX` or `XX`.
+        when: Presence,
+        /// `GET`.
+        get: bool,
+        /// The time to live.
+        expiry: SetExpiry,
+    },
+    /// `MSET`: in order; a later pair of the same key wins.
+    MSet {
+        /// Keys with values.
+        pairs: Vec<(Bytes, Bytes)>,
+    },
+    /// `MSETNX`: all or, when any key is present, none. Answers 1 or 0.
+    MSetNx {
+        /// Keys with values.
+        pairs: Vec<(Bytes, Bytes)>,
+    },
+    /// `GETDEL`.
+    GetDel {
+        /// The key.
+        key: Bytes,
+    },
+    /// `GETEX` with an option.
+    GetEx {
+        /// The key.
+        key: Bytes,
+        /// The time to live.
+        expiry: GetExpiry,
+    },
+    /// `APPEND`. Turns a counter into plain bytes.
+    Append {
+        /// The key.
+        key: Bytes,
+        /// What to append.
+        value: Bytes,
+    },
+    /// `SETRANGE`. Turns a counter into plain bytes.
+    SetRange {
+        /// The key.
+        key: Bytes,
+        /// Where to write, in bytes.
+        offset: u64,
+        /// What to write.
+        value: Bytes,
+    },
+    /// `INCR`, `DECR`, `INCRBY`, `DECRBY`.
+    IncrBy {
+        /// The key.
+        key: Bytes,
+        /// How much.
+        by: i64,
+    },
+    /// `INCRBYFLOAT`. Answers the new value as bytes.
+    IncrByFloat {
+        /// The key.
+        key: Bytes,
+        /// How much.
+        by: f64,
+    },
+    /// `DEL`, `UNLINK`.
+    Del {
+        /// The keys.
+        keys: Vec<Bytes>,
+    },
+    /// `EXPIRE`, `PEXPIRE`, `EXPIREAT`, `PEXPIREAT`.
+    Expire {
+        /// The key.
+        key: Bytes,
+        /// When it ends.
+        deadline: Deadline,
+        /// Under which condition.
+        when: ExpireWhen,
+    },
+    /// `PERSIST`.
+    Persist {
+        /// The key.
+        key: Bytes,
+    },
+    /// `HSET`. Answers how many fields are new.
+    HSet {
+        /// The key.
+        key: Bytes,
+        /// Fields with values.
+        pairs: Vec<(Bytes, Bytes)>,
+    },
+    /// `HSETNX`.
+    HSetNx {
+        /// The key.
+        key: Bytes,
+        /// The field.
+        field: Bytes,
+        /// Its value.
+        value: Bytes,
+    },
+    /// `HDEL`.
+    HDel {
+        /// The key.
+        key: Bytes,
+        /// The fields.
+        fields: Vec<Bytes>,
+    },
+    /// `HINCRBY`.
+    HIncrBy {
+        /// The key.
+        key: Bytes,
+        /// The field.
+        field: Bytes,
+        /// How much.
+        by: i64,
+    },
+    /// `HINCRBYFLOAT`. Answers the new value as bytes.
+    HIncrByFloat {
+        /// The key.
+        key: Bytes,
+        /// The field.
+        field: Bytes,
+        /// How much.
+        by: f64,
+    },
+    /// `SADD`.
+    SAdd {
+        /// The key.
+        key: Bytes,
+        /// The members.
+        members: Vec<Bytes>,
+    },
+    /// `SREM`.
+    SRem {
+        /// The key.
+        key: Bytes,
+        /// The members.
+        members: Vec<Bytes>,
+    },
+    /// `SMOVE`.
+    SMove {
+        /// From where.
+        source: Bytes,
+        /// To where.
+        destination: Bytes,
+        /// What.
+        member: Bytes,
+    },
+    /// `SPOP`, lowered: removes the first `count` of the candidates that are still members, and
+    /// answers them as an array. [`OpError::Stale`] when too few are left of the candidates but
+    /// not of the set.
+    SPop {
+        /// The key.
+        key: Bytes,
+        /// Members in the order in which they are tried; more than `count`, as spares.
+        candidates: Vec<Bytes>,
+        /// How many to remove.
+        count: usize,
+    },
+    /// `ZADD` without `INCR`.
+    ZAdd {
+        /// The key.
+        key: Bytes,
+        /// Members with their scores; never NaN.
+        pairs: Vec<(Bytes, f64)>,
+        /// `NX`, `XX`, `GT`, `LT`.
+        when: ZAddWhen,
+        /// `CH`: answer how many changed, not how many are new.
+        changed: bool,
+    },
+    /// `ZINCRBY`, `ZADD ... INCR`. Answers the new score, or `Nil` when a condition does not hold.
+    ZIncrBy {
+        /// The key.
+        key: Bytes,
+        /// The member.
+        member: Bytes,
+        /// How much.
+        by: f64,
+        /// `NX`, `XX`, `GT`, `LT`.
+        when: ZAddWhen,
+    },
+    /// `ZREM`.
+    ZRem {
+        /// The key.
+        key: Bytes,
+        /// The members.
+        members: Vec<Bytes>,
+    },
+    /// `ZREMRANGEBYSCORE`, `ZREMRANGEBYLEX`, `ZREMRANGEBYRANK`, lowered: removes those members
+    /// whose score is still the one given. Answers how many. A member that came into the range
+    /// after it was read stays, as if it had come after the removal.
+    ZRemScored {
+        /// The key.
+        key: Bytes,
+        /// Members with the scores that they had.
+        members: Vec<(Bytes, f64)>,
+    },
+    /// `ZPOPMIN`, `ZPOPMAX`, lowered: removes the first `count` of the candidates whose score is
+    /// still the one given, and answers them with their scores. [`OpError::Stale`] as for
+    /// [`Op::SPop`]. A member that came below the candidates after they were read stays.
+    ZPop {
+        /// The key.
+        key: Bytes,
+        /// Members with the scores that they had, in order; more than `count`, as spares.
+        candidates: Vec<(Bytes, f64)>,
+        /// How many to remove.
+        count: usize,
+    },
+    /// `FLUSHDB`, `FLUSHALL`.
+    FlushDb,
+    /// The release of a lock: deletes the key if its value is the one expected. Answers 1 or 0.
+    CompareAndDelete {
+        /// The key.
+        key: Bytes,
+        /// The value that the caller believes to be there.
+        expected: Bytes,
+    },
+    /// The prolonging of a lock: sets the time to live if the value is the one expected. Answers
+    /// 1 or 0.
+    CompareAndExpire {
+        /// The key.
+        key: Bytes,
+        /// The value that the caller believes to be there.
+        expected: Bytes,
+        /// The new time to live.
+        ttl: Prolong,
+    },
+}
+
+impl Op {
+    /// Shows every row that the evaluation reads or edits; the same row may come twice.
+    pub fn rows(&self, visit: &mut impl FnMut(RowId)) {
+        self.keys(&mut |key| visit(RowId::Head(SPACE, key.clone())));
+        let mut show = |key: &Bytes, member: &Bytes| {
+            visit(RowId::Member(SPACE, key.clone(), member.clone()));
+        };
+        match self {
+            Self::HSet { key, pairs } => pairs.iter().for_each(|(field, _)| show(key, field)),
+            Self::HSetNx { key, field, .. }
+            | Self::HIncrBy { key, field, .. }
+            | Self::HIncrByFloat { key, field, .. } => show(key, field),
+            Self::HDel { key, fields: members }
+            | Self::SAdd { key, members }
+            | Self::SRem { key, members }
+            | Self::SPop { key, candidates: members, .. }
+            | Self::ZRem { key, members } => members.iter().for_each(|member| show(key, member)),
+            Self::SMove { source, destination, member } => {
+                show(source, member);
+                show(destination, member);
+            }
+            Self::ZAdd { key, pairs, .. } => pairs.iter().for_each(|(member, _)| show(key, member)),
+            Self::ZIncrBy { key, member, .. } => show(key, member),
+            Self::ZRemScored { key, members } | Self::ZPop { key, candidates: members, .. } => {
+                members.iter().for_each(|(member, _)| show(key, member));
+            }
+            _ => {}
+        }
+    }
+
+    /// Shows every key that the operation names, in order; none for [`Op::FlushDb`].
+    pub fn keys(&self, visit: &mut impl FnMut(&Bytes)) {
+        match self {
+            Self::MSet { pairs } | Self::MSetNx { pairs } => {
+                pairs.iter().for_each(|(key, _)| visit(key));
+            }
+            Self::Del { keys } => keys.iter().for_each(visit),
+            Self::SMove { source, destination, .. } => {
+                visit(source);
+                visit(destination);
+            }
+            Self::FlushDb => {}
+            Self::Set { key, .. }
+            | Self::GetDel { key }
+            | Self::GetEx { key, .. }
+            | Self::Append { key, .. }
+            | Self::SetRange { key, .. }
+            | Self::IncrBy { key, .. }
+            | Self::IncrByFloat { key, .. }
+            | Self::Expire { key, .. }
+            | Self::Persist { key }
+            | Self::HSet { key, .. }
+            | Self::HSetNx { key, .. }
+            | Self::HDel { key, .. }
+            | Self::HIncrBy { key, .. }
+            | Self::HIncrByFloat { key, .. }
+            | Self::SAdd { key, .. }
+            | Self::SRem { key, .. }
+            | Self::SPop { key, .. }
+            | Self::ZAdd { key, .. }
+            | Self::ZIncrBy { key, .. }
+            | Self::ZRem { key, .. }
+            | Self::ZRemScored { key, .. }
+            | Self::ZPop { key, .. }
+            | Self::CompareAndDelete { key, .. }
+            | Self::CompareAndExpire { key, .. } => visit(key),
+        }
+    }
+
+    /// How many bytes of values it carries, beside the names of its rows.
+    #[must_use]
+    pub fn value_bytes(&self) -> usize {
+        match self {
+            Self::Set { value, .. }
+            | Self::Append { value, .. }
+            | Self::SetRange { value, .. }
+            | Self::HSetNx { value, .. } => value.len(),
+            Self::MSet { pairs } | Self::MSetNx { pairs } | Self::HSet { pairs, .. } => {
+                pairs.iter().map(|(_, value)| value.len()).sum()
+            }
+            _ => 0,
+        }
+    }
+
+    /// Whether a strong namespace takes the operation. `FLUSHDB` is not one of a namespace.
+    #[must_use]
+    pub const fn is_allowed_strong(&self) -> bool {
+        !matches!(self, Self::FlushDb)
+    }
+}
