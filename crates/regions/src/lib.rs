@@ -9,16 +9,34 @@
 //! Deliberately absent: IO, clocks, randomness. Time, counters and secrets come in as parameters.
 
 pub mod admin;
+pub mod affinity;
 pub mod audit;
+mod hash;
 pub mod lease;
+pub mod load;
 pub mod locations;
 mod locations_table;
+pub mod plan;
+pub mod policy;
+pub mod pool;
 pub mod registry;
+pub mod select;
+pub mod set;
+pub mod snapshot;
 pub mod status;
+pub mod sticky;
 pub mod verdict;
 
 pub use admin::AdminMachine;
+pub use affinity::Key;
 pub use lease::{DriftBound, LeaseHolder, LeaseWatch};
 pub use locations::Location;
+pub use plan::{Plan, PlanRecord, Reason};
+pub use policy::{Levels, Policy, Strategy};
+pub use pool::RouteError;
 pub use registry::{Capability, Region, Registry, RegistryError, ResidencyTag};
-pub use status::{AdminState, Health};
+pub use select::{Client, Request, select};
+pub use set::{RegionIndex, RegionSet};
+pub use snapshot::{Facts, Link, RegionFacts, RoutingSnapshot, SnapshotError};
+pub use status::Health;
+pub use sticky::{Sticky, StickyError, StickyKeys};

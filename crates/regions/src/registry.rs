@@ -265,7 +265,7 @@ impl Registry {
     /// All faults together.
     pub fn new(mut regions: Vec<Region>, primary: Option<RegionId>) -> Result<Self, RegistryError> {
         regions.sort_by(|a, b| a.id.cmp(&b.id));
-        let mut faults = faults_of_regions(&regions);
+        let mut faults = faults_of(&regions.iter().collect::<Vec<_>>());
         let first = regions.iter().filter(|r| !r.witness).min_by_key(|r| r.priority);
         if let Some(named) = &primary {
             match regions.iter().find(|r| r.id == *named) {
@@ -307,7 +307,13 @@ impl Registry {
     }
 }
 
-fn faults_of_regions(sorted: &[Region]) -> Vec<RegistryFault> {
+/// Checks regions that are sorted by name.
+pub(crate) fn check<'a>(sorted: impl Iterator<Item = &'a Region>) -> Result<(), RegistryError> {
+    let faults = faults_of(&sorted.collect::<Vec<_>>());
+    if faults.is_empty() { Ok(()) } else { Err(RegistryError(faults)) }
+}
+
+fn faults_of(sorted: &[&Region]) -> Vec<RegistryFault> {
     let mut faults = Vec::new();
     if sorted.iter().all(|r| r.witness) {
         faults.push(RegistryFault::Empty);
