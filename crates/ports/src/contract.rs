@@ -2,6 +2,7 @@
 //!
 //! A suite is a macro that expands to tests; give it an expression that makes a fresh subject.
 
+pub mod control;
 mod random;
 pub mod store;
 

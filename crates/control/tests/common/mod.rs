@@ -1,0 +1,165 @@
+//! Groups in one process, over a network that can be cut.
+#![allow(dead_code, reason = "each test binary uses a part of this")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use rhumb_control::{FileDisk, Group, GroupConfig, Groups, Limits, Timing};
+use rhumb_ports::{
+    BoxFuture,
+    contract::control::Tape,
+    control::{Control, GroupStatus},
+    peer::{CallError, PeerCall, PeerService, Service},
+};
+use rhumb_types::{NodeId, RegionId};
+
+pub fn region(name: &str) -> RegionId {
+    RegionId::new(name).unwrap()
+}
+
+/// Answers of all nodes by region, the links that are cut, and how long one way takes.
+#[derive(Default)]
+pub struct Net {
+    nodes: Mutex<BTreeMap<RegionId, Groups>>,
+    cut: Mutex<BTreeSet<RegionId>>,
+    one_way: Mutex<Duration>,
+}
+
+impl Net {
+    pub fn with_delay(one_way: Duration) -> Arc<Self> {
+        let net = Self::default();
+        *net.one_way.lock().unwrap() = one_way;
+        Arc::new(net)
+    }
+
+    pub fn register(&self, region: RegionId, groups: Groups) {
+        self.nodes.lock().unwrap().insert(region, groups);
+    }
+
+    /// Takes a region off the network, or puts it back.
+    pub fn cut(&self, region: &RegionId, cut: bool) {
+        let mut all = self.cut.lock().unwrap();
+        if cut {
+            all.insert(region.clone())
+        } else {
+            all.remove(region)
+        };
+    }
+
+    pub fn forget(&self, region: &RegionId) {
+        self.nodes.lock().unwrap().remove(region);
+    }
+}
+
+/// The network as one node sees it.
+pub struct Caller {
+    pub net: Arc<Net>,
+    pub from: RegionId,
+}
+
+impl PeerCall for Caller {
+    fn call(
+        &self,
+        to: RegionId,
+        service: Service,
+        request: Bytes,
+    ) -> BoxFuture<'_, Result<Bytes, CallError>> {
+        Box::pin(async move {
+            let one_way = *self.net.one_way.lock().unwrap();
+            let cut = || {
+                let cut = self.net.cut.lock().unwrap();
+                cut.contains(&to) || cut.contains(&self.from)
+            };
+            let unreachable = |sent| CallError::Unreachable {
+                peer: to.to_string(),
+                sent,
+                reason: "cut".to_owned(),
+            };
+            if cut() {
+                return Err(unreachable(false));
+            }
+            tokio::time::sleep(one_way).await;
+            let groups = self.net.nodes.lock().unwrap().get(&to).cloned();
+            let Some(groups) = groups else { return Err(unreachable(false)) };
+            let answer = groups.answer(self.from.clone(), service, request).await;
+            if cut() {
+                return Err(unreachable(true));
+            }
+            tokio::time::sleep(one_way).await;
+            answer.map_err(|reason| CallError::Refused { peer: to.to_string(), reason })
+        })
+    }
+}
+
+pub const REGIONS: [&str; 3] = ["us", "eu", "ap"];
+
+pub fn config(node: u64, name: &str, founders: &[&str], round_trip: Duration) -> GroupConfig {
+    GroupConfig {
+        name: "administrative".to_owned(),
+        service: Service::ControlRaft,
+        node: NodeId(node),
+        region: region(name),
+        founders: founders.iter().map(|name| region(name)).collect(),
+        limits: Limits::administrative(),
+        timing: Timing::for_round_trip(round_trip),
+        seed: 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(node + 1),
+    }
+}
+
+/// Starts a node on real files and puts it on the network.
+pub async fn start(config: GroupConfig, directory: &Path, net: &Arc<Net>) -> Group {
+    let region = config.region.clone();
+    let disk = Arc::new(FileDisk::open(directory).unwrap());
+    let call = Arc::new(Caller { net: Arc::clone(net), from: region.clone() });
+    let group = Group::start(config, Box::new(Tape::default()), disk, call).await.unwrap();
+    net.register(region, Groups::new([group.clone()]));
+    group
+}
+
+/// Three nodes on real files.
+pub struct Three {
+    pub net: Arc<Net>,
+    pub directory: tempfile::TempDir,
+    pub groups: Vec<Group>,
+    pub round_trip: Duration,
+}
+
+impl Three {
+    pub async fn start(round_trip: Duration) -> Self {
+        let net = Net::with_delay(round_trip / 2);
+        let directory = tempfile::tempdir().unwrap();
+        let mut groups = Vec::new();
+        for (node, name) in (1..).zip(REGIONS) {
+            let config = config(node, name, &REGIONS, round_trip);
+            groups.push(start(config, &directory.path().join(name), &net).await);
+        }
+        Self { net, directory, groups, round_trip }
+    }
+
+    /// Waits until some node leads; gives its place.
+    pub async fn leader(&self) -> usize {
+        loop {
+            if let Some(place) = self.groups.iter().position(Group::is_leader) {
+                return place;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// Waits until a status is as wanted, and fails with it after 30 s.
+pub async fn until(group: &Group, wanted: impl Fn(&GroupStatus) -> bool) -> GroupStatus {
+    for _ in 0..3_000 {
+        let status = group.status();
+        if wanted(&status) {
+            return status;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the status stays {:?}", group.status());
+}

@@ -1,0 +1,124 @@
+//! Groups on real files, in one process.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use common::{REGIONS, Three, config, start, until};
+use rhumb_ports::{
+    contract::control::number,
+    control::{Control, ControlError},
+};
+use rhumb_types::NodeId;
+
+const FAST: Duration = Duration::from_millis(2);
+const ALL: Bytes = Bytes::new();
+
+/// The third node of three, so that its calls are forwarded unless it leads.
+struct Forwarding(Three);
+
+impl std::ops::Deref for Forwarding {
+    type Target = rhumb_control::Group;
+    fn deref(&self) -> &Self::Target {
+        &self.0.groups[2]
+    }
+}
+
+mod contract_of_three_nodes {
+    use super::*;
+    use rhumb_ports::{BoxFuture, control::GroupStatus};
+    use rhumb_types::RegionId;
+
+    impl Control for Forwarding {
+        fn propose(&self, command: Bytes) -> BoxFuture<'_, Result<Bytes, ControlError>> {
+            (**self).propose(command)
+        }
+        fn read(&self, query: Bytes) -> BoxFuture<'_, Result<Bytes, ControlError>> {
+            (**self).read(query)
+        }
+        fn read_local(&self, query: &[u8]) -> Bytes {
+            (**self).read_local(query)
+        }
+        fn status(&self) -> GroupStatus {
+            (**self).status()
+        }
+        fn set_member(
+            &self,
+            node: NodeId,
+            region: RegionId,
+            voter: Option<bool>,
+        ) -> BoxFuture<'_, Result<(), ControlError>> {
+            (**self).set_member(node, region, voter)
+        }
+    }
+
+    async fn fresh() -> Forwarding {
+        Forwarding(Three::start(FAST).await)
+    }
+
+    rhumb_ports::control_suite!(attribute = tokio::test, fresh = fresh());
+}
+
+#[tokio::test]
+async fn every_node_proposes_and_all_agree() {
+    let three = Three::start(FAST).await;
+    for round in 0..3_u64 {
+        for (place, group) in three.groups.iter().enumerate() {
+            let command = Bytes::from(format!("{round}/{place}"));
+            let answer = group.propose(command).await.unwrap();
+            assert_eq!(number(&answer), Some(round * 3 + place as u64));
+        }
+    }
+    for group in &three.groups {
+        assert_eq!(number(&group.read(ALL).await.unwrap()), Some(9));
+        until(group, |_| number(&group.read_local(b"")) == Some(9)).await;
+    }
+}
+
+#[tokio::test]
+async fn nothing_agreed_is_lost_when_all_nodes_restart() {
+    let mut three = Three::start(FAST).await;
+    for n in 0..20_u8 {
+        three.groups[0].propose(Bytes::from(vec![n])).await.unwrap();
+    }
+    for group in three.groups.drain(..) {
+        group.stop().await;
+        three.net.forget(&common::region(REGIONS[usize::try_from(group.node().0 - 1).unwrap()]));
+    }
+    for (node, name) in (1..).zip(REGIONS) {
+        let config = config(node, name, &REGIONS, FAST);
+        three.groups.push(start(config, &three.directory.path().join(name), &three.net).await);
+    }
+    assert_eq!(number(&three.groups[1].read(ALL).await.unwrap()), Some(20));
+    for n in 0..20_u8 {
+        let query = Bytes::copy_from_slice(&u64::from(n).to_le_bytes());
+        assert_eq!(three.groups[2].read(query).await.unwrap(), Bytes::from(vec![n]));
+    }
+}
+
+#[tokio::test]
+async fn the_survivors_elect_a_leader() {
+    let round_trip = Duration::from_millis(80);
+    let three = Three::start(round_trip).await;
+    let started = Instant::now();
+    let first = three.leader().await;
+    three.groups[first].propose(Bytes::from_static(b"before")).await.unwrap();
+    let formed = started.elapsed();
+    three.net.cut(&common::region(REGIONS[first]), true);
+    let lost = Instant::now();
+    let survivor = &three.groups[(first + 1) % 3];
+    loop {
+        match survivor.propose(Bytes::from_static(b"after")).await {
+            Ok(_) => break,
+            Err(ControlError::Unknown | ControlError::NoLeader { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let failed_over = lost.elapsed();
+    eprintln!("80 ms round trip: formed in {formed:?}, failed over in {failed_over:?}");
+    // The one that was cut off knows that it no longer speaks for the group.
+    until(&three.groups[first], |status| status.leader.is_none()).await;
+    let error = three.groups[first].propose(Bytes::from_static(b"alone")).await.unwrap_err();
+    assert!(matches!(error, ControlError::NoLeader { .. }), "{error}");
+}
