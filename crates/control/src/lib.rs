@@ -19,16 +19,17 @@
 //! node that was cut off therefore deposes the leader when it returns, which costs one election;
 //! openraft's leader lease keeps a node that merely missed heartbeats from doing so.
 
-pub mod config;
+mod config;
 pub mod disk;
-pub mod group;
-pub mod log;
+mod group;
+mod log;
 mod machine;
 mod network;
 mod raft;
 mod snapshot;
 mod wire;
 
-pub use config::{ConfigError, GroupConfig, Limits, Rate, Timing};
+pub use config::{ConfigError, GroupConfig, Limits, Rate, Timing, VOTERS_MAX};
 pub use disk::{Disk, FileDisk};
-pub use group::{Group, Groups, RecoverError, StartError};
+pub use group::{Group, Groups, RecoverError, Recovered, StartError};
+pub use log::OpenLogError;

@@ -20,7 +20,7 @@ mod state;
 mod store;
 
 pub use open::OpenLogError;
-pub use store::LogStore;
+pub(crate) use store::LogStore;
 
 pub(crate) use open::Identity;
 pub(crate) use seal::{Flaw, seal, unseal};

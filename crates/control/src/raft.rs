@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 openraft::declare_raft_types!(
     /// The instantiation that every group shares.
-    pub TypeConfig:
+    pub(crate) TypeConfig:
         D = Command,
         R = Bytes,
         NodeId = NodeId,
@@ -25,11 +25,11 @@ openraft::declare_raft_types!(
 /// A running instance of openraft.
 pub(crate) type Raft = openraft::Raft<TypeConfig>;
 /// An entry of the log.
-pub type Entry = openraft::Entry<TypeConfig>;
+pub(crate) type Entry = openraft::Entry<TypeConfig>;
 /// Names an entry: who led, in which term, at which index.
-pub type LogId = openraft::LogId<NodeId>;
+pub(crate) type LogId = openraft::LogId<NodeId>;
 /// Whom a node voted for, and whether that one won.
-pub type Vote = openraft::Vote<NodeId>;
+pub(crate) type Vote = openraft::Vote<NodeId>;
 /// A membership and the entry that set it.
 pub(crate) type StoredMembership = openraft::StoredMembership<NodeId, Seat>;
 /// What a snapshot contains.
@@ -39,16 +39,16 @@ pub(crate) type StorageError = openraft::StorageError<NodeId>;
 
 /// Where a member lives. `None` only because openraft wants a default; every member has a region.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Seat {
+pub(crate) struct Seat {
     /// The region, which is also the member's address.
-    pub region: Option<RegionId>,
+    pub(crate) region: Option<RegionId>,
 }
 
 /// A command on its way through the log.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Command {
+pub(crate) struct Command {
     /// What the machine is given.
-    pub bytes: Bytes,
+    pub(crate) bytes: Bytes,
     /// Raised when the command enters this node's own log; not part of the entry.
     #[serde(skip)]
     appended: Appended,

@@ -33,7 +33,7 @@ pub(crate) const REPLICATION_BYTES_MAX: usize = 512 << 10;
 
 /// The durable log of a group on one node. Clones share it.
 #[derive(Clone)]
-pub struct LogStore(Arc<Inner>);
+pub(crate) struct LogStore(Arc<Inner>);
 
 struct Inner {
     disk: Arc<dyn Disk>,
@@ -105,13 +105,13 @@ impl LogStore {
 
     /// What broke the log; the group has stopped then.
     #[must_use]
-    pub fn broken(&self) -> Option<&str> {
+    pub(crate) fn broken(&self) -> Option<&str> {
         self.0.broken.get().map(String::as_str)
     }
 
     /// Payload bytes of the entries that are not purged.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.memory().bytes
     }
 

@@ -1,5 +1,4 @@
 //! Groups in one process, over a network that can be cut.
-#![allow(dead_code, reason = "each test binary uses a part of this")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -126,7 +125,6 @@ pub struct Three {
     pub net: Arc<Net>,
     pub directory: tempfile::TempDir,
     pub groups: Vec<Group>,
-    pub round_trip: Duration,
 }
 
 impl Three {
@@ -138,7 +136,7 @@ impl Three {
             let config = config(node, name, &REGIONS, round_trip);
             groups.push(start(config, &directory.path().join(name), &net).await);
         }
-        Self { net, directory, groups, round_trip }
+        Self { net, directory, groups }
     }
 
     /// Waits until some node leads; gives its place.

@@ -1,16 +1,16 @@
 //! Groups on real files, in one process.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::{REGIONS, Three, config, start, until};
+
 use rhumb_ports::{
     contract::control::number,
     control::{Control, ControlError},
 };
 use rhumb_types::NodeId;
+
+use crate::common::{self, REGIONS, Three, config, start, until};
 
 const FAST: Duration = Duration::from_millis(2);
 const ALL: Bytes = Bytes::new();

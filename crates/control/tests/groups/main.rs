@@ -1,0 +1,10 @@
+//! Whole groups: on real files, and simulated.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    reason = "these are tests, in helpers too"
+)]
+
+mod common;
+mod files;
