@@ -1,0 +1,179 @@
+//! A file that was found to be sound, in the words of the machines.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, fs,
+    path::PathBuf,
+};
+
+use rhumb_regions::{Registry, ResidencyTag};
+use rhumb_types::{
+    DomainId, RegionId,
+    control::{AffinityRule, NamespacePolicy},
+};
+
+use crate::{
+    Settings, Timing,
+    check::{self, Found},
+    fault::{Fault, Place},
+    path::Path,
+    read,
+    settings::{ListenerSettings, Server},
+};
+
+/// Settings in which every name resolves and every limit fits the others.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Config {
+    settings: Settings,
+    registry: Registry,
+    rules: Vec<AffinityRule>,
+    namespaces: Vec<NamespacePolicy>,
+    domains: BTreeMap<DomainId, Domain>,
+    notes: Vec<String>,
+}
+
+/// A set of regions outside which some records are never kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Domain {
+    /// The jurisdictions that were asked for; none for the domain of all regions.
+    pub residency: BTreeSet<ResidencyTag>,
+    /// The data regions that lie in any of them.
+    pub regions: BTreeSet<RegionId>,
+}
+
+/// Why a file is not a configuration: everything that is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The file.
+    pub file: PathBuf,
+    /// In the order of the file; at least one.
+    pub faults: Vec<Fault>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (nth, fault) in self.faults.iter().enumerate() {
+            if nth > 0 {
+                f.write_str("\n")?;
+            }
+            match fault.place {
+                Place::File { .. } => write!(f, "{}:{fault}", self.file.display())?,
+                Place::Environment(_) => write!(f, "{fault}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Reads a file, lays the environment over it, and checks the whole.
+    ///
+    /// `environment` gives the value of a variable; [`crate::process_environment`] is the
+    /// process's own.
+    ///
+    /// # Errors
+    /// All faults together, in the order of the file.
+    pub fn load(
+        file: &std::path::Path,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let refused = |faults| ConfigError { file: file.to_owned(), faults };
+        let text = fs::read_to_string(file).map_err(|error| {
+            let place = Place::File { line: 1, column: 1 };
+            let message = format!("the file cannot be read: {error}");
+            refused(vec![Fault { place, path: Path::default(), message }])
+        })?;
+        Self::parse(&text, environment).map_err(refused)
+    }
+
+    /// As [`Config::load`], from the text of a file.
+    ///
+    /// # Errors
+    /// All faults together, in the order of the file.
+    pub fn parse(
+        text: &str,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Vec<Fault>> {
+        let reading = read::read(text, environment).map_err(|fault| vec![fault])?;
+        let checked = check::check(&reading);
+        let mut faults = reading.faults;
+        faults.extend(checked.faults);
+        faults.sort();
+        faults.dedup();
+        match checked.found {
+            Some(found) if faults.is_empty() => Ok(Self::new(reading.settings, found)),
+            _ => Err(faults),
+        }
+    }
+
+    fn new(settings: Settings, found: Found) -> Self {
+        let Found { registry, rules, namespaces, domains, notes } = found;
+        Self { settings, registry, rules, namespaces, domains, notes }
+    }
+
+    /// The JSON Schema of the file.
+    #[must_use]
+    pub fn schema() -> schemars::Schema {
+        let mut schema = schemars::schema_for!(Settings);
+        schema.insert("title".to_owned(), "rhumb.yaml".into());
+        schema
+    }
+
+    /// The settings as they stand in the file, with defaults for what is left out.
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The region of this node, if the file or the environment names it.
+    #[must_use]
+    pub const fn region(&self) -> Option<&RegionId> {
+        self.settings.region.as_ref()
+    }
+
+    /// The regions.
+    #[must_use]
+    pub const fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The affinity rules of a new cluster.
+    #[must_use]
+    pub fn rules(&self) -> &[AffinityRule] {
+        &self.rules
+    }
+
+    /// The policies of key prefixes. The empty prefix is always among them.
+    #[must_use]
+    pub fn namespaces(&self) -> &[NamespacePolicy] {
+        &self.namespaces
+    }
+
+    /// The residency domains that namespaces ask for, and the domain of all regions.
+    #[must_use]
+    pub const fn domains(&self) -> &BTreeMap<DomainId, Domain> {
+        &self.domains
+    }
+
+    /// The times of failover.
+    #[must_use]
+    pub fn timing(&self) -> Timing {
+        Timing::of(&self.settings)
+    }
+
+    /// A server of a region's node, if it is on there: the region's own setting, else that of all
+    /// nodes.
+    #[must_use]
+    pub fn listener(&self, region: &RegionId, server: Server) -> Option<&ListenerSettings> {
+        let own = self.settings.regions.get(region).and_then(|r| r.listeners.get(server));
+        own.or_else(|| self.settings.listeners.get(server))
+    }
+
+    /// What is allowed but worth knowing, as sentences.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+}

@@ -1,0 +1,59 @@
+//! The settings of a cluster on one machine, as `rhumb dev` runs it.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+
+use rhumb_types::RegionId;
+
+use crate::{
+    Settings,
+    settings::{
+        CapacitySettings, HTTP_PORT, ListenerSettings, ListenersSettings, Profile, RegionSettings,
+        Server,
+    },
+};
+
+/// How far apart the ports of two regions are.
+pub const PORTS_PER_REGION: u16 = 100;
+
+/// The regions of `rhumb dev`.
+pub const REGIONS: [&str; 3] = ["us-east-1", "eu-west-1", "ap-southeast-1"];
+
+/// A cluster on the loopback address: the first region has the ports from `first_port` on, each
+/// further region 100 more. Every server is on. The fast profile makes losses visible quickly.
+#[must_use]
+pub fn settings(regions: &[RegionId], data: PathBuf, first_port: u16) -> Settings {
+    let mut by_name = BTreeMap::new();
+    let mut base = first_port;
+    for region in regions {
+        by_name.insert(region.clone(), on_loopback(base));
+        base = base.saturating_add(PORTS_PER_REGION);
+    }
+    let mut settings =
+        Settings { cluster: "dev".to_owned(), data, regions: by_name, ..Settings::default() };
+    settings.failover.profile = Profile::Fast;
+    settings
+}
+
+fn on_loopback(base: u16) -> RegionSettings {
+    let at = |server: Server| {
+        let port = base.saturating_add(server.port() - HTTP_PORT);
+        SocketAddr::from(([127, 0, 0, 1], port))
+    };
+    let listener =
+        |server| Some(ListenerSettings { address: Some(at(server)), ..Default::default() });
+    RegionSettings {
+        address: at(Server::Peer).to_string(),
+        priority: 1,
+        weight: 1,
+        location: None,
+        capacity: CapacitySettings::default(),
+        residency: Default::default(),
+        capabilities: Default::default(),
+        witness: false,
+        listeners: ListenersSettings {
+            http: listener(Server::Http),
+            peer: listener(Server::Peer),
+            resp: listener(Server::Resp),
+        },
+    }
+}

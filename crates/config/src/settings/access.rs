@@ -1,0 +1,76 @@
+//! Certificates, users, and the node's own log.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The certificate of the servers that face clients. Between nodes, identities made by `rhumb
+/// init` and `rhumb join` are used instead.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSettings {
+    /// The certificate chain, as a PEM file.
+    pub certificate: PathBuf,
+    /// Its private key, as a PEM file.
+    pub key: PathBuf,
+    /// Authorities whose client certificates are asked for, as a PEM file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_authorities: Option<PathBuf>,
+}
+
+/// Who may use the RESP server.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccessSettings {
+    /// The users. Without any, a server without `auth` lets everybody do everything but FLUSHDB.
+    pub users: Vec<UserSettings>,
+}
+
+/// A user of the RESP server, in the words of Redis's ACL.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UserSettings {
+    /// The name. `default` is the user of clients that send only a password.
+    pub name: String,
+    /// SHA-256 of each of the user's passwords, as 64 hexadecimal digits.
+    #[serde(default)]
+    pub password_sha256: Vec<String>,
+    /// What the user may call, in order: `+get`, `-flushdb`, `+@read`, `-@all`. Without any:
+    /// nothing.
+    #[serde(default)]
+    pub commands: Vec<String>,
+    /// Glob patterns of the keys that the user may touch. Without any: none.
+    #[serde(default)]
+    pub keys: Vec<String>,
+    /// Glob patterns of the channels that the user may use. Without any: none.
+    #[serde(default)]
+    pub channels: Vec<String>,
+}
+
+/// What the node writes about itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSettings {
+    /// What is written, as in `info` or `info,rhumb_peer=debug`.
+    pub filter: String,
+    /// How it is written.
+    pub format: LogFormat,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: LogFormat::default() }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}

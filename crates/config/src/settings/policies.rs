@@ -1,0 +1,184 @@
+//! Health, selection, failover, spillover, affinity.
+
+use rhumb_types::{
+    Ratio, RegionId,
+    control::{FailoverMode, FailoverStrategy},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::units::{Period, Share};
+
+/// How regions are checked. The interval follows from `failover.detection`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HealthSettings {
+    /// After how long a check without an answer has failed. Without it: as the profile says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Period>,
+    /// Failures in a row that make a region down.
+    pub failure_threshold: u32,
+    /// Successes in a row that make it up again.
+    pub success_threshold: u32,
+    /// The share of errors above which a region is degraded.
+    pub degraded_error_rate: Share,
+    /// The utilisation from which a region takes no new work.
+    pub full_at: Share,
+}
+
+impl Default for HealthSettings {
+    fn default() -> Self {
+        Self {
+            timeout: None,
+            failure_threshold: 3,
+            success_threshold: 2,
+            degraded_error_rate: Share(Ratio::clamped(0.25)),
+            full_at: Share(Ratio::clamped(0.95)),
+        }
+    }
+}
+
+/// How the order of regions is decided once filters and affinity have spoken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// One after the other.
+    RoundRobin,
+    /// In proportion to the weights.
+    Weighted,
+    /// The lowest round-trip time first.
+    Latency,
+    /// The shortest great circle first.
+    Geographic,
+    /// By priority level.
+    Priority,
+    /// The cheapest first.
+    Cost,
+    /// By the key's hash, so that a key stays where it is.
+    #[default]
+    Affinity,
+}
+
+/// How a region is chosen.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SelectionSettings {
+    /// The strategy.
+    pub strategy: Strategy,
+    /// Whether clients get a signed token that keeps them in their region.
+    pub sticky: bool,
+    /// Regions to try first, in order.
+    #[schemars(with = "Vec<String>")]
+    pub preferred: Vec<RegionId>,
+}
+
+/// Sets the timing of failover together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// Detection in under one second. Wants links that lose little.
+    Fast,
+    /// Detection in 15 seconds.
+    #[default]
+    Standard,
+}
+
+/// What happens when a region is down.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FailoverSettings {
+    /// Sets `detection`, `lease`, `election` and `health.timeout` together; each can still be set
+    /// by itself.
+    pub profile: Profile,
+    /// Who decides: `manual`, `assisted` (one approval) or `automatic`.
+    #[schemars(schema_with = "crate::words::mode")]
+    pub mode: FailoverMode,
+    /// Whether a region that still answers is drained first.
+    #[schemars(schema_with = "crate::words::strategy")]
+    pub strategy: FailoverStrategy,
+    /// How long a region must be silent before the others may call it down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detection: Option<Period>,
+    /// How long a region may act as owner after its last renewal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Period>,
+    /// The longest time in which the control plane elects a leader.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub election: Option<Period>,
+    /// How long one step of a failover may take.
+    pub timeout: Period,
+    /// How often a failed step is tried again.
+    pub retries: u8,
+    /// How long work in hand may take to finish in a drain.
+    pub drain_timeout: Period,
+}
+
+impl Default for FailoverSettings {
+    fn default() -> Self {
+        Self {
+            profile: Profile::default(),
+            mode: FailoverMode::default(),
+            strategy: FailoverStrategy::default(),
+            detection: None,
+            lease: None,
+            election: None,
+            timeout: Period::from_secs(30),
+            retries: 2,
+            drain_timeout: Period::from_secs(30),
+        }
+    }
+}
+
+/// When new work leaves an overloaded region.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SpilloverSettings {
+    /// Waiting jobs above which it spills. It stops at half of that.
+    pub queue_depth: u32,
+    /// Utilisation above which it spills.
+    pub concurrency: Share,
+    /// Share of errors above which it spills.
+    pub error_rate: Share,
+}
+
+impl Default for SpilloverSettings {
+    fn default() -> Self {
+        Self {
+            queue_depth: 100,
+            concurrency: Share(Ratio::clamped(0.8)),
+            error_rate: Share(Ratio::clamped(0.05)),
+        }
+    }
+}
+
+/// Which region a key belongs to by rule.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AffinitySettings {
+    /// The rules of a new cluster. Afterwards the control plane keeps them.
+    pub rules: Vec<AffinityRuleSettings>,
+}
+
+/// Sends what matches to a region. Exactly one of the matches is given.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AffinityRuleSettings {
+    /// A repository, as `organisation/name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
+    /// An organisation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organisation: Option<String>,
+    /// Keys that start with this text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_prefix: Option<String>,
+    /// Clients in a country (`DE`) or on a continent (`continent:EU`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub geography: Option<String>,
+    /// Everything, when `true`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub everything: bool,
+    /// Where that goes.
+    #[schemars(schema_with = "crate::words::region")]
+    pub region: RegionId,
+}

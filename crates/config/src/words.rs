@@ -1,0 +1,41 @@
+//! Schemas of the words that `rhumb-types` reads itself.
+
+use rhumb_types::{
+    AckLevel, Consistency,
+    control::{FailoverMode, FailoverStrategy},
+};
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
+
+const ACK_LEVELS: [AckLevel; 4] =
+    [AckLevel::Memory, AckLevel::Local, AckLevel::OneRemote, AckLevel::Quorum];
+const CONSISTENCIES: [Consistency; 4] =
+    [Consistency::Eventual, Consistency::Session, Consistency::Strong, Consistency::Cache];
+const MODES: [FailoverMode; 3] =
+    [FailoverMode::Manual, FailoverMode::Assisted, FailoverMode::Automatic];
+const STRATEGIES: [FailoverStrategy; 2] = [FailoverStrategy::Graceful, FailoverStrategy::Immediate];
+
+pub(crate) fn ack(_: &mut SchemaGenerator) -> Schema {
+    one_of(&ACK_LEVELS)
+}
+
+pub(crate) fn consistency(_: &mut SchemaGenerator) -> Schema {
+    one_of(&CONSISTENCIES)
+}
+
+pub(crate) fn mode(_: &mut SchemaGenerator) -> Schema {
+    one_of(&MODES)
+}
+
+pub(crate) fn strategy(_: &mut SchemaGenerator) -> Schema {
+    one_of(&STRATEGIES)
+}
+
+/// The name of a region, as `RegionId` reads it.
+pub(crate) fn region(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$" })
+}
+
+fn one_of<T: Serialize>(words: &[T]) -> Schema {
+    json_schema!({ "type": "string", "enum": words })
+}

@@ -1,0 +1,414 @@
+//! The file as a user writes it: what is accepted, and every refusal with its place.
+
+use std::path::Path as FilePath;
+
+use proptest::prelude::*;
+use rhumb_config::{Config, Period, Place, Settings, dev, diff, settings::Server};
+use rhumb_types::{AckLevel, Consistency, DomainId, RegionId};
+
+const EXAMPLE: &str = include_str!("../../../docs/rhumb.yaml");
+
+/// No variable is set.
+fn nothing(_: &str) -> Option<String> {
+    None
+}
+
+/// What is wrong with a file, as lines.
+fn faults(text: &str) -> Vec<String> {
+    let refused = Config::parse(text, &nothing).expect_err("the file was accepted");
+    refused.iter().map(ToString::to_string).collect()
+}
+
+/// What is wrong with a file of two sound regions and some more lines, which start at line 5.
+fn faults_after_two_regions(more: &str) -> Vec<String> {
+    faults(&format!(
+        "cluster: acme\nregions:\n  a: {{ address: 'a:7401' }}\n  b: {{ address: 'b:7401' }}\n{more}"
+    ))
+}
+
+fn region(name: &str) -> RegionId {
+    RegionId::new(name).expect("a region name")
+}
+
+#[test]
+fn the_example_is_sound_and_says_the_defaults_truly() {
+    let file = FilePath::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/rhumb.yaml");
+    let config = Config::load(&file, &nothing).unwrap_or_else(|error| panic!("{error}"));
+    let settings = config.settings();
+    let defaults = Settings::default();
+    assert_eq!(settings.health, defaults.health);
+    assert_eq!(settings.selection, defaults.selection);
+    assert_eq!(settings.failover, defaults.failover);
+    assert_eq!(settings.spillover, defaults.spillover);
+    assert_eq!(settings.log, defaults.log);
+    assert_eq!(settings.data, defaults.data);
+    assert_eq!(settings.state.retention, defaults.state.retention);
+    assert_eq!(config.registry().primary(), &region("us-east-1"));
+    assert_eq!(config.rules().len(), 5);
+    let lock = config.namespaces().iter().find(|n| n.prefix == "lock:").unwrap();
+    assert_eq!((lock.consistency, lock.ack), (Consistency::Strong, AckLevel::Quorum));
+    let eu = config.namespaces().iter().find(|n| n.prefix == "eu:").unwrap();
+    let inside: Vec<&str> =
+        config.domains()[&eu.domain].regions.iter().map(RegionId::as_str).collect();
+    assert_eq!(inside, ["eu-central-1", "eu-west-1"]);
+    let redis = config.listener(&region("attic"), Server::Resp).unwrap();
+    assert_eq!(redis.address(Server::Resp).port(), 6379);
+}
+
+#[test]
+fn a_small_file_is_enough() {
+    let text = "cluster: acme\nregions: { a: { address: 'a:7401' } }\n";
+    let config = Config::parse(text, &nothing).unwrap();
+    assert_eq!(config.namespaces().len(), 1);
+    assert_eq!(config.namespaces()[0].ack, AckLevel::Local);
+    assert!(Server::ALL.iter().all(|server| config.listener(&region("a"), *server).is_none()));
+    assert_eq!(config.domains()[&DomainId::EVERYWHERE].regions.len(), 1);
+    assert!(config.region().is_none());
+}
+
+#[test]
+fn everything_that_is_wrong_is_reported_together_and_in_order() {
+    let text = "\
+clusterr: acme
+regions:
+  us-east-1:
+    address: 'one:7401'
+    weight: heavy
+    speed: 5
+  Europe:
+    address: 'two:7401'
+  eu-west-1:
+    weight: 3
+failover:
+  mode: automatically
+  detection: 15 parsecs
+spillover: { concurrency: 180%, error_rate: [] }
+affinity:
+  rules:
+    - { region: us-east-1, organisation: x }
+    - { region: eu-west-2, organisation: y }
+state:
+  namespaces:
+    - { prefix: 'a', ttl: 5 }
+    - { prefix: 'b', ttl: 5s, ack: some }
+listeners:
+  resp: { address: '0.0.0.0:7402' }
+";
+    assert_eq!(
+        faults(text),
+        [
+            "1:1: cluster: name the cluster, as in `cluster: acme`",
+            "1:1: clusterr: `clusterr` is not a setting here; did you mean `cluster`?",
+            "5:13: regions.us-east-1.weight: `heavy` is not a whole number from 0 to 4294967295",
+            "6:5: regions.us-east-1.speed: `speed` is not a setting here; use one of: \
+             address, priority, weight, location, capacity, residency, capabilities, witness, \
+             listeners",
+            "7:3: regions.Europe: `Europe` is not a region name: use 1 to 63 of a-z, 0-9 and `-`, \
+             not starting with `-`",
+            "9:3: regions.eu-west-1: `address` is missing; add it",
+            "12:9: failover.mode: `automatically` is not a choice here; use one of: manual, \
+             assisted, automatic",
+            "13:14: failover.detection: `15 parsecs` is not a duration; write a number with its \
+             unit, such as 250ms, 5s, 1m30s or 24h",
+            "14:27: spillover.concurrency: `180%` is not a share; write 0% to 100%, or 0 to 1",
+            "14:33: spillover.error_rate: a list is not a share; write 0% to \
+             100%, or 0 to 1",
+            "18:17: affinity.rules[1].region: there is no region `eu-west-2`; did you mean \
+             `eu-west-1`?",
+            "21:27: state.namespaces[0].ttl: `5` is not a duration; write a number with its unit, \
+             such as 250ms, 5s, 1m30s or 24h",
+            "22:36: state.namespaces[1].ack: `some` is not a choice here; use one of: memory, \
+             local, one_remote, quorum",
+            "24:20: listeners.resp.address: 0.0.0.0:7402 can be reached from other machines; add \
+             `tls: true` and `auth: true`, or listen on 127.0.0.1",
+        ]
+    );
+}
+
+/// Lines after two sound regions, and what is wrong with them.
+const CONTRADICTIONS: &[(&str, &str)] = &[
+    (
+        "failover: { detection: 3s }",
+        "5:24: failover.detection: a detection of 3s is shorter than its checks, which take \
+             3 x 5s; raise failover.detection to 15s or lower health.timeout",
+    ),
+    (
+        "health:\n  timeout: 6s",
+        "6:12: health.timeout: a detection of 15s is shorter than its checks, which take \
+             3 x 6s; raise failover.detection to 18s or lower health.timeout",
+    ),
+    (
+        "failover: { lease: 4s }",
+        "5:20: failover.lease: a lease of 4s is not longer than an election of 3s plus one \
+             renewal (a third of the lease); raise failover.lease above 4500ms or shorten \
+             failover.election",
+    ),
+    (
+        "failover: { election: 8s }",
+        "5:23: failover.election: a lease of 10s is not longer than an election of 8s plus \
+             one renewal (a third of the lease); raise failover.lease above 12s or shorten \
+             failover.election",
+    ),
+    (
+        "failover: { timeout: 5s }",
+        "5:22: failover.timeout: a step of 5s cannot wait out a lease of 10s; raise \
+             failover.timeout or shorten failover.lease",
+    ),
+    ("region: c", "5:9: region: there is no region `c`; add it under `regions`"),
+    ("primary: far-away", "5:10: primary: there is no region `far-away`; add it under `regions`"),
+    (
+        "affinity: { rules: [{ region: a }] }",
+        "5:21: affinity.rules[0]: give exactly one of repository, organisation, key_prefix, \
+             geography and everything",
+    ),
+    (
+        "affinity: { rules: [{ region: a, repository: acme }] }",
+        "5:21: affinity.rules[0]: `acme` is not a repository; use `organisation/name`",
+    ),
+    (
+        "state: { namespaces: [{ prefix: 'l:', consistency: strong, ack: local }] }",
+        "5:65: state.namespaces[0].ack: a strong namespace is always agreed by a quorum; \
+             remove `ack`",
+    ),
+    (
+        "state: { namespaces: [{ prefix: x }, { prefix: x }] }",
+        "5:48: state.namespaces[1].prefix: `x` has a namespace already; keep one",
+    ),
+    (
+        "state: { namespaces: [{ prefix: x, residency: [sg] }] }",
+        "5:36: state.namespaces[0].residency: no region that holds data lies in sg; add it to \
+             the `residency` of a region",
+    ),
+    (
+        "listeners: { resp: { tls: true } }",
+        "5:27: listeners.resp.tls: there is no certificate; add `tls: { certificate: ..., \
+             key: ... }`",
+    ),
+    (
+        "listeners: { resp: { auth: true } }",
+        "5:28: listeners.resp.auth: there is nobody who could log in; add users under `acl`",
+    ),
+    (
+        "listeners: { http: { address: '127.0.0.1:9' }, resp: { address: '127.0.0.1:9' } }",
+        "5:65: listeners.resp.address: `127.0.0.1:9` is taken by the http server",
+    ),
+    (
+        "listeners: { http: { address: '[::]:7400', auth: true } }",
+        "5:31: listeners.http.address: [::]:7400 can be reached from other machines; add \
+             `tls: true`, or listen on 127.0.0.1",
+    ),
+    (
+        "listeners: { peer: { tls: false, auth: true } }",
+        "5:40: listeners.peer.auth: nodes always use mutual TLS between them; remove this",
+    ),
+    (
+        "acl: { users: [{ name: a, password_sha256: [hunter2] }] }",
+        "5:45: acl.users[0].password_sha256[0]: this is not a SHA-256; write the 64 digits \
+             that `printf %s PASSWORD | sha256sum` prints",
+    ),
+    (
+        "acl: { users: [{ name: a }] }",
+        "5:16: acl.users[0].password_sha256: `a` has no password and could never log in; add \
+             one",
+    ),
+    (
+        "store: postgres://db/rhumb",
+        "5:8: store: `postgres://db/rhumb` is not a choice here; use one of: embedded",
+    ),
+];
+
+#[test]
+fn contradictions_are_refused_with_their_place() {
+    for (more, expected) in CONTRADICTIONS {
+        assert_eq!(faults_after_two_regions(more), [*expected], "{more}");
+    }
+}
+
+#[test]
+fn regions_that_contradict_each_other_are_refused() {
+    let cases: &[(&str, &[&str])] = &[
+        (
+            "",
+            &[
+                "1:1: cluster: name the cluster, as in `cluster: acme`",
+                "1:1: regions: no region that holds data is configured: add at least one",
+            ],
+        ),
+        (
+            "cluster: a\nregions:\n  a: { address: 'h:1' }\n  b: { address: 'H:1' }",
+            &["4:17: regions.b.address: `H:1` is the address of `a` too"],
+        ),
+        (
+            "cluster: a\nregions: { a: { address: somewhere } }",
+            &["2:26: regions.a.address: `somewhere` is not an address; use `host:port`"],
+        ),
+        (
+            "cluster: a\nregions: { a: { address: 'h:1', priority: 0 } }",
+            &["2:43: regions.a.priority: region `a` has priority 0: 1 is the first level"],
+        ),
+        (
+            "cluster: a\nregions:\n  a: { address: 'h:1' }\n  w: { address: 'w:1', witness: \
+             true, weight: 5, listeners: { resp: {} } }",
+            &[
+                "4:47: regions.w.weight: a witness is never routed to; remove `weight` or `witness`",
+                "4:63: regions.w.listeners.resp: a witness holds no data that a Redis client could \
+                 read; remove it",
+            ],
+        ),
+        (
+            "cluster: a\nprimary: w\nregions:\n  a: { address: 'h:1' }\n  w: { address: 'w:1', \
+             witness: true }",
+            &[
+                "2:10: primary: the primary region `w` is a witness: choose a region that holds data",
+            ],
+        ),
+        (
+            "cluster: a\nregions: { a: { address: 'h:1', location: { latitude: 91, longitude: 0 } } }",
+            &[
+                "2:33: regions.a.location: (91, 0) is not a place: use a latitude of -90 to 90 and a \
+               longitude of -180 to 180",
+            ],
+        ),
+        (
+            "cluster: a\nregions: { a: { address: 'h:1' } }\nstate: { ack: one_remote }",
+            &["3:15: state.ack: `one_remote` waits for a second region, and `a` is the only one"],
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(faults(text), *expected, "{text}");
+    }
+}
+
+#[test]
+fn what_is_not_yaml_or_not_a_map_is_refused_with_its_place() {
+    for (text, place) in
+        [("cluster: [", "1:10"), ("a: 1\na: 2\n", "2:1"), ("- a", "1:1"), ("x", "1:1")]
+    {
+        let found = faults(text);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with(&format!("{place}: ")), "{text:?}: {found:?}");
+    }
+    let huge = format!("cluster: a\n# {}", "x".repeat(300 << 10));
+    assert!(faults(&huge)[0].contains("bytes"), "{:?}", faults(&huge));
+}
+
+#[test]
+fn the_environment_overrides_the_file_and_is_named_when_it_is_wrong() {
+    let text = "cluster: acme\nregion: a\nregions:\n  a: { address: 'a:7401' }\n  b: { address: 'b:7401' }\n";
+    let set = |pairs: &'static [(&str, &str)]| {
+        move |name: &str| {
+            let found = pairs.iter().find(|(variable, _)| *variable == name);
+            found.map(|(_, value)| (*value).to_owned())
+        }
+    };
+    let config =
+        Config::parse(text, &set(&[("REGION", "b"), ("RHUMB_DATA", "elsewhere")])).unwrap();
+    assert_eq!(config.region(), Some(&region("b")));
+    assert_eq!(config.settings().data, FilePath::new("elsewhere"));
+
+    let both = set(&[("REGION", "b"), ("RHUMB_REGION", "a")]);
+    assert_eq!(Config::parse(text, &both).unwrap().region(), Some(&region("a")));
+
+    let wrong = set(&[("REGION", "mars"), ("RHUMB_RESP", "0.0.0.0:1"), ("RHUMB_HTTP", "here")]);
+    let refused = Config::parse(text, &wrong).unwrap_err();
+    let lines: Vec<String> = refused.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "$REGION: region: there is no region `mars`; add it under `regions`",
+            "$RHUMB_HTTP: listeners.http.address: this is not an address with its port, such as \
+             127.0.0.1:7400",
+            "$RHUMB_RESP: listeners.resp.address: 0.0.0.0:1 can be reached from other machines; \
+             add `tls: true` and `auth: true`, or listen on 127.0.0.1",
+        ]
+    );
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_is_refused_in_plain_words() {
+    for (more, expected) in [
+        ("health: 5", "5:9: health: `5` is not a map of settings"),
+        ("primary: 5", "5:10: primary: `5` is not a text (put it in quotes)"),
+        ("selection: { sticky: 1 }", "5:22: selection.sticky: `1` is not `true` or `false`"),
+        ("failover: { mode: [] }", "5:13: failover.mode: a list is not a word"),
+        (
+            "failover: { retries: 300 }",
+            "5:22: failover.retries: `300` is not a whole number from 0 to 255",
+        ),
+        ("affinity: { rules: { a: b } }", "5:13: affinity.rules: a map is not a list"),
+        ("affinity:\n  rules:\n    -", "7:6: affinity.rules[0]: `region` is missing; add it"),
+    ] {
+        assert_eq!(faults_after_two_regions(more), [expected], "{more}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = Config::load(FilePath::new("no/such/rhumb.yaml"), &nothing).unwrap_err();
+    assert!(error.to_string().starts_with("no/such/rhumb.yaml:1:1: the file cannot be read"));
+}
+
+#[test]
+fn an_even_number_of_votes_is_allowed_with_a_note() {
+    let text = "cluster: a\nregions: { a: { address: 'a:1' }, b: { address: 'b:1' } }";
+    let config = Config::parse(text, &nothing).unwrap();
+    assert_eq!(config.notes().len(), 1, "{:?}", config.notes());
+}
+
+#[test]
+fn the_differences_of_two_files_are_named() {
+    let before = dev::settings(&[region("a")], "x".into(), 7400);
+    let mut after = before.clone();
+    after.region = Some(region("a"));
+    assert_eq!(diff(&before, &after), []);
+    after.spillover.queue_depth = 50;
+    after.failover.detection = Some(Period::from_secs(20));
+    let lines: Vec<String> = diff(&before, &after).iter().map(ToString::to_string).collect();
+    assert_eq!(lines, ["+ failover.detection: \"20s\"", "~ spillover.queue_depth: 100 -> 50"]);
+}
+
+#[test]
+fn the_cluster_on_one_machine_is_sound_and_can_be_written_as_a_file() {
+    let regions: Vec<RegionId> = dev::REGIONS.iter().map(|name| region(name)).collect();
+    let settings = dev::settings(&regions, "rhumb-dev".into(), 7400);
+    let text = settings.to_yaml().unwrap();
+    let config = Config::parse(&text, &nothing).unwrap_or_else(|f| panic!("{f:?}\n{text}"));
+    assert_eq!(config.settings(), &settings);
+    let third = config.listener(&region("ap-southeast-1"), Server::Resp).unwrap();
+    assert_eq!(third.address(Server::Resp).to_string(), "127.0.0.1:7602");
+}
+
+#[test]
+fn the_schema_lists_every_section_and_forbids_others() {
+    let schema = serde_json::to_value(Config::schema()).unwrap();
+    assert_eq!(schema["required"], serde_json::json!(["cluster", "regions"]));
+    assert_eq!(schema["additionalProperties"], false);
+    let written = serde_json::to_value(Settings::default()).unwrap();
+    for section in written.as_object().unwrap().keys() {
+        assert!(schema["properties"].get(section).is_some(), "{section}");
+    }
+}
+
+proptest! {
+    /// However a sound file is damaged, it is accepted, or refused at places that are in it.
+    #[test]
+    fn a_damaged_file_is_refused_at_places_inside_it(
+        at in 0..EXAMPLE.len(),
+        length in 0..40_usize,
+        instead in "[a-z0-9:{}\\[\\], \n\"'&*!-]{0,8}",
+    ) {
+        let end = (at + length).min(EXAMPLE.len());
+        let (Some(before), Some(after)) = (EXAMPLE.get(..at), EXAMPLE.get(end..)) else {
+            return Ok(());
+        };
+        let text = format!("{before}{instead}{after}");
+        let lines = u64::try_from(text.lines().count()).unwrap_or(u64::MAX);
+        for fault in Config::parse(&text, &nothing).err().into_iter().flatten() {
+            let Place::File { line, column } = fault.place else {
+                panic!("no variable is set: {fault}")
+            };
+            prop_assert!((1..=lines + 1).contains(&line) && column >= 1, "{}", fault);
+            prop_assert!(!fault.message.is_empty());
+        }
+    }
+}
