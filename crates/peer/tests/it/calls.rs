@@ -1,0 +1,50 @@
+//! Questions and answers.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rhumb_ports::peer::{CallError, PeerCall, Service};
+
+use crate::support::{Cluster, region};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_name_the_caller_of_the_certificate() {
+    let (_cluster, a, b) = Cluster::pair(Duration::ZERO).await;
+    let forward = a.peer.call(region("b"), Service::Forward, Bytes::from_static(b"x")).await;
+    assert_eq!(forward.unwrap(), Bytes::from_static(b"a Forward x"));
+    let raft = b.peer.call(region("a"), Service::ControlRaft, Bytes::from_static(b"y")).await;
+    assert_eq!(raft.unwrap(), Bytes::from_static(b"b ControlRaft y"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_told_apart_from_an_unreachable_peer() {
+    let (mut cluster, a, b) = Cluster::pair(Duration::ZERO).await;
+    let ask = |request: &'static [u8]| {
+        a.peer.call(region("b"), Service::Control, Bytes::from_static(request))
+    };
+    let refused = ask(b"fail").await.unwrap_err();
+    assert!(matches!(&refused, CallError::Refused { reason, .. } if reason == "told to"));
+
+    b.peer.shutdown().await;
+    let unreachable = ask(b"x").await.unwrap_err();
+    assert!(matches!(unreachable, CallError::Unreachable { sent: false, .. }), "{unreachable}");
+
+    let stranger = a.peer.call(region("z"), Service::Control, Bytes::new()).await.unwrap_err();
+    assert!(matches!(stranger, CallError::Unreachable { sent: false, .. }), "{stranger}");
+
+    let _b = cluster.start("b").await;
+    let patience = async {
+        while ask(b"again").await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(crate::support::PATIENCE, patience).await.expect("calls work again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_answer_passes() {
+    let (_cluster, a, _b) = Cluster::pair(Duration::ZERO).await;
+    let request = Bytes::from(vec![7; 20 << 20]);
+    let answer = a.peer.call(region("b"), Service::StrongRaft, request.clone()).await.unwrap();
+    assert!(answer.ends_with(&request));
+}
