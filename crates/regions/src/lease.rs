@@ -75,7 +75,7 @@ pub struct LeaseHolder {
 }
 
 /// A lease is renewed when this part of it has passed; two tries fit into what is left.
-const RENEW_AFTER: u32 = 3;
+pub(crate) const RENEW_AFTER: u32 = 3;
 
 impl LeaseHolder {
     /// A node that holds nothing yet. A restarted process starts here again: what it held before

@@ -12,6 +12,7 @@ pub mod admin;
 pub mod affinity;
 pub mod audit;
 mod hash;
+pub mod health;
 pub mod lease;
 pub mod load;
 pub mod locations;
