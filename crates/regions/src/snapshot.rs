@@ -298,6 +298,11 @@ impl RoutingSnapshot {
         look_up(&self.residency, tag).unwrap_or_default()
     }
 
+    /// All jurisdictions with their regions.
+    pub(crate) fn tags(&self) -> impl Iterator<Item = (&ResidencyTag, RegionSet)> {
+        self.residency.iter().map(|(tag, members)| (tag, *members))
+    }
+
     /// Where a capability is. A region that lists none offers all.
     pub(crate) fn offer(&self, capability: &Capability) -> Offer {
         look_up(&self.offers, capability).unwrap_or_else(|| Offer {
