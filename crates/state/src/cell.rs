@@ -43,6 +43,7 @@ pub fn add(cell: &mut Cell, dot: Dot, frame: u64, sum: Amount) {
                 delta.version = dot.version;
                 delta.sum = sum;
                 delta.cleared = false;
+                delta.marked_by = None;
             } else if delta.frame < frame {
                 *delta = fresh_delta(dot, frame, sum);
             }
@@ -78,7 +79,9 @@ fn mark(cell: &mut Cell, by: Dot, marks: &[Mark]) {
         if delta.frame == mark.frame && delta.mark_version < mark.version {
             delta.mark_version = mark.version;
             delta.mark = mark.sum;
-            delta.marked_by = Some(by);
+            if delta.version <= mark.version {
+                delta.marked_by = Some(by);
+            }
         }
     }
 }

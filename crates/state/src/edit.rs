@@ -74,15 +74,12 @@ impl Table {
     }
 
     fn edit_head_cell<R>(&mut self, at: u32, law: impl FnOnce(&mut Cell) -> R) -> R {
-        let Some(SlotRow::Head { space, key, head, .. }) = self.slots.row_mut(at) else {
+        let Some(SlotRow::Head { head, .. }) = self.slots.row_mut(at) else {
             unreachable!("the place of a head holds a head");
         };
         let result = law(&mut head.cell);
-        if !head.cell.deltas.is_empty()
-            && self.stability.forget(&mut head.cell) > 0
-            && self.garbage.len() < GARBAGE_ROWS_MAX
-        {
-            self.garbage.push_back(RowId::Head(*space, key.clone()));
+        if !head.cell.deltas.is_empty() {
+            self.forget_in_head(at);
         }
         self.mark_dirty(at);
         result
@@ -97,29 +94,50 @@ impl Table {
         }
         let before = visible::is_live(cell);
         let result = law(cell);
-        let dead = if cell.deltas.is_empty() { 0 } else { self.stability.forget(cell) };
         let after = visible::is_live(cell);
+        let has_deltas = !cell.deltas.is_empty();
         let counted = before != after && head_row.members != MEMBERS_UNKNOWN;
         if counted && after {
             head_row.members += 1;
         } else if counted {
             head_row.members = head_row.members.saturating_sub(1);
         }
-        self.mark_dirty(at);
         if counted {
             self.mark_dirty(head);
         }
-        if dead > 0 {
-            self.note_garbage(at);
+        if has_deltas {
+            self.forget_in_member(at);
         }
+        if let Some(SlotRow::Member { space, key, member, .. }) = self.slots.row(at) {
+            self.sweeps.edited(*space, key, member, before, after);
+        }
+        self.mark_dirty(at);
         result
     }
 
-    fn note_garbage(&mut self, at: u32) {
-        if self.garbage.len() < GARBAGE_ROWS_MAX
-            && let Some(SlotRow::Member { space, key, member, .. }) = self.slots.row(at)
-        {
-            self.garbage.push_back(RowId::Member(*space, key.clone(), member.clone()));
+    /// Takes out of a head what can be forgotten, and lists it when dead deltas remain.
+    pub(crate) fn forget_in_head(&mut self, at: u32) {
+        let Some(SlotRow::Head { space, key, head, .. }) = self.slots.row_mut(at) else { return };
+        if self.stability.forget(&mut head.cell) > 0 {
+            let id = RowId::Head(*space, key.clone());
+            self.list_garbage(at, id);
+        }
+    }
+
+    /// As [`Table::forget_in_head`], for a member.
+    pub(crate) fn forget_in_member(&mut self, at: u32) {
+        let Some(SlotRow::Member { space, key, member, cell, .. }) = self.slots.row_mut(at) else {
+            return;
+        };
+        if self.stability.forget(cell) > 0 {
+            let id = RowId::Member(*space, key.clone(), member.clone());
+            self.list_garbage(at, id);
+        }
+    }
+
+    fn list_garbage(&mut self, at: u32, id: RowId) {
+        if self.garbage.len() < GARBAGE_ROWS_MAX && self.slots.list_garbage(at) {
+            self.garbage.push_back(id);
         }
     }
 
@@ -139,6 +157,7 @@ impl Table {
             && clear_head(head, removal, complete)
         {
             self.mark_dirty(at);
+            self.sweeps.key_cleared(space, key);
         }
         Ok(())
     }
@@ -148,6 +167,7 @@ impl Table {
     pub(crate) fn clear_prefix(&mut self, space: Space, prefix: &Bytes, removal: Removal) {
         let complete = self.is_complete(&removal);
         self.touch_prefix(space, prefix.clone());
+        self.sweeps.prefix_cleared(space, prefix);
         let prefixes = self.cleared_mut(space);
         prefixes.insert(prefix.clone(), removal, complete);
         let prefixes = prefixes.clone();

@@ -49,4 +49,13 @@ impl Stability {
         cell.deltas.retain(|delta| !self.forgettable(delta));
         cell.deltas.iter().filter(|delta| !delta.counts()).count()
     }
+
+    /// How many deltas of a cell no longer count, and how many of these can be forgotten.
+    #[must_use]
+    pub fn survey(&self, cell: &Cell) -> (usize, usize) {
+        let dead = cell.deltas.iter().filter(|delta| !delta.counts());
+        dead.fold((0, 0), |(dead, ready), delta| {
+            (dead + 1, ready + usize::from(self.forgettable(delta)))
+        })
+    }
 }

@@ -27,6 +27,7 @@ use crate::{
     forget::Stability,
     prefixes::ClearedPrefixes,
     row::{Missing, ReadSet, RowId, RowWrite, Touched},
+    sweep::Sweeps,
     visible,
 };
 
@@ -76,6 +77,10 @@ pub struct Table {
     pub(crate) reflected: VersionVector,
     pub(crate) stability: Stability,
     pub(crate) garbage: VecDeque<RowId>,
+    pub(crate) sweeps: Sweeps,
+    /// How many takes there were, and how many of them are on disk.
+    takes: u64,
+    takes_done: u64,
 }
 
 impl Table {
@@ -96,6 +101,9 @@ impl Table {
             reflected: VersionVector::new(),
             stability: Stability::default(),
             garbage: VecDeque::new(),
+            sweeps: Sweeps::default(),
+            takes: 0,
+            takes_done: 0,
         }
     }
 
@@ -260,7 +268,8 @@ impl Table {
     }
 
     /// The rows changed since the last call, with the rows of the indexes derived from them.
-    /// They stay in the table until [`Table::committed`] says that they are on disk.
+    /// They stay in the table until [`Table::committed`] says that they are on disk. Finish every
+    /// draft first, so that rows never reach the disk ahead of their transaction.
     #[must_use]
     pub fn take_writes(&mut self) -> Vec<RowWrite> {
         let dirty = mem::take(&mut self.dirty);
@@ -277,12 +286,17 @@ impl Table {
         }
         self.touched_prefixes.clear();
         self.in_flight.push_back(dirty);
+        self.takes += 1;
         writes
     }
 
     /// The writes of the oldest take that was still under way are on disk from this commit on.
     pub fn committed(&mut self, commit: u64) {
         self.committed = self.committed.max(commit);
+        if self.takes_done < self.takes {
+            self.takes_done += 1;
+            self.sweeps.committed(self.takes_done, commit);
+        }
         for at in self.in_flight.pop_front().unwrap_or_default() {
             if let Some(slot) = self.slots.get_mut(at) {
                 slot.in_flight = slot.in_flight.saturating_sub(1);
@@ -301,6 +315,15 @@ impl Table {
     #[must_use]
     pub const fn size(&self) -> (usize, usize) {
         (self.slots.len(), self.slots.bytes())
+    }
+
+    /// The take that holds, or will hold, the newest change that is not yet on disk.
+    pub(crate) fn unwritten_take(&self) -> Option<u64> {
+        if self.has_writes() {
+            Some(self.takes + 1)
+        } else {
+            (self.takes_done < self.takes).then_some(self.takes)
+        }
     }
 
     pub(crate) fn mark_dirty(&mut self, at: u32) {

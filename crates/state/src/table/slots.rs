@@ -55,13 +55,23 @@ pub(crate) struct Slot {
     pub(crate) in_flight: u32,
     /// The commit that holds its last change; 0 when it has not changed since it was read.
     pub(crate) changed_at: u64,
+    /// Whether the row is listed for a visit to take dead deltas out.
+    listed: bool,
     weight: usize,
 }
 
 impl Slot {
     fn new(row: SlotRow) -> Self {
         let weight = weight(&row);
-        Self { row, dirty: false, referenced: true, in_flight: 0, changed_at: 0, weight }
+        Self {
+            row,
+            dirty: false,
+            referenced: true,
+            in_flight: 0,
+            changed_at: 0,
+            listed: false,
+            weight,
+        }
     }
 
     pub(crate) fn head(space: Space, key: Bytes, head: Head) -> Self {
@@ -256,6 +266,18 @@ impl Slots {
         slot.weight = weight;
         slot.referenced = true;
         !mem::replace(&mut slot.dirty, true)
+    }
+
+    /// Lists a row as holding garbage. Gives whether it was not listed.
+    pub(crate) fn list_garbage(&mut self, at: u32) -> bool {
+        self.get_mut(at).is_some_and(|slot| !mem::replace(&mut slot.listed, true))
+    }
+
+    /// The row is not listed any more.
+    pub(crate) fn unlist_garbage(&mut self, at: u32) {
+        if let Some(slot) = self.get_mut(at) {
+            slot.listed = false;
+        }
     }
 
     /// The hand passes a slot: takes its mark of use away, or evicts the row. Gives the commit of

@@ -1,0 +1,117 @@
+//! Which policy a key has: the one of the longest prefix that it starts with.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rhumb_types::{AckLevel, Consistency, DomainId};
+
+/// Most namespaces of a configuration; a lookup walks them.
+pub const NAMESPACES_MAX: usize = 1_024;
+
+/// How the keys of a namespace behave.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct NamespacePolicy {
+    /// How fresh reads are and who agrees on writes.
+    pub consistency: Consistency,
+    /// What must be durable before a write is answered, unless the caller says otherwise.
+    pub ack: AckLevel,
+    /// The time to live of keys that are written without one.
+    pub ttl: Option<Duration>,
+    /// Which regions may hold the keys.
+    pub domain: DomainId,
+}
+
+/// A key prefix with a policy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Namespace {
+    /// What its keys start with.
+    pub prefix: Bytes,
+    /// How they behave.
+    pub policy: NamespacePolicy,
+}
+
+/// Why a set of namespaces is not one.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NamespacesError {
+    /// A prefix occurs twice.
+    #[error("the prefix {0:?} occurs twice")]
+    Twice(Bytes),
+    /// There are too many.
+    #[error("there are {0} namespaces, and {NAMESPACES_MAX} are allowed")]
+    TooMany(usize),
+}
+
+/// All namespaces of a cluster.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Namespaces {
+    /// Longest prefix first.
+    named: Vec<Namespace>,
+    other: NamespacePolicy,
+}
+
+impl Namespaces {
+    /// Namespaces, and the policy of keys outside all of them.
+    ///
+    /// # Errors
+    /// When a prefix occurs twice, or there are more than [`NAMESPACES_MAX`].
+    pub fn new(mut named: Vec<Namespace>, other: NamespacePolicy) -> Result<Self, NamespacesError> {
+        if named.len() > NAMESPACES_MAX {
+            return Err(NamespacesError::TooMany(named.len()));
+        }
+        named.sort_by(|left, right| {
+            right.prefix.len().cmp(&left.prefix.len()).then_with(|| left.prefix.cmp(&right.prefix))
+        });
+        for (left, right) in named.iter().zip(named.iter().skip(1)) {
+            if left.prefix == right.prefix {
+                return Err(NamespacesError::Twice(left.prefix.clone()));
+            }
+        }
+        Ok(Self { named, other })
+    }
+
+    /// The policy of a key.
+    #[must_use]
+    pub fn policy(&self, key: &[u8]) -> &NamespacePolicy {
+        self.namespace(key).map_or(&self.other, |namespace| &namespace.policy)
+    }
+
+    /// The namespace of a key; `None` when it is outside all of them.
+    #[must_use]
+    pub fn namespace(&self, key: &[u8]) -> Option<&Namespace> {
+        self.named.iter().find(|namespace| key.starts_with(&namespace.prefix))
+    }
+
+    /// Every namespace, longest prefix first.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Namespace> {
+        self.named.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(prefix: &'static str, consistency: Consistency) -> Namespace {
+        let policy = NamespacePolicy { consistency, ..NamespacePolicy::default() };
+        Namespace { prefix: Bytes::from_static(prefix.as_bytes()), policy }
+    }
+
+    #[test]
+    fn the_longest_prefix_wins() {
+        let namespaces = Namespaces::new(
+            vec![named("lock:", Consistency::Strong), named("lock:soft:", Consistency::Session)],
+            NamespacePolicy::default(),
+        )
+        .unwrap();
+        assert_eq!(namespaces.policy(b"lock:a").consistency, Consistency::Strong);
+        assert_eq!(namespaces.policy(b"lock:soft:a").consistency, Consistency::Session);
+        assert_eq!(namespaces.policy(b"lock").consistency, Consistency::Eventual);
+    }
+
+    #[test]
+    fn a_prefix_occurs_once() {
+        let twice = vec![named("a", Consistency::Strong), named("a", Consistency::Cache)];
+        let error = Namespaces::new(twice, NamespacePolicy::default()).unwrap_err();
+        assert_eq!(error, NamespacesError::Twice(Bytes::from_static(b"a")));
+    }
+}
