@@ -1,0 +1,418 @@
+//! The search for an order.
+
+use std::collections::BTreeSet;
+
+use crate::{Call, History, Model};
+
+/// How far a search goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most calls that are tried.
+    pub steps_max: u64,
+    /// Most states that are remembered; this bounds memory.
+    pub states_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { steps_max: 2_000_000, states_max: 400_000 }
+    }
+}
+
+/// What a search found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// There is an order.
+    Linearizable,
+    /// There is none.
+    Violation {
+        /// The most answered calls that any order explains.
+        explained: usize,
+        /// The calls, by their place in the history, of which one had to come next there and none
+        /// could.
+        stuck: Vec<usize>,
+    },
+    /// A limit was reached first.
+    Undecided {
+        /// How many calls were tried.
+        steps: u64,
+    },
+}
+
+/// Searches for an order of the calls that explains all answers.
+#[must_use]
+pub fn check<M: Model>(
+    model: &M,
+    history: &History<M::Call, M::Answer>,
+    limits: Limits,
+) -> Verdict {
+    Search::new(model, history, limits).run()
+}
+
+type CallOf<M> = Call<<M as Model>::Call, <M as Model>::Answer>;
+
+/// A set of calls, as bits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Done(Vec<u64>);
+
+impl Done {
+    fn has(&self, place: usize) -> bool {
+        self.0.get(place / 64).is_some_and(|word| word >> (place % 64) & 1 == 1)
+    }
+
+    fn set(&mut self, place: usize, done: bool) {
+        if let Some(word) = self.0.get_mut(place / 64) {
+            let bit = 1 << (place % 64);
+            *word = if done { *word | bit } else { *word & !bit };
+        }
+    }
+}
+
+/// A point of the search: what is left to try from a state.
+struct Frame<S> {
+    state: S,
+    /// Places to try, best last.
+    left: Vec<usize>,
+    /// The place that led here.
+    via: Option<usize>,
+    /// How many of the answered calls, by their start, are surely explained.
+    low: usize,
+}
+
+struct Search<'a, M: Model> {
+    model: &'a M,
+    limits: Limits,
+    calls: Vec<&'a CallOf<M>>,
+    /// Places of calls with an answer, by their start.
+    answered: Vec<usize>,
+    /// Places of calls without, by their start.
+    unknown: Vec<usize>,
+    done: Done,
+    done_answered: usize,
+    seen: BTreeSet<(Done, M::State)>,
+    steps: u64,
+    best: (usize, Vec<usize>),
+}
+
+impl<'a, M: Model> Search<'a, M> {
+    fn new(model: &'a M, history: &'a History<M::Call, M::Answer>, limits: Limits) -> Self {
+        let calls: Vec<_> = history.calls().collect();
+        let mut by_start: Vec<(u64, usize, bool)> = calls
+            .iter()
+            .enumerate()
+            .map(|(place, call)| (call.started, place, call.answered.is_some()))
+            .collect();
+        by_start.sort_unstable();
+        let of_kind = |kind: bool| {
+            let places = by_start.iter().filter(|(_, _, answered)| *answered == kind);
+            places.map(|(_, place, _)| *place).collect()
+        };
+        Self {
+            answered: of_kind(true),
+            unknown: of_kind(false),
+            done: Done(vec![0; calls.len().div_ceil(64)]),
+            done_answered: 0,
+            seen: BTreeSet::new(),
+            steps: 0,
+            best: (0, Vec::new()),
+            model,
+            limits,
+            calls,
+        }
+    }
+
+    fn run(mut self) -> Verdict {
+        let mut stack = vec![self.frame(self.model.initial(), None, 0)];
+        while let Some(frame) = stack.last_mut() {
+            if self.done_answered == self.answered.len() {
+                return Verdict::Linearizable;
+            }
+            let Some(place) = frame.left.pop() else {
+                self.take_back(stack.pop().and_then(|frame| frame.via));
+                continue;
+            };
+            self.steps += 1;
+            if self.steps > self.limits.steps_max || self.seen.len() >= self.limits.states_max {
+                return Verdict::Undecided { steps: self.steps };
+            }
+            let (state, low) = (frame.state.clone(), frame.low);
+            if let Some(next) = self.try_call(&state, place) {
+                let frame = self.frame(next, Some(place), low);
+                stack.push(frame);
+            }
+        }
+        let (explained, stuck) = self.best;
+        Verdict::Violation { explained, stuck }
+    }
+
+    /// Does a call when the model allows it and the result is new.
+    fn try_call(&mut self, state: &M::State, place: usize) -> Option<M::State> {
+        let call = *self.calls.get(place)?;
+        let answer = call.answered.as_ref().map(|(_, answer)| answer);
+        let next = self.model.step(state, &call.call, answer)?;
+        if answer.is_none() && next == *state {
+            // It may as well never have happened.
+            return None;
+        }
+        self.done.set(place, true);
+        if !self.seen.insert((self.done.clone(), next.clone())) {
+            self.done.set(place, false);
+            return None;
+        }
+        self.done_answered += usize::from(answer.is_some());
+        Some(next)
+    }
+
+    fn take_back(&mut self, via: Option<usize>) {
+        if let Some(place) = via {
+            self.done.set(place, false);
+            let answered = self.calls.get(place).is_some_and(|call| call.answered.is_some());
+            self.done_answered -= usize::from(answered);
+        }
+    }
+
+    /// What can come next: every call that started before the first answer that is not explained.
+    /// Answered calls are tried first, the earliest answer of all at first, because a guess about
+    /// an unknown one is only needed when nothing else fits.
+    fn frame(&mut self, state: M::State, via: Option<usize>, low: usize) -> Frame<M::State> {
+        let left = self.answered.get(low..).unwrap_or_default();
+        let low = low + left.iter().take_while(|place| self.done.has(**place)).count();
+        let mut first_answer = u64::MAX;
+        let mut next: Vec<(u64, usize)> = Vec::new();
+        for &place in self.answered.get(low..).unwrap_or_default() {
+            let Some(call) = self.calls.get(place) else { continue };
+            if call.started > first_answer {
+                break;
+            }
+            if let (false, Some((at, _))) = (self.done.has(place), &call.answered) {
+                first_answer = first_answer.min(*at);
+                next.push((*at, place));
+            }
+        }
+        next.retain(|(_, place)| self.calls.get(*place).is_some_and(|c| c.started < first_answer));
+        next.sort_unstable_by(|one, two| two.cmp(one));
+        let answered = next.into_iter().map(|(_, place)| place);
+        if self.done_answered >= self.best.0 {
+            self.best = (self.done_answered, answered.clone().collect());
+        }
+        let started =
+            |place: &usize| self.calls.get(*place).is_some_and(|c| c.started < first_answer);
+        let unknown =
+            self.unknown.iter().copied().take_while(started).filter(|p| !self.done.has(*p));
+        Frame { state, left: unknown.chain(answered).collect(), via, low }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Lock, LockAnswer, LockCall, Register,
+        RegisterAnswer::{Swapped, Value, Written},
+        RegisterCall::{self, CompareAndSet, Read, Write},
+    };
+
+    type Registers = History<RegisterCall, crate::RegisterAnswer>;
+
+    fn verdict(history: &Registers) -> Verdict {
+        check(&Register, history, Limits::default())
+    }
+
+    fn is_violation(history: &Registers) -> bool {
+        matches!(verdict(history), Verdict::Violation { .. })
+    }
+
+    #[test]
+    fn an_empty_history_is_linearizable() {
+        assert_eq!(verdict(&History::default()), Verdict::Linearizable);
+    }
+
+    #[test]
+    fn a_read_during_a_write_sees_either_value() {
+        for seen in [None, Some(1)] {
+            let mut history = History::default();
+            let write = history.start(Write(1));
+            let read = history.start(Read);
+            history.answer(read, Value(seen));
+            history.answer(write, Written);
+            assert_eq!(verdict(&history), Verdict::Linearizable, "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_read_after_a_write_must_see_it() {
+        let mut history = History::default();
+        let write = history.start(Write(1));
+        history.answer(write, Written);
+        let read = history.start(Read);
+        history.answer(read, Value(None));
+        assert_eq!(verdict(&history), Verdict::Violation { explained: 1, stuck: vec![1] });
+    }
+
+    #[test]
+    fn two_reads_may_not_see_a_write_come_and_go() {
+        let mut history = History::default();
+        let write = history.start(Write(1));
+        for seen in [Some(1), None] {
+            let read = history.start(Read);
+            history.answer(read, Value(seen));
+        }
+        history.answer(write, Written);
+        assert!(is_violation(&history));
+    }
+
+    #[test]
+    fn an_unknown_write_may_take_effect_late_or_never() {
+        for seen in [[None, None, None], [None, None, Some(1)], [None, Some(1), Some(1)]] {
+            let mut history = History::default();
+            history.start(Write(1));
+            for value in seen {
+                let read = history.start(Read);
+                history.answer(read, Value(value));
+            }
+            assert_eq!(verdict(&history), Verdict::Linearizable, "{seen:?}");
+        }
+        let mut history = History::default();
+        let read = history.start(Read);
+        history.answer(read, Value(Some(1)));
+        history.start(Write(1));
+        assert!(is_violation(&history), "not before it started");
+    }
+
+    #[test]
+    fn an_unknown_write_takes_effect_once() {
+        let mut history = History::default();
+        history.start(Write(1));
+        for (call, answer) in [(Read, Value(Some(1))), (Write(2), Written), (Read, Value(Some(1)))]
+        {
+            let id = history.start(call);
+            history.answer(id, answer);
+        }
+        assert!(is_violation(&history));
+    }
+
+    #[test]
+    fn a_discarded_call_has_no_effect() {
+        let mut history = History::default();
+        let write = history.start(Write(1));
+        history.discard(write);
+        let read = history.start(Read);
+        history.answer(read, Value(Some(1)));
+        assert!(is_violation(&history));
+    }
+
+    #[test]
+    fn only_one_of_two_equal_swaps_succeeds() {
+        for (second, linearizable) in [(false, true), (true, false)] {
+            let mut history = History::default();
+            let one = history.start(CompareAndSet { expected: None, new: 1 });
+            let two = history.start(CompareAndSet { expected: None, new: 2 });
+            history.answer(one, Swapped(true));
+            history.answer(two, Swapped(second));
+            assert_eq!(verdict(&history) == Verdict::Linearizable, linearizable);
+        }
+    }
+
+    #[test]
+    fn a_lock_has_one_holder_and_rising_tokens() {
+        let tokens = |first: u64, second: u64, released: bool| {
+            let mut history = History::default();
+            let id = history.start(LockCall::Acquire(1));
+            history.answer(id, LockAnswer::Token(first));
+            if released {
+                let id = history.start(LockCall::Release(1));
+                history.answer(id, LockAnswer::Released(true));
+            }
+            let id = history.start(LockCall::Acquire(2));
+            history.answer(id, LockAnswer::Token(second));
+            check(&Lock, &history, Limits::default())
+        };
+        assert_eq!(tokens(4, 9, true), Verdict::Linearizable);
+        assert!(matches!(tokens(4, 9, false), Verdict::Violation { .. }), "two holders");
+        assert!(matches!(tokens(9, 9, true), Verdict::Violation { .. }), "a token given twice");
+    }
+
+    #[test]
+    fn a_search_that_is_too_long_is_undecided() {
+        let mut history = History::default();
+        for value in 0..40 {
+            history.start(Write(value));
+        }
+        for value in 0..20 {
+            let read = history.start(Read);
+            history.answer(read, Value(Some(value)));
+        }
+        // Nobody wrote this, so that every order must be tried.
+        let read = history.start(Read);
+        history.answer(read, Value(Some(99)));
+        let limits = Limits { steps_max: 1_000, states_max: 1_000 };
+        assert!(matches!(check(&Register, &history, limits), Verdict::Undecided { .. }));
+    }
+
+    /// Every order, by brute force.
+    fn linearizable_by_force(history: &Registers) -> bool {
+        let calls: Vec<_> = history.calls().collect();
+        fn search(calls: &[&CallOf<Register>], done: &mut [bool], state: Option<u64>) -> bool {
+            let waiting = |place: &usize| !done[*place] && calls[*place].answered.is_some();
+            let ends = (0..calls.len()).filter(waiting).filter_map(|p| calls[p].answered.as_ref());
+            let Some(first) = ends.map(|(at, _)| *at).min() else { return true };
+            let open = |place: &usize| !done[*place] && calls[*place].started <= first;
+            let open: Vec<usize> = (0..calls.len()).filter(open).collect();
+            open.into_iter().any(|place| {
+                let answer = calls[place].answered.as_ref().map(|(_, answer)| answer);
+                let next = Register.step(&state, &calls[place].call, answer);
+                done[place] = true;
+                let found = next.is_some_and(|next| search(calls, done, next));
+                done[place] = found;
+                found
+            })
+        }
+        search(&calls, &mut vec![false; calls.len()], None)
+    }
+
+    mod properties {
+        use proptest::prelude::*;
+
+        use super::*;
+
+        /// One client's next move: a call, how its outcome is known, and what it claims to see.
+        fn moves() -> impl Strategy<Value = Vec<(usize, u8, u64, u64, bool)>> {
+            proptest::collection::vec(
+                (0..3_usize, 0..3_u8, 0..3_u64, 0..3_u64, any::<bool>()),
+                0..14,
+            )
+        }
+
+        proptest! {
+            #![proptest_config(ProptestConfig::with_cases(2_000))]
+            #[test]
+            fn agrees_with_brute_force(moves in moves()) {
+                let mut history = Registers::default();
+                let mut open = [None; 3];
+                for (client, kind, one, two, flag) in moves {
+                    if let Some((id, kind)) = open[client].take() {
+                        let seen = (one > 0).then_some(one);
+                        let answer = match kind {
+                            0_u8 => Value(seen),
+                            1 => Written,
+                            _ => Swapped(flag),
+                        };
+                        if two > 0 {
+                            history.answer(id, answer);
+                        }
+                        continue;
+                    }
+                    let expected = (one > 0).then_some(one);
+                    let call = match kind {
+                        0 => Read,
+                        1 => Write(one),
+                        _ => CompareAndSet { expected, new: two },
+                    };
+                    open[client] = Some((history.start(call), kind));
+                }
+                let expected = linearizable_by_force(&history);
+                prop_assert_eq!(verdict(&history) == Verdict::Linearizable, expected);
+            }
+        }
+    }
+}
