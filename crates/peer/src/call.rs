@@ -77,7 +77,9 @@ impl Line {
         }
         let turn = self.turns.acquire().await;
         let mut channel = self.channel().await.map_err(|reason| self.unreachable(false, reason))?;
-        channel.ready().await.map_err(|error| self.unreachable(false, error.to_string()))?;
+        if let Err(error) = channel.ready().await {
+            return Err(self.unreachable(false, channel.fate(&error).await));
+        }
         let mut client = PeerClient::with_origin(channel.clone(), origin())
             .max_decoding_message_size(CALL_BYTES_MAX)
             .max_encoding_message_size(CALL_BYTES_MAX);

@@ -110,15 +110,21 @@ impl Channel {
         self.sender.is_closed()
     }
 
-    /// Why a request had no answer. A peer checks our certificate after TLS has let the first
-    /// request go (RFC 8446 section 2), so only the connection knows why that was in vain.
-    pub(crate) async fn explain(mut self, status: &tonic::Status) -> String {
-        if std::error::Error::source(status).is_none() {
+    /// Why a request had no answer.
+    pub(crate) async fn explain(self, status: &tonic::Status) -> String {
+        if status.source().is_none() {
             return format!("{:?}: {}", status.code(), status.message());
         }
+        self.fate(status).await
+    }
+
+    /// What became of the connection, or else the error that showed it. A peer checks our
+    /// certificate after TLS has let the first request go (RFC 8446 section 2), so only the
+    /// connection knows why that was in vain.
+    pub(crate) async fn fate(mut self, shown: &(dyn StdError + Sync + 'static)) -> String {
         match timeout(FATE_TIMEOUT, self.fate.wait_for(Option::is_some)).await {
             Ok(Ok(fate)) => fate.clone().unwrap_or_default(),
-            _ => tls::explain(status),
+            _ => tls::explain(shown),
         }
     }
 

@@ -10,8 +10,9 @@ mod store;
 
 pub use authority::{AuthorityError, ClusterAuthority, Issued, Validity};
 pub use files::{FileError, write_private, write_public};
-pub(crate) use store::provider;
+pub(crate) use files::{failed, make_private_folder};
 pub use store::{Identities, IdentityError, Material};
+pub(crate) use store::{pem, provider, read_key, replace_certificate, write_identity};
 
 use std::{fmt, str::FromStr};
 

@@ -20,10 +20,13 @@
 
 pub mod event;
 pub mod identity;
+pub mod join;
 pub mod limits;
 pub mod member;
 pub mod peer;
+pub mod renew;
 pub mod shape;
+pub mod token;
 pub mod wire;
 
 mod call;
@@ -36,6 +39,8 @@ mod tls;
 
 pub use event::{DownReason, PeerEvent, PeerEvents};
 pub use identity::{ClusterAuthority, Identities, Identity, Validity};
+pub use join::{JoinDesk, join};
 pub use member::Member;
 pub use peer::{Peer, PeerConfig, StartError};
 pub use shape::Shape;
+pub use token::JoinToken;

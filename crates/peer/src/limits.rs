@@ -79,6 +79,9 @@ pub const JOINER_LIFETIME: Duration = Duration::from_secs(20);
 /// Most bytes of a join request, in bytes.
 pub const JOIN_BYTES_MAX: usize = 16 << 10;
 
+/// Most invitations that are open at once.
+pub const INVITATIONS_MAX: usize = 256;
+
 /// Most bytes that an injected delay holds per connection, in bytes.
 pub const DELAYED_BYTES_MAX: usize = 128 << 20;
 

@@ -21,6 +21,7 @@ use crate::{
     connect::{Dialer, Tasks},
     event::{DownReason, Heard, PeerEvents},
     identity::Identities,
+    join::JoinDesk,
     limits::{DRAIN_TIMEOUT, EVENTS_MAX, HEARTBEAT_EVENTS_MAX},
     link,
     member::{Member, Roster},
@@ -69,6 +70,7 @@ pub(crate) struct Shared {
     pub(crate) roster: Roster,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) service: OnceLock<Arc<dyn PeerService>>,
+    pub(crate) desk: OnceLock<Arc<JoinDesk>>,
     /// Cancelled first: no new connections and links. The task group stops once calls have ended.
     pub(crate) closing: CancellationToken,
     pub(crate) bulk_events: mpsc::Sender<Heard>,
@@ -139,6 +141,7 @@ impl Peer {
             roster: Roster::default(),
             entropy,
             service: OnceLock::new(),
+            desk: OnceLock::new(),
             closing: stop.child_token(),
             bulk_events,
             heartbeat_events,
@@ -155,6 +158,12 @@ impl Peer {
     /// Answers calls from here on. Only the first service is taken.
     pub fn answer_with(&self, service: Arc<dyn PeerService>) {
         let _ = self.shared.service.set(service);
+    }
+
+    /// Hands out identities from here on: this node holds the authority. Only the first desk is
+    /// taken.
+    pub fn hand_out(&self, desk: Arc<JoinDesk>) {
+        let _ = self.shared.desk.set(desk);
     }
 
     /// Replaces the members. Links and calls to nodes that are no longer listed, or that are listed

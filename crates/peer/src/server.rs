@@ -6,12 +6,15 @@
 
 use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http2::Builder};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use prost::Message;
+use rhumb_ports::peer::Service as PeerPart;
 use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -27,6 +30,7 @@ use crate::{
     connect::{Keepalive, chain},
     event::DownReason,
     identity::{Identity, NameError},
+    join::{Grant, JoinDesk},
     limits::{
         CALL_BYTES_MAX, CONNECTIONS_MAX, DRAIN_TIMEOUT, ENCODED_MESSAGES_MAX, ENVELOPE_BYTES_MAX,
         FLOW_WINDOW_BYTES, FRAME_BYTES_MAX, HANDSHAKE_TIMEOUT, JOIN_BYTES_MAX, JOINER_LIFETIME,
@@ -212,6 +216,36 @@ impl Conversation {
     }
 }
 
+impl Conversation {
+    async fn renew(&self, request: Bytes) -> Result<Bytes, String> {
+        let identity = self.identity.clone();
+        let reply = sign(&self.shared, move |desk| {
+            desk.renew(identity, &request).map_err(|error| error.to_string())
+        })
+        .await?;
+        Ok(reply.encode_to_vec().into())
+    }
+}
+
+/// Has the desk sign, off the async tasks: it reads and writes files.
+async fn sign(
+    shared: &Shared,
+    work: impl FnOnce(&JoinDesk) -> Result<Grant, String> + Send + 'static,
+) -> Result<JoinReply, String> {
+    let desk = shared.desk.get().cloned().ok_or_else(|| {
+        "this node does not hold the cluster's authority: use a token of the node that does"
+            .to_owned()
+    })?;
+    let granted = shared.dialer.tasks.tracker.spawn_blocking(move || work(&desk)).await;
+    let Grant { identity, certificate } = granted.map_err(|error| error.to_string())??;
+    tracing::info!(%identity, "a certificate was issued");
+    let authorities = shared.dialer.identities.current().authorities.clone();
+    Ok(JoinReply {
+        certificate: certificate.to_vec().into(),
+        authorities: authorities.iter().map(|der| der.to_vec().into()).collect(),
+    })
+}
+
 type Envelopes =
     tokio_stream::adapters::Map<ReceiverStream<Envelope>, fn(Envelope) -> Result<Envelope, Status>>;
 
@@ -243,6 +277,10 @@ impl peer_server::Peer for Conversation {
         let known = service_of(service).ok_or_else(|| {
             Status::unimplemented(format!("service {service} is unknown here: upgrade this node"))
         })?;
+        if known == PeerPart::Join {
+            let outcome = self.renew(payload).await.map_or_else(Outcome::Refused, Outcome::Answer);
+            return Ok(tonic::Response::new(CallReply { outcome: Some(outcome) }));
+        }
         let answers = self
             .shared
             .service
@@ -265,7 +303,17 @@ impl joining_server::Joining for Guest {
         &self,
         request: tonic::Request<JoinRequest>,
     ) -> Result<tonic::Response<JoinReply>, Status> {
-        let _ = (&self.shared, request);
-        Err(Status::unavailable("not yet"))
+        let JoinRequest { secret, signing_request } = request.into_inner();
+        let granted = sign(&self.shared, move |desk| {
+            desk.admit(&secret, &signing_request).map_err(|error| error.to_string())
+        })
+        .await;
+        match granted {
+            Ok(reply) => Ok(tonic::Response::new(reply)),
+            Err(reason) => {
+                tracing::warn!(reason, "a node may not join");
+                Err(Status::permission_denied(reason))
+            }
+        }
     }
 }

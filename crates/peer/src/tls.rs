@@ -28,17 +28,16 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::connect::chain;
-use crate::identity::{Identities, Identity, NameError, provider};
+use crate::{
+    connect::chain,
+    identity::{Identities, Identity, NameError, provider},
+    token::Fingerprint,
+};
 
 /// The name in the TLS hello. Certificates are not checked against it.
 const SERVER_NAME: &str = "peer.rhumb";
 /// HTTP/2 (RFC 9113).
 const ALPN: &[u8] = b"h2";
-
-#[allow(dead_code, reason = "joining follows")]
-/// The SHA-256 of an authority's certificate.
-pub type Fingerprint = [u8; 32];
 
 /// Whom a dial must reach.
 #[derive(Debug, Clone, PartialEq, Eq)]

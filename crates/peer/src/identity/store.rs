@@ -6,6 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use rhumb_types::RegionId;
 use rustls::{
     RootCertStore,
@@ -138,6 +139,12 @@ impl Identities {
         })
     }
 
+    /// Whether a folder holds an identity.
+    #[must_use]
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join(CERTIFICATE_FILE).exists()
+    }
+
     /// Reads the files again. What is in use stays when they are not good.
     ///
     /// # Errors
@@ -199,6 +206,39 @@ pub(crate) fn write_identity(
     write_private(&folder.join(KEY_FILE), key_pem)?;
     write_public(&folder.join(AUTHORITIES_FILE), authorities_pem)?;
     write_public(&folder.join(CERTIFICATE_FILE), certificate_pem)
+}
+
+/// Replaces what a renewal changes; the key stays.
+pub(crate) fn replace_certificate(
+    folder: &Path,
+    authorities_pem: &str,
+    certificate_pem: &str,
+) -> Result<(), FileError> {
+    write_public(&folder.join(AUTHORITIES_FILE), authorities_pem.as_bytes())?;
+    write_public(&folder.join(CERTIFICATE_FILE), certificate_pem.as_bytes())
+}
+
+pub(crate) fn read_key(folder: &Path) -> Result<String, FileError> {
+    let key = read_private(&folder.join(KEY_FILE))?;
+    Ok(String::from_utf8_lossy(&key).into_owned())
+}
+
+/// A certificate as text (RFC 7468).
+pub(crate) fn pem(certificate: &[u8]) -> String {
+    const LINE: usize = 64;
+    let encoded = STANDARD.encode(certificate);
+    let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
+    let mut rest = encoded.as_str();
+    while let Some((line, after)) = rest.split_at_checked(LINE.min(rest.len())) {
+        if line.is_empty() {
+            break;
+        }
+        text.push_str(line);
+        text.push('\n');
+        rest = after;
+    }
+    text.push_str("-----END CERTIFICATE-----\n");
+    text
 }
 
 pub(crate) fn provider() -> Arc<CryptoProvider> {
