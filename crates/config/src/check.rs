@@ -6,7 +6,10 @@ mod failover;
 mod listeners;
 mod state;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use rhumb_regions::Registry;
 use rhumb_types::{
@@ -14,10 +17,12 @@ use rhumb_types::{
     control::{AffinityRule, NamespacePolicy},
 };
 
-use crate::{Domain, Settings, fault::Fault, path::Path, read::Reading};
+use crate::{Domain, Outside, Settings, Timing, fault::Fault, path::Path, read::Reading, voters};
 
 /// What the checks found out on the way.
 pub(crate) struct Found {
+    pub(crate) timing: Timing,
+    pub(crate) voters: Vec<RegionId>,
     pub(crate) registry: Registry,
     pub(crate) rules: Vec<AffinityRule>,
     pub(crate) namespaces: Vec<NamespacePolicy>,
@@ -35,6 +40,8 @@ pub(crate) struct Checked {
 /// The settings under review, and what was found wrong so far.
 struct Review<'a> {
     reading: &'a Reading,
+    timing: Timing,
+    worst_election: Duration,
     /// Every region that the file names, also those whose settings could not be read.
     named: BTreeSet<String>,
     faults: Vec<Fault>,
@@ -76,9 +83,14 @@ impl<'a> Review<'a> {
 }
 
 /// Compares the parts of a reading with each other.
-pub(crate) fn check(reading: &Reading) -> Checked {
+pub(crate) fn check(reading: &Reading, outside: &Outside<'_>) -> Checked {
+    let settings = &reading.settings;
+    let voters = voters::voters(settings);
+    let worst_election = (outside.worst_election)(voters::round_trip_max(settings, &voters));
+    let timing = Timing::of(settings, worst_election);
     let named = names_of_regions(reading);
-    let mut review = Review { reading, named, faults: Vec::new(), notes: Vec::new() };
+    let mut review =
+        Review { reading, timing, worst_election, named, faults: Vec::new(), notes: Vec::new() };
     let registry = cluster::check(&mut review);
     failover::check(&mut review);
     listeners::check(&mut review);
@@ -86,7 +98,15 @@ pub(crate) fn check(reading: &Reading) -> Checked {
     let rules = cluster::rules(&mut review);
     let (namespaces, domains) = state::check(&mut review);
     let Review { faults, notes, .. } = review;
-    let found = registry.map(|registry| Found { registry, rules, namespaces, domains, notes });
+    let found = registry.map(|registry| Found {
+        timing,
+        voters,
+        registry,
+        rules,
+        namespaces,
+        domains,
+        notes,
+    });
     Checked { found, faults }
 }
 

@@ -4,27 +4,31 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, fs,
     path::PathBuf,
+    time::Duration,
 };
 
-use rhumb_regions::{Registry, ResidencyTag};
+use rhumb_regions::{Link, Policy, Registry, ResidencyTag};
 use rhumb_types::{
     DomainId, RegionId,
     control::{AffinityRule, NamespacePolicy},
 };
 
 use crate::{
-    Settings, Timing,
+    Outside, Settings, Timing,
     check::{self, Found},
     fault::{Fault, Place},
     path::Path,
     read,
     settings::{ListenerSettings, Server},
+    voters,
 };
 
 /// Settings in which every name resolves and every limit fits the others.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Config {
     settings: Settings,
+    timing: Timing,
+    voters: Vec<RegionId>,
     registry: Registry,
     rules: Vec<AffinityRule>,
     namespaces: Vec<NamespacePolicy>,
@@ -70,34 +74,25 @@ impl std::error::Error for ConfigError {}
 impl Config {
     /// Reads a file, lays the environment over it, and checks the whole.
     ///
-    /// `environment` gives the value of a variable; [`crate::process_environment`] is the
-    /// process's own.
-    ///
     /// # Errors
     /// All faults together, in the order of the file.
-    pub fn load(
-        file: &std::path::Path,
-        environment: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Self, ConfigError> {
+    pub fn load(file: &std::path::Path, outside: &Outside<'_>) -> Result<Self, ConfigError> {
         let refused = |faults| ConfigError { file: file.to_owned(), faults };
         let text = fs::read_to_string(file).map_err(|error| {
             let place = Place::File { line: 1, column: 1 };
             let message = format!("the file cannot be read: {error}");
             refused(vec![Fault { place, path: Path::default(), message }])
         })?;
-        Self::parse(&text, environment).map_err(refused)
+        Self::parse(&text, outside).map_err(refused)
     }
 
     /// As [`Config::load`], from the text of a file.
     ///
     /// # Errors
     /// All faults together, in the order of the file.
-    pub fn parse(
-        text: &str,
-        environment: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Self, Vec<Fault>> {
-        let reading = read::read(text, environment).map_err(|fault| vec![fault])?;
-        let checked = check::check(&reading);
+    pub fn parse(text: &str, outside: &Outside<'_>) -> Result<Self, Vec<Fault>> {
+        let reading = read::read(text, outside).map_err(|fault| vec![fault])?;
+        let checked = check::check(&reading, outside);
         let mut faults = reading.faults;
         faults.extend(checked.faults);
         faults.sort();
@@ -109,8 +104,8 @@ impl Config {
     }
 
     fn new(settings: Settings, found: Found) -> Self {
-        let Found { registry, rules, namespaces, domains, notes } = found;
-        Self { settings, registry, rules, namespaces, domains, notes }
+        let Found { timing, voters, registry, rules, namespaces, domains, notes } = found;
+        Self { settings, timing, voters, registry, rules, namespaces, domains, notes }
     }
 
     /// The JSON Schema of the file.
@@ -159,8 +154,43 @@ impl Config {
 
     /// The times of failover.
     #[must_use]
-    pub fn timing(&self) -> Timing {
-        Timing::of(&self.settings)
+    pub const fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
+    /// The regions whose nodes vote in the control plane from the start, by name: all, or of more
+    /// than five the witnesses and then the first by priority and name.
+    #[must_use]
+    pub fn voters(&self) -> &[RegionId] {
+        &self.voters
+    }
+
+    /// The longest round trip between two voters, as far as the file and their places tell.
+    #[must_use]
+    pub fn voter_round_trip(&self) -> Duration {
+        voters::round_trip_max(&self.settings, &self.voters)
+    }
+
+    /// The round trips that the file gives.
+    #[must_use]
+    pub fn links(&self) -> Vec<Link> {
+        let given = self.settings.round_trips.iter();
+        given
+            .map(|trip| {
+                let [from, to] = trip.between.clone();
+                Link { from, to, rtt: trip.time.0 }
+            })
+            .collect()
+    }
+
+    /// How traffic is spread.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        let selection = &self.settings.selection;
+        let mut policy = Policy::new(selection.strategy);
+        policy.levels = selection.levels.unwrap_or(policy.levels);
+        policy.preferred.clone_from(&selection.preferred);
+        policy
     }
 
     /// A server of a region's node, if it is on there: the region's own setting, else that of all

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::{
-    Settings,
+    Outside, Settings,
     cursor::Cursor,
     environment,
     fault::{Fault, Place},
@@ -27,9 +27,9 @@ pub(crate) struct Reading {
 }
 
 /// Reads the text.
-pub(crate) fn read(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Reading, Fault> {
+pub(crate) fn read(text: &str, outside: &Outside<'_>) -> Result<Reading, Fault> {
     let mut tree = parse(text)?;
-    for (variable, path) in environment::set(lookup) {
+    for (variable, path) in environment::set(outside.variable) {
         tree.put(path, Node::text(Place::Environment(variable.0), variable.1));
     }
     let (settings, faults) = settings(&tree);

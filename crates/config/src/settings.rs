@@ -20,9 +20,9 @@ pub use self::{
     listeners::{HTTP_PORT, ListenerSettings, ListenersSettings, PEER_PORT, RESP_PORT, Server},
     policies::{
         AffinityRuleSettings, AffinitySettings, FailoverSettings, HealthSettings, Profile,
-        SelectionSettings, SpilloverSettings, Strategy,
+        SelectionSettings, SpilloverSettings,
     },
-    regions::{CapacitySettings, LocationSettings, RegionSettings},
+    regions::{CapacitySettings, LocationSettings, RegionSettings, RoundTripSettings},
     state::{NamespaceSettings, RetentionSettings, StateSettings, StoreKind},
 };
 
@@ -48,6 +48,8 @@ pub struct Settings {
     /// The regions, by name.
     #[schemars(with = "BTreeMap<String, RegionSettings>")]
     pub regions: BTreeMap<RegionId, RegionSettings>,
+    /// Round trips that are known better than by the regions' places.
+    pub round_trips: Vec<RoundTripSettings>,
     /// How regions are checked.
     pub health: HealthSettings,
     /// How a region is chosen.
@@ -81,6 +83,7 @@ impl Default for Settings {
             primary: None,
             data: PathBuf::from("rhumb-data"),
             regions: BTreeMap::new(),
+            round_trips: Vec::new(),
             health: HealthSettings::default(),
             selection: SelectionSettings::default(),
             failover: FailoverSettings::default(),

@@ -1,5 +1,6 @@
 //! Schemas of the words that `rhumb-types` reads itself.
 
+use rhumb_regions::{Levels, Strategy};
 use rhumb_types::{
     AckLevel, Consistency,
     control::{FailoverMode, FailoverStrategy},
@@ -34,6 +35,14 @@ pub(crate) fn strategy(_: &mut SchemaGenerator) -> Schema {
 /// The name of a region, as `RegionId` reads it.
 pub(crate) fn region(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$" })
+}
+
+pub(crate) fn selection(_: &mut SchemaGenerator) -> Schema {
+    one_of(&Strategy::ALL)
+}
+
+pub(crate) fn levels(_: &mut SchemaGenerator) -> Schema {
+    one_of(&[Levels::Flat, Levels::ByPriority])
 }
 
 fn one_of<T: Serialize>(words: &[T]) -> Schema {

@@ -3,19 +3,17 @@
 use std::path::Path as FilePath;
 
 use proptest::prelude::*;
-use rhumb_config::{Config, Period, Place, Settings, dev, diff, settings::Server};
+use rhumb_config::{Config, Outside, Period, Place, Settings, dev, diff, settings::Server};
 use rhumb_types::{AckLevel, Consistency, DomainId, RegionId};
 
 const EXAMPLE: &str = include_str!("../../../docs/rhumb.yaml");
 
-/// No variable is set.
-fn nothing(_: &str) -> Option<String> {
-    None
-}
+/// No variable is set, and an election takes ten round trips.
+const NOTHING: Outside<'_> = Outside { variable: &|_| None, worst_election: &|trip| trip * 10 };
 
 /// What is wrong with a file, as lines.
 fn faults(text: &str) -> Vec<String> {
-    let refused = Config::parse(text, &nothing).expect_err("the file was accepted");
+    let refused = Config::parse(text, &NOTHING).expect_err("the file was accepted");
     refused.iter().map(ToString::to_string).collect()
 }
 
@@ -33,7 +31,7 @@ fn region(name: &str) -> RegionId {
 #[test]
 fn the_example_is_sound_and_says_the_defaults_truly() {
     let file = FilePath::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/rhumb.yaml");
-    let config = Config::load(&file, &nothing).unwrap_or_else(|error| panic!("{error}"));
+    let config = Config::load(&file, &NOTHING).unwrap_or_else(|error| panic!("{error}"));
     let settings = config.settings();
     let defaults = Settings::default();
     assert_eq!(settings.health, defaults.health);
@@ -58,7 +56,7 @@ fn the_example_is_sound_and_says_the_defaults_truly() {
 #[test]
 fn a_small_file_is_enough() {
     let text = "cluster: acme\nregions: { a: { address: 'a:7401' } }\n";
-    let config = Config::parse(text, &nothing).unwrap();
+    let config = Config::parse(text, &NOTHING).unwrap();
     assert_eq!(config.namespaces().len(), 1);
     assert_eq!(config.namespaces()[0].ack, AckLevel::Local);
     assert!(Server::ALL.iter().all(|server| config.listener(&region("a"), *server).is_none()));
@@ -138,16 +136,27 @@ const CONTRADICTIONS: &[(&str, &str)] = &[
              3 x 6s; raise failover.detection to 18s or lower health.timeout",
     ),
     (
-        "failover: { lease: 4s }",
-        "5:20: failover.lease: a lease of 4s is not longer than an election of 3s plus one \
-             renewal (a third of the lease); raise failover.lease above 4500ms or shorten \
-             failover.election",
+        "failover: { lease: 3s }",
+        "5:20: failover.lease: a lease of 3s does not outlast an election, which takes up to \
+             2500ms over this distance, and one renewal; raise it above 3750ms, or leave it out",
     ),
     (
-        "failover: { election: 8s }",
-        "5:23: failover.election: a lease of 10s is not longer than an election of 8s plus \
-             one renewal (a third of the lease); raise failover.lease above 12s or shorten \
-             failover.election",
+        "round_trips: [{ between: [a, b], time: 900ms }]\nfailover: { lease: 10s }",
+        "6:20: failover.lease: a lease of 10s does not outlast an election, which takes up to \
+             9s over this distance, and one renewal; raise it above 13500ms, or leave it out",
+    ),
+    (
+        "health: { timeout: 100ms }",
+        "5:20: health.timeout: a check of 100ms cannot be answered from regions that are 250ms \
+             apart; raise health.timeout",
+    ),
+    (
+        "round_trips: [{ between: [a, a], time: 1ms }]",
+        "5:17: round_trips[0].between: name two different regions",
+    ),
+    (
+        "round_trips: [{ between: [a, far], time: 1ms }]",
+        "5:30: round_trips[0].between[1]: there is no region `far`; add it under `regions`",
     ),
     (
         "failover: { timeout: 5s }",
@@ -292,6 +301,10 @@ fn what_is_not_yaml_or_not_a_map_is_refused_with_its_place() {
     assert!(faults(&huge)[0].contains("bytes"), "{:?}", faults(&huge));
 }
 
+fn with(variable: &dyn Fn(&str) -> Option<String>) -> Outside<'_> {
+    Outside { variable, ..NOTHING }
+}
+
 #[test]
 fn the_environment_overrides_the_file_and_is_named_when_it_is_wrong() {
     let text = "cluster: acme\nregion: a\nregions:\n  a: { address: 'a:7401' }\n  b: { address: 'b:7401' }\n";
@@ -302,15 +315,15 @@ fn the_environment_overrides_the_file_and_is_named_when_it_is_wrong() {
         }
     };
     let config =
-        Config::parse(text, &set(&[("REGION", "b"), ("RHUMB_DATA", "elsewhere")])).unwrap();
+        Config::parse(text, &with(&set(&[("REGION", "b"), ("RHUMB_DATA", "elsewhere")]))).unwrap();
     assert_eq!(config.region(), Some(&region("b")));
     assert_eq!(config.settings().data, FilePath::new("elsewhere"));
 
     let both = set(&[("REGION", "b"), ("RHUMB_REGION", "a")]);
-    assert_eq!(Config::parse(text, &both).unwrap().region(), Some(&region("a")));
+    assert_eq!(Config::parse(text, &with(&both)).unwrap().region(), Some(&region("a")));
 
     let wrong = set(&[("REGION", "mars"), ("RHUMB_RESP", "0.0.0.0:1"), ("RHUMB_HTTP", "here")]);
-    let refused = Config::parse(text, &wrong).unwrap_err();
+    let refused = Config::parse(text, &with(&wrong)).unwrap_err();
     let lines: Vec<String> = refused.iter().map(ToString::to_string).collect();
     assert_eq!(
         lines,
@@ -344,14 +357,43 @@ fn a_value_of_the_wrong_kind_is_refused_in_plain_words() {
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
-    let error = Config::load(FilePath::new("no/such/rhumb.yaml"), &nothing).unwrap_err();
+    let error = Config::load(FilePath::new("no/such/rhumb.yaml"), &NOTHING).unwrap_err();
     assert!(error.to_string().starts_with("no/such/rhumb.yaml:1:1: the file cannot be read"));
+}
+
+#[test]
+fn a_lease_grows_with_the_distance_unless_it_is_set() {
+    let lease = |more: &str| {
+        let text = format!(
+            "cluster: a\nregions: {{ a: {{ address: 'a:1' }}, b: {{ address: 'b:1' }} }}\n\
+             failover: {{ profile: fast{more} }}"
+        );
+        Config::parse(&text, &NOTHING).map(|config| config.timing().lease.as_millis())
+    };
+    let near =
+        ", lease: 4s }\nround_trips: [ { between: [a, b], time: 100ms } ]\nlog: { format: text";
+    assert_eq!(lease(near), Ok(4_000));
+    // Where nothing is known of the places, 250 ms are assumed: an election of 2.5 s, and a
+    // renewal of a third of the lease.
+    assert_eq!(lease(""), Ok(4_000));
+    let far = " }\nround_trips: [ { between: [a, b], time: 280ms } ]\nlog: { format: text";
+    assert_eq!(lease(far), Ok(4_450));
+}
+
+#[test]
+fn of_many_regions_five_vote() {
+    let regions: String =
+        (0..7).map(|n| format!("  r{n}: {{ address: 'h{n}:1', priority: {} }}\n", 7 - n)).collect();
+    let text = format!("cluster: a\nregions:\n{regions}  w: {{ address: 'w:1', witness: true }}\n");
+    let config = Config::parse(&text, &NOTHING).unwrap();
+    let voters: Vec<&str> = config.voters().iter().map(RegionId::as_str).collect();
+    assert_eq!(voters, ["r3", "r4", "r5", "r6", "w"]);
 }
 
 #[test]
 fn an_even_number_of_votes_is_allowed_with_a_note() {
     let text = "cluster: a\nregions: { a: { address: 'a:1' }, b: { address: 'b:1' } }";
-    let config = Config::parse(text, &nothing).unwrap();
+    let config = Config::parse(text, &NOTHING).unwrap();
     assert_eq!(config.notes().len(), 1, "{:?}", config.notes());
 }
 
@@ -372,7 +414,7 @@ fn the_cluster_on_one_machine_is_sound_and_can_be_written_as_a_file() {
     let regions: Vec<RegionId> = dev::REGIONS.iter().map(|name| region(name)).collect();
     let settings = dev::settings(&regions, "rhumb-dev".into(), 7400);
     let text = settings.to_yaml().unwrap();
-    let config = Config::parse(&text, &nothing).unwrap_or_else(|f| panic!("{f:?}\n{text}"));
+    let config = Config::parse(&text, &NOTHING).unwrap_or_else(|f| panic!("{f:?}\n{text}"));
     assert_eq!(config.settings(), &settings);
     let third = config.listener(&region("ap-southeast-1"), Server::Resp).unwrap();
     assert_eq!(third.address(Server::Resp).to_string(), "127.0.0.1:7602");
@@ -403,7 +445,7 @@ proptest! {
         };
         let text = format!("{before}{instead}{after}");
         let lines = u64::try_from(text.lines().count()).unwrap_or(u64::MAX);
-        for fault in Config::parse(&text, &nothing).err().into_iter().flatten() {
+        for fault in Config::parse(&text, &NOTHING).err().into_iter().flatten() {
             let Place::File { line, column } = fault.place else {
                 panic!("no variable is set: {fault}")
             };

@@ -1,8 +1,8 @@
 //! The cluster's name, its regions, and the rules that name them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use rhumb_regions::{Location, Region, Registry, registry::RegistryFault};
+use rhumb_regions::{Location, Region, Registry, affinity::GeoCode, registry::RegistryFault};
 use rhumb_types::{
     RegionId,
     control::{
@@ -35,6 +35,7 @@ pub(super) fn check(review: &mut Review<'_>) -> Option<Registry> {
     for (at, region) in settings.selection.preferred.iter().enumerate() {
         review.require_region(&Path::to("selection").key("preferred").index(at), region);
     }
+    round_trips(review);
     addresses(review);
     witnesses(review);
     registry(review)
@@ -74,7 +75,7 @@ fn region(review: &mut Review<'_>, id: &RegionId, of: &RegionSettings) -> Region
     region.capabilities.clone_from(&of.capabilities);
     region.witness = of.witness;
     let health = &review.settings().health;
-    let timing = crate::Timing::of(review.settings());
+    let timing = review.timing;
     region.health_check.interval = timing.check_interval;
     region.health_check.timeout = timing.check_timeout;
     region.health_check.failure_threshold = health.failure_threshold;
@@ -99,6 +100,23 @@ fn place_of(fault: &RegistryFault) -> Path {
 
 pub(super) fn of_region(id: &RegionId) -> Path {
     Path::to("regions").key(id.as_str())
+}
+
+/// Each pair of regions has one round trip.
+fn round_trips(review: &mut Review<'_>) {
+    let mut seen = BTreeSet::new();
+    for (at, trip) in review.settings().round_trips.iter().enumerate() {
+        let path = Path::to("round_trips").index(at);
+        for (side, region) in trip.between.iter().enumerate() {
+            review.require_region(&path.key("between").index(side), region);
+        }
+        let pair: BTreeSet<_> = trip.between.iter().collect();
+        if pair.len() < 2 {
+            review.refuse(&path.key("between"), "name two different regions");
+        } else if !seen.insert(pair) {
+            review.refuse(&path.key("between"), "this pair has a round trip already; keep one");
+        }
+    }
 }
 
 /// Every node has an address of its own.
@@ -217,6 +235,5 @@ fn matched(rule: &AffinityRuleSettings) -> Result<RuleMatch, String> {
 }
 
 fn is_geography(name: &str) -> bool {
-    let code = name.strip_prefix("continent:").unwrap_or(name);
-    code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase())
+    GeoCode::new(name.strip_prefix("continent:").unwrap_or(name)).is_ok()
 }

@@ -1,9 +1,12 @@
 //! Times and thresholds that must fit each other.
 
-use rhumb_types::control::limits::{LEASE_MAX, LEASE_MIN};
+use rhumb_types::{
+    RegionId,
+    control::limits::{LEASE_MAX, LEASE_MIN},
+};
 
 use super::Review;
-use crate::{Period, Timing, path::Path};
+use crate::{Period, path::Path, timing::lease_over, voters::round_trip_max};
 
 /// Refuses times that contradict each other.
 pub(super) fn check(review: &mut Review<'_>) {
@@ -40,70 +43,72 @@ fn thresholds(review: &mut Review<'_>) {
 }
 
 fn times(review: &mut Review<'_>) {
-    let settings = review.settings();
-    let timing = Timing::of(settings);
-    let failover = Path::to("failover");
-    let threshold = settings.health.failure_threshold.max(1);
-    let checks = timing.check_timeout * threshold;
-    if timing.check_timeout.is_zero() {
-        review.refuse(&Path::to("health").key("timeout"), "0s leaves no time to answer; use more");
-    } else if timing.detection < checks {
-        let blamed = if settings.failover.detection.is_some() {
-            failover.key("detection")
-        } else {
-            Path::to("health").key("timeout")
-        };
+    checks(review);
+    lease(review);
+    if review.settings().failover.drain_timeout.0.is_zero() {
         review.refuse(
-            &blamed,
-            format!(
-                "a detection of {} is shorter than its checks, which take {threshold} x {}; raise \
-                 failover.detection to {} or lower health.timeout",
-                Period(timing.detection),
-                Period(timing.check_timeout),
-                Period(checks),
-            ),
+            &Path::to("failover").key("drain_timeout"),
+            "0s drains nothing; set failover.strategy to immediate instead",
         );
     }
-    lease(review, &timing, &failover);
+}
+
+/// The checks that make a region down fit into the detection, and a round trip into a check.
+fn checks(review: &mut Review<'_>) {
+    let settings = review.settings();
+    let timing = review.timing;
+    let threshold = settings.health.failure_threshold.max(1);
+    let needed = timing.check_timeout * threshold;
+    let timeout = Path::to("health").key("timeout");
+    let detection = Path::to("failover").key("detection");
+    let regions: Vec<RegionId> = settings.regions.keys().cloned().collect();
+    let round_trip = round_trip_max(settings, &regions);
+    if timing.check_timeout <= round_trip {
+        let message = format!(
+            "a check of {} cannot be answered from regions that are {} apart; raise health.timeout",
+            Period(timing.check_timeout),
+            Period(round_trip),
+        );
+        review.refuse(&timeout, message);
+    } else if timing.detection < needed {
+        let blamed = if settings.failover.detection.is_some() { detection } else { timeout };
+        let message = format!(
+            "a detection of {} is shorter than its checks, which take {threshold} x {}; raise \
+             failover.detection to {} or lower health.timeout",
+            Period(timing.detection),
+            Period(timing.check_timeout),
+            Period(needed),
+        );
+        review.refuse(&blamed, message);
+    }
 }
 
 /// Rule 7: a lease outlasts the worst election plus one renewal, so that a change of the leader
 /// does not cost a healthy region its duties.
-fn lease(review: &mut Review<'_>, timing: &Timing, failover: &Path) {
-    let settings = review.settings();
-    let path = failover.key(if settings.failover.lease.is_some() { "lease" } else { "election" });
-    if timing.election_max.is_zero() {
-        review.refuse(&failover.key("election"), "0s leaves no time to vote; use more");
-    } else if timing.lease < LEASE_MIN || timing.lease > LEASE_MAX {
-        let bounds = (Period(LEASE_MIN), Period(LEASE_MAX));
-        review.refuse(&path, format!("a lease lasts between {} and {}", bounds.0, bounds.1));
-    } else if timing.lease <= timing.election_max + timing.renewal {
-        review.refuse(
-            &path,
-            format!(
-                "a lease of {} is not longer than an election of {} plus one renewal (a third of \
-                 the lease); raise failover.lease above {} or shorten failover.election",
-                Period(timing.lease),
-                Period(timing.election_max),
-                Period(timing.election_max * 3 / 2),
-            ),
+fn lease(review: &mut Review<'_>) {
+    let (lease, shortest) = (review.timing.lease, lease_over(review.worst_election));
+    let failover = Path::to("failover");
+    let path = failover.key("lease");
+    if lease < LEASE_MIN || lease > LEASE_MAX {
+        let (min, max) = (Period(LEASE_MIN), Period(LEASE_MAX));
+        review.refuse(&path, format!("a lease lasts between {min} and {max}"));
+    } else if lease <= shortest {
+        let message = format!(
+            "a lease of {} does not outlast an election, which takes up to {} over this distance, \
+             and one renewal; raise it above {}, or leave it out",
+            Period(lease),
+            Period(review.worst_election),
+            Period(shortest),
         );
+        review.refuse(&path, message);
     }
-    if settings.failover.timeout.0 <= timing.lease {
-        review.refuse(
-            &failover.key("timeout"),
-            format!(
-                "a step of {} cannot wait out a lease of {}; raise failover.timeout or shorten \
-                 failover.lease",
-                settings.failover.timeout,
-                Period(timing.lease),
-            ),
+    let step = review.settings().failover.timeout;
+    if step.0 <= lease {
+        let message = format!(
+            "a step of {step} cannot wait out a lease of {}; raise failover.timeout or shorten \
+             failover.lease",
+            Period(lease),
         );
-    }
-    if settings.failover.drain_timeout.0.is_zero() {
-        review.refuse(
-            &failover.key("drain_timeout"),
-            "0s drains nothing; set failover.strategy to immediate instead",
-        );
+        review.refuse(&failover.key("timeout"), message);
     }
 }

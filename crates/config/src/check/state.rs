@@ -169,6 +169,9 @@ fn domain_id(tags: &BTreeSet<ResidencyTag>) -> DomainId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Outside;
+
+    const OUTSIDE: Outside<'_> = Outside { variable: &|_| None, worst_election: &|trip| trip };
 
     #[test]
     fn two_residencies_with_one_number_exist_so_the_check_is_needed() {
@@ -182,7 +185,7 @@ mod tests {
             "cluster: a\nregions:\n  r: {{ address: 'r:1', residency: [j{a}, j{b}] }}\nstate:\n  \
              namespaces:\n    - {{ prefix: a, residency: [j{a}] }}\n    - {{ prefix: b, residency: [j{b}] }}\n"
         );
-        let faults = crate::Config::parse(&file, &|_| None).unwrap_err();
+        let faults = crate::Config::parse(&file, &OUTSIDE).unwrap_err();
         assert_eq!(faults.len(), 1, "{faults:?}");
         assert_eq!(faults[0].path.to_string(), "state.namespaces[1].residency");
     }

@@ -1,5 +1,6 @@
 //! Health, selection, failover, spillover, affinity.
 
+use rhumb_regions::{Levels, Strategy};
 use rhumb_types::{
     Ratio, RegionId,
     control::{FailoverMode, FailoverStrategy},
@@ -38,33 +39,18 @@ impl Default for HealthSettings {
     }
 }
 
-/// How the order of regions is decided once filters and affinity have spoken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Strategy {
-    /// One after the other.
-    RoundRobin,
-    /// In proportion to the weights.
-    Weighted,
-    /// The lowest round-trip time first.
-    Latency,
-    /// The shortest great circle first.
-    Geographic,
-    /// By priority level.
-    Priority,
-    /// The cheapest first.
-    Cost,
-    /// By the key's hash, so that a key stays where it is.
-    #[default]
-    Affinity,
-}
-
 /// How a region is chosen.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SelectionSettings {
-    /// The strategy.
+    /// In what order the regions of a level are tried.
+    #[schemars(schema_with = "crate::words::selection")]
     pub strategy: Strategy,
+    /// Whether the lowest priority number comes first (`by_priority`) or all regions are one level
+    /// (`flat`). Without it: `by_priority` for the strategy `priority`, else `flat`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::words::levels")]
+    pub levels: Option<Levels>,
     /// Whether clients get a signed token that keeps them in their region.
     pub sticky: bool,
     /// Regions to try first, in order.
@@ -87,7 +73,7 @@ pub enum Profile {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FailoverSettings {
-    /// Sets `detection`, `lease`, `election` and `health.timeout` together; each can still be set
+    /// Sets `detection`, `lease` and `health.timeout` together; each can still be set
     /// by itself.
     pub profile: Profile,
     /// Who decides: `manual`, `assisted` (one approval) or `automatic`.
@@ -99,12 +85,10 @@ pub struct FailoverSettings {
     /// How long a region must be silent before the others may call it down.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detection: Option<Period>,
-    /// How long a region may act as owner after its last renewal.
+    /// How long a region may act as owner after its last renewal. Without it: as the profile says,
+    /// or longer where the distance of the voters wants it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease: Option<Period>,
-    /// The longest time in which the control plane elects a leader.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub election: Option<Period>,
     /// How long one step of a failover may take.
     pub timeout: Period,
     /// How often a failed step is tried again.
@@ -121,7 +105,6 @@ impl Default for FailoverSettings {
             strategy: FailoverStrategy::default(),
             detection: None,
             lease: None,
-            election: None,
             timeout: Period::from_secs(30),
             retries: 2,
             drain_timeout: Period::from_secs(30),

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use rhumb_regions::registry::{Capability, Capacity, ResidencyTag};
+use rhumb_types::RegionId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ListenersSettings;
-use crate::units::Rate;
+use crate::units::{Period, Rate};
 
 /// One region.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
@@ -56,6 +57,17 @@ pub struct LocationSettings {
     pub latitude: f64,
     /// East is positive; -180 to 180.
     pub longitude: f64,
+}
+
+/// How long a packet takes between two regions and back.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RoundTripSettings {
+    /// The two regions.
+    #[schemars(with = "[String; 2]")]
+    pub between: [RegionId; 2],
+    /// There and back.
+    pub time: Period,
 }
 
 /// What a region can do at once.

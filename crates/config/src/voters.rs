@@ -1,0 +1,56 @@
+//! Who votes in the control plane, and how far the voters are from each other.
+
+use std::time::Duration;
+
+use rhumb_regions::{Location, locations};
+use rhumb_types::{RegionId, control::limits::VOTERS_MAX};
+
+use crate::Settings;
+
+/// The round trip that is assumed where neither the file nor the names tell: half way round the
+/// globe.
+pub(crate) const ROUND_TRIP_ASSUMED: Duration = Duration::from_millis(250);
+
+/// The regions whose nodes vote, in the order of their names.
+///
+/// All of them, or of more than the control plane takes: the witnesses, then the first by priority
+/// and name.
+pub(crate) fn voters(settings: &Settings) -> Vec<RegionId> {
+    let mut by_rank: Vec<_> = settings.regions.iter().collect();
+    by_rank.sort_by_key(|(id, region)| (!region.witness, region.priority, *id));
+    let mut voters: Vec<RegionId> =
+        by_rank.into_iter().take(VOTERS_MAX).map(|(id, _)| id.clone()).collect();
+    voters.sort();
+    voters
+}
+
+/// The longest round trip between any two of some regions.
+pub(crate) fn round_trip_max(settings: &Settings, regions: &[RegionId]) -> Duration {
+    let pairs = regions.iter().flat_map(|a| regions.iter().map(move |b| (a, b)));
+    pairs.filter(|(a, b)| a < b).map(|(a, b)| round_trip(settings, a, b)).max().unwrap_or_default()
+}
+
+/// The round trip between two regions: as the file says, else as published, else estimated from
+/// where they are.
+fn round_trip(settings: &Settings, a: &RegionId, b: &RegionId) -> Duration {
+    let is_meant = |between: &[RegionId; 2]| between.contains(a) && between.contains(b);
+    if let Some(given) = settings.round_trips.iter().find(|trip| is_meant(&trip.between)) {
+        return given.time.0;
+    }
+    let moved = |id| settings.regions.get(id).is_some_and(|region| region.location.is_some());
+    let published = locations::published_rtt(a.as_str(), b.as_str());
+    if let Some(published) = published.filter(|_| !moved(a) && !moved(b)) {
+        return published;
+    }
+    match (place(settings, a), place(settings, b)) {
+        (Some(a), Some(b)) => a.estimated_rtt(b),
+        _ => ROUND_TRIP_ASSUMED,
+    }
+}
+
+fn place(settings: &Settings, id: &RegionId) -> Option<Location> {
+    match settings.regions.get(id)?.location {
+        Some(own) => Location::new(own.latitude, own.longitude).ok(),
+        None => locations::well_known(id.as_str()).map(|known| known.location),
+    }
+}
