@@ -12,7 +12,7 @@ use rhumb_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::set::RegionIndex;
+use crate::{hash, set::RegionIndex};
 
 /// Most rules of a cluster.
 pub const RULES_MAX: usize = 65_536;
@@ -336,4 +336,15 @@ mod tests {
         assert!(!is_meaningful(&bad));
         assert!(is_meaningful(&rule(RuleMatch::Geography("de".into()), "a")));
     }
+}
+
+/// The region that rendezvous hashing names for a key among some, all of the same weight.
+pub fn rendezvous<'r>(
+    key: &[u8],
+    regions: impl Iterator<Item = &'r RegionId>,
+) -> Option<&'r RegionId> {
+    let spot = hash::of_key(key);
+    let draw =
+        |region: &RegionId| hash::draw(spot, hash::of_region(region.as_str()), 1.0).to_bits();
+    regions.min_by_key(|region| (draw(region), *region))
 }

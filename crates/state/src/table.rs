@@ -306,6 +306,24 @@ impl Table {
         self.make_room();
     }
 
+    /// Forgets every row: the store's rows were changed past the table, by a commit up to this
+    /// one. Reads that are older are refused from now on.
+    ///
+    /// # Panics
+    /// When a row holds changes that are not on disk.
+    pub fn clear(&mut self, commit: u64) {
+        assert!(self.dirty.is_empty() && self.in_flight.is_empty(), "every change is on disk");
+        self.slots = Slots::new(self.limits.hash_seed);
+        self.hand = 0;
+        self.committed = self.committed.max(commit);
+        self.evicted_floor = self.committed;
+    }
+
+    /// Takes over what a loaded snapshot reflects.
+    pub fn reflects(&mut self, applied: &VersionVector) {
+        self.reflected.merge(applied);
+    }
+
     /// Tells the table what every origin has applied, so that it can forget dead deltas.
     pub fn set_stability(&mut self, stability: Stability) {
         self.stability = stability;

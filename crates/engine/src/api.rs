@@ -1,0 +1,469 @@
+//! What servers and workloads hold: writes through the loop, reads beside it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc as std_mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use rhumb_node::{
+    Alarm, Boot, ConnectionId, Event, Identity, Node, NodeConfig, NodeStatus, Origins, Phase,
+    RequestId, Submit, SubmitError, WaitAcks, reads,
+};
+use rhumb_ports::{
+    clock::{Clock, Entropy},
+    peer::PeerLink,
+    store::{MetaName, ReadStore, Store, StoreError},
+};
+use rhumb_state::{
+    ClearedPrefixes, NamespacePolicy, Namespaces, Op, Reply,
+    query::{Query, QueryError, answer},
+};
+use rhumb_types::{
+    AckLevel, ErrorCode,
+    record::{CodecError, Record, Space, VersionVector},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    driver::{self, Inlet, Input},
+    limits,
+    log::{self, LogCursorError, LogPage},
+    pubsub::{PubSub, Subscription},
+    reader::Reader,
+    rows,
+    tasks::Tasks,
+    world::{RealWorld, run_commits},
+};
+
+/// What an engine is started with.
+#[derive(Debug)]
+pub struct EngineConfig {
+    /// The node's own configuration.
+    pub node: NodeConfig,
+}
+
+/// Writes of one client.
+#[derive(Debug)]
+pub struct Request {
+    /// What to do, in order; everything that waits in a pipeline may go together.
+    pub ops: Vec<Op>,
+    /// What must be durable before the answer; the strictest of the keys' namespaces when `None`.
+    pub ack: Option<AckLevel>,
+    /// Whether all of it must lie in one transaction (EXEC).
+    pub atomic: bool,
+    /// Do nothing when a key that this connection watches has changed.
+    pub guard: Option<ConnectionId>,
+    /// How long to wait for other regions.
+    pub wait: Duration,
+}
+
+impl Request {
+    /// Ops at their namespaces' acknowledgement level.
+    #[must_use]
+    pub const fn new(ops: Vec<Op>) -> Self {
+        Self { ops, ack: None, atomic: false, guard: None, wait: limits::ACK_WAIT }
+    }
+}
+
+/// What came of a [`Request`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct Answer {
+    /// A reply per op.
+    pub replies: Vec<Reply>,
+    /// What it wrote; empty when nothing.
+    pub written: VersionVector,
+}
+
+/// Why a write was not done as asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// The node refused it.
+    #[error(transparent)]
+    Refused(SubmitError),
+    /// The rows that it needs cannot be read.
+    #[error("the rows cannot be read")]
+    Store(#[source] StoreError),
+    /// The node is stopping; whether the write was done is unknown when it had been handed over.
+    #[error("this node is stopping")]
+    Stopped,
+}
+
+impl WriteError {
+    /// What a caller sees.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Refused(refusal) => refusal.code(),
+            Self::Store(error) => error.code(),
+            Self::Stopped => ErrorCode::Unavailable,
+        }
+    }
+}
+
+/// Why a read has no answer.
+pub type ReadError = QueryError<StoreError>;
+
+/// Why an engine did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store cannot be read.
+    #[error("the store cannot be read")]
+    Store(#[from] StoreError),
+    /// One of the node's own records is damaged or newer.
+    #[error("the record `{name}` cannot be read")]
+    Record {
+        /// Which.
+        name: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: CodecError,
+    },
+    /// The data directory belongs to another node.
+    #[error(
+        "the data directory belongs to {found}, and this is {own}: point to the right directory, or start with an empty one"
+    )]
+    ForeignData {
+        /// Whose data it is.
+        found: String,
+        /// Who we are.
+        own: String,
+    },
+    /// A thread could not be started.
+    #[error("a thread cannot be started")]
+    Thread(#[from] std::io::Error),
+}
+
+/// A running node. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("status", &*self.shared.status.borrow()).finish()
+    }
+}
+
+struct Shared {
+    inputs: mpsc::Sender<Input>,
+    store: Arc<dyn ReadStore>,
+    snapshots: Box<dyn Fn() -> Box<dyn ReadStore> + Send + Sync>,
+    namespaces: Namespaces,
+    clock: Arc<dyn Clock>,
+    status: watch::Receiver<Arc<NodeStatus>>,
+    cleared: watch::Receiver<Arc<ClearedPrefixes>>,
+    pubsub: PubSub,
+    requests: AtomicU64,
+    connections: AtomicU64,
+    tasks: Tasks,
+}
+
+impl Engine {
+    /// Starts the loop and its threads on a store.
+    ///
+    /// # Errors
+    /// [`StartError`] when the store's records about this node cannot be read or belong to
+    /// another one.
+    pub fn start<S: Store>(
+        config: EngineConfig,
+        store: Arc<S>,
+        links: Arc<dyn PeerLink>,
+        clock: Arc<dyn Clock>,
+        entropy: &dyn Entropy,
+        tasks: Tasks,
+    ) -> Result<(Self, Inlet, mpsc::Receiver<Alarm>), StartError> {
+        let boot = boot(store.as_ref(), &config.node, entropy)?;
+        let cleared = meta::<ClearedPrefixes>(
+            store.as_ref(),
+            &MetaName::Cleared(Space::USER),
+            "cleared prefixes",
+        )?;
+        let cleared = Arc::new(cleared.unwrap_or_default());
+        let namespaces = config.node.namespaces.clone();
+        let node = Node::new(config.node, boot, clock.now());
+        let (inputs, inbox) = mpsc::channel(limits::INPUTS_MAX);
+        let (status_in, status) = watch::channel(Arc::new(node.status(clock.now())));
+        let (cleared_in, cleared) = watch::channel(cleared);
+        let (alarms_in, alarms) = mpsc::channel(256);
+        let (commits_in, commits) = std_mpsc::sync_channel(1);
+        let (reads_in, reads) = mpsc::channel(limits::READS_WAITING_MAX);
+        let pubsub = PubSub::default();
+        let world = RealWorld {
+            store: store.clone(),
+            commits: commits_in,
+            reads: reads_in,
+            links,
+            pubsub: pubsub.clone(),
+            status: status_in,
+            cleared: cleared_in,
+            alarms: alarms_in,
+        };
+        let (commit_store, commit_inputs) = (store.clone(), inputs.clone());
+        spawn_thread("rhumb-commit", move || {
+            run_commits(commit_store.as_ref(), &commits, &commit_inputs);
+        })?;
+        let (read_store, read_inputs) = (store.clone(), inputs.clone());
+        spawn_thread("rhumb-read", move || rows::run(read_store.as_ref(), reads, &read_inputs))?;
+        let loop_clock = clock.clone();
+        spawn_thread("rhumb-loop", move || driver::run(node, inbox, &loop_clock, world))?;
+        tick(&tasks, inputs.clone());
+        let snapshot_store = store.clone();
+        let shared = Shared {
+            inputs: inputs.clone(),
+            store,
+            snapshots: Box::new(move || Box::new(snapshot_store.snapshot())),
+            namespaces,
+            clock,
+            status,
+            cleared,
+            pubsub,
+            requests: AtomicU64::new(1),
+            connections: AtomicU64::new(1),
+            tasks,
+        };
+        Ok((Self { shared: Arc::new(shared) }, Inlet(inputs), alarms))
+    }
+
+    /// Executes writes and waits for their acknowledgement.
+    ///
+    /// Cancel-safe: dropping the future leaves the write's outcome unknown to the caller.
+    ///
+    /// # Errors
+    /// [`WriteError`]; an error of a single op is inside the answer.
+    pub async fn write(&self, request: Request) -> Result<Answer, WriteError> {
+        let Request { ops, ack, atomic, guard, wait } = request;
+        let ack = ack.unwrap_or_else(|| self.ack_of(&ops));
+        let mut rows = Vec::new();
+        for op in &ops {
+            op.rows(&mut |row| rows.push(row));
+        }
+        let reads = reads::read_rows(self.shared.store.as_ref(), rows.into_iter())
+            .map_err(WriteError::Store)?;
+        let request = RequestId(self.shared.requests.fetch_add(1, Ordering::Relaxed));
+        let deadline = self.shared.clock.now().mono + wait;
+        let submit = Submit { request, ops, ack, deadline, reads, atomic, guard };
+        let (answer, answered) = oneshot::channel();
+        let input = Input::Write(Event::Submit(submit), request, answer);
+        self.shared.inputs.send(input).await.map_err(|_| WriteError::Stopped)?;
+        answered.await.map_err(|_| WriteError::Stopped)?
+    }
+
+    /// The strictest acknowledgement level of the keys' namespaces.
+    fn ack_of(&self, ops: &[Op]) -> AckLevel {
+        let mut strictest = AckLevel::Memory;
+        let mut named = false;
+        for op in ops {
+            op.keys(&mut |key| {
+                named = true;
+                strictest = strictest.max(self.policy(key).ack);
+            });
+        }
+        if named { strictest } else { AckLevel::default() }
+    }
+
+    /// The policy of a key's namespace.
+    #[must_use]
+    pub fn policy(&self, key: &[u8]) -> &NamespacePolicy {
+        self.shared.namespaces.policy(key)
+    }
+
+    /// Answers a read from the newest commit, or from a snapshot when it reads more than a row.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the query cannot be answered or the store fails.
+    pub fn query(&self, query: &Query) -> Result<Reply, ReadError> {
+        let now = self.shared.clock.now().wall;
+        let one_row = matches!(
+            query,
+            Query::Get { .. } | Query::StrLen { .. } | Query::GetRange { .. } | Query::Type { .. }
+        );
+        let reader = if one_row { self.reader() } else { self.snapshot() };
+        answer(query, now, &reader)
+    }
+
+    /// A source of cells that always shows the newest commit.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::newest(self.shared.store.clone(), self.shared.cleared.borrow().clone())
+    }
+
+    /// A source of cells that stays as it is.
+    #[must_use]
+    pub fn snapshot(&self) -> Reader {
+        let cleared = self.shared.cleared.borrow().clone();
+        Reader::snapshot((self.shared.snapshots)(), cleared)
+    }
+
+    /// The clock that the node runs on.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        self.shared.clock.as_ref()
+    }
+
+    /// The node, as it last described itself.
+    #[must_use]
+    pub fn status(&self) -> Arc<NodeStatus> {
+        self.shared.status.borrow().clone()
+    }
+
+    /// Whether the node takes writes.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let status = self.status();
+        status.phase == Phase::Running && status.clock_ok
+    }
+
+    /// Waits until this node has applied a vector; says whether it has.
+    pub async fn has_applied(&self, vector: &VersionVector, wait: Duration) -> bool {
+        let mut status = self.shared.status.clone();
+        let applied = status.wait_for(|status| status.durable.includes(vector));
+        matches!(tokio::time::timeout(wait, applied).await, Ok(Ok(_)))
+    }
+
+    /// How many other regions have fsynced what was written, waiting for some number of them.
+    pub async fn wait_acks(
+        &self,
+        written: Option<VersionVector>,
+        regions: usize,
+        wait: Duration,
+    ) -> usize {
+        let request = RequestId(self.shared.requests.fetch_add(1, Ordering::Relaxed));
+        let deadline = self.shared.clock.now().mono + wait;
+        let event = Event::WaitAcks(WaitAcks { request, written, regions, deadline });
+        let (answer, answered) = oneshot::channel();
+        if self.shared.inputs.send(Input::Wait(event, request, answer)).await.is_err() {
+            return 0;
+        }
+        answered.await.unwrap_or(0)
+    }
+
+    /// A new connection's name.
+    #[must_use]
+    pub fn connection(&self) -> ConnectionId {
+        ConnectionId(self.shared.connections.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Watches keys for a connection, from before any later read of that connection.
+    pub async fn watch(&self, connection: ConnectionId, keys: Vec<Bytes>) {
+        self.tell(Event::Watch { connection, keys }).await;
+    }
+
+    /// Ends the watches of a connection.
+    pub async fn unwatch(&self, connection: ConnectionId) {
+        self.tell(Event::Unwatch { connection }).await;
+    }
+
+    /// Publishes a message in every region; says how many subscribers of this one it reaches.
+    pub async fn publish(&self, channel: Bytes, payload: Bytes) -> usize {
+        let reached = self.shared.pubsub.count(&channel);
+        self.tell(Event::Publish { channel, payload }).await;
+        reached
+    }
+
+    /// A subscriber without subscriptions yet.
+    #[must_use]
+    pub fn subscriber(&self) -> Subscription {
+        self.shared.pubsub.subscriber()
+    }
+
+    /// Channels with subscribers on this node, and how many patterns are subscribed to.
+    #[must_use]
+    pub fn subscriptions(&self) -> (Vec<(Bytes, usize)>, usize) {
+        (self.shared.pubsub.channels(), self.shared.pubsub.patterns())
+    }
+
+    /// A page of the change feed after a cursor.
+    ///
+    /// # Errors
+    /// [`LogCursorError`] when the log no longer reaches back so far, or cannot be read.
+    pub fn log(&self, cursor: &VersionVector) -> Result<LogPage, LogCursorError> {
+        log::page(self.shared.store.as_ref(), cursor, &self.status().durable)
+    }
+
+    /// Waits until something after a cursor is durable, or for a time.
+    pub async fn log_grows(&self, cursor: &VersionVector, wait: Duration) {
+        let mut status = self.shared.status.clone();
+        let grown = status.wait_for(|status| !cursor.includes(&status.durable));
+        let _either = tokio::time::timeout(wait, grown).await;
+    }
+
+    /// The task group of this node.
+    #[must_use]
+    pub fn tasks(&self) -> &Tasks {
+        &self.shared.tasks
+    }
+
+    /// Ends the loop once everything accepted is committed and answered.
+    pub async fn stop(&self) {
+        // A closed channel means that it has stopped already.
+        let _stopped = self.shared.inputs.send(Input::Stop).await;
+        let ended = self.shared.inputs.closed();
+        let _late = tokio::time::timeout(limits::SHUTDOWN_WAIT_MAX, ended).await;
+    }
+
+    async fn tell(&self, event: Event) {
+        // A node that has stopped hears nothing more.
+        let _stopped = self.shared.inputs.send(Input::Event(event)).await;
+    }
+}
+
+fn spawn_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
+    thread::Builder::new().name(name.to_owned()).spawn(run)?;
+    Ok(())
+}
+
+fn tick(tasks: &Tasks, inputs: mpsc::Sender<Input>) {
+    tasks.spawn_until_stopped(async move {
+        let mut ticks = tokio::time::interval(Duration::from_millis(Event::TICK_MILLIS));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        while inputs.send(Input::Event(Event::Tick)).await.is_ok() {
+            ticks.tick().await;
+        }
+    });
+}
+
+fn boot(
+    store: &impl Store,
+    config: &NodeConfig,
+    entropy: &dyn Entropy,
+) -> Result<Boot, StartError> {
+    let identity = meta::<Identity>(store, &MetaName::Identity, "identity")?;
+    if let Some(found) = &identity
+        && (found.cluster != config.cluster
+            || found.region != config.region
+            || found.node != config.node)
+    {
+        let name = |cluster, region, node| format!("node {node} of {region} in cluster {cluster}");
+        return Err(StartError::ForeignData {
+            found: name(found.cluster, &found.region, found.node),
+            own: name(config.cluster, &config.region, config.node),
+        });
+    }
+    let cleared = meta(store, &MetaName::Cleared(Space::USER), "cleared prefixes")?;
+    let newest = store.conflicts(1)?.first().map(|(sequence, _)| sequence + 1);
+    Ok(Boot {
+        commit: store.commit_number(),
+        cleared: cleared.map(|cleared| (Space::USER, cleared)).into_iter().collect(),
+        conflicts: newest.unwrap_or_default(),
+        recovered: store.recovered().clone(),
+        identity,
+        origins: meta::<Origins>(store, &MetaName::Origins, "origins")?.unwrap_or_default(),
+        entropy: entropy.next_u64(),
+    })
+}
+
+fn meta<R: Record>(
+    store: &impl ReadStore,
+    name: &MetaName,
+    words: &'static str,
+) -> Result<Option<R>, StartError> {
+    let Some(bytes) = store.meta(name)? else { return Ok(None) };
+    R::decode(&bytes).map(Some).map_err(|source| StartError::Record { name: words, source })
+}

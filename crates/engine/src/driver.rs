@@ -1,0 +1,130 @@
+//! The loop: one thread that owns the node.
+
+use std::{collections::HashMap, sync::Arc};
+
+use rhumb_node::{Effect, Effects, Event, Node, RequestId};
+use rhumb_ports::clock::Clock;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    api::{Answer, WriteError},
+    limits::EVENTS_PER_FLUSH_MAX,
+    world::World,
+};
+
+/// What reaches the loop.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Something happened.
+    Event(Event),
+    /// A client's writes, and where the answer goes.
+    Write(Event, RequestId, oneshot::Sender<Result<Answer, WriteError>>),
+    /// A `WAIT`, and where the answer goes.
+    Wait(Event, RequestId, oneshot::Sender<usize>),
+    /// Commit what has gathered, then end the loop.
+    Stop,
+}
+
+/// Where the wiring puts what peers and the control plane say.
+#[derive(Clone, Debug)]
+pub struct Inlet(pub(crate) mpsc::Sender<Input>);
+
+impl Inlet {
+    /// Hands an event to the node; waits while the loop is busy, so that backpressure reaches the
+    /// peer. Says whether the loop still runs.
+    pub async fn event(&self, event: Event) -> bool {
+        self.0.send(Input::Event(event)).await.is_ok()
+    }
+}
+
+/// Requests whose answers are out.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    pub(crate) writes: HashMap<RequestId, oneshot::Sender<Result<Answer, WriteError>>>,
+    pub(crate) waits: HashMap<RequestId, oneshot::Sender<usize>>,
+}
+
+/// Runs until it is told to stop or nobody can reach it any more.
+pub(crate) fn run(
+    mut node: Node,
+    mut inputs: mpsc::Receiver<Input>,
+    clock: &Arc<dyn Clock>,
+    mut world: impl World,
+) {
+    let mut effects = Effects::new();
+    let mut waiting = Waiting::default();
+    let mut stopping = false;
+    while let Some(first) = inputs.blocking_recv() {
+        let mut next = Some(first);
+        let mut taken = 0;
+        while let Some(input) = next {
+            taken += 1;
+            stopping |= take(&mut node, input, clock, &mut waiting, &mut effects);
+            carry_out(&mut node, clock, &mut waiting, &mut effects, &mut world);
+            next = if taken < EVENTS_PER_FLUSH_MAX { inputs.try_recv().ok() } else { None };
+        }
+        node.on_event(clock.now(), Event::Flush, &mut effects);
+        carry_out(&mut node, clock, &mut waiting, &mut effects, &mut world);
+        if stopping && node.is_settled() {
+            return;
+        }
+    }
+}
+
+/// Gives an input to the node; says whether it asks the loop to stop.
+fn take(
+    node: &mut Node,
+    input: Input,
+    clock: &Arc<dyn Clock>,
+    waiting: &mut Waiting,
+    effects: &mut Effects,
+) -> bool {
+    let event = match input {
+        Input::Event(event) => event,
+        Input::Write(event, request, answer) => {
+            waiting.writes.insert(request, answer);
+            event
+        }
+        Input::Wait(event, request, answer) => {
+            waiting.waits.insert(request, answer);
+            event
+        }
+        Input::Stop => return true,
+    };
+    node.on_event(clock.now(), event, effects);
+    false
+}
+
+fn carry_out(
+    node: &mut Node,
+    clock: &Arc<dyn Clock>,
+    waiting: &mut Waiting,
+    effects: &mut Effects,
+    world: &mut impl World,
+) {
+    while let Some(effect) = effects.pop() {
+        match effect {
+            // A caller that has gone away wants no answer.
+            Effect::Reply { request, result, written } => {
+                if let Some(answer) = waiting.writes.remove(&request) {
+                    let result = result
+                        .map(|replies| Answer { replies, written })
+                        .map_err(WriteError::Refused);
+                    let _gone = answer.send(result);
+                }
+            }
+            Effect::Acked { request, regions } => {
+                if let Some(answer) = waiting.waits.remove(&request) {
+                    let _gone = answer.send(regions);
+                }
+            }
+            // Some effects are done at once, such as a commit without fsync: what follows from
+            // them is handled here, so that no thread is woken for it.
+            effect => {
+                if let Some(event) = world.carry_out(effect) {
+                    node.on_event(clock.now(), event, effects);
+                }
+            }
+        }
+    }
+}

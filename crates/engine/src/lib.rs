@@ -1,0 +1,28 @@
+//! The async driver of a node.
+//!
+//! One thread owns the [`rhumb_node::Node`]: it takes an event, calls the machine, and carries out
+//! the effects. A second thread commits with fsync, a third reads rows for the node, so that the
+//! loop never waits for the disk. Servers hold an [`Engine`]: writes go to the loop, reads go
+//! straight to the store.
+//!
+//! Deliberately absent: decisions about state, which are the node's, and any adapter.
+
+mod api;
+mod clock;
+mod driver;
+pub mod limits;
+mod log;
+mod pubsub;
+mod reader;
+mod rows;
+mod tasks;
+mod world;
+
+pub use api::{Answer, Engine, EngineConfig, ReadError, Request, WriteError};
+pub use clock::{OsEntropy, SystemClock};
+pub use driver::Inlet;
+pub use log::{LogCursorError, LogPage};
+pub use pubsub::{Delivery, Subscription};
+pub use reader::Reader;
+pub use rhumb_node as node;
+pub use tasks::Tasks;

@@ -1,0 +1,20 @@
+//! Every bound of the engine, in one place.
+
+use std::time::Duration;
+
+/// Most events that wait for the loop; past that senders wait.
+pub const INPUTS_MAX: usize = 16_384;
+/// Most events that the loop takes before it lets the node commit.
+pub const EVENTS_PER_FLUSH_MAX: usize = 2_048;
+/// Most reads that wait for the reading thread.
+pub const READS_WAITING_MAX: usize = 65_536;
+/// Messages that a subscriber may leave unread before it is cut off.
+pub const SUBSCRIBER_MESSAGES_MAX: usize = 8_192;
+/// How long a write waits for remote acknowledgement unless the caller says otherwise.
+pub const ACK_WAIT: Duration = Duration::from_secs(5);
+/// How long a read waits for what a session has seen.
+pub const SESSION_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long a shutdown waits for tasks to end.
+pub const SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(20);
+/// Bytes of transactions in one page of the change feed, in bytes, unless one is larger.
+pub const LOG_PAGE_BYTES_MAX: usize = 1 << 20;

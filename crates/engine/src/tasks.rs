@@ -1,0 +1,62 @@
+//! The task group: everything that runs is in it, and shutdown waits for it.
+
+use std::future::Future;
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::limits::SHUTDOWN_WAIT_MAX;
+
+/// Tasks that end together.
+#[derive(Clone, Debug, Default)]
+pub struct Tasks {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    /// An empty group.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs a task that ends by itself soon after [`Tasks::stopping`] resolves.
+    pub fn spawn<F>(&self, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.tracker.spawn(task);
+    }
+
+    /// Runs a task that is dropped at its next await when the group stops.
+    pub fn spawn_until_stopped<F>(&self, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let stop = self.stop.clone();
+        self.tracker.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+
+    /// Resolves when the group is asked to stop.
+    pub async fn stopping(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// Whether the group was asked to stop.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Asks every task to stop and waits for them, up to a bound; says whether all ended.
+    pub async fn stop(&self) -> bool {
+        self.stop.cancel();
+        self.tracker.close();
+        tokio::time::timeout(SHUTDOWN_WAIT_MAX, self.tracker.wait()).await.is_ok()
+    }
+}

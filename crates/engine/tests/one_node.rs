@@ -1,0 +1,114 @@
+//! One node without peers, on a store in memory: writes, reads, watches, pub/sub, shutdown.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail loudly")]
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use rhumb_engine::{Engine, EngineConfig, OsEntropy, Request, SystemClock, Tasks, WriteError};
+use rhumb_node::{NodeConfig, Retention, SubmitError};
+use rhumb_ports::{
+    memory::MemoryDisk,
+    peer::{PeerLink, PeerMessage, SendError},
+};
+use rhumb_state::{
+    Namespaces, Op, Query, Reply,
+    op::{Presence, SetExpiry},
+};
+use rhumb_types::{AckLevel, ClusterId, NodeId, RegionId};
+
+#[derive(Debug)]
+struct NoPeers;
+
+impl PeerLink for NoPeers {
+    fn send(&self, to: &RegionId, _message: PeerMessage) -> Result<(), SendError> {
+        Err(SendError::Down(to.clone()))
+    }
+}
+
+fn start(disk: &MemoryDisk) -> Engine {
+    let region = RegionId::new("solo").unwrap();
+    let node = NodeConfig {
+        cluster: ClusterId(1),
+        node: NodeId(1),
+        region,
+        witness: false,
+        domains: Default::default(),
+        namespaces: Namespaces::default(),
+        retention: Retention::default(),
+        heartbeat_interval: Duration::from_millis(100),
+        members: vec![],
+    };
+    let store = Arc::new(disk.open());
+    let clock = Arc::new(SystemClock::default());
+    let config = EngineConfig { node };
+    let (engine, _inlet, _alarms) =
+        Engine::start(config, store, Arc::new(NoPeers), clock, &OsEntropy, Tasks::new()).unwrap();
+    engine
+}
+
+fn set(key: &str, value: &str) -> Op {
+    Op::Set {
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        value: Bytes::copy_from_slice(value.as_bytes()),
+        when: Presence::Any,
+        get: false,
+        expiry: SetExpiry::Clear,
+    }
+}
+
+fn get(engine: &Engine, key: &str) -> Reply {
+    engine.query(&Query::Get { key: Bytes::copy_from_slice(key.as_bytes()) }).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_is_read_and_survives_a_restart() {
+    let disk = MemoryDisk::new();
+    let engine = start(&disk);
+    let answer = engine.write(Request::new(vec![set("k", "v"), set("l", "w")])).await.unwrap();
+    assert_eq!(answer.replies, [Reply::Ok, Reply::Ok]);
+    assert_eq!(get(&engine, "k"), Reply::Bytes(Bytes::from_static(b"v")));
+    engine.stop().await;
+    disk.crash(0);
+    let engine = start(&disk);
+    assert_eq!(get(&engine, "l"), Reply::Bytes(Bytes::from_static(b"w")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_no_other_region_confirms_says_so() {
+    let engine = start(&MemoryDisk::new());
+    let mut request = Request::new(vec![set("k", "v")]);
+    request.ack = Some(AckLevel::OneRemote);
+    request.wait = Duration::from_millis(30);
+    let refused = engine.write(request).await.unwrap_err();
+    assert_eq!(refused, WriteError::Refused(SubmitError::Unconfirmed { wanted: 1, had: 0 }));
+    assert_eq!(get(&engine, "k"), Reply::Bytes(Bytes::from_static(b"v")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watched_key_that_changed_refuses_the_transaction() {
+    let engine = start(&MemoryDisk::new());
+    let connection = engine.connection();
+    engine.watch(connection, vec![Bytes::from_static(b"k")]).await;
+    engine.write(Request::new(vec![set("k", "other")])).await.unwrap();
+    let guarded = || Request {
+        atomic: true,
+        guard: Some(connection),
+        ..Request::new(vec![set("k", "mine")])
+    };
+    let refused = engine.write(guarded()).await.unwrap_err();
+    assert_eq!(refused, WriteError::Refused(SubmitError::Guarded));
+    engine.unwatch(connection).await;
+    engine.write(guarded()).await.unwrap();
+    assert_eq!(get(&engine, "k"), Reply::Bytes(Bytes::from_static(b"mine")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_published_message_reaches_subscribers() {
+    let engine = start(&MemoryDisk::new());
+    let mut subscriber = engine.subscriber();
+    subscriber.add(Bytes::from_static(b"c"));
+    let reached = engine.publish(Bytes::from_static(b"c"), Bytes::from_static(b"m")).await;
+    assert_eq!(reached, 1);
+    assert_eq!(subscriber.next().await.unwrap().payload, Bytes::from_static(b"m"));
+}

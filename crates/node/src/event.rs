@@ -1,0 +1,488 @@
+//! What happens to a node, and what it wants done.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::Bytes;
+use rhumb_ports::{
+    peer::{PeerMessage, Published},
+    store::{Batch, Durability, StoreError},
+};
+use rhumb_state::{Op, ReadSet, Reply, RowId};
+use rhumb_types::{
+    AckLevel, ErrorCode, MonoTime, OriginId, RegionId, UnixMillis,
+    record::{Cell, Head, Space, VersionVector},
+};
+
+use crate::status::NodeStatus;
+
+/// Names a request of the driver, so that its answer finds it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct RequestId(pub u64);
+
+/// Names a client's connection, for `WATCH`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnectionId(pub u64);
+
+/// Names a read that the node asked for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Ticket(pub u64);
+
+/// Writes of one client, executed in order and committed together.
+#[derive(Debug)]
+pub struct Submit {
+    /// Names the answer.
+    pub request: RequestId,
+    /// What to do.
+    pub ops: Vec<Op>,
+    /// What must be durable before the answer.
+    pub ack: AckLevel,
+    /// When `one_remote` and `quorum` give up and answer `unconfirmed`.
+    pub deadline: MonoTime,
+    /// The rows that the ops name.
+    pub reads: ReadSet,
+    /// Whether all of it must lie in one transaction (EXEC).
+    pub atomic: bool,
+    /// Refuse everything when a key watched by this connection has changed.
+    pub guard: Option<ConnectionId>,
+}
+
+/// A wait for remote acknowledgement of everything written here so far.
+#[derive(Debug)]
+pub struct WaitAcks {
+    /// Names the answer: the number of other regions that have it fsynced.
+    pub request: RequestId,
+    /// What must be acknowledged; what this node has written when `None`.
+    pub written: Option<VersionVector>,
+    /// How many other regions are wanted.
+    pub regions: usize,
+    /// When to answer with what there is.
+    pub deadline: MonoTime,
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Event {
+    /// Time has passed. At least every [`TICK`](Event::TICK).
+    Tick,
+    /// No other event is at hand: what has gathered may be committed.
+    Flush,
+    /// A client's writes.
+    Submit(Submit),
+    /// `WAIT`.
+    WaitAcks(WaitAcks),
+    /// The rows of an [`Effect::Fetch`].
+    Fetched {
+        /// Which fetch.
+        ticket: Ticket,
+        /// The rows.
+        reads: Result<ReadSet, StoreError>,
+    },
+    /// The end of an [`Effect::Commit`]: the number that the store gave it.
+    Committed {
+        /// Which commit.
+        batch: u64,
+        /// The store's commit number, or why nothing was committed.
+        result: Result<u64, StoreError>,
+    },
+    /// The end of an [`Effect::Sync`].
+    Synced {
+        /// Whether everything committed before the request is durable now.
+        result: Result<(), StoreError>,
+    },
+    /// A link to a peer stands.
+    PeerUp {
+        /// Whose.
+        region: RegionId,
+    },
+    /// A link is gone.
+    PeerDown {
+        /// Whose.
+        region: RegionId,
+    },
+    /// A peer said something.
+    Peer {
+        /// Who.
+        from: RegionId,
+        /// What.
+        message: PeerMessage,
+    },
+    /// The rows of an [`Effect::ReadLog`].
+    LogRead {
+        /// Who follows.
+        to: RegionId,
+        /// Whose log.
+        origin: OriginId,
+        /// The version asked after.
+        after: u64,
+        /// What the store holds after it.
+        rows: Result<Vec<(u64, Bytes)>, StoreError>,
+    },
+    /// The rows of an [`Effect::ReadSnapshot`].
+    SnapshotRead {
+        /// Who asked.
+        to: RegionId,
+        /// The chunk without its vector and origins, or why there is none.
+        chunk: Result<SnapshotPart, StoreError>,
+    },
+    /// The local rows of an [`Effect::ReadRange`].
+    RangeRead {
+        /// The transfer it belongs to.
+        transfer: u64,
+        /// The local keys of the chunk's range.
+        part: Result<SnapshotPart, StoreError>,
+    },
+    /// The rows of an [`Effect::ReadDue`].
+    DueRead {
+        /// Keys whose expiry or sweep is due.
+        due: Result<Vec<(UnixMillis, Space, Bytes)>, StoreError>,
+    },
+    /// The rows of an [`Effect::ReadMembers`].
+    MembersRead {
+        /// The view.
+        space: Space,
+        /// The key.
+        key: Bytes,
+        /// The members, after those of the last step.
+        rows: Result<Rows<Cell>, StoreError>,
+    },
+    /// The rows of an [`Effect::ReadKeys`].
+    KeysRead {
+        /// The view.
+        space: Space,
+        /// What the keys start with.
+        prefix: Bytes,
+        /// The heads, after those of the last step.
+        rows: Result<Rows<Head>, StoreError>,
+    },
+    /// A client publishes.
+    Publish {
+        /// The channel.
+        channel: Bytes,
+        /// The message.
+        payload: Bytes,
+    },
+    /// A connection watches keys from now on.
+    Watch {
+        /// Who.
+        connection: ConnectionId,
+        /// Which keys.
+        keys: Vec<Bytes>,
+    },
+    /// A connection watches nothing any more.
+    Unwatch {
+        /// Who.
+        connection: ConnectionId,
+    },
+    /// The members of the cluster, as configured or agreed.
+    Members {
+        /// Every region that carries data or votes.
+        members: Vec<Member>,
+    },
+    /// Which regions this node's own checks hold for usable, and how loaded this node is; goes
+    /// into heartbeats.
+    Observed {
+        /// From 0 to 1.
+        load: f64,
+        /// Broken capabilities.
+        impaired: Vec<String>,
+    },
+}
+
+impl Event {
+    /// The longest time between two ticks, in milliseconds.
+    pub const TICK_MILLIS: u64 = 10;
+}
+
+/// One region of the cluster, as replication sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Member {
+    /// Its region.
+    pub region: RegionId,
+    /// Whether it only votes.
+    pub witness: bool,
+    /// The residency domains that it carries beside the one of every region.
+    pub domains: Vec<rhumb_types::DomainId>,
+}
+
+/// Keys of a range of a snapshot.
+#[derive(Debug, Default)]
+pub struct SnapshotPart {
+    /// The transfer.
+    pub transfer: u64,
+    /// What the source contains.
+    pub vector: VersionVector,
+    /// The range starts after this.
+    pub after: Option<(Space, Bytes)>,
+    /// The range ends here; the last one when `None`.
+    pub through: Option<(Space, Bytes)>,
+    /// The keys.
+    pub keys: Vec<rhumb_ports::peer::SnapshotKey>,
+    /// Owned rows, with the last part.
+    pub owned: Vec<rhumb_types::record::OwnedRow>,
+    /// The commit number of the source.
+    pub commit: u64,
+}
+
+/// A page of rows in order.
+#[derive(Debug, Default)]
+pub struct Rows<R> {
+    /// The rows.
+    pub rows: Vec<(Bytes, R)>,
+    /// Whether these are the last.
+    pub last: bool,
+    /// A commit that the rows are at least as new as.
+    pub commit: u64,
+}
+
+impl<R> Rows<R> {
+    /// A page that was read with a limit.
+    #[must_use]
+    pub fn page(commit: u64, rows: Vec<(Bytes, R)>, limit: usize) -> Self {
+        Self { last: rows.len() < limit, rows, commit }
+    }
+}
+
+/// Why a submit was not done as asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// Too many requests wait.
+    #[error("this node has too many requests waiting; try again")]
+    Overloaded,
+    /// The node is starting, stopping, or its disk or clock cannot be trusted.
+    #[error("{0}")]
+    Unavailable(Arc<str>),
+    /// The disk failed; whether the write is on it is unknown, and it was not shipped.
+    #[error("the disk failed: {0}")]
+    Disk(Arc<str>),
+    /// Applied here and will replicate, but not acknowledged in time.
+    #[error(
+        "applied here, but not acknowledged by {wanted} other regions in time; it will replicate"
+    )]
+    Unconfirmed {
+        /// How many other regions were wanted.
+        wanted: usize,
+        /// How many had acknowledged.
+        had: usize,
+    },
+    /// A watched key has changed; nothing was done.
+    #[error("a watched key has changed")]
+    Guarded,
+    /// The ops touch two residency domains, or mix namespaces that cannot be mixed (rule 13).
+    #[error("the keys of one transaction belong to different residency domains")]
+    CrossDomain,
+}
+
+impl SubmitError {
+    /// What a caller sees.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Overloaded => ErrorCode::Overloaded,
+            Self::Unavailable(_) => ErrorCode::Unavailable,
+            Self::Disk(_) => ErrorCode::Internal,
+            Self::Unconfirmed { .. } => ErrorCode::Unconfirmed,
+            Self::Guarded | Self::CrossDomain => ErrorCode::Conflict,
+        }
+    }
+}
+
+/// Something that an operator should hear of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Alarm {
+    /// The disk failed; the node has stopped acknowledging.
+    Disk(StoreError),
+    /// This node's clock is too far from its peers' median (rule 8); it has stopped
+    /// acknowledging. Milliseconds ahead, negative when behind.
+    Clock {
+        /// How far.
+        offset_millis: i64,
+    },
+    /// The clock is within bounds again.
+    ClockRecovered,
+    /// A peer sent stamps beyond the clock's bound; they were applied and did not move our clock.
+    StampBeyondBound {
+        /// Who wrote.
+        origin: OriginId,
+    },
+    /// A peer sent what this binary cannot read (rule 16); its stream is parked.
+    Parked {
+        /// Which peer.
+        region: RegionId,
+        /// Whose log.
+        origin: OriginId,
+        /// What the decoder said.
+        reason: String,
+    },
+    /// A peer belongs to another cluster.
+    ForeignCluster {
+        /// Which peer.
+        region: RegionId,
+    },
+    /// This start could not prove that its log is whole, and writes under a new origin.
+    OriginMinted {
+        /// The origin it wrote before, if any.
+        old: Option<OriginId>,
+        /// The new one.
+        new: OriginId,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A member is too far behind our logs, or we behind its: a snapshot is being loaded.
+    Bootstrapping {
+        /// From whom.
+        from: RegionId,
+    },
+    /// A bound was reached; what it is and what it means.
+    Limit(&'static str),
+}
+
+/// Something to be done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Commit atomically, then [`Event::Committed`]. At most one at a time.
+    Commit {
+        /// Names the commit.
+        batch: u64,
+        /// What to write.
+        writes: Batch,
+        /// Whether to fsync.
+        durability: Durability,
+    },
+    /// Fsync everything committed, then [`Event::Synced`]. At most one at a time, never during a
+    /// commit.
+    Sync,
+    /// Answer a submit.
+    Reply {
+        /// Which.
+        request: RequestId,
+        /// A reply per op.
+        result: Result<Vec<Reply>, SubmitError>,
+        /// The dots that the submit wrote, as versions per origin, for later waits; empty when it
+        /// wrote nothing.
+        written: VersionVector,
+    },
+    /// Answer a [`WaitAcks`].
+    Acked {
+        /// Which.
+        request: RequestId,
+        /// How many other regions have it fsynced.
+        regions: usize,
+    },
+    /// Read rows, then [`Event::Fetched`].
+    Fetch {
+        /// Names the fetch.
+        ticket: Ticket,
+        /// Which rows.
+        rows: Vec<RowId>,
+    },
+    /// Send a message; a failure comes back as [`Event::PeerDown`].
+    Send {
+        /// To whom.
+        to: RegionId,
+        /// What.
+        message: PeerMessage,
+    },
+    /// Read a log from the store, then [`Event::LogRead`].
+    ReadLog {
+        /// For whom.
+        to: RegionId,
+        /// Whose log.
+        origin: OriginId,
+        /// After which version.
+        after: u64,
+        /// How many bytes.
+        bytes_max: usize,
+    },
+    /// Read a part of a snapshot, then [`Event::SnapshotRead`]. The first part of a transfer
+    /// opens a consistent view that the driver keeps until the last part or until
+    /// [`Effect::EndSnapshot`].
+    ReadSnapshot {
+        /// For whom.
+        to: RegionId,
+        /// The transfer.
+        transfer: u64,
+        /// After which key.
+        after: Option<(Space, Bytes)>,
+    },
+    /// Forget a transfer's view.
+    EndSnapshot {
+        /// For whom.
+        to: RegionId,
+        /// The transfer.
+        transfer: u64,
+    },
+    /// Read the local keys of a range, then [`Event::RangeRead`].
+    ReadRange {
+        /// The transfer.
+        transfer: u64,
+        /// After which key.
+        after: Option<(Space, Bytes)>,
+        /// Up to which key.
+        through: Option<(Space, Bytes)>,
+    },
+    /// Read keys whose expiry or sweep is due, then [`Event::DueRead`].
+    ReadDue {
+        /// Until when.
+        until: UnixMillis,
+        /// How many.
+        limit: usize,
+    },
+    /// Read members of a key, then [`Event::MembersRead`].
+    ReadMembers {
+        /// The view.
+        space: Space,
+        /// The key.
+        key: Bytes,
+        /// After which member.
+        after: Option<Bytes>,
+        /// How many.
+        limit: usize,
+    },
+    /// Read heads of keys, then [`Event::KeysRead`].
+    ReadKeys {
+        /// The view.
+        space: Space,
+        /// What the keys start with.
+        prefix: Bytes,
+        /// After which key.
+        after: Option<Bytes>,
+        /// How many.
+        limit: usize,
+    },
+    /// Give a message to the subscribers of this node.
+    Deliver(Published),
+    /// Tell the operator.
+    Alarm(Alarm),
+    /// The status has changed; replaces the last.
+    Status(Box<NodeStatus>),
+}
+
+/// What one event wants done, in order.
+#[derive(Debug, Default)]
+pub struct Effects {
+    queue: VecDeque<Effect>,
+}
+
+impl Effects {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds one.
+    pub fn push(&mut self, effect: Effect) {
+        self.queue.push_back(effect);
+    }
+
+    /// Takes the next.
+    pub fn pop(&mut self) -> Option<Effect> {
+        self.queue.pop_front()
+    }
+
+    /// Whether nothing is wanted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+}

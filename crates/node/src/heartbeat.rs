@@ -1,0 +1,150 @@
+//! Signs of life, and what they carry: clocks, load, what is durable, who hears whom.
+
+use rhumb_ports::peer::{Heartbeat, HeartbeatReply, PeerMessage};
+use rhumb_types::{DomainId, MonoTime, RegionId, Timestamp, record::VersionVector};
+
+use crate::{
+    event::{Effect, Effects},
+    node::Node,
+    status::{NodeStatus, PeerStatus, Phase},
+};
+
+impl Node {
+    /// Sends a heartbeat to every peer whose turn it is.
+    pub(crate) fn heartbeat(&mut self, now: Timestamp, out: &mut Effects) {
+        let interval = self.config.heartbeat_interval;
+        let hears: Vec<RegionId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.up && now.mono.saturating_since(peer.heard) < interval * 3)
+            .map(|(region, _)| region.clone())
+            .collect();
+        let own = self.identity.incarnation;
+        let heads: VersionVector =
+            self.durable.iter().filter(|(origin, _)| origin.incarnation() == own).collect();
+        let serving = self.phase == Phase::Running && !self.peer_clocks.is_far();
+        for (to, peer) in self.peers.iter_mut() {
+            let due = now.mono.saturating_since(peer.heartbeat_at) >= interval;
+            if !peer.up || !(due || peer.heartbeats_sent == 0) {
+                continue;
+            }
+            peer.heartbeats_sent += 1;
+            peer.heartbeat_at = now.mono;
+            let message = PeerMessage::Heartbeat(Heartbeat {
+                sequence: peer.heartbeats_sent,
+                wall: now.wall,
+                heads: heads.clone(),
+                durable: self.durable.clone(),
+                load: self.load,
+                serving,
+                impaired: self.impaired.clone(),
+                hears: hears.clone(),
+            });
+            out.push(Effect::Send { to: to.clone(), message });
+        }
+    }
+
+    /// A peer's heartbeat.
+    pub(crate) fn heard(
+        &mut self,
+        now: Timestamp,
+        from: &RegionId,
+        heartbeat: Heartbeat,
+        out: &mut Effects,
+    ) {
+        let Heartbeat { sequence, durable, load, serving, impaired, hears, .. } = heartbeat;
+        if let Some(peer) = self.peers.get_mut(from) {
+            peer.load = load;
+            peer.serving = serving;
+            peer.impaired = impaired;
+            peer.hears = hears;
+        }
+        let reply = HeartbeatReply { sequence, wall: now.wall };
+        out.push(Effect::Send { to: from.clone(), message: PeerMessage::HeartbeatReply(reply) });
+        self.acknowledged(from, durable, out);
+        self.assign(out);
+    }
+
+    /// The answer to our last heartbeat; answers to earlier ones tell nothing.
+    pub(crate) fn heard_back(&mut self, now: Timestamp, from: &RegionId, reply: &HeartbeatReply) {
+        let Some(peer) = self.peers.get_mut(from) else { return };
+        if reply.sequence != peer.heartbeats_sent {
+            return;
+        }
+        let round_trip = now.mono.saturating_since(peer.heartbeat_at);
+        peer.round_trip_micros = u64::try_from(round_trip.as_micros()).ok();
+        let millis = u64::try_from(round_trip.as_millis()).unwrap_or(u64::MAX);
+        if peer.is_data() {
+            self.peer_clocks.sample(from, now.mono, now.wall, reply.wall, millis);
+        }
+    }
+
+    pub(crate) fn durable_at(&mut self, now: MonoTime) {
+        let origin = self.own_origin(DomainId::EVERYWHERE);
+        self.durable_times.mark(self.durable.get(origin), now);
+    }
+
+    pub(crate) fn note_lag(&mut self) {
+        let origin = self.own_origin(DomainId::EVERYWHERE);
+        let acks = &self.acks;
+        let everywhere = self
+            .peers
+            .data()
+            .map(|(region, _)| acks.durable(region).map_or(0, |durable| durable.get(origin)))
+            .min();
+        if let Some(everywhere) = everywhere {
+            self.durable_times.forget(everywhere);
+        }
+    }
+
+    /// The node, as it sees itself.
+    #[must_use]
+    pub fn status(&self, now: Timestamp) -> NodeStatus {
+        let origin = self.own_origin(DomainId::EVERYWHERE);
+        NodeStatus {
+            phase: self.phase,
+            clock_ok: !self.peer_clocks.is_far(),
+            origin,
+            applied: self.applied.clone(),
+            durable: self.durable.clone(),
+            peers: self.peers.iter().map(|(region, _)| self.peer_status(region, now)).collect(),
+            received_waiting: self.received.len(),
+            received_bytes: self.received.bytes(),
+            acks_waiting: self.acks.len() + self.writing.waiting(),
+            conflicts: self.conflicts_total(),
+            published_dropped: self.published.dropped(),
+            bootstrapping: self.bootstrap.is_loading(),
+        }
+    }
+
+    fn peer_status(&self, region: &RegionId, now: Timestamp) -> PeerStatus {
+        let own = self.own_origin(DomainId::EVERYWHERE);
+        let acknowledged = self.acks.durable(region).map_or(0, |durable| durable.get(own));
+        let peer = self.peers.get(region);
+        let theirs = self.origins.iter().filter(|info| info.region == *region);
+        let ahead = theirs.map(|info| {
+            let known = peer.and_then(|peer| peer.durable.as_ref());
+            let head = known.map_or(0, |durable| durable.get(info.origin));
+            if self.carries(info.origin) {
+                head.saturating_sub(self.applied.get(info.origin))
+            } else {
+                0
+            }
+        });
+        PeerStatus {
+            region: region.clone(),
+            witness: peer.is_some_and(|peer| !peer.is_data()),
+            up: peer.is_some_and(|peer| peer.up && peer.said_hello),
+            round_trip_micros: peer.and_then(|peer| peer.round_trip_micros),
+            silent_micros: peer.map_or(u64::MAX, |peer| now.mono.0.saturating_sub(peer.heard.0)),
+            clock_offset_millis: self.peer_clocks.offset(region),
+            behind_transactions: self.durable.get(own).saturating_sub(acknowledged),
+            behind_millis: self.durable_times.behind_millis(acknowledged, now.mono),
+            ahead_transactions: ahead.sum(),
+            serving: peer.is_some_and(|peer| peer.serving),
+            load: peer.map_or(0.0, |peer| peer.load),
+            impaired: peer.map(|peer| peer.impaired.clone()).unwrap_or_default(),
+            hears: peer.map(|peer| peer.hears.clone()).unwrap_or_default(),
+        }
+    }
+}

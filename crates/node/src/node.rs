@@ -1,0 +1,639 @@
+//! The node: its parts, and which of them an event concerns.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use rhumb_ports::{
+    peer::{Hello, OriginInfo, PROTOCOL_VERSION, PeerMessage, Published},
+    store::{MetaName, StoreError, Write},
+};
+use rhumb_state::{
+    ConflictKind, ConflictSink, HlcClock, Namespaces, ReadSet, RowId, Stability, Table,
+    TableLimits, apply, rows_of,
+};
+use rhumb_types::{
+    ClusterId, DomainId, Hlc, MonoTime, NodeId, OriginId, RegionId, Timestamp,
+    record::{Dot, Record, VersionVector},
+};
+
+use crate::{
+    acks::{Acks, Wait},
+    bootstrap::Bootstrap,
+    clock::{ClockChange, PeerClocks},
+    event::{Alarm, Effect, Effects, Event, Member, Ticket, WaitAcks},
+    identity::{Boot, Identity, Origins, Proof, prove},
+    lag::DurableTimes,
+    limits,
+    outgoing::Outgoing,
+    peers::Peers,
+    publish::Waiting,
+    receive::{Received, Took},
+    retention::{LogAges, Retention},
+    status::Phase,
+    sweep::Sweeps,
+    watch::Watches,
+    write::Writing,
+};
+
+/// What a node is told at its start.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// This node.
+    pub node: NodeId,
+    /// Its region.
+    pub region: RegionId,
+    /// Whether it only votes and holds no data.
+    pub witness: bool,
+    /// The residency domains that this region carries, beside that of every region.
+    pub domains: BTreeSet<DomainId>,
+    /// Policies by key prefix.
+    pub namespaces: Namespaces,
+    /// How long logs are kept.
+    pub retention: Retention,
+    /// Time between two heartbeats to each peer.
+    pub heartbeat_interval: Duration,
+    /// The members, this node's own region included.
+    pub members: Vec<Member>,
+}
+
+/// A node. See the crate's documentation.
+#[derive(Debug)]
+pub struct Node {
+    pub(crate) config: NodeConfig,
+    pub(crate) phase: Phase,
+    pub(crate) identity: Identity,
+    identity_dirty: bool,
+    started: Timestamp,
+    pub(crate) origins: Origins,
+    origins_dirty: bool,
+    pub(crate) hlc: HlcClock,
+    pub(crate) peer_clocks: PeerClocks,
+    pub(crate) table: Table,
+    pub(crate) conflicts: ConflictSink,
+    pub(crate) writing: Writing,
+    /// Applied here, including what is not yet committed.
+    pub(crate) applied: VersionVector,
+    /// Applied and fsynced here.
+    pub(crate) durable: VersionVector,
+    pub(crate) outgoing: Outgoing,
+    pub(crate) peers: Peers,
+    pub(crate) received: Received,
+    pub(crate) acks: Acks,
+    pub(crate) watches: Watches,
+    pub(crate) published: Waiting,
+    pub(crate) ages: LogAges,
+    pub(crate) sweeps: Sweeps,
+    pub(crate) bootstrap: Bootstrap,
+    pub(crate) durable_times: DurableTimes,
+    pub(crate) load: f64,
+    pub(crate) impaired: Vec<String>,
+    stability_at: MonoTime,
+    tickets: u64,
+    entropy: u64,
+}
+
+impl Node {
+    /// A node on what its disk holds. The first event should be a tick.
+    #[must_use]
+    pub fn new(config: NodeConfig, boot: Boot, now: Timestamp) -> Self {
+        let Boot { recovered, identity, origins, entropy, commit, cleared, conflicts } = boot;
+        let fresh = identity.is_none();
+        let hlc = HlcClock::resume(recovered.hlc_ceiling);
+        let identity = identity.unwrap_or_else(|| Identity {
+            cluster: config.cluster,
+            node: config.node,
+            region: config.region.clone(),
+            incarnation: incarnation(entropy),
+            minted: Hlc::from_millis(now.wall).max(recovered.hlc_ceiling),
+        });
+        let mut table = Table::new(TableLimits {
+            rows_max: limits::TABLE_ROWS_MAX,
+            bytes_max: limits::TABLE_BYTES_MAX,
+            hash_seed: entropy.rotate_left(32),
+        });
+        table.restore(commit, recovered.applied.clone(), cleared);
+        let mut node = Self {
+            phase: if fresh || config.witness { Phase::Running } else { Phase::Proving },
+            identity_dirty: fresh,
+            identity,
+            started: now,
+            origins,
+            origins_dirty: false,
+            hlc,
+            peer_clocks: PeerClocks::default(),
+            table,
+            conflicts: ConflictSink::resume(conflicts),
+            writing: Writing::default(),
+            applied: recovered.applied.clone(),
+            durable: recovered.applied,
+            outgoing: Outgoing::default(),
+            peers: Peers::default(),
+            received: Received::default(),
+            acks: Acks::default(),
+            watches: Watches::default(),
+            published: Waiting::default(),
+            ages: LogAges::default(),
+            sweeps: Sweeps::default(),
+            bootstrap: Bootstrap::default(),
+            durable_times: DurableTimes::default(),
+            load: 0.0,
+            impaired: Vec::new(),
+            stability_at: now.mono,
+            tickets: 0,
+            entropy,
+            config,
+        };
+        let members = node.config.members.clone();
+        node.peers.set_members(&node.config.region, members);
+        node.learn_own_origins();
+        node
+    }
+
+    /// Whether this region holds the data of an origin's domain (rule 3).
+    pub(crate) fn carries(&self, origin: OriginId) -> bool {
+        carries(&self.config, origin)
+    }
+
+    /// The origin under which this node writes in a domain.
+    pub(crate) const fn own_origin(&self, domain: DomainId) -> OriginId {
+        self.identity.origin(domain)
+    }
+
+    pub(crate) fn ticket(&mut self) -> Ticket {
+        self.tickets += 1;
+        Ticket(self.tickets)
+    }
+
+    /// Handles one event.
+    pub fn on_event(&mut self, now: Timestamp, event: Event, out: &mut Effects) {
+        match event {
+            Event::Tick => self.tick(now, out),
+            Event::Flush => {
+                self.apply_received(now, out);
+                self.flush(now, out);
+            }
+            Event::Submit(submit) => self.submit(now, submit, out),
+            Event::WaitAcks(wait) => self.wait_acks(wait, out),
+            Event::Fetched { ticket, reads } => self.fetched(now, ticket, reads, out),
+            Event::Committed { batch, result } => self.committed(now, batch, result, out),
+            Event::Synced { result } => self.synced(now, result, out),
+            Event::PeerUp { region } => self.peer_up(&region, now, out),
+            Event::PeerDown { region } => self.peer_down(&region, out),
+            Event::Peer { from, message } => self.peer_message(now, &from, message, out),
+            Event::LogRead { to, origin, after, rows } => match rows {
+                Ok(rows) => {
+                    self.outgoing.log_read(&to, origin, after, rows, &self.durable, out);
+                }
+                Err(error) => out.push(Effect::Alarm(Alarm::Disk(error))),
+            },
+            Event::SnapshotRead { to, chunk } => self.snapshot_read(&to, chunk, out),
+            Event::RangeRead { transfer, part } => self.range_read(transfer, part, out),
+            Event::DueRead { due } => self.due_read(due, out),
+            Event::MembersRead { space, key, rows } => self.members_read(space, key, rows, out),
+            Event::KeysRead { space, prefix, rows } => self.keys_read(space, prefix, rows, out),
+            Event::Publish { channel, payload } => self.publish(channel, payload, out),
+            Event::Watch { connection, keys } => self.watches.watch(connection, keys),
+            Event::Unwatch { connection } => self.watches.unwatch(connection),
+            Event::Members { members } => self.set_members(members, out),
+            Event::Observed { load, impaired } => {
+                self.load = load;
+                self.impaired = impaired;
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Timestamp, out: &mut Effects) {
+        if self.phase == Phase::Proving {
+            self.weigh_proof(now, out);
+        }
+        self.acks.expire(now.mono, out);
+        self.sync_if_due(now.mono, out);
+        self.published.settle(now.mono, &self.applied, out);
+        self.weigh_clock(now, out);
+        self.heartbeat(now, out);
+        self.sweep_tick(now, out);
+        self.bootstrap_step(out);
+        self.retain(now);
+        if now.mono.saturating_since(self.stability_at) >= limits::STABILITY_INTERVAL {
+            self.stability_at = now.mono;
+            self.note_stability();
+        }
+        out.push(Effect::Status(Box::new(self.status(now))));
+    }
+
+    fn weigh_clock(&mut self, now: Timestamp, out: &mut Effects) {
+        let peers = self.peers.data().count();
+        match self.peer_clocks.weigh(now.mono, peers) {
+            Some(ClockChange::Far(offset_millis)) => {
+                out.push(Effect::Alarm(Alarm::Clock { offset_millis }));
+            }
+            Some(ClockChange::Near) => out.push(Effect::Alarm(Alarm::ClockRecovered)),
+            None => {}
+        }
+    }
+
+    fn retain(&mut self, now: Timestamp) {
+        self.ages.sample(now.mono, self.config.retention, &self.durable);
+        let acks = &self.acks;
+        let members = self.peers.data().map(|(region, _)| acks.durable(region));
+        let trims = self.ages.trim(now.mono, self.config.retention, &self.durable, members);
+        for (origin, through) in trims {
+            self.writing.extra(Write::LogTrim { origin, through });
+        }
+    }
+
+    fn wait_acks(&mut self, wait: WaitAcks, out: &mut Effects) {
+        let WaitAcks { request, written, regions, deadline } = wait;
+        let written = written.unwrap_or_else(|| self.own_versions());
+        self.acks.wait(Wait { request, written, regions, deadline }, out);
+    }
+
+    /// Everything that this node has written under its present incarnation.
+    fn own_versions(&self) -> VersionVector {
+        let own = self.identity.incarnation;
+        self.applied.iter().filter(|(origin, _)| origin.incarnation() == own).collect()
+    }
+
+    /// The next reading of the hybrid clock; a raised ceiling goes into the next commit.
+    pub(crate) fn tick_hlc(&mut self, now: Timestamp) -> Hlc {
+        let tick = self.hlc.tick(now.wall);
+        if let Some(ceiling) = tick.ceiling {
+            let value = Some(bytes::Bytes::copy_from_slice(&ceiling.0.to_be_bytes()));
+            self.writing.extra(Write::Meta { name: MetaName::HlcCeiling, value });
+        }
+        tick.hlc
+    }
+
+    // --- The proof that the log is whole (rule 1) ---
+
+    fn weigh_proof(&mut self, now: Timestamp, out: &mut Effects) {
+        let answers = self
+            .peers
+            .data()
+            .map(|(_, peer)| if peer.said_hello { peer.durable.as_ref() } else { None });
+        let late = now.mono.saturating_since(self.started.mono) >= limits::PROVE_WAIT_MAX;
+        let reason = match prove(self.identity.incarnation, &self.durable, answers) {
+            Proof::Whole => None,
+            Proof::Rewound => Some("a peer holds more of this node's log than this node"),
+            Proof::Open if late => Some("not every peer confirmed this node's log in time"),
+            Proof::Open => return,
+        };
+        self.phase = Phase::Running;
+        if let Some(reason) = reason {
+            self.mint(now, reason, out);
+        }
+    }
+
+    fn mint(&mut self, now: Timestamp, reason: &'static str, out: &mut Effects) {
+        let old = self.own_origin(DomainId::EVERYWHERE);
+        // Another random number than the last incarnation's, which came from the same source.
+        self.identity.incarnation = incarnation(self.entropy);
+        self.identity.minted = self.tick_hlc(now);
+        self.identity_dirty = true;
+        self.writing.require_sync();
+        self.learn_own_origins();
+        let new = self.own_origin(DomainId::EVERYWHERE);
+        out.push(Effect::Alarm(Alarm::OriginMinted { old: Some(old), new, reason }));
+        self.assign(out);
+    }
+
+    fn learn_own_origins(&mut self) {
+        if self.config.witness {
+            return;
+        }
+        let domains: Vec<DomainId> = self.config.domains.iter().copied().collect();
+        for domain in domains.into_iter().chain([DomainId::EVERYWHERE]) {
+            let info = self.identity.info(domain);
+            self.origins_dirty |= self.origins.learn(&info);
+        }
+    }
+
+    /// Adds changed records about this node itself to a commit.
+    pub(crate) fn persist_registry(&mut self, writes: &mut Vec<Write>) {
+        if std::mem::take(&mut self.identity_dirty) {
+            let value = Some(self.identity.encode());
+            writes.push(Write::Meta { name: MetaName::Identity, value });
+        }
+        if std::mem::take(&mut self.origins_dirty) {
+            let value = Some(self.origins.encode());
+            writes.push(Write::Meta { name: MetaName::Origins, value });
+        }
+    }
+
+    // --- Links ---
+
+    fn peer_up(&mut self, region: &RegionId, now: Timestamp, out: &mut Effects) {
+        let Some(peer) = self.peers.get_mut(region) else { return };
+        peer.up = true;
+        peer.heard = now.mono;
+        let hello = Hello {
+            protocol: PROTOCOL_VERSION,
+            cluster: self.config.cluster,
+            node: self.config.node,
+            region: self.config.region.clone(),
+            witness: self.config.witness,
+            durable: self.durable.clone(),
+            origins: self.origins.iter().cloned().collect(),
+            wall: now.wall,
+        };
+        out.push(Effect::Send { to: region.clone(), message: PeerMessage::Hello(hello) });
+    }
+
+    fn peer_down(&mut self, region: &RegionId, out: &mut Effects) {
+        self.peers.down(region);
+        self.outgoing.peer_gone(region);
+        self.bootstrap_peer_gone(region);
+        self.assign(out);
+    }
+
+    fn set_members(&mut self, members: Vec<Member>, out: &mut Effects) {
+        for gone in self.peers.set_members(&self.config.region, members) {
+            self.acks.removed(&gone);
+            self.outgoing.peer_gone(&gone);
+        }
+        self.assign(out);
+    }
+
+    fn peer_message(
+        &mut self,
+        now: Timestamp,
+        from: &RegionId,
+        message: PeerMessage,
+        out: &mut Effects,
+    ) {
+        if let Some(peer) = self.peers.get_mut(from) {
+            peer.heard = now.mono;
+        } else {
+            return;
+        }
+        match message {
+            PeerMessage::Hello(hello) => self.hello(now, from, &hello, out),
+            PeerMessage::Heartbeat(heartbeat) => self.heard(now, from, heartbeat, out),
+            PeerMessage::HeartbeatReply(reply) => self.heard_back(now, from, &reply),
+            PeerMessage::Follow { origin, after } => {
+                self.outgoing.follow(from.clone(), origin, after);
+                self.outgoing.pump(&self.durable, out);
+            }
+            PeerMessage::Unfollow { origin } => self.outgoing.unfollow(from, origin),
+            PeerMessage::Log(batch) => self.log_batch(now, from, batch, out),
+            PeerMessage::Ack { durable } => self.acknowledged(from, durable, out),
+            PeerMessage::Trimmed { origin, .. } => {
+                self.peers.not_following(from, origin);
+                self.start_bootstrap(from, out);
+            }
+            PeerMessage::SnapshotPull { transfer, after } => {
+                self.snapshot_pull(from, transfer, after, out);
+            }
+            PeerMessage::Snapshot(chunk) => self.snapshot_chunk(from, chunk, out),
+            PeerMessage::Publish(message) => {
+                self.published.receive(now.mono, message, &self.applied, out);
+            }
+        }
+    }
+
+    fn hello(&mut self, now: Timestamp, from: &RegionId, hello: &Hello, out: &mut Effects) {
+        if hello.cluster != self.config.cluster || hello.region != *from {
+            out.push(Effect::Alarm(Alarm::ForeignCluster { region: from.clone() }));
+            return;
+        }
+        self.peers.said_hello(now.mono, from, hello);
+        for info in &hello.origins {
+            if self.origins.len() >= limits::ORIGINS_MAX {
+                out.push(Effect::Alarm(Alarm::Limit("this node knows the most origins it may")));
+                break;
+            }
+            self.origins_dirty |= self.origins.learn(info);
+        }
+        if !hello.witness {
+            self.acknowledged(from, hello.durable.clone(), out);
+        }
+        if self.phase == Phase::Proving {
+            self.weigh_proof(now, out);
+        }
+        self.assign(out);
+    }
+
+    pub(crate) fn acknowledged(
+        &mut self,
+        from: &RegionId,
+        durable: VersionVector,
+        out: &mut Effects,
+    ) {
+        let Some(peer) = self.peers.get_mut(from) else { return };
+        if !peer.is_data() {
+            return;
+        }
+        peer.durable = Some(durable.clone());
+        self.outgoing.acknowledged(from, &durable);
+        self.outgoing.pump(&self.durable, out);
+        self.acks.told(from, durable, out);
+        self.note_lag();
+    }
+
+    /// Tells every peer what is durable here.
+    pub(crate) fn acknowledge(&self, out: &mut Effects) {
+        for to in self.peers.up() {
+            let message = PeerMessage::Ack { durable: self.durable.clone() };
+            out.push(Effect::Send { to: to.clone(), message });
+        }
+    }
+
+    /// Decides anew from whom each log is pulled.
+    pub(crate) fn assign(&mut self, out: &mut Effects) {
+        if self.config.witness {
+            return;
+        }
+        let (received, applied, config) = (&self.received, &self.applied, &self.config);
+        let incarnation = self.identity.incarnation;
+        self.peers.assign(
+            &self.origins,
+            |origin| origin.incarnation() == incarnation,
+            |origin| carries(config, origin),
+            |origin| received.cursor(origin, applied),
+            out,
+        );
+    }
+
+    // --- Transactions from peers ---
+
+    fn log_batch(
+        &mut self,
+        now: Timestamp,
+        from: &RegionId,
+        batch: rhumb_ports::peer::LogBatch,
+        out: &mut Effects,
+    ) {
+        let origin = batch.origin;
+        if !self.carries(origin) || origin.incarnation() == self.identity.incarnation {
+            return;
+        }
+        match self.received.take(origin, batch.first, batch.transactions, &self.applied) {
+            Took::Queued => {}
+            Took::AskAgain { after } => {
+                let message = PeerMessage::Follow { origin, after };
+                out.push(Effect::Send { to: from.clone(), message });
+            }
+            Took::Parked(error) => out.push(Effect::Alarm(Alarm::Parked {
+                region: from.clone(),
+                origin,
+                reason: error.to_string(),
+            })),
+        }
+        self.apply_received(now, out);
+    }
+
+    /// Applies what is ready, up to the bound of one commit.
+    pub(crate) fn apply_received(&mut self, now: Timestamp, out: &mut Effects) {
+        if self.phase == Phase::Failed || self.bootstrap.is_loading() {
+            return;
+        }
+        while self.writing.received_in_commit() < limits::RECEIVED_PER_COMMIT_MAX {
+            let config = &self.config;
+            let ready = self.received.ready(&self.applied, |origin| carries(config, origin));
+            let Some(origin) = ready else { break };
+            if !self.fetch_rows(origin, out) {
+                continue;
+            }
+            self.apply_front(now, origin, out);
+        }
+    }
+
+    /// Whether the rows of the front transaction are here; else asks for them, and for those of
+    /// the next ones.
+    fn fetch_rows(&mut self, origin: OriginId, out: &mut Effects) -> bool {
+        let Some(front) = self.received.front(origin) else { return false };
+        let table = &self.table;
+        if rows_of(&front.transaction).all(|row| table.has(&row)) {
+            return true;
+        }
+        let rows: BTreeSet<RowId> = self
+            .received
+            .ahead(origin, limits::FETCH_AHEAD_TRANSACTIONS)
+            .flat_map(rows_of)
+            .filter(|row| !table.has(row))
+            .collect();
+        let ticket = self.ticket();
+        self.received.fetching(origin, ticket);
+        out.push(Effect::Fetch { ticket, rows: rows.into_iter().collect() });
+        false
+    }
+
+    fn apply_front(&mut self, now: Timestamp, origin: OriginId, out: &mut Effects) {
+        let Some(incoming) = self.received.pop(origin) else { return };
+        // What was written here before did not see this transaction.
+        self.close_drafts();
+        let transaction = incoming.transaction;
+        if !self.hlc.observe(transaction.timestamp, now.wall) {
+            out.push(Effect::Alarm(Alarm::StampBeyondBound { origin }));
+        }
+        let applied = apply(&transaction, &mut self.table, &mut self.conflicts);
+        assert!(applied.is_ok(), "the rows of a transaction are at hand before it is applied");
+        self.applied.raise(origin, transaction.version);
+        self.writing.received(origin, transaction.version, incoming.encoded);
+    }
+
+    fn fetched(
+        &mut self,
+        now: Timestamp,
+        ticket: Ticket,
+        reads: Result<ReadSet, StoreError>,
+        out: &mut Effects,
+    ) {
+        match reads {
+            Ok(reads) => {
+                self.table.admit(reads);
+                if self.received.fetched(ticket) {
+                    self.apply_received(now, out);
+                } else if !self.sweep_fetched(now, ticket, out) {
+                    self.unpark(now, ticket, out);
+                }
+            }
+            Err(error) => {
+                self.refuse_parked(ticket, &error.to_string(), out);
+                out.push(Effect::Alarm(Alarm::Disk(error)));
+            }
+        }
+    }
+
+    pub(crate) fn note_touched(&mut self) {
+        if self.watches.is_empty() {
+            return;
+        }
+        let touched = self.table.touched();
+        for (_, key) in &touched.keys {
+            self.watches.changed(key);
+        }
+        for (_, prefix) in &touched.prefixes {
+            self.watches.changed_prefix(prefix);
+        }
+    }
+
+    /// Adds new entries of the conflict journal to a commit.
+    pub(crate) fn journal_writes(&mut self, writes: &mut Vec<Write>) {
+        let journal = self.conflicts.take();
+        writes.extend(
+            journal
+                .entries
+                .into_iter()
+                .map(|(sequence, entry)| Write::Conflict { sequence, entry: entry.encode() }),
+        );
+        writes.extend(journal.trim.map(|through| Write::ConflictTrim { through }));
+    }
+
+    /// How many conflicts were settled since the start.
+    pub(crate) fn conflicts_total(&self) -> u64 {
+        ConflictKind::ALL.iter().map(|kind| self.conflicts.count(*kind)).sum()
+    }
+
+    /// Whether nothing of this node's waits for a commit.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.writing.is_settled()
+    }
+
+    pub(crate) fn learn_origin(&mut self, info: &OriginInfo) {
+        self.origins_dirty |= self.origins.learn(info);
+    }
+
+    /// Tells the table what every origin's node has applied, so that it can forget dead deltas.
+    fn note_stability(&mut self) {
+        let acked = self.origins.iter().filter_map(|info| {
+            let acked = self.acks.durable(&info.region)?;
+            Some((info.origin, acked.clone()))
+        });
+        let own = self.identity.incarnation;
+        let own = self.applied.iter().filter(|(origin, _)| origin.incarnation() == own);
+        let own = own.map(|(origin, _)| (origin, self.applied.clone()));
+        let stability = Stability {
+            acked: acked.chain(own).collect(),
+            ended: std::collections::BTreeMap::new(),
+            applied: self.applied.clone(),
+        };
+        self.table.set_stability(stability);
+    }
+
+    // --- Pub/sub ---
+
+    fn publish(&mut self, channel: bytes::Bytes, payload: bytes::Bytes, out: &mut Effects) {
+        let origin = self.own_origin(DomainId::EVERYWHERE);
+        let version = self.applied.get(origin);
+        let after = (version > 0).then_some(Dot { origin, version });
+        let message = Published { after, channel, payload };
+        for to in self.peers.up() {
+            let message = PeerMessage::Publish(message.clone());
+            out.push(Effect::Send { to: to.clone(), message });
+        }
+        out.push(Effect::Deliver(message));
+    }
+}
+
+/// A random incarnation that is never zero, which is the cache's.
+const fn incarnation(entropy: u64) -> u64 {
+    (entropy | (1 << 16)) & !0xffff
+}
+
+fn carries(config: &NodeConfig, origin: OriginId) -> bool {
+    let domain = origin.domain();
+    !config.witness && (domain == DomainId::EVERYWHERE || config.domains.contains(&domain))
+}

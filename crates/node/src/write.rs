@@ -1,0 +1,498 @@
+//! From operations to group commits.
+//!
+//! Operations of many clients are executed one after the other on the table, and their changes
+//! gather in one open draft per lane. While a commit is in flight the drafts go on filling; the
+//! next flush closes them and commits everything that has gathered.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use rhumb_ports::store::{Batch, Durability, MetaName, Write};
+use rhumb_state::{Draft, DraftContext, NamespacePolicy, Op, Reply, RowId, RowWrite, execute};
+use rhumb_types::{
+    AckLevel, Consistency, DomainId, MonoTime, OriginId, Timestamp,
+    record::{Record, Transaction, VersionVector},
+};
+
+use crate::{
+    acks::Waiter,
+    event::{Alarm, Effect, Effects, RequestId, Submit, SubmitError, Ticket},
+    limits,
+    node::Node,
+    status::Phase,
+};
+
+/// Where an operation's changes go.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Lane {
+    /// Into the log of a residency domain.
+    Logged(DomainId),
+    /// Into this region's rows only.
+    Cache,
+}
+
+impl Lane {
+    /// The lane of a namespace.
+    pub(crate) const fn of(policy: &NamespacePolicy) -> Self {
+        match policy.consistency {
+            Consistency::Cache => Self::Cache,
+            Consistency::Eventual | Consistency::Session | Consistency::Strong => {
+                Self::Logged(policy.domain)
+            }
+        }
+    }
+}
+
+/// The origin of entries that are never logged. Its versions are clock readings, so that they
+/// grow over restarts.
+const CACHE_ORIGIN: OriginId = OriginId(0);
+
+/// A submit that has been executed and waits for a commit.
+#[derive(Debug)]
+struct Executed {
+    request: RequestId,
+    replies: Vec<Reply>,
+    ack: AckLevel,
+    deadline: MonoTime,
+    written: VersionVector,
+}
+
+/// A transaction of a commit, on its way to being durable.
+#[derive(Debug)]
+struct Logged {
+    origin: OriginId,
+    version: u64,
+    encoded: Bytes,
+}
+
+/// What has gathered for the next commit, or is in flight.
+#[derive(Debug, Default)]
+struct Gathered {
+    logged: Vec<Logged>,
+    executed: Vec<Executed>,
+    extra: Vec<Write>,
+    received: usize,
+    needs_sync: bool,
+    took_rows: bool,
+    adopted: VersionVector,
+}
+
+/// A submit that waits for rows.
+#[derive(Debug)]
+struct Parked {
+    submit: Submit,
+}
+
+/// The writing side of a node.
+#[derive(Debug, Default)]
+pub(crate) struct Writing {
+    drafts: BTreeMap<Lane, Draft>,
+    gathered: Gathered,
+    in_flight: Option<(u64, Gathered)>,
+    batches: u64,
+    syncing: bool,
+    unsynced: Vec<Logged>,
+    unsynced_since: Option<MonoTime>,
+    parked: BTreeMap<Ticket, Parked>,
+    waiting: usize,
+    last_commit: u64,
+}
+
+impl Writing {
+    /// Submits that have not been answered and do not wait for other regions.
+    pub(crate) const fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    pub(crate) fn received_in_commit(&self) -> usize {
+        self.gathered.received
+    }
+
+    /// Adds a write of the node itself to the next commit.
+    pub(crate) fn extra(&mut self, write: Write) {
+        self.gathered.extra.push(write);
+    }
+
+    /// Counts a received transaction into the next commit.
+    pub(crate) fn received(&mut self, origin: OriginId, version: u64, encoded: Bytes) {
+        self.gathered.logged.push(Logged { origin, version, encoded });
+        self.gathered.received += 1;
+        self.gathered.needs_sync = true;
+    }
+
+    pub(crate) fn require_sync(&mut self) {
+        self.gathered.needs_sync = true;
+    }
+
+    /// Adopts a version with the next commit, without its log: a snapshot brought its effects.
+    pub(crate) fn adopted(&mut self, origin: OriginId, version: u64) {
+        self.gathered.adopted.raise(origin, version);
+        self.gathered.needs_sync = true;
+    }
+
+    pub(crate) const fn last_commit(&self) -> u64 {
+        self.last_commit
+    }
+
+    /// Whether nothing of this node's waits for a commit.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.is_idle()
+            && self.drafts.is_empty()
+            && self.gathered.executed.is_empty()
+            && self.gathered.logged.is_empty()
+            && self.gathered.extra.is_empty()
+            && self.parked.is_empty()
+            && self.unsynced.is_empty()
+    }
+
+    pub(crate) const fn is_idle(&self) -> bool {
+        self.in_flight.is_none() && !self.syncing
+    }
+}
+
+impl Node {
+    /// A client's writes.
+    pub(crate) fn submit(&mut self, now: Timestamp, submit: Submit, out: &mut Effects) {
+        if let Some(refusal) = self.refusal() {
+            return refuse(&submit, refusal, out);
+        }
+        if self.writing.waiting + self.acks.len() >= limits::SUBMITS_WAITING_MAX {
+            return refuse(&submit, SubmitError::Overloaded, out);
+        }
+        self.writing.waiting += 1;
+        self.try_execute(now, submit, out);
+    }
+
+    /// Why no write is taken now.
+    pub(crate) fn refusal(&self) -> Option<SubmitError> {
+        let why = match self.phase {
+            Phase::Running if self.peer_clocks.is_far() => {
+                "this node's clock is more than 500 ms from its peers' median: set the clock"
+            }
+            Phase::Running => return None,
+            Phase::Loading => "this node is loading a snapshot from a peer",
+            Phase::Proving => "this node is starting: its peers are confirming its log",
+            Phase::Failed => "this node's disk failed: it serves reads only",
+        };
+        Some(SubmitError::Unavailable(why.into()))
+    }
+
+    fn try_execute(&mut self, now: Timestamp, mut submit: Submit, out: &mut Effects) {
+        let guarded = submit.guard.is_some_and(|connection| self.watches.has_changed(connection));
+        if guarded {
+            self.writing.waiting -= 1;
+            return refuse(&submit, SubmitError::Guarded, out);
+        }
+        self.table.admit(std::mem::take(&mut submit.reads));
+        let mut missing = Vec::new();
+        for op in &submit.ops {
+            op.rows(&mut |row: RowId| {
+                if !self.table.has(&row) {
+                    missing.push(row);
+                }
+            });
+        }
+        if !missing.is_empty() {
+            let ticket = self.ticket();
+            out.push(Effect::Fetch { ticket, rows: missing });
+            self.writing.parked.insert(ticket, Parked { submit });
+            return;
+        }
+        let lanes = match self.lanes(&submit) {
+            Ok(lanes) => lanes,
+            Err(error) => {
+                self.writing.waiting -= 1;
+                return refuse(&submit, error, out);
+            }
+        };
+        self.execute(now, submit, &lanes);
+    }
+
+    /// The rows of a parked submit have come; says whether the ticket was one of these.
+    pub(crate) fn unpark(&mut self, now: Timestamp, ticket: Ticket, out: &mut Effects) -> bool {
+        let Some(parked) = self.writing.parked.remove(&ticket) else { return false };
+        self.try_execute(now, parked.submit, out);
+        true
+    }
+
+    /// The rows of a parked submit cannot be read.
+    pub(crate) fn refuse_parked(&mut self, ticket: Ticket, why: &str, out: &mut Effects) {
+        if let Some(parked) = self.writing.parked.remove(&ticket) {
+            self.writing.waiting -= 1;
+            refuse(&parked.submit, SubmitError::Disk(why.into()), out);
+        }
+    }
+
+    /// The lane of every op; one for all of them where they must be atomic.
+    fn lanes(&self, submit: &Submit) -> Result<Vec<Lane>, SubmitError> {
+        let lane = |op: &Op| -> Result<Lane, SubmitError> {
+            let (mut lane, mut several) = (None, false);
+            op.keys(&mut |key| {
+                let of_key = Lane::of(self.config.namespaces.policy(key));
+                several |= lane.is_some_and(|known| known != of_key);
+                lane = Some(of_key);
+            });
+            if several {
+                return Err(SubmitError::CrossDomain);
+            }
+            Ok(lane.unwrap_or(Lane::Logged(DomainId::EVERYWHERE)))
+        };
+        let lanes = submit.ops.iter().map(lane).collect::<Result<Vec<_>, _>>()?;
+        let first = lanes.first();
+        if submit.atomic && lanes.iter().any(|lane| Some(lane) != first) {
+            return Err(SubmitError::CrossDomain);
+        }
+        Ok(lanes)
+    }
+
+    fn execute(&mut self, now: Timestamp, submit: Submit, lanes: &[Lane]) {
+        let Submit { request, ops, ack, deadline, atomic, .. } = submit;
+        let mut replies = Vec::with_capacity(ops.len());
+        let mut written = VersionVector::new();
+        if atomic {
+            // One transaction holds all of it, so it starts in a fresh one.
+            self.close_drafts();
+        }
+        for (op, lane) in ops.iter().zip(lanes) {
+            let mut draft = self.take_draft(now, *lane);
+            let reply = execute(op, now.wall, &mut self.table, &mut draft);
+            // An op that changed nothing has seen what others changed in this transaction, so its
+            // answer waits for that too.
+            if !draft.is_empty() && *lane != Lane::Cache {
+                let dot = draft.dot();
+                written.raise(dot.origin, dot.version);
+            }
+            replies.push(reply.unwrap_or_else(Reply::Error));
+            let full = draft.is_full() && !atomic;
+            self.writing.drafts.insert(*lane, draft);
+            if full {
+                self.close_drafts();
+            }
+        }
+        self.writing.gathered.needs_sync |= ack > AckLevel::Memory && !written.is_empty();
+        let executed = Executed { request, replies, ack, deadline, written };
+        self.writing.gathered.executed.push(executed);
+    }
+
+    pub(crate) fn put_draft(&mut self, lane: Lane, draft: Draft) {
+        self.writing.drafts.insert(lane, draft);
+    }
+
+    pub(crate) fn take_draft(&mut self, now: Timestamp, lane: Lane) -> Draft {
+        if let Some(draft) = self.writing.drafts.remove(&lane) {
+            return draft;
+        }
+        let timestamp = self.tick_hlc(now);
+        let (origin, version, deps) = match lane {
+            Lane::Logged(domain) => {
+                let origin = self.own_origin(domain);
+                (origin, self.applied.get(origin) + 1, self.applied.clone())
+            }
+            Lane::Cache => (CACHE_ORIGIN, timestamp.0, VersionVector::new()),
+        };
+        let region = self.config.region.clone();
+        Draft::open(DraftContext { origin, version, timestamp, region, deps })
+    }
+
+    /// Ends the open transactions; what follows goes into new ones.
+    pub(crate) fn close_drafts(&mut self) {
+        for (lane, draft) in std::mem::take(&mut self.writing.drafts) {
+            let Some(transaction) = draft.finish() else { continue };
+            if lane == Lane::Cache {
+                continue;
+            }
+            let Transaction { origin, version, .. } = transaction;
+            self.applied.raise(origin, version);
+            let encoded = transaction.encode();
+            self.writing.gathered.logged.push(Logged { origin, version, encoded });
+        }
+    }
+
+    /// Commits what has gathered, when nothing is in flight.
+    pub(crate) fn flush(&mut self, now: Timestamp, out: &mut Effects) {
+        if !self.writing.is_idle() || self.phase == Phase::Failed {
+            return;
+        }
+        self.close_drafts();
+        let mut gathered = std::mem::take(&mut self.writing.gathered);
+        self.note_touched();
+        let rows = if self.table.has_writes() { self.table.take_writes() } else { Vec::new() };
+        let took_rows = !rows.is_empty();
+        if rows.is_empty() && gathered.logged.is_empty() && gathered.extra.is_empty() {
+            // Answers that wrote nothing have seen only what is committed.
+            return self.answer(gathered.executed, out);
+        }
+        let mut writes: Vec<Write> = rows.into_iter().map(write_of).collect();
+        let logged = gathered.logged.iter().map(|logged| Write::Log {
+            origin: logged.origin,
+            version: logged.version,
+            transaction: logged.encoded.clone(),
+        });
+        writes.extend(logged);
+        writes.append(&mut gathered.extra);
+        if !gathered.logged.is_empty() || !gathered.adopted.is_empty() {
+            writes
+                .push(Write::Meta { name: MetaName::Applied, value: Some(self.applied.encode()) });
+        }
+        self.persist_registry(&mut writes);
+        self.journal_writes(&mut writes);
+        gathered.took_rows = took_rows;
+        let durability =
+            if gathered.needs_sync { Durability::Synced } else { Durability::Buffered };
+        self.writing.batches += 1;
+        let batch = self.writing.batches;
+        if durability == Durability::Buffered && self.writing.unsynced_since.is_none() {
+            self.writing.unsynced_since = Some(now.mono);
+        }
+        self.writing.in_flight = Some((batch, gathered));
+        out.push(Effect::Commit { batch, writes: Batch { writes }, durability });
+    }
+
+    /// A commit has ended.
+    pub(crate) fn committed(
+        &mut self,
+        now: Timestamp,
+        batch: u64,
+        result: Result<u64, rhumb_ports::store::StoreError>,
+        out: &mut Effects,
+    ) {
+        let Some((in_flight, gathered)) = self.writing.in_flight.take() else { return };
+        assert_eq!(in_flight, batch, "commits end in the order in which they began");
+        let commit = match result {
+            Ok(commit) => commit,
+            Err(error) => return self.fail(gathered.executed, error, out),
+        };
+        self.writing.last_commit = commit;
+        if gathered.took_rows {
+            self.table.committed(commit);
+        }
+        self.durable.merge(&gathered.adopted);
+        let received = gathered.received > 0;
+        if gathered.needs_sync {
+            let earlier = std::mem::take(&mut self.writing.unsynced);
+            self.writing.unsynced_since = None;
+            self.made_durable(now, earlier.into_iter().chain(gathered.logged), out);
+        } else {
+            self.writing.unsynced.extend(gathered.logged);
+        }
+        self.answer(gathered.executed, out);
+        if received {
+            self.acknowledge(out);
+        }
+        self.bootstrap_step(out);
+        self.published.settle(now.mono, &self.applied, out);
+    }
+
+    /// Starts an fsync when something has waited long enough for one.
+    pub(crate) fn sync_if_due(&mut self, now: MonoTime, out: &mut Effects) {
+        let due = self
+            .writing
+            .unsynced_since
+            .is_some_and(|since| now.saturating_since(since) >= limits::SYNC_DELAY_MAX);
+        if due && self.writing.is_idle() && self.phase != Phase::Failed {
+            self.writing.syncing = true;
+            out.push(Effect::Sync);
+        }
+    }
+
+    /// An fsync has ended.
+    pub(crate) fn synced(
+        &mut self,
+        now: Timestamp,
+        result: Result<(), rhumb_ports::store::StoreError>,
+        out: &mut Effects,
+    ) {
+        self.writing.syncing = false;
+        if let Err(error) = result {
+            return self.fail(Vec::new(), error, out);
+        }
+        self.writing.unsynced_since = None;
+        let earlier = std::mem::take(&mut self.writing.unsynced);
+        self.made_durable(now, earlier.into_iter(), out);
+    }
+
+    fn made_durable(
+        &mut self,
+        now: Timestamp,
+        logged: impl Iterator<Item = Logged>,
+        out: &mut Effects,
+    ) {
+        for Logged { origin, version, encoded } in logged {
+            self.durable.raise(origin, version);
+            self.outgoing.durable(origin, version, encoded);
+        }
+        self.durable_at(now.mono);
+        self.outgoing.pump(&self.durable, out);
+    }
+
+    fn answer(&mut self, executed: Vec<Executed>, out: &mut Effects) {
+        for Executed { request, replies, ack, deadline, written } in executed {
+            self.writing.waiting -= 1;
+            let regions = if written.is_empty() { 0 } else { self.regions_wanted(ack, &written) };
+            if regions == 0 {
+                out.push(Effect::Reply { request, result: Ok(replies), written });
+            } else {
+                let waiter = Waiter { request, replies, written, regions, deadline };
+                self.acks.wait_for_answer(waiter, out);
+            }
+        }
+    }
+
+    /// How many other regions must acknowledge.
+    fn regions_wanted(&self, ack: AckLevel, written: &VersionVector) -> usize {
+        match ack {
+            AckLevel::Memory | AckLevel::Local => 0,
+            AckLevel::OneRemote => 1,
+            AckLevel::Quorum => {
+                // The strictest of the domains written; a majority with this region counted.
+                let carriers = |domain| self.peers.data().filter(move |(_, p)| p.carries(domain));
+                let others = written.iter().map(|(o, _)| carriers(o.domain()).count()).max();
+                others.unwrap_or(0).div_ceil(2)
+            }
+        }
+    }
+
+    /// The disk failed: nothing is acknowledged any more (invariant: nothing unsynced is trusted).
+    fn fail(
+        &mut self,
+        executed: Vec<Executed>,
+        error: rhumb_ports::store::StoreError,
+        out: &mut Effects,
+    ) {
+        self.phase = Phase::Failed;
+        let why: std::sync::Arc<str> = error.to_string().into();
+        let gathered = std::mem::take(&mut self.writing.gathered);
+        for Executed { request, .. } in executed.into_iter().chain(gathered.executed) {
+            self.writing.waiting -= 1;
+            out.push(Effect::Reply {
+                request,
+                result: Err(SubmitError::Disk(why.clone())),
+                written: VersionVector::new(),
+            });
+        }
+        out.push(Effect::Alarm(Alarm::Disk(error)));
+    }
+}
+
+fn refuse(submit: &Submit, error: SubmitError, out: &mut Effects) {
+    out.push(Effect::Reply {
+        request: submit.request,
+        result: Err(error),
+        written: VersionVector::new(),
+    });
+}
+
+pub(crate) fn write_of(row: RowWrite) -> Write {
+    match row {
+        RowWrite::Head { space, key, head } => Write::Head { space, key, head },
+        RowWrite::Member { space, key, member, cell } => Write::Member { space, key, member, cell },
+        RowWrite::Score { space, key, score, member, present } => {
+            Write::Score { space, key, score, member, present }
+        }
+        RowWrite::Expiry { at, space, key, present } => Write::Expiry { at, space, key, present },
+        RowWrite::Owned(row) => Write::Owned(row),
+        RowWrite::Cleared { space, prefixes } => {
+            Write::Meta { name: MetaName::Cleared(space), value: Some(prefixes.encode()) }
+        }
+    }
+}
