@@ -3,6 +3,7 @@
 //! A suite is a macro that expands to tests; give it an expression that makes a fresh subject.
 
 pub mod control;
+pub mod peer;
 mod random;
 pub mod store;
 

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod calls;
 #[cfg(test)]
+mod contract;
+#[cfg(test)]
 mod joining;
 #[cfg(test)]
 mod links;

@@ -122,11 +122,20 @@ impl Cluster {
         name: &str,
         delays: BTreeMap<RegionId, Duration>,
     ) -> Running {
+        self.start_with_service(name, delays, Echo).await
+    }
+
+    pub(crate) async fn start_with_service(
+        &mut self,
+        name: &str,
+        delays: BTreeMap<RegionId, Duration>,
+        service: impl PeerService,
+    ) -> Running {
         let listener = match self.listeners.remove(&region(name)) {
             Some(listener) => listener,
             None => TcpListener::bind(self.address(name)).await.unwrap(),
         };
-        self.start_on(&self.home(name), listener, delays)
+        self.start_as(&self.home(name), listener, delays, service)
     }
 
     pub(crate) fn start_on(
@@ -134,6 +143,16 @@ impl Cluster {
         home: &Path,
         listener: TcpListener,
         delays: BTreeMap<RegionId, Duration>,
+    ) -> Running {
+        self.start_as(home, listener, delays, Echo)
+    }
+
+    fn start_as(
+        &self,
+        home: &Path,
+        listener: TcpListener,
+        delays: BTreeMap<RegionId, Duration>,
+        service: impl PeerService,
     ) -> Running {
         let (peer, events) = Peer::start(PeerConfig {
             identities: Arc::new(Identities::load(home, None).unwrap()),
@@ -143,7 +162,7 @@ impl Cluster {
             entropy: Arc::new(Seeded::default()),
         })
         .unwrap();
-        peer.answer_with(Arc::new(Echo));
+        peer.answer_with(Arc::new(service));
         Running { peer, events }
     }
 
