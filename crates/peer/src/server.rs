@@ -4,6 +4,9 @@
 //! `Joining`, and only while this node hands out identities. The two are different HTTP services on
 //! different connections, so no request can slip from one to the other.
 
+#[cfg(test)]
+mod tests;
+
 use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;

@@ -8,6 +8,8 @@
 //! whatever the bytes say.
 
 mod from_wire;
+#[cfg(test)]
+mod tests;
 mod to_wire;
 
 use bytes::Bytes;
