@@ -156,6 +156,7 @@ impl Table {
         if let Some(SlotRow::Head { head, .. }) = self.slots.row_mut(at)
             && clear_head(head, removal, complete)
         {
+            self.forget_in_head(at);
             self.mark_dirty(at);
             self.sweeps.key_cleared(space, key);
         }

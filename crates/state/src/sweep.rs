@@ -297,6 +297,7 @@ impl Table {
             Some(at) => at,
             None => self.insert_head(space, key.clone(), stored.clone()),
         };
+        self.forget_in_head(at);
         self.mark_dirty(at);
     }
 

@@ -34,8 +34,8 @@ use crate::{
 /// Most rows that wait for a visit to have dead deltas taken out. Rows beyond it are cleaned when
 /// they are next written.
 pub const GARBAGE_ROWS_MAX: usize = 65_536;
-/// How many rows the hand passes, at most, for each row that comes in: bounds the cost of an
-/// insertion when nearly all rows hold changes not yet on disk.
+/// How many rows the hand passes, at most, for each row that comes in: bounds the cost when nearly
+/// all rows hold changes not yet on disk.
 const EVICTION_STEPS_MAX: usize = 16;
 
 /// How much the table may hold. Rows that cannot be evicted yet may go beyond it.
@@ -121,12 +121,15 @@ impl Table {
         self.cleared = cleared;
     }
 
-    /// Takes rows that are not present from a read set.
+    /// Takes rows that are not present from a read set. They stay at least until the next
+    /// admission or [`Table::committed`].
     ///
     /// Nothing is taken when the read set may be older than a row that was evicted; access then
-    /// gives [`Missing`], and the row must be read again.
+    /// gives [`Missing`], and all rows of the operation must be read again.
     pub fn admit(&mut self, reads: ReadSet) {
-        let fresh = reads.commit >= self.evicted_floor;
+        let rows = reads.heads.len() + reads.members.len() + reads.owned.len();
+        self.make_room(rows, rows);
+        let fresh = self.is_fresh(reads.commit);
         for (space, key, head) in reads.heads {
             if !self.slots.touch(RowRef::Head(space, &key)) && fresh {
                 self.insert_head(space, key, head.unwrap_or_default());
@@ -139,7 +142,7 @@ impl Table {
         }
         for (id, row) in reads.owned {
             if !self.slots.touch(RowRef::Owned(&id)) && fresh {
-                self.insert(Slot::owned(id, row));
+                self.slots.insert(Slot::owned(id, row));
             }
         }
     }
@@ -155,7 +158,7 @@ impl Table {
         {
             prefixes.settle(key, head);
         }
-        self.insert(slot)
+        self.slots.insert(slot)
     }
 
     pub(crate) fn insert_member(
@@ -165,18 +168,15 @@ impl Table {
         member: Bytes,
         cell: Cell,
     ) -> u32 {
-        self.insert(Slot::member(space, key, member, cell))
+        self.slots.insert(Slot::member(space, key, member, cell))
     }
 
-    fn insert(&mut self, slot: Slot) -> u32 {
-        self.make_room();
-        self.slots.insert(slot)
-    }
-
-    fn make_room(&mut self) {
-        let mut steps = EVICTION_STEPS_MAX;
+    /// Evicts rows until as many as come in have room. All of them are let in before the next
+    /// eviction, so that the rows of one operation do not drive each other out.
+    fn make_room(&mut self, incoming: usize, effort: usize) {
+        let mut steps = EVICTION_STEPS_MAX.saturating_mul(effort);
         while steps > 0
-            && (self.slots.len() >= self.limits.rows_max
+            && (self.slots.len() + incoming > self.limits.rows_max
                 || self.slots.bytes() >= self.limits.bytes_max)
         {
             steps -= 1;
@@ -297,13 +297,14 @@ impl Table {
             self.takes_done += 1;
             self.sweeps.committed(self.takes_done, commit);
         }
-        for at in self.in_flight.pop_front().unwrap_or_default() {
-            if let Some(slot) = self.slots.get_mut(at) {
+        let written = self.in_flight.pop_front().unwrap_or_default();
+        for at in &written {
+            if let Some(slot) = self.slots.get_mut(*at) {
                 slot.in_flight = slot.in_flight.saturating_sub(1);
                 slot.changed_at = commit;
             }
         }
-        self.make_room();
+        self.make_room(0, written.len());
     }
 
     /// Forgets every row: the store's rows were changed past the table, by a commit up to this
