@@ -8,7 +8,7 @@ use crate::{
     cell, owned,
     prefixes::clear_head,
     row::{Missing, RowId},
-    table::{GARBAGE_ROWS_MAX, RowRef, SlotRow, Table},
+    table::{RowRef, SlotRow, Table},
     visible::{self, MEMBERS_UNKNOWN},
 };
 
@@ -115,29 +115,17 @@ impl Table {
         result
     }
 
-    /// Takes out of a head what can be forgotten, and lists it when dead deltas remain.
+    /// Takes out of a head what can be forgotten.
     pub(crate) fn forget_in_head(&mut self, at: u32) {
-        let Some(SlotRow::Head { space, key, head, .. }) = self.slots.row_mut(at) else { return };
-        if self.stability.forget(&mut head.cell) > 0 {
-            let id = RowId::Head(*space, key.clone());
-            self.list_garbage(at, id);
+        if let Some(SlotRow::Head { head, .. }) = self.slots.row_mut(at) {
+            self.stability.forget(&mut head.cell);
         }
     }
 
-    /// As [`Table::forget_in_head`], for a member.
+    /// Takes out of a member what can be forgotten.
     pub(crate) fn forget_in_member(&mut self, at: u32) {
-        let Some(SlotRow::Member { space, key, member, cell, .. }) = self.slots.row_mut(at) else {
-            return;
-        };
-        if self.stability.forget(cell) > 0 {
-            let id = RowId::Member(*space, key.clone(), member.clone());
-            self.list_garbage(at, id);
-        }
-    }
-
-    fn list_garbage(&mut self, at: u32, id: RowId) {
-        if self.garbage.len() < GARBAGE_ROWS_MAX && self.slots.list_garbage(at) {
-            self.garbage.push_back(id);
+        if let Some(SlotRow::Member { cell, .. }) = self.slots.row_mut(at) {
+            self.stability.forget(cell);
         }
     }
 

@@ -43,11 +43,9 @@ impl Stability {
         acked.covers(by) && acked.get(delta.origin) <= applied
     }
 
-    /// Takes out what can be forgotten. Gives how many deltas remain that do not count and cannot
-    /// go yet.
-    pub fn forget(&self, cell: &mut Cell) -> usize {
+    /// Takes out what can be forgotten.
+    pub fn forget(&self, cell: &mut Cell) {
         cell.deltas.retain(|delta| !self.forgettable(delta));
-        cell.deltas.iter().filter(|delta| !delta.counts()).count()
     }
 
     /// How many deltas of a cell no longer count, and how many of these can be forgotten.

@@ -96,3 +96,77 @@ pub fn may_accept(
     };
     if receipt == current { Ok(()) } else { Err(Refusal::StaleEpoch { receipt, current }) }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use rhumb_types::record::OwnedId;
+
+    use super::*;
+
+    fn rows() -> impl Strategy<Value = OwnedRow> {
+        let home = prop_oneof![Just("us"), Just("eu")];
+        (home, any::<bool>(), 0_u64..3, 0_u64..3, any::<bool>(), 0_u8..2).prop_map(
+            |(home, pinned, epoch, sequence, done, payload)| OwnedRow {
+                id: OwnedId { table: 1, key: Bytes::from_static(b"job") },
+                home: RegionId::new(home).unwrap(),
+                pinned,
+                epoch: Epoch(epoch),
+                sequence,
+                state: if done { OwnedState::Done } else { OwnedState::Ready },
+                payload: Bytes::copy_from_slice(&[payload]),
+            },
+        )
+    }
+
+    fn merge(left: &OwnedRow, right: &OwnedRow) -> OwnedRow {
+        adopt(Some(left.clone()), right.clone())
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_a_join(a in rows(), b in rows(), c in rows()) {
+            prop_assert_eq!(merge(&a, &b), merge(&b, &a));
+            prop_assert_eq!(merge(&merge(&a, &b), &c), merge(&a, &merge(&b, &c)));
+            prop_assert_eq!(merge(&a, &a), a.clone());
+            prop_assert_eq!(adopt(None, a.clone()), a);
+        }
+
+        #[test]
+        fn done_absorbs_and_otherwise_the_higher_epoch_wins(a in rows(), b in rows()) {
+            let merged = merge(&a, &b);
+            let done = |row: &OwnedRow| row.state == OwnedState::Done;
+            prop_assert_eq!(done(&merged), done(&a) || done(&b));
+            if done(&a) == done(&b) {
+                prop_assert_eq!(merged.epoch, a.epoch.max(b.epoch));
+            }
+        }
+    }
+
+    #[test]
+    fn work_is_accepted_under_the_present_epoch_only() {
+        let (us, eu) = (RegionId::new("us").unwrap(), RegionId::new("eu").unwrap());
+        let mut row = OwnedRow {
+            id: OwnedId { table: 1, key: Bytes::new() },
+            home: us.clone(),
+            pinned: false,
+            epoch: Epoch(3),
+            sequence: 1,
+            state: OwnedState::Ready,
+            payload: Bytes::new(),
+        };
+        // After a takeover the lease is of epoch 4, whatever the row still says.
+        assert_eq!(may_accept(&row, &eu, Epoch(4), Some(Epoch(4))), Ok(()));
+        let stale = Refusal::StaleEpoch { receipt: Epoch(3), current: Epoch(4) };
+        assert_eq!(may_accept(&row, &us, Epoch(3), Some(Epoch(4))), Err(stale));
+        let none = Refusal::NoLease { home: us.clone() };
+        assert_eq!(may_accept(&row, &us, Epoch(3), None), Err(none));
+        row.pinned = true;
+        assert_eq!(may_accept(&row, &us, Epoch(3), None), Ok(()));
+        let pinned = Refusal::Pinned { home: us.clone() };
+        assert_eq!(may_accept(&row, &eu, Epoch(4), Some(Epoch(4))), Err(pinned));
+        row.state = OwnedState::Done;
+        assert_eq!(may_accept(&row, &us, Epoch(3), None), Err(Refusal::Done));
+    }
+}

@@ -31,8 +31,8 @@ use crate::{
     visible,
 };
 
-/// Most rows that wait for a visit to have dead deltas taken out. Rows beyond it are cleaned when
-/// they are next written.
+/// Most rows that wait for a visit to have dead deltas taken out. Rows beyond it, and those that
+/// waited when the node stopped, are cleaned when they are next written.
 pub const GARBAGE_ROWS_MAX: usize = 65_536;
 /// How many rows the hand passes, at most, for each row that comes in: bounds the cost when nearly
 /// all rows hold changes not yet on disk.
@@ -277,6 +277,9 @@ impl Table {
         for at in &dirty {
             if let Some(slot) = self.slots.get_mut(*at) {
                 slot.take(&mut writes);
+                if self.garbage.len() < GARBAGE_ROWS_MAX {
+                    self.garbage.extend(slot.list_garbage());
+                }
             }
         }
         for space in mem::take(&mut self.cleared_dirty) {

@@ -128,6 +128,22 @@ impl Slot {
         }
     }
 
+    /// The row's address, when it holds dead deltas and is not listed for a visit; now it is.
+    pub(super) fn list_garbage(&mut self) -> Option<RowId> {
+        let (deltas, id) = match &self.row {
+            SlotRow::Head { space, key, head, .. } => {
+                (&head.cell.deltas, RowId::Head(*space, key.clone()))
+            }
+            SlotRow::Member { space, key, member, cell, .. } => {
+                (&cell.deltas, RowId::Member(*space, key.clone(), member.clone()))
+            }
+            SlotRow::Owned { .. } => return None,
+        };
+        let fresh = !self.listed && !deltas.iter().all(Delta::counts);
+        self.listed |= fresh;
+        fresh.then_some(id)
+    }
+
     fn is(&self, id: RowRef<'_>) -> bool {
         match (&self.row, id) {
             (SlotRow::Head { space, key, .. }, RowRef::Head(other, wanted)) => {
@@ -266,11 +282,6 @@ impl Slots {
         slot.weight = weight;
         slot.referenced = true;
         !mem::replace(&mut slot.dirty, true)
-    }
-
-    /// Lists a row as holding garbage. Gives whether it was not listed.
-    pub(crate) fn list_garbage(&mut self, at: u32) -> bool {
-        self.get_mut(at).is_some_and(|slot| !mem::replace(&mut slot.listed, true))
     }
 
     /// The row is not listed any more.

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use rhumb_state::{Draft, DraftContext, KeyRows, MEMBERS_UNKNOWN, visible};
-use rhumb_types::record::{CellId, Field};
+use rhumb_types::record::{CellId, Change, Field};
 
 use crate::{
     history::{REGIONS, Step, World, ops, steps},
@@ -47,7 +47,9 @@ fn check_store(region: &mut Region, view: &View) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases.max(1_000), ..ProptestConfig::default()
+    })]
 
     /// At any moment a region shows what the transactions that it has applied mean.
     #[test]
@@ -81,18 +83,9 @@ proptest! {
         let view = world.regions[0].view();
         let visible: Vec<_> = model::dots(&view).collect();
         for transaction in world.transactions() {
-            let seen_by_others = world.transactions().any(|other| {
-                other.dot() == transaction.dot() || other.has_seen(transaction.dot())
-            });
-            // The last write of a cell by a transaction that nobody has seen must be there.
             let unseen = !world.transactions().any(|other| other.has_seen(transaction.dot()));
-            prop_assert!(seen_by_others);
-            let puts = transaction.changes.iter().any(|change| {
-                matches!(change, rhumb_types::record::Change::Put { .. })
-            });
-            if unseen && puts {
-                prop_assert!(visible.contains(&transaction.dot()));
-            }
+            let puts = transaction.changes.iter().any(|change| matches!(change, Change::Put { .. }));
+            prop_assert!(!unseen || !puts || visible.contains(&transaction.dot()));
         }
     }
 
@@ -155,8 +148,7 @@ proptest! {
         }
     }
 
-    /// A transaction holds at most one write and one addition of a cell between barriers, and
-    /// never more bytes than the draft said.
+    /// A transaction holds at most one write and one addition of a cell between barriers.
     #[test]
     fn a_transaction_is_folded(ops in proptest::collection::vec(ops(), 1..60)) {
         let mut region = Region::new(1, 1_000);
@@ -164,7 +156,6 @@ proptest! {
             region.run(op, 1);
         }
         let Some(transaction) = region.finish() else { return Ok(()) };
-        use rhumb_types::record::Change;
         let mut seen = std::collections::BTreeSet::new();
         for change in &transaction.changes {
             let fresh = match change {

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use rhumb_types::{OriginId, record::Transaction};
+use rhumb_types::{
+    OriginId,
+    record::{Dot, Transaction},
+};
 
 use crate::region::{KEYS, Op, Region, View, key};
 
@@ -103,6 +106,10 @@ pub(crate) fn steps(count: usize) -> impl Strategy<Value = Vec<Step>> {
 pub(crate) struct World {
     pub(crate) regions: Vec<Region>,
     pub(crate) logs: BTreeMap<OriginId, Vec<Transaction>>,
+    /// The operations of every transaction, each with its place in the history.
+    pub(crate) done: Vec<(Dot, usize, Op)>,
+    /// The operations of the open drafts.
+    open: Vec<Vec<(usize, Op)>>,
     wall: u64,
     forgets: bool,
 }
@@ -110,7 +117,8 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(rows_max: usize, forgets: bool) -> Self {
         let regions = (1..=REGIONS as u64).map(|origin| Region::new(origin, rows_max)).collect();
-        Self { regions, logs: BTreeMap::new(), wall: 0, forgets }
+        let open = vec![Vec::new(); REGIONS];
+        Self { regions, logs: BTreeMap::new(), done: Vec::new(), open, wall: 0, forgets }
     }
 
     pub(crate) fn run(rows_max: usize, forgets: bool, steps: &[Step]) -> Self {
@@ -124,7 +132,10 @@ impl World {
     pub(crate) fn step(&mut self, step: &Step) {
         self.wall += 1;
         match step {
-            Step::Run { at, op } => self.regions[*at].run(op, self.wall),
+            Step::Run { at, op } => {
+                self.open[*at].push((usize::try_from(self.wall).unwrap(), op.clone()));
+                self.regions[*at].run(op, self.wall);
+            }
             Step::Finish { at } => self.finish(*at),
             Step::Arrive { at } => self.regions[*at].arrive(),
             Step::Receive { at, from } => {
@@ -161,7 +172,10 @@ impl World {
 
     pub(crate) fn finish(&mut self, at: usize) {
         let region = &mut self.regions[at];
+        let ops = std::mem::take(&mut self.open[at]);
         if let Some(transaction) = region.finish() {
+            let dot = transaction.dot();
+            self.done.extend(ops.into_iter().map(|(place, op)| (dot, place, op)));
             self.logs.entry(region.origin).or_default().push(transaction);
         }
     }

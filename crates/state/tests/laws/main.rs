@@ -4,6 +4,12 @@
 //! with the small operations that a server would offer), `model` the reference: what a set of
 //! transactions means, computed from the definition. `history` makes the histories.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail by panicking; clippy allows this only inside test functions"
+)]
+
 mod history;
 mod model;
 mod region;
