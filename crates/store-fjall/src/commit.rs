@@ -15,6 +15,7 @@ use rhumb_types::{
 
 use crate::{
     error::io_error,
+    journal,
     keys::{self, KeyBuf},
     read::Shared,
     row::{self, Extent, Newest},
@@ -71,7 +72,7 @@ impl Writer {
             Durability::Synced => PersistMode::SyncData,
         };
         let committed = staged.batch.durability(Some(mode)).commit();
-        committed.map_err(|error| self.fail(shared.failed(&error)))?;
+        committed.map_err(|error| self.fail(shared, shared.failed(&error)))?;
         self.newest = newest;
         self.extents.append(&mut staged.extents);
         self.conflicts = staged.conflicts;
@@ -86,12 +87,13 @@ impl Writer {
     /// Notes outside fjall that everything up to a commit is synced.
     pub(crate) fn witness(&mut self, shared: &Shared, number: u64) -> Result<(), StoreError> {
         let noted = self.watermark.set(number);
-        noted.map_err(|error| self.fail(io_error(&shared.path, &error)))
+        noted.map_err(|error| self.fail(shared, io_error(&shared.path, &error)))
     }
 
     /// Refuses every later commit.
-    pub(crate) fn fail(&mut self, error: StoreError) -> StoreError {
+    pub(crate) fn fail(&mut self, shared: &Shared, error: StoreError) -> StoreError {
         tracing::error!(%error, "the store takes no more commits");
+        journal::note_failure(&shared.path);
         self.failed.get_or_insert_with(|| error.clone());
         error
     }

@@ -127,7 +127,7 @@ impl Store for FjallStore {
             return Err(failed.clone());
         }
         let synced = self.rows.database.persist(PersistMode::SyncData);
-        synced.map_err(|error| writer.fail(self.shared.failed(&error)))?;
+        synced.map_err(|error| writer.fail(&self.shared, self.shared.failed(&error)))?;
         let number = self.shared.published.load(Ordering::Acquire);
         writer.witness(&self.shared, number)
     }

@@ -30,6 +30,10 @@ pub const FORMAT_VERSION: u32 = 1;
 const FORMAT_FILE: &str = "format";
 const FORMAT_PREFIX: &str = "rhumb store ";
 const LOCK_FILE: &str = "lock";
+/// What [`create`] writes before it has a name.
+const DRAFT_FILE: &str = "draft";
+/// Left behind when the disk failed, until an open has written the journals anew.
+pub(crate) const FAILED_FILE: &str = "failed";
 /// fjall's own directory inside the data directory.
 pub(crate) const RECORDS: &str = "records";
 
@@ -98,6 +102,10 @@ pub(crate) fn open(path: &Path) -> Result<Opened, OpenError> {
         io::ErrorKind::InvalidData => damaged(path, &error.to_string()),
         _ => failed(error).into(),
     })?;
+    if watermark.number() == 0 {
+        discard_unfinished(path).map_err(failed)?;
+    }
+    journal::distrust_after_failure(path).map_err(failed)?;
     let database = database(path)?;
     let tables = Tables::open(&database).map_err(|error| store_error(path, &error))?;
     let shared = Arc::new(Shared { path: path.to_owned(), tables, published: AtomicU64::new(0) });
@@ -129,7 +137,8 @@ fn prepare(path: &Path) -> Result<bool, OpenError> {
     let foreign = entries
         .try_fold(None, |other, entry| {
             let name = entry?.file_name();
-            Ok::<_, io::Error>(if name == LOCK_FILE { other } else { Some(name) })
+            let ours = name == LOCK_FILE || name == DRAFT_FILE;
+            Ok::<_, io::Error>(if ours { other } else { Some(name) })
         })
         .map_err(failed)?;
     match foreign {
@@ -167,12 +176,8 @@ fn format(path: &Path, is_new: bool) -> Result<(), OpenError> {
     let failed = |error: io::Error| io_error(path, &error);
     let marker = path.join(FORMAT_FILE);
     if is_new {
-        let draft = path.join("format.new");
-        let mut file = File::create(&draft).map_err(failed)?;
-        writeln!(file, "{FORMAT_PREFIX}{FORMAT_VERSION}").map_err(failed)?;
-        file.sync_all().map_err(failed)?;
-        fs::rename(&draft, &marker).map_err(failed)?;
-        sync_directory(path).map_err(failed)?;
+        let text = format!("{FORMAT_PREFIX}{FORMAT_VERSION}\n");
+        create(path, FORMAT_FILE, text.as_bytes()).map_err(failed)?;
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             sync_directory(parent).map_err(failed)?;
         }
@@ -190,8 +195,35 @@ fn format(path: &Path, is_new: bool) -> Result<(), OpenError> {
     }
 }
 
-fn sync_directory(path: &Path) -> io::Result<()> {
+/// Makes a file that is there as a whole or not at all.
+pub(crate) fn create(directory: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    let draft = directory.join(DRAFT_FILE);
+    let mut file = File::create(&draft)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&draft, directory.join(name))?;
+    sync_directory(directory)
+}
+
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
+}
+
+/// Moves away what a first start left that did not come to its end: fjall writes the file
+/// `version` last, refuses to begin where others are, and nothing was committed before it.
+fn discard_unfinished(path: &Path) -> io::Result<()> {
+    let records = path.join(RECORDS);
+    if records.exists() && !records.join("version").exists() {
+        fs::rename(&records, free_name(path, "unfinished"))?;
+        sync_directory(path)?;
+    }
+    Ok(())
+}
+
+/// A name for records that are put aside.
+fn free_name(path: &Path, why: &str) -> PathBuf {
+    let named = |number: u32| path.join(format!("{RECORDS}.{why}-{number}"));
+    (1..).map(named).find(|name| !name.exists()).unwrap_or_else(|| named(u32::MAX))
 }
 
 /// Opens fjall. A last batch that was torn so that fjall takes it for damage is cut off first.
@@ -274,9 +306,7 @@ fn recovered(reader: &Reader<Direct>, writer: &Writer) -> Result<Recovered, Stor
 pub fn set_aside(path: &Path) -> Result<PathBuf, OpenError> {
     let failed = |error: io::Error| io_error(path, &error);
     let _lock = lock(path)?;
-    let taken = |number: &u32| !path.join(format!("{RECORDS}.damaged-{number}")).exists();
-    let number = (1..).find(taken).unwrap_or(u32::MAX);
-    let aside = path.join(format!("{RECORDS}.damaged-{number}"));
+    let aside = free_name(path, "damaged");
     fs::rename(path.join(RECORDS), &aside).map_err(failed)?;
     let mut watermark = Watermark::open(path).map_err(failed)?;
     watermark.set(0).map_err(failed)?;

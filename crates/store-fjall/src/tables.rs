@@ -4,7 +4,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, config::HashRatioPolicy};
 
 /// Bytes of blocks that all tables together keep in memory. Small, because an idle node must stay
 /// under 60 MB, and because the operating system caches files as well.
-pub(crate) const BLOCK_CACHE_BYTES: u64 = 16 << 20;
+pub(crate) const BLOCK_CACHE_BYTES: u64 = 32 << 20;
 /// Bytes that a busy table collects in memory before it writes a file. At most
 /// [`SEALED_MEMTABLES_MAX`] more wait to be written.
 pub(crate) const MEMTABLE_BYTES: u64 = 16 << 20;

@@ -6,7 +6,9 @@
 mod common;
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Write as _},
+    os::unix::fs::MetadataExt,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -174,11 +176,21 @@ fn after_a_failed_fsync_the_store_refuses_commits_and_keeps_reads() {
     let Some(lines) = under_fault(directory.path(), fault) else { return };
     assert!(lines.iter().any(|line| line.trim() == "disk"), "{lines:#?}");
     assert!(lines.iter().any(|line| line.trim() == "refused"), "{lines:#?}");
+    // The next open writes the journal anew, for its pages may be in memory only.
+    let journal = directory.path().join("records/0.jnl");
+    let before = fs::metadata(&journal).unwrap().ino();
+    assert!(directory.path().join("failed").exists());
     // The batch that failed may be there or not, as any that was not answered.
     let store = FjallStore::open(directory.path()).unwrap();
     let (failed, version) = (failed_at(&lines), version_of(&store));
     assert!(version == failed || version == failed - 1, "{failed} failed, {version} is there");
     assert_eq!(store.recovered().damage, Vec::new());
+    assert_ne!(fs::metadata(&journal).unwrap().ino(), before);
+    assert!(!directory.path().join("failed").exists());
+    store.commit(&transaction(version + 1, 100), Durability::Synced).unwrap();
+    drop(store);
+    let store = FjallStore::open(directory.path()).unwrap();
+    assert_eq!(version_of(&store), version + 1);
 }
 
 #[test]

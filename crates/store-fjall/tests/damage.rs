@@ -235,6 +235,22 @@ fn a_newer_format_and_a_foreign_directory_are_refused() {
 }
 
 #[test]
+fn a_first_start_that_was_cut_short_is_begun_again() {
+    let directory = directory();
+    drop(open(directory.path()));
+    // As it is before fjall has written its own marker.
+    fs::remove_file(directory.path().join("records/version")).unwrap();
+    let store = open(directory.path());
+    commit(&store, 1, Durability::Synced).unwrap();
+    assert!(directory.path().join("records.unfinished-1").exists());
+    // Before the directory has a format.
+    let bare = tempfile::tempdir().unwrap();
+    fs::write(bare.path().join("lock"), "17").unwrap();
+    fs::write(bare.path().join("draft"), "rhumb st").unwrap();
+    open(bare.path());
+}
+
+#[test]
 fn keys_that_fjall_cannot_hold_are_refused_and_the_longest_are_held() {
     let directory = directory();
     let store = open(directory.path());
