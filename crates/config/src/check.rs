@@ -6,22 +6,19 @@ mod failover;
 mod listeners;
 mod state;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use rhumb_regions::Registry;
+use rhumb_regions::{Registry, health::HealthConfig};
 use rhumb_types::{
     DomainId, RegionId,
     control::{AffinityRule, NamespacePolicy},
 };
 
-use crate::{Domain, Outside, Settings, Timing, fault::Fault, path::Path, read::Reading, voters};
+use crate::{Domain, Outside, Settings, fault::Fault, path::Path, read::Reading, timing, voters};
 
 /// What the checks found out on the way.
 pub(crate) struct Found {
-    pub(crate) timing: Timing,
+    pub(crate) health: HealthConfig,
     pub(crate) voters: Vec<RegionId>,
     pub(crate) registry: Registry,
     pub(crate) rules: Vec<AffinityRule>,
@@ -40,8 +37,7 @@ pub(crate) struct Checked {
 /// The settings under review, and what was found wrong so far.
 struct Review<'a> {
     reading: &'a Reading,
-    timing: Timing,
-    worst_election: Duration,
+    health: HealthConfig,
     /// Every region that the file names, also those whose settings could not be read.
     named: BTreeSet<String>,
     faults: Vec<Fault>,
@@ -87,19 +83,18 @@ pub(crate) fn check(reading: &Reading, outside: &Outside<'_>) -> Checked {
     let settings = &reading.settings;
     let voters = voters::voters(settings);
     let worst_election = (outside.worst_election)(voters::round_trip_max(settings, &voters));
-    let timing = Timing::of(settings, worst_election);
+    let health = timing::health(settings, worst_election);
     let named = names_of_regions(reading);
-    let mut review =
-        Review { reading, timing, worst_election, named, faults: Vec::new(), notes: Vec::new() };
+    let mut review = Review { reading, health, named, faults: Vec::new(), notes: Vec::new() };
     let registry = cluster::check(&mut review);
     failover::check(&mut review);
     listeners::check(&mut review);
     access::check(&mut review);
     let rules = cluster::rules(&mut review);
     let (namespaces, domains) = state::check(&mut review);
-    let Review { faults, notes, .. } = review;
+    let Review { faults, notes, health, .. } = review;
     let found = registry.map(|registry| Found {
-        timing,
+        health,
         voters,
         registry,
         rules,

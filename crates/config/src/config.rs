@@ -7,27 +7,29 @@ use std::{
     time::Duration,
 };
 
-use rhumb_regions::{Link, Policy, Registry, ResidencyTag};
+use rhumb_regions::{
+    Link, Policy, Registry, ResidencyTag, health::HealthConfig, spillover::Limits,
+};
 use rhumb_types::{
     DomainId, RegionId,
     control::{AffinityRule, NamespacePolicy},
 };
 
 use crate::{
-    Outside, Settings, Timing,
+    Outside, Settings,
     check::{self, Found},
     fault::{Fault, Place},
     path::Path,
     read,
     settings::{ListenerSettings, Server},
-    voters,
+    timing, voters,
 };
 
 /// Settings in which every name resolves and every limit fits the others.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Config {
     settings: Settings,
-    timing: Timing,
+    health: HealthConfig,
     voters: Vec<RegionId>,
     registry: Registry,
     rules: Vec<AffinityRule>,
@@ -104,8 +106,8 @@ impl Config {
     }
 
     fn new(settings: Settings, found: Found) -> Self {
-        let Found { timing, voters, registry, rules, namespaces, domains, notes } = found;
-        Self { settings, timing, voters, registry, rules, namespaces, domains, notes }
+        let Found { health, voters, registry, rules, namespaces, domains, notes } = found;
+        Self { settings, health, voters, registry, rules, namespaces, domains, notes }
     }
 
     /// The JSON Schema of the file.
@@ -152,10 +154,23 @@ impl Config {
         &self.domains
     }
 
-    /// The times of failover.
+    /// How health is judged, and the leases that rest on it.
     #[must_use]
-    pub const fn timing(&self) -> &Timing {
-        &self.timing
+    pub const fn health(&self) -> &HealthConfig {
+        &self.health
+    }
+
+    /// When work leaves a region, and when it stops to.
+    #[must_use]
+    pub fn spillover(&self) -> Limits {
+        timing::spillover(&self.settings)
+    }
+
+    /// The residency domains that a region carries. A witness carries none.
+    #[must_use]
+    pub fn domains_of(&self, region: &RegionId) -> BTreeSet<DomainId> {
+        let carried = self.domains.iter().filter(|(_, domain)| domain.regions.contains(region));
+        carried.map(|(id, _)| *id).collect()
     }
 
     /// The regions whose nodes vote in the control plane from the start, by name: all, or of more

@@ -38,5 +38,4 @@ pub use fault::{Fault, Place};
 pub use outside::Outside;
 pub use path::Path;
 pub use settings::Settings;
-pub use timing::Timing;
 pub use units::{Period, Rate, Share, Size};

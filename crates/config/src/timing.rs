@@ -1,77 +1,61 @@
-//! The times of failover, once the profile and the single settings are put together.
+//! The timing knobs: the profile, the single settings on top of it, and what the distance of the
+//! voters asks for.
 
 use std::time::Duration;
 
+use rhumb_regions::{health::HealthConfig, spillover::Limits};
+use rhumb_types::Ratio;
+
 use crate::settings::{Profile, Settings};
 
-/// A lease is renewed when this part of it has passed.
-const RENEW_AFTER: u32 = 3;
-/// How much a lease that was not set exceeds what it must.
-const LEASE_MARGIN: Duration = Duration::from_millis(250);
+/// How many worst elections a lease lasts that was not set. One and a half would do for the
+/// election and the renewal, a third of the lease, on perfect clocks.
+const LEASE_PER_ELECTION: (u32, u32) = (8, 5);
+/// Leases that were not set are whole multiples of this.
+const LEASE_STEP: Duration = Duration::from_millis(100);
+/// Spillover ends at half the depth that begins it, and at these parts of the other signals.
+const LEAVE_CONCURRENCY_PART: f64 = 0.65 / 0.8;
+const LEAVE_ERROR_RATE_PART: f64 = 0.4;
 
-/// The times of failover.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Timing {
-    /// From one sign of life of a node to the next.
-    pub heartbeat: Duration,
-    /// From one check of a region to the next.
-    pub check_interval: Duration,
-    /// After how long a check without an answer has failed.
-    pub check_timeout: Duration,
-    /// How long a region must be silent before the others may call it down.
-    pub detection: Duration,
-    /// How long a region may act as owner after its last renewal.
-    pub lease: Duration,
+/// How health is judged. Whether the times fit each other is checked elsewhere.
+pub(crate) fn health(settings: &Settings, worst_election: Duration) -> HealthConfig {
+    let (failover, checks) = (&settings.failover, &settings.health);
+    let mut health = match failover.profile {
+        Profile::Fast => HealthConfig::fast(),
+        Profile::Standard => HealthConfig::standard(),
+    };
+    health.detection = failover.detection.map_or(health.detection, |period| period.0);
+    health.check_timeout = checks.timeout.map_or(health.check_timeout, |period| period.0);
+    health.failure_threshold = checks.failure_threshold;
+    health.success_threshold = checks.success_threshold;
+    health.check_window = health.check_window.max(checks.failure_threshold);
+    health.degraded_errors = checks.degraded_error_rate.0;
+    health.election_max = worst_election;
+    let ample = health.lease.max(lease_for(worst_election));
+    health.lease = failover.lease.map_or(ample, |period| period.0);
+    health
 }
 
-/// What a profile sets, in milliseconds.
-struct Knobs {
-    heartbeat: u64,
-    check_timeout: u64,
-    detection: u64,
-    lease: u64,
+/// A lease that outlasts an election and a renewal (rule 7).
+fn lease_for(worst_election: Duration) -> Duration {
+    let (times, over) = LEASE_PER_ELECTION;
+    let steps = (worst_election * times / over).as_nanos().div_ceil(LEASE_STEP.as_nanos());
+    LEASE_STEP * u32::try_from(steps).unwrap_or(u32::MAX)
 }
 
-/// Three checks of 5 s fit into the detection.
-const STANDARD: Knobs =
-    Knobs { heartbeat: 200, check_timeout: 5_000, detection: 15_000, lease: 10_000 };
-/// Three checks of 300 ms fit into the detection, each long enough for a round trip half round the
-/// globe.
-const FAST: Knobs = Knobs { heartbeat: 100, check_timeout: 300, detection: 900, lease: 3_000 };
-
-impl Timing {
-    /// The times that settings ask for; whether they fit each other is checked elsewhere. A lease
-    /// that was not set is that of the profile, or what the election needs.
-    pub(crate) fn of(settings: &Settings, worst_election: Duration) -> Self {
-        let failover = &settings.failover;
-        let knobs = match failover.profile {
-            Profile::Fast => FAST,
-            Profile::Standard => STANDARD,
-        };
-        let chosen = |own: Option<crate::Period>, profile: u64| {
-            own.map_or(Duration::from_millis(profile), |period| period.0)
-        };
-        let detection = chosen(failover.detection, knobs.detection);
-        let lease = failover.lease.map_or_else(
-            || Duration::from_millis(knobs.lease).max(lease_over(worst_election) + LEASE_MARGIN),
-            |period| period.0,
-        );
-        Self {
-            heartbeat: Duration::from_millis(knobs.heartbeat),
-            check_interval: detection / settings.health.failure_threshold.max(1),
-            check_timeout: chosen(settings.health.timeout, knobs.check_timeout),
-            detection,
-            lease,
-        }
+/// When work leaves a region, and when it stops to.
+pub(crate) fn spillover(settings: &Settings) -> Limits {
+    let begin = &settings.spillover;
+    let part = |of: Ratio, part: f64| Ratio::clamped(of.get() * part);
+    Limits {
+        enter_depth: u64::from(begin.queue_depth),
+        enter_concurrency: begin.concurrency.0,
+        enter_error_rate: begin.error_rate.0,
+        leave_depth: u64::from(begin.queue_depth) / 2,
+        leave_concurrency: part(begin.concurrency.0, LEAVE_CONCURRENCY_PART),
+        leave_error_rate: part(begin.error_rate.0, LEAVE_ERROR_RATE_PART),
+        ..Limits::default()
     }
-}
-
-/// What a lease must exceed: an election plus one renewal, which is a part of the lease itself
-/// (rule 7).
-pub(crate) fn lease_over(worst_election: Duration) -> Duration {
-    let exact = worst_election * RENEW_AFTER / (RENEW_AFTER - 1);
-    // In whole milliseconds, because that is what a file can say.
-    Duration::from_millis(u64::try_from(exact.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -84,12 +68,23 @@ mod tests {
             let mut settings = Settings::default();
             settings.failover.profile = profile;
             for election in [0, 1, 500, 2_999, 6_000, 12_000].map(Duration::from_millis) {
-                let timing = Timing::of(&settings, election);
-                assert!(timing.check_timeout <= timing.check_interval, "{profile:?}");
-                assert!(timing.lease > election + timing.lease / RENEW_AFTER, "{profile:?}");
-                assert!(timing.lease < settings.failover.timeout.0, "{profile:?}");
-                assert!(timing.heartbeat * 3 <= timing.detection, "{profile:?}");
+                let health = health(&settings, election);
+                assert_eq!(health.validate(), Ok(()), "{profile:?} {election:?}");
+                assert!(health.lease < settings.failover.timeout.0, "{profile:?} {election:?}");
             }
         }
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_machine() {
+        let limits = spillover(&Settings::default());
+        let close = |a: Ratio, b: Ratio| (a.get() - b.get()).abs() < 1e-9;
+        let default = Limits::default();
+        assert_eq!(limits.enter_depth, default.enter_depth);
+        assert_eq!(limits.leave_depth, default.leave_depth);
+        assert!(close(limits.leave_concurrency, default.leave_concurrency));
+        assert!(close(limits.leave_error_rate, default.leave_error_rate));
+        let standard = health(&Settings::default(), Duration::from_secs(4));
+        assert_eq!(standard, HealthConfig::standard());
     }
 }

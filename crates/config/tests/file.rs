@@ -127,28 +127,28 @@ listeners:
 const CONTRADICTIONS: &[(&str, &str)] = &[
     (
         "failover: { detection: 3s }",
-        "5:24: failover.detection: a detection of 3s is shorter than its checks, which take \
-             3 x 5s; raise failover.detection to 15s or lower health.timeout",
+        "5:24: failover.detection: detection takes 3s, but 3 checks of 5s each take 15s: raise \
+             `detection`, or lower `timeout` or `failure_threshold`",
     ),
     (
         "health:\n  timeout: 6s",
-        "6:12: health.timeout: a detection of 15s is shorter than its checks, which take \
-             3 x 6s; raise failover.detection to 18s or lower health.timeout",
+        "6:12: health.timeout: detection takes 15s, but 3 checks of 6s each take 18s: raise \
+             `detection`, or lower `timeout` or `failure_threshold`",
     ),
     (
         "failover: { lease: 3s }",
-        "5:20: failover.lease: a lease of 3s does not outlast an election, which takes up to \
-             2500ms over this distance, and one renewal; raise it above 3750ms, or leave it out",
+        "5:20: failover.lease: the lease of 3s must exceed the worst election of 2.5s plus one \
+             renewal, 3.535s together: raise the lease",
     ),
     (
         "round_trips: [{ between: [a, b], time: 900ms }]\nfailover: { lease: 10s }",
-        "6:20: failover.lease: a lease of 10s does not outlast an election, which takes up to \
-             9s over this distance, and one renewal; raise it above 13500ms, or leave it out",
+        "6:20: failover.lease: the lease of 10s must exceed the worst election of 9s plus one \
+             renewal, 12.456666667s together: raise the lease",
     ),
     (
         "health: { timeout: 100ms }",
         "5:20: health.timeout: a check of 100ms cannot be answered from regions that are 250ms \
-             apart; raise health.timeout",
+             apart; raise it",
     ),
     (
         "round_trips: [{ between: [a, a], time: 1ms }]",
@@ -368,16 +368,15 @@ fn a_lease_grows_with_the_distance_unless_it_is_set() {
             "cluster: a\nregions: {{ a: {{ address: 'a:1' }}, b: {{ address: 'b:1' }} }}\n\
              failover: {{ profile: fast{more} }}"
         );
-        Config::parse(&text, &NOTHING).map(|config| config.timing().lease.as_millis())
+        Config::parse(&text, &NOTHING).map(|config| config.health().lease.as_millis())
     };
     let near =
         ", lease: 4s }\nround_trips: [ { between: [a, b], time: 100ms } ]\nlog: { format: text";
     assert_eq!(lease(near), Ok(4_000));
-    // Where nothing is known of the places, 250 ms are assumed: an election of 2.5 s, and a
-    // renewal of a third of the lease.
+    // Where nothing is known of the places, 250 ms are assumed: an election takes 2.5 s.
     assert_eq!(lease(""), Ok(4_000));
     let far = " }\nround_trips: [ { between: [a, b], time: 280ms } ]\nlog: { format: text";
-    assert_eq!(lease(far), Ok(4_450));
+    assert_eq!(lease(far), Ok(4_500));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use rhumb_types::{AckLevel, Consistency, DomainId};
+use rhumb_types::{AckLevel, Consistency, DomainId, control};
 
 /// Most namespaces of a configuration; a lookup walks them.
 pub const NAMESPACES_MAX: usize = 1_024;
@@ -69,6 +69,29 @@ impl Namespaces {
         Ok(Self { named, other })
     }
 
+    /// The namespaces that the control plane agreed on. Its empty prefix is the policy of keys
+    /// outside all others.
+    ///
+    /// # Errors
+    /// As for [`Namespaces::new`].
+    pub fn agreed(policies: &[control::NamespacePolicy]) -> Result<Self, NamespacesError> {
+        let all = policies.iter().map(|agreed| Namespace {
+            prefix: Bytes::copy_from_slice(agreed.prefix.as_bytes()),
+            policy: NamespacePolicy {
+                consistency: agreed.consistency,
+                ack: agreed.ack,
+                ttl: agreed.ttl_ms.map(Duration::from_millis),
+                domain: agreed.domain,
+            },
+        });
+        let (other, named): (Vec<_>, Vec<_>) = all.partition(|each| each.prefix.is_empty());
+        if let [_, second, ..] = other.as_slice() {
+            return Err(NamespacesError::Twice(second.prefix.clone()));
+        }
+        let other = other.into_iter().next().map(|each| each.policy).unwrap_or_default();
+        Self::new(named, other)
+    }
+
     /// The policy of a key.
     #[must_use]
     pub fn policy(&self, key: &[u8]) -> &NamespacePolicy {
@@ -113,5 +136,21 @@ mod tests {
         let twice = vec![named("a", Consistency::Strong), named("a", Consistency::Cache)];
         let error = Namespaces::new(twice, NamespacePolicy::default()).unwrap_err();
         assert_eq!(error, NamespacesError::Twice(Bytes::from_static(b"a")));
+    }
+
+    #[test]
+    fn what_was_agreed_keeps_its_meaning() {
+        let agreed = |prefix: &str, ttl_ms| control::NamespacePolicy {
+            prefix: prefix.to_owned(),
+            consistency: Consistency::Session,
+            ack: AckLevel::Quorum,
+            ttl_ms,
+            domain: DomainId(7),
+        };
+        let namespaces = Namespaces::agreed(&[agreed("", None), agreed("s:", Some(5))]).unwrap();
+        assert_eq!(namespaces.policy(b"x").ack, AckLevel::Quorum);
+        assert_eq!(namespaces.policy(b"s:x").ttl, Some(Duration::from_millis(5)));
+        assert_eq!(namespaces.policy(b"s:x").domain, DomainId(7));
+        assert!(Namespaces::agreed(&[agreed("", None), agreed("", None)]).is_err());
     }
 }

@@ -74,10 +74,9 @@ fn region(review: &mut Review<'_>, id: &RegionId, of: &RegionSettings) -> Region
     region.residency.clone_from(&of.residency);
     region.capabilities.clone_from(&of.capabilities);
     region.witness = of.witness;
-    let health = &review.settings().health;
-    let timing = review.timing;
-    region.health_check.interval = timing.check_interval;
-    region.health_check.timeout = timing.check_timeout;
+    let health = &review.health;
+    region.health_check.interval = health.check_every();
+    region.health_check.timeout = health.check_timeout;
     region.health_check.failure_threshold = health.failure_threshold;
     region.health_check.success_threshold = health.success_threshold;
     region

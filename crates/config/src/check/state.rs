@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use rhumb_regions::ResidencyTag;
 use rhumb_types::{
     AckLevel, Consistency, DomainId, RegionId,
-    control::{NamespacePolicy, limits::NAMESPACES_MAX},
+    control::{
+        NamespacePolicy,
+        limits::{LABEL_BYTES_MAX, NAMESPACES_MAX},
+    },
 };
 
 use super::Review;
@@ -55,6 +58,10 @@ fn policy(
     namespace: &NamespaceSettings,
     domains: &mut Domains,
 ) -> NamespacePolicy {
+    if namespace.prefix.len() > LABEL_BYTES_MAX {
+        let message = format!("a prefix has at most {LABEL_BYTES_MAX} bytes");
+        review.refuse(&path.key("prefix"), message);
+    }
     let domain = residency(review, path, &namespace.residency, domains);
     let ack = ack(review, path, namespace);
     if namespace.ack.is_some() {

@@ -23,8 +23,6 @@ pub struct HealthSettings {
     pub success_threshold: u32,
     /// The share of errors above which a region is degraded.
     pub degraded_error_rate: Share,
-    /// The utilisation from which a region takes no new work.
-    pub full_at: Share,
 }
 
 impl Default for HealthSettings {
@@ -34,7 +32,6 @@ impl Default for HealthSettings {
             failure_threshold: 3,
             success_threshold: 2,
             degraded_error_rate: Share(Ratio::clamped(0.25)),
-            full_at: Share(Ratio::clamped(0.95)),
         }
     }
 }
