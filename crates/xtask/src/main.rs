@@ -42,6 +42,9 @@ enum Command {
         /// How many seeds the simulator runs.
         #[arg(long, default_value_t = suite::SIM_SEEDS_DEFAULT)]
         seeds: u32,
+        /// Only the steps whose name contains this.
+        #[arg(long)]
+        only: Option<String>,
     },
     /// Runs the simulator, optimised.
     Sim {
@@ -78,9 +81,12 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> anyhow::Result<bool> {
     let workspace = Workspace::load()?;
     match command {
-        Command::Tidy { fix, quick } => tidy::run(&workspace, tidy::Options { fix, quick }),
-        Command::Test { no_install, seeds } => {
-            suite::run(&workspace, &suite::Options { install: !no_install, seeds })
+        Command::Tidy { fix, quick } => {
+            let verdict = tidy::run(&workspace, tidy::Options { fix, quick })?;
+            Ok(verdict.refused.is_empty())
+        }
+        Command::Test { no_install, seeds, only } => {
+            suite::run(&workspace, &suite::Options { install: !no_install, seeds, only })
         }
         Command::Sim { seeds, seed, rest } => delegate::sim(&workspace, seeds, seed, &rest),
         Command::Bench { rest } => delegate::bench(&workspace, &rest),

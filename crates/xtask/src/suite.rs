@@ -7,6 +7,8 @@ pub(crate) mod environment;
 
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
+
 use crate::{
     delegate::{self, SIM_PACKAGE},
     tidy,
@@ -21,18 +23,22 @@ const INTEGRATION_PACKAGE: &str = "rhumb-integration";
 const BINARY_PACKAGE: &str = "rhumb";
 
 /// How to run the steps.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
     /// Whether missing tools may be installed.
     pub(crate) install: bool,
     /// How many seeds the simulator runs.
     pub(crate) seeds: u32,
+    /// Only the steps whose name contains this.
+    pub(crate) only: Option<String>,
 }
 
 /// How a step ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Passed,
+    /// Passed, but for parts that could not run: what they are and why.
+    PassedWithout(Vec<String>),
     Failed(String),
     Skipped(String),
 }
@@ -67,16 +73,22 @@ const STEPS: &[Step] = &[
 /// Runs every step and prints the summary; whether none failed.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<bool> {
     let mut done: Vec<(&str, Duration, Outcome)> = Vec::with_capacity(STEPS.len());
-    for step in STEPS {
+    let wanted = |step: &&Step| options.only.as_ref().is_none_or(|part| step.name.contains(part));
+    for step in STEPS.iter().filter(wanted) {
         println!("\n== {}", step.name);
         let started = Instant::now();
         let outcome = run_step(step, workspace, options);
         done.push((step.name, started.elapsed(), outcome));
     }
+    if done.is_empty() {
+        let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
+        bail!("no step's name contains that; the steps are: {}", names.join(", "));
+    }
     println!("\n== summary");
     for (name, took, outcome) in &done {
         let verdict = match outcome {
             Outcome::Passed => "ok".to_owned(),
+            Outcome::PassedWithout(parts) => format!("ok, without {}", parts.join("; ")),
             Outcome::Failed(reason) => format!("FAILED: {reason}"),
             Outcome::Skipped(reason) => format!("skipped, because {reason}"),
         };
@@ -94,7 +106,12 @@ fn run_step(step: &Step, workspace: &Workspace, options: &Options) -> Outcome {
 }
 
 fn tidy_step(workspace: &Workspace, _: &Options) -> anyhow::Result<Outcome> {
-    tidy::run(workspace, tidy::Options { fix: false, quick: false }).map(Outcome::from)
+    let verdict = tidy::run(workspace, tidy::Options { fix: false, quick: false })?;
+    Ok(match (verdict.refused.as_slice(), verdict.skipped.as_slice()) {
+        ([], []) => Outcome::Passed,
+        ([], skipped) => Outcome::PassedWithout(skipped.to_vec()),
+        (refused, _) => Outcome::Failed(format!("refused by {}", refused.join(", "))),
+    })
 }
 
 fn unit_tests(workspace: &Workspace, _: &Options) -> anyhow::Result<Outcome> {
@@ -149,8 +166,7 @@ mod tests {
             package: Some("rhumb-no-such-package"),
             run: |_, _| Ok(Outcome::Passed),
         };
-        let options = Options { install: false, seeds: 1 };
-        let Outcome::Skipped(reason) = run_step(&step, &workspace, &options) else {
+        let Outcome::Skipped(reason) = run_step(&step, &workspace, &Options::default()) else {
             panic!("not skipped")
         };
         assert!(reason.contains("rhumb-no-such-package"), "{reason}");
@@ -166,7 +182,7 @@ mod tests {
                 succeeds(&mut workspace.command("no-such-program-anywhere")).map(Outcome::from)
             },
         };
-        let outcome = run_step(&step, &workspace, &Options { install: false, seeds: 1 });
+        let outcome = run_step(&step, &workspace, &Options::default());
         assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
     }
 }

@@ -101,20 +101,48 @@ const TOOLS: &[Tool] = &[
     },
 ];
 
-/// Runs the gates; whether all of them passed.
-pub(crate) fn run(workspace: &Workspace, options: Options) -> anyhow::Result<bool> {
+/// How the gates ended.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Verdict {
+    /// The gates that refused something.
+    pub(crate) refused: Vec<&'static str>,
+    /// The gates that could not run, and why.
+    pub(crate) skipped: Vec<String>,
+}
+
+impl Verdict {
+    fn add(&mut self, gate: &'static str, finding: Finding) {
+        match finding {
+            Finding::Passed => println!("tidy: {gate}: ok"),
+            Finding::Skipped(reason) => {
+                println!("tidy: {gate}: skipped, because {reason}");
+                self.skipped.push(format!("{gate}: {reason}"));
+            }
+            Finding::Refused(complaints) => {
+                println!("tidy: {gate}: refused");
+                for complaint in complaints {
+                    println!("  {complaint}");
+                }
+                self.refused.push(gate);
+            }
+        }
+    }
+}
+
+/// Runs the gates.
+pub(crate) fn run(workspace: &Workspace, options: Options) -> anyhow::Result<Verdict> {
     if options.fix {
         purity::write_bans(workspace)?;
     }
     let metadata = &workspace.metadata;
-    let mut passed = true;
-    passed &= report("layers", layers::check(metadata).into());
-    passed &= report("purity", purity::check(workspace)?.into());
-    passed &= report("files", files::check(workspace)?.into());
+    let mut verdict = Verdict::default();
+    verdict.add("layers", layers::check(metadata).into());
+    verdict.add("purity", purity::check(workspace)?.into());
+    verdict.add("files", files::check(workspace)?.into());
     for tool in TOOLS.iter().filter(|tool| !(options.quick && tool.compiles)) {
-        passed &= report(tool.name, run_tool(workspace, tool, options.fix)?);
+        verdict.add(tool.name, run_tool(workspace, tool, options.fix)?);
     }
-    Ok(passed)
+    Ok(verdict)
 }
 
 fn run_tool(workspace: &Workspace, tool: &Tool, fix: bool) -> anyhow::Result<Finding> {
@@ -143,19 +171,4 @@ fn run_tool(workspace: &Workspace, tool: &Tool, fix: bool) -> anyhow::Result<Fin
 fn program_path(workspace: &Workspace, name: &str) -> String {
     let installed = crate::suite::environment::program(workspace, name);
     if installed.exists() { installed.display().to_string() } else { name.to_owned() }
-}
-
-fn report(gate: &str, finding: Finding) -> bool {
-    match finding {
-        Finding::Passed => println!("tidy: {gate}: ok"),
-        Finding::Skipped(reason) => println!("tidy: {gate}: skipped, because {reason}"),
-        Finding::Refused(complaints) => {
-            println!("tidy: {gate}: refused");
-            for complaint in complaints {
-                println!("  {complaint}");
-            }
-            return false;
-        }
-    }
-    true
 }
