@@ -19,6 +19,8 @@ use rhumb_types::{
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub use verify::{Finding, Verified, verify};

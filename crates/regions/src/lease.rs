@@ -24,6 +24,9 @@ use rhumb_types::{
 };
 use serde::{Deserialize, Serialize};
 
+#[cfg(test)]
+mod tests;
+
 /// How far a clock's rate may be from true time, in parts per million.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -71,6 +74,8 @@ pub struct LeaseHolder {
     duration: Duration,
     drift: DriftBound,
     tenure: Option<Tenure>,
+    /// Tenures up to this one are over, whatever a late answer says.
+    ended: Option<Epoch>,
     last_sent: Option<MonoTime>,
 }
 
@@ -87,7 +92,7 @@ impl LeaseHolder {
         duration: Duration,
         drift: DriftBound,
     ) -> Self {
-        Self { node, region, duration, drift, tenure: None, last_sent: None }
+        Self { node, region, duration, drift, tenure: None, ended: None, last_sent: None }
     }
 
     /// How often a renewal is sent.
@@ -154,7 +159,8 @@ impl LeaseHolder {
         let newer = self
             .tenure
             .is_none_or(|held| (held.epoch, held.renewal) < (attempt.epoch, attempt.renewal));
-        if mine && answers && newer {
+        let over = self.ended.is_some_and(|ended| attempt.epoch <= ended);
+        if mine && answers && newer && !over {
             let LeaseAttempt { epoch, renewal, sent } = attempt;
             let duration = lease.duration();
             self.tenure = Some(Tenure { epoch, renewal, from: sent, duration });
@@ -168,21 +174,31 @@ impl LeaseHolder {
         }
     }
 
-    /// The lease as agreed; a later tenure than ours ends ours at once.
+    /// The lease as agreed. A tenure that another holds, or that was released, ends ours up to
+    /// that epoch; a higher epoch of our own (a recovery) must be renewed before it counts.
     pub fn observe(&mut self, agreed: &RegionLease) {
         let mine = agreed.holder.as_ref().is_some_and(|party| party.node == self.node);
-        let ended =
-            |held: &Tenure| agreed.epoch > held.epoch || (agreed.epoch == held.epoch && !mine);
-        if self.tenure.as_ref().is_some_and(ended) {
+        if !mine {
+            self.end(agreed.epoch);
+        }
+        if self.tenure.is_some_and(|held| held.epoch < agreed.epoch) {
             self.tenure = None;
         }
     }
 
     /// Stops to act, and gives the command that lets others know.
     pub fn release(&mut self) -> Option<AdminCommand> {
-        let Tenure { epoch, .. } = self.tenure.take()?;
+        let Tenure { epoch, .. } = self.tenure?;
+        self.end(epoch);
         let (region, node) = (self.region.clone(), self.node);
         Some(AdminCommand::ReleaseLease { region, node, epoch })
+    }
+
+    fn end(&mut self, epoch: Epoch) {
+        self.ended = self.ended.max(Some(epoch));
+        if self.tenure.is_some_and(|held| held.epoch <= epoch) {
+            self.tenure = None;
+        }
     }
 
     /// The epoch under which this node may act now; `None` when it may not.

@@ -11,6 +11,7 @@
 pub mod admin;
 pub mod affinity;
 pub mod audit;
+pub mod failover;
 mod hash;
 pub mod health;
 pub mod lease;
