@@ -271,6 +271,17 @@ impl RuleTable {
     }
 }
 
+/// The region that rendezvous hashing names for a key among some, all of the same weight.
+pub fn rendezvous<'r>(
+    key: &[u8],
+    regions: impl Iterator<Item = &'r RegionId>,
+) -> Option<&'r RegionId> {
+    let spot = hash::of_key(key);
+    let draw =
+        |region: &RegionId| hash::draw(spot, hash::of_region(region.as_str()), 1.0).to_bits();
+    regions.min_by_key(|region| (draw(region), *region))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,15 +347,4 @@ mod tests {
         assert!(!is_meaningful(&bad));
         assert!(is_meaningful(&rule(RuleMatch::Geography("de".into()), "a")));
     }
-}
-
-/// The region that rendezvous hashing names for a key among some, all of the same weight.
-pub fn rendezvous<'r>(
-    key: &[u8],
-    regions: impl Iterator<Item = &'r RegionId>,
-) -> Option<&'r RegionId> {
-    let spot = hash::of_key(key);
-    let draw =
-        |region: &RegionId| hash::draw(spot, hash::of_region(region.as_str()), 1.0).to_bits();
-    regions.min_by_key(|region| (draw(region), *region))
 }

@@ -11,6 +11,7 @@
 pub mod admin;
 pub mod affinity;
 pub mod audit;
+mod facts;
 pub mod failover;
 mod hash;
 pub mod health;
@@ -33,6 +34,8 @@ pub mod verdict;
 
 pub use admin::AdminMachine;
 pub use affinity::Key;
+pub use failover::{Failover, FailoverConfig};
+pub use health::{HealthBoard, HealthConfig};
 pub use lease::{DriftBound, LeaseHolder, LeaseWatch};
 pub use locations::Location;
 pub use plan::{Plan, PlanRecord, Reason};

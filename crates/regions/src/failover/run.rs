@@ -195,6 +195,12 @@ impl Failover {
                 FailoverStep::Watch if self.waits.is_empty() && overdue => self.done(now, out),
                 FailoverStep::Watch if self.waits.is_empty() => {}
                 FailoverStep::FailBack if self.waits.is_empty() => self.ramp(now, out),
+                FailoverStep::FailBack => {
+                    let waited = now.mono.saturating_since(self.stage_since);
+                    if waited >= self.config.timeout {
+                        self.time_out(now, out);
+                    }
+                }
                 FailoverStep::Detect if self.is_catching_up() && !overdue => {}
                 FailoverStep::Detect if self.is_catching_up() => {
                     self.trouble.push("it did not catch up".to_owned());

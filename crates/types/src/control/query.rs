@@ -86,6 +86,14 @@ pub struct ControlView {
     pub open_failovers: Vec<FailoverRecord>,
 }
 
+impl ControlView {
+    /// Which region acts as owner for a region: the holder of its lease, if there is one.
+    #[must_use]
+    pub fn acting_for(&self, region: &RegionId) -> Option<&RegionId> {
+        self.leases.get(region)?.holder.as_ref().map(|party| &party.region)
+    }
+}
+
 impl Record for ControlView {
     const VERSION: u8 = 1;
 }
