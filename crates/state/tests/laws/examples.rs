@@ -4,7 +4,7 @@ use bytes::Bytes;
 use rhumb_state::{ConflictKind, KeyType, MEMBERS_UNKNOWN, Text, visible};
 use rhumb_types::{
     OriginId, UnixMillis,
-    record::{Amount, CellId, Entry, Head, Kind, Transaction, Value},
+    record::{Amount, Cell, CellId, Entry, Head, Kind, Transaction, Value},
 };
 
 use crate::{
@@ -44,6 +44,11 @@ impl Pair {
 
     fn text(&mut self) -> Option<Text> {
         visible::text(&self.head().cell)
+    }
+
+    fn member(&mut self, at: usize) -> Cell {
+        self.left.view();
+        self.left.table.member(SPACE, &key(0), &member(at)).unwrap().into_owned()
     }
 
     fn has_member(&mut self, at: usize) -> bool {
@@ -147,6 +152,45 @@ fn text_over_a_counter_hides_the_additions() {
     assert_eq!(pair.text(), bytes("x"));
     pair.both(&[set("40")], &[]);
     assert_eq!(pair.text(), bytes("40"), "the overwrite saw the addition");
+}
+
+#[test]
+fn fields_of_a_hash_are_written_apart() {
+    let hset = |member, value| Op::Hset { key: 0, member, value };
+    let mut pair = Pair::after(&[hset(0, "old")]);
+    pair.both(&[hset(0, "left"), hset(1, "left")], &[hset(2, "right")]);
+    let text = |cell| visible::text(&cell);
+    assert_eq!(
+        [0, 1, 2].map(|at| text(pair.member(at))),
+        [bytes("left"), bytes("left"), bytes("right")]
+    );
+    pair.both(&[hset(0, "left again")], &[hset(0, "right")]);
+    assert_eq!(text(pair.member(0)), bytes("right"));
+    let hincr = |by| Op::Hincr { key: 0, member: 3, by };
+    pair.both(&[hincr(2)], &[hincr(3)]);
+    assert_eq!(text(pair.member(3)), whole(5));
+}
+
+#[test]
+fn a_member_added_while_it_was_removed_stays() {
+    let mut pair = Pair::after(&[SADD]);
+    pair.both(&[Op::Drop { key: 0, member: 0 }], &[SADD]);
+    assert!(pair.has_member(0));
+    pair.both(&[Op::Drop { key: 0, member: 0 }], &[]);
+    assert!(!pair.has_member(0));
+}
+
+#[test]
+fn a_score_is_a_base_that_the_later_write_sets_and_additions_that_add_up() {
+    let zadd = |score| Op::Zadd { key: 0, member: 0, score };
+    let zincr = |by| Op::Zincr { key: 0, member: 0, by };
+    let mut pair = Pair::after(&[zadd(1.0)]);
+    pair.both(&[zincr(2.0)], &[zincr(3.0)]);
+    assert_eq!(visible::score(&pair.member(0)), Some(6.0));
+    pair.both(&[zadd(10.0)], &[zincr(1.0)]);
+    assert_eq!(visible::score(&pair.member(0)), Some(11.0));
+    pair.both(&[zadd(20.0)], &[zadd(30.0)]);
+    assert_eq!(visible::score(&pair.member(0)), Some(30.0));
 }
 
 #[test]
