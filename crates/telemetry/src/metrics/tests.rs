@@ -1,0 +1,114 @@
+use std::time::Duration;
+
+use rhumb_types::{Epoch, ErrorCode, control::AdminState};
+
+use super::*;
+
+fn metrics() -> Metrics {
+    Metrics::new("1.2.3", &RegionId::new("us-east-1").unwrap())
+}
+
+#[track_caller]
+fn assert_lines(metrics: &Metrics, expected: &[&str]) {
+    let text = metrics.render();
+    for line in expected {
+        assert!(text.lines().any(|found| found == *line), "{line}\nis not in\n{text}");
+    }
+}
+
+#[test]
+fn commands_are_counted_by_name_and_result() {
+    let metrics = metrics();
+    let get = metrics.command("get");
+    get.record(Outcome::Ok, Duration::from_micros(80));
+    get.count(Outcome::Ok, 15);
+    metrics.command("get").record(Outcome::Failed(ErrorCode::Overloaded), Duration::from_secs(3));
+    assert_lines(
+        &metrics,
+        &[
+            "# TYPE rhumb_commands counter",
+            "rhumb_commands_total{command=\"get\",result=\"ok\"} 16",
+            "rhumb_commands_total{command=\"get\",result=\"overloaded\"} 1",
+            "rhumb_command_seconds_count{command=\"get\"} 2",
+            "rhumb_command_seconds_bucket{le=\"0.0001\",command=\"get\"} 1",
+        ],
+    );
+}
+
+#[test]
+fn every_error_code_has_its_own_result() {
+    let metrics = metrics();
+    let codes = [
+        ErrorCode::Invalid,
+        ErrorCode::Unauthenticated,
+        ErrorCode::Forbidden,
+        ErrorCode::NotFound,
+        ErrorCode::Conflict,
+        ErrorCode::Overloaded,
+        ErrorCode::Unavailable,
+        ErrorCode::Unconfirmed,
+        ErrorCode::Internal,
+    ];
+    for code in codes {
+        metrics.command("set").count(Outcome::Failed(code), 7);
+        // The label is the code's own name in JSON.
+        let label = serde_json::to_string(&code).unwrap();
+        let line = format!("rhumb_commands_total{{command=\"set\",result={label}}} 7");
+        assert_lines(&metrics, &[&line]);
+    }
+}
+
+#[test]
+fn a_region_shows_one_state_of_each_kind() {
+    let metrics = metrics();
+    let eu = RegionId::new("eu-west-1").unwrap();
+    let region = metrics.region(&eu);
+    region.set_health("healthy");
+    region.set_health("down");
+    region.set_admin(AdminState::Draining);
+    region.lease.set(true, Epoch(4));
+    region.peer.up.set(1);
+    region.replication.lag_seconds.set(0.25);
+    region.replication.lag_transactions.set(12);
+    assert_lines(
+        &metrics,
+        &[
+            "rhumb_region_health{region=\"eu-west-1\",state=\"down\"} 1",
+            "rhumb_region_health{region=\"eu-west-1\",state=\"healthy\"} 0",
+            "rhumb_region_admin{region=\"eu-west-1\",state=\"draining\"} 1",
+            "rhumb_region_admin{region=\"eu-west-1\",state=\"active\"} 0",
+            "rhumb_lease_held{region=\"eu-west-1\"} 1",
+            "rhumb_lease_epoch{region=\"eu-west-1\"} 4",
+            "rhumb_peer_up{region=\"eu-west-1\"} 1",
+            "rhumb_replication_lag_seconds{origin_region=\"eu-west-1\"} 0.25",
+            "rhumb_replication_lag_transactions{origin_region=\"eu-west-1\"} 12",
+        ],
+    );
+    metrics.forget_region(&eu);
+    assert!(!metrics.render().contains("eu-west-1"));
+}
+
+#[test]
+fn the_rest_is_there_and_the_text_ends_as_openmetrics_does() {
+    let metrics = metrics();
+    metrics.conflicts("concurrent_write").inc();
+    let resp = metrics.connections("resp");
+    resp.open.inc();
+    resp.accepted.inc_by(3);
+    metrics.commits.seconds.observe_time(Duration::from_millis(2));
+    metrics.commits.submissions.observe(16.0);
+    metrics.serving.set(1);
+    assert_lines(
+        &metrics,
+        &[
+            "rhumb_build_info{version=\"1.2.3\",region=\"us-east-1\"} 1",
+            "rhumb_conflicts_total{kind=\"concurrent_write\"} 1",
+            "rhumb_connections{server=\"resp\"} 1",
+            "rhumb_connections_accepted_total{server=\"resp\"} 3",
+            "rhumb_commit_seconds_count 1",
+            "rhumb_commit_submissions_bucket{le=\"16.0\"} 1",
+            "rhumb_serving 1",
+        ],
+    );
+    assert!(metrics.render().ends_with("# EOF\n"));
+}
