@@ -16,14 +16,16 @@
 //! - `EXPIRE` writes the head's value again and is, for concurrent writes, a write of that value;
 //!   it leaves additions alone.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use rhumb_types::{
-    UnixMillis,
-    record::{Amount, Cell, CellId, Head, Kind, Value},
+    OriginId, UnixMillis,
+    record::{Amount, Cell, CellId, Delta, Field, Head, Kind, Value},
 };
 
 use crate::{
-    Draft, KeyType, Missing, RowId, Table,
+    Draft, KeyType, Missing, RowId, Table, number,
     op::{OP_BYTES_MAX, OP_ROWS_MAX, Op, OpError, ROW_BYTES_MAX, SPACE},
     reply::Reply,
     visible,
@@ -216,6 +218,26 @@ impl Editor<'_> {
         Ok(self.draft.add(self.table, cell, amount)?)
     }
 
+    /// Adds a whole number to a counter, which then comes to `new`.
+    fn add_whole(
+        &mut self,
+        cell: CellId,
+        by: i64,
+        new: i64,
+        expiry: Option<UnixMillis>,
+    ) -> Result<(), OpError> {
+        let origin = self.draft.context().origin;
+        let row = match &cell.field {
+            Field::Head => Cow::Borrowed(&self.head(&cell.key)?.cell),
+            Field::Member(member) => self.table.member(SPACE, &cell.key, member)?,
+        };
+        if sum_fits(&row, origin, by) {
+            return self.add(cell, Amount { int: by, float: 0.0 });
+        }
+        // The total fits where the sum of the additions does not: start again from a base.
+        Ok(self.draft.put(self.table, cell, Value::Bytes(number::int_bytes(new)), expiry)?)
+    }
+
     fn put_member(&mut self, key: &Bytes, member: &Bytes, value: Value) -> Result<(), OpError> {
         let cell = CellId::member(SPACE, key.clone(), member.clone());
         Ok(self.draft.put(self.table, cell, value, None)?)
@@ -269,6 +291,16 @@ impl Editor<'_> {
         }
         Ok(Reply::count(removed))
     }
+}
+
+/// Whether an origin's additions, and all additions together, still fit when one is added.
+fn sum_fits(cell: &Cell, origin: OriginId, by: i64) -> bool {
+    let live = || cell.deltas.iter().filter(|delta| delta.counts());
+    let net = |delta: &Delta| i128::from(delta.sum.int.wrapping_sub(delta.mark.int));
+    let own: i128 = live().filter(|delta| delta.origin == origin).map(net).sum();
+    let all: i128 = live().map(net).sum();
+    let by = i128::from(by);
+    i64::try_from(own + by).is_ok() && i64::try_from(all + by).is_ok()
 }
 
 /// Whether a member's cell holds what members of a type hold.

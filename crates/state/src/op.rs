@@ -458,6 +458,16 @@ impl Op {
         }
     }
 
+    /// The first key that the operation names.
+    #[must_use]
+    pub fn first_key(&self) -> Option<Bytes> {
+        let mut first = None;
+        self.keys(&mut |key| {
+            first.get_or_insert_with(|| key.clone());
+        });
+        first
+    }
+
     /// How many bytes of values it carries, beside the names of its rows.
     #[must_use]
     pub fn value_bytes(&self) -> usize {

@@ -468,6 +468,16 @@ pub enum Query {
 }
 
 impl Query {
+    /// The first key that the query names.
+    #[must_use]
+    pub fn first_key(&self) -> Option<Bytes> {
+        let mut first = None;
+        self.keys(&mut |key| {
+            first.get_or_insert_with(|| key.clone());
+        });
+        first
+    }
+
     /// Shows every key that the query names, in order; none for those over the key space.
     pub fn keys(&self, visit: &mut impl FnMut(&Bytes)) {
         match self {

@@ -67,7 +67,7 @@ impl Editor<'_> {
         let new = old.checked_add(by).ok_or(OpError::Overflow)?;
         self.clear_remnants(key, standing)?;
         let cell = CellId::member(SPACE, key.clone(), field.clone());
-        self.add(cell, Amount { int: by, float: 0.0 })?;
+        self.add_whole(cell, by, new, None)?;
         self.put_kind(key, Kind::Hash, standing)?;
         Ok(Reply::Int(new))
     }

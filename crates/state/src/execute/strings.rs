@@ -133,7 +133,7 @@ impl Editor<'_> {
         };
         let new = old.checked_add(by).ok_or(OpError::Overflow)?;
         self.clear_remnants(key, standing)?;
-        self.add(CellId::head(SPACE, key.clone()), Amount { int: by, float: 0.0 })?;
+        self.add_whole(CellId::head(SPACE, key.clone()), by, new, standing.expiry)?;
         Ok(Reply::Int(new))
     }
 

@@ -51,6 +51,9 @@ pub enum OpError {
     /// Options that exclude each other.
     #[error("options exclude each other: {0}")]
     Options(OptionClash),
+    /// The reply would be too large.
+    #[error("the reply would be too large: read it in pages")]
+    ReplyTooLarge,
     /// A strong namespace is at its limit of keys or bytes.
     #[error("the strong namespace is full")]
     Full,

@@ -1,0 +1,254 @@
+//! One region that writes and one that follows, each with a table over rows in memory.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    ops::Bound,
+};
+
+use bytes::Bytes;
+use rhumb_state::{
+    CellScan, Choice, ClearedPrefixes, ConflictSink, Draft, DraftContext, Op, OpError, Query,
+    QueryError, ReadSet, Reply, RowId, RowWrite, Table, TableLimits, answer, apply, execute, lower,
+    query::ScoreSpan, rows_of,
+};
+use rhumb_types::{
+    Hlc, OriginId, RegionId, UnixMillis,
+    record::{Cell, Head, Transaction, VersionVector},
+};
+
+/// So few that rows are evicted and fetched again all the time.
+const ROWS_MAX: usize = 24;
+const ORIGIN: OriginId = OriginId(0x10_0000);
+
+pub(crate) fn bytes(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+/// Rows as a store holds them.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    commit: u64,
+    heads: BTreeMap<Bytes, Head>,
+    members: BTreeMap<(Bytes, Bytes), Cell>,
+    scores: BTreeSet<(Bytes, u64, Bytes)>,
+    prefixes: ClearedPrefixes,
+}
+
+/// A number that sorts as a score does.
+fn rank(score: f64) -> u64 {
+    let bits = score.to_bits();
+    if bits >> 63 == 0 { bits | 1 << 63 } else { !bits }
+}
+
+fn score_of(rank: u64) -> f64 {
+    f64::from_bits(if rank >> 63 == 0 { !rank } else { rank & !(1 << 63) })
+}
+
+impl Rows {
+    fn commit(&mut self, writes: Vec<RowWrite>) -> u64 {
+        self.commit += 1;
+        for write in writes {
+            match write {
+                RowWrite::Head { key, head, .. } => {
+                    match head {
+                        Some(head) => self.heads.insert(key, head),
+                        None => self.heads.remove(&key),
+                    };
+                }
+                RowWrite::Member { key, member, cell, .. } => {
+                    match cell {
+                        Some(cell) => self.members.insert((key, member), cell),
+                        None => self.members.remove(&(key, member)),
+                    };
+                }
+                RowWrite::Score { key, score, member, present, .. } => {
+                    let row = (key, rank(score), member);
+                    if present {
+                        self.scores.insert(row)
+                    } else {
+                        self.scores.remove(&row)
+                    };
+                }
+                RowWrite::Cleared { prefixes, .. } => self.prefixes = prefixes,
+                RowWrite::Expiry { .. } | RowWrite::Owned(_) => {}
+            }
+        }
+        self.commit
+    }
+
+    fn read(&self, ids: impl Iterator<Item = RowId>) -> ReadSet {
+        let mut reads = ReadSet { commit: self.commit, ..ReadSet::default() };
+        for id in ids {
+            match id {
+                RowId::Head(space, key) => {
+                    let head = self.heads.get(&key).cloned();
+                    reads.heads.push((space, key, head));
+                }
+                RowId::Member(space, key, member) => {
+                    let cell = self.members.get(&(key.clone(), member.clone())).cloned();
+                    reads.members.push((space, key, member, cell));
+                }
+                RowId::Owned(id) => reads.owned.push((id, None)),
+            }
+        }
+        reads
+    }
+}
+
+impl CellScan for Rows {
+    type Error = Infallible;
+
+    fn head(&self, key: &[u8]) -> Result<Option<Head>, Infallible> {
+        Ok(self.heads.get(key).cloned())
+    }
+
+    fn member(&self, key: &[u8], member: &[u8]) -> Result<Option<Cell>, Infallible> {
+        let id = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(member));
+        Ok(self.members.get(&id).cloned())
+    }
+
+    fn members(
+        &self,
+        key: &[u8],
+        after: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Cell)>, Infallible> {
+        let key = Bytes::copy_from_slice(key);
+        let start = match after {
+            Some(after) => Bound::Excluded((key.clone(), after.clone())),
+            None => Bound::Included((key.clone(), Bytes::new())),
+        };
+        let rows = self.members.range((start, Bound::Unbounded));
+        let rows = rows.take_while(|((other, _), _)| *other == key).take(limit);
+        Ok(rows.map(|((_, member), cell)| (member.clone(), cell.clone())).collect())
+    }
+
+    fn scores(&self, key: &[u8], span: &ScoreSpan) -> Result<Vec<(f64, Bytes)>, Infallible> {
+        let inside = |score: f64| score >= span.min && score <= span.max;
+        let mut rows: Vec<(u64, Bytes)> = self
+            .scores
+            .iter()
+            .filter(|(other, rank, _)| other.as_ref() == key && inside(score_of(*rank)))
+            .map(|(_, rank, member)| (*rank, member.clone()))
+            .collect();
+        if span.reverse {
+            rows.reverse();
+        }
+        let after = span.after.as_ref().map(|(score, member)| (rank(*score), member.clone()));
+        let is_later = |row: &(u64, Bytes)| {
+            after.as_ref().is_none_or(|after| if span.reverse { row < after } else { row > after })
+        };
+        let rows = rows.into_iter().filter(is_later).take(span.limit);
+        Ok(rows.map(|(rank, member)| (score_of(rank), member)).collect())
+    }
+
+    fn keys(
+        &self,
+        prefix: &[u8],
+        after: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Head)>, Infallible> {
+        let rows = self
+            .heads
+            .iter()
+            .filter(|(key, _)| key.starts_with(prefix) && after.is_none_or(|after| *key > after));
+        Ok(rows.take(limit).map(|(key, head)| (key.clone(), head.clone())).collect())
+    }
+
+    fn prefixes(&self) -> &ClearedPrefixes {
+        &self.prefixes
+    }
+}
+
+/// A table over rows.
+#[derive(Debug)]
+struct Region {
+    table: Table,
+    rows: Rows,
+}
+
+impl Region {
+    fn new() -> Self {
+        let limits = TableLimits { rows_max: ROWS_MAX, ..TableLimits::default() };
+        Self { table: Table::new(limits), rows: Rows::default() }
+    }
+
+    fn commit(&mut self) {
+        let writes = self.table.take_writes();
+        let commit = self.rows.commit(writes);
+        self.table.committed(commit);
+    }
+
+    fn apply(&mut self, transaction: &Transaction) {
+        let mut conflicts = ConflictSink::resume(0);
+        self.table.admit(self.rows.read(rows_of(transaction)));
+        apply(transaction, &mut self.table, &mut conflicts).expect("every row was admitted");
+        self.commit();
+    }
+}
+
+/// A database in two regions: one writes, the other follows.
+#[derive(Debug)]
+pub(crate) struct Db {
+    pub(crate) now: UnixMillis,
+    version: u64,
+    writer: Region,
+    follower: Region,
+}
+
+impl Db {
+    pub(crate) fn new() -> Self {
+        Self {
+            now: UnixMillis(1_000_000),
+            version: 0,
+            writer: Region::new(),
+            follower: Region::new(),
+        }
+    }
+
+    /// Executes operations as one batch.
+    pub(crate) fn batch(&mut self, ops: &[Op]) -> Vec<Result<Reply, OpError>> {
+        let mut draft = Draft::open(DraftContext {
+            origin: ORIGIN,
+            version: self.version + 1,
+            timestamp: Hlc::from_millis(self.now).tick(self.now),
+            region: RegionId::new("here").unwrap(),
+            deps: VersionVector::new(),
+        });
+        let replies = ops.iter().map(|op| self.execute(op, &mut draft)).collect();
+        if let Some(transaction) = draft.finish() {
+            self.version += 1;
+            self.writer.commit();
+            self.follower.apply(&transaction);
+        }
+        replies
+    }
+
+    fn execute(&mut self, op: &Op, draft: &mut Draft) -> Result<Reply, OpError> {
+        let Region { table, rows } = &mut self.writer;
+        let first = execute(op, self.now, table, draft);
+        let Err(OpError::Missing(_)) = first else { return first };
+        let mut ids = Vec::new();
+        op.rows(&mut |id| ids.push(id));
+        // The rows that an open draft has changed stay in the table, so the store's are not older.
+        table.admit(rows.read(ids.into_iter()));
+        execute(op, self.now, table, draft)
+    }
+
+    pub(crate) fn run(&mut self, op: Op) -> Result<Reply, OpError> {
+        self.batch(&[op]).remove(0)
+    }
+
+    pub(crate) fn choose(&mut self, choice: &Choice) -> Vec<Result<Reply, OpError>> {
+        let ops = lower(choice, self.now, &self.writer.rows).unwrap();
+        self.batch(&ops)
+    }
+
+    /// Answers a query in both regions, which must agree.
+    pub(crate) fn ask(&self, query: &Query) -> Result<Reply, QueryError<Infallible>> {
+        let here = answer(query, self.now, &self.writer.rows);
+        assert_eq!(here, answer(query, self.now, &self.follower.rows), "{query:?}");
+        here
+    }
+}
