@@ -33,6 +33,8 @@ mod validate;
 mod votes;
 
 #[cfg(test)]
+mod frozen;
+#[cfg(test)]
 mod laws;
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,6 @@ mod words;
 mod tests;
 
 pub use config::{FailoverConfig, FailoverConfigError, Hook};
-pub use plan::{DryRun, Duty, Survivor, dry_run};
+pub use plan::{DryRun, Duty, Survivor, dry_run, on_verdict};
 pub use run::Failover;
 pub use words::{Effect, Event, Part, Ticket};

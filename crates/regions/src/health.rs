@@ -15,7 +15,10 @@ use std::{
     time::Duration,
 };
 
-use rhumb_types::{MonoTime, Ratio, RegionId, Timestamp, control::Ballot};
+use rhumb_types::{
+    MonoTime, Ratio, RegionId, Timestamp,
+    control::{AdminCommand, Ballot, ControlView, limits::VOTE_AGE_MAX},
+};
 
 mod checks;
 mod config;
@@ -109,7 +112,12 @@ pub struct HealthBoard {
     peers: BTreeMap<RegionId, Peer>,
     last_tick: Option<MonoTime>,
     overloaded_until: MonoTime,
+    /// What was last voted about each peer, and when.
+    voted: BTreeMap<RegionId, (bool, MonoTime)>,
 }
+
+/// How often a vote is repeated while it is not decided: three times within its age.
+const VOTE_EVERY: Duration = Duration::from_secs(VOTE_AGE_MAX.as_secs() / 3);
 
 impl HealthBoard {
     /// A board of a node in a region, with a configuration that was validated.
@@ -121,6 +129,7 @@ impl HealthBoard {
             peers: BTreeMap::new(),
             last_tick: None,
             overloaded_until: MonoTime(0),
+            voted: BTreeMap::new(),
         }
     }
 
@@ -203,5 +212,29 @@ impl HealthBoard {
             overloaded: now.mono < self.overloaded_until,
             at: now.wall,
         })
+    }
+
+    /// The votes that are due: about each peer of which this node holds something else than was
+    /// agreed. They are repeated until it is agreed, or this node changes its mind; an overloaded
+    /// node casts none, because none would count.
+    pub fn votes(&mut self, now: Timestamp, view: &ControlView) -> Vec<AdminCommand> {
+        let mut votes = Vec::new();
+        for (region, status) in &view.regions {
+            let Some(ballot) = self.ballot(now, region) else { continue };
+            if ballot.down == status.verdict.is_some() {
+                self.voted.remove(region);
+                continue;
+            }
+            let again = self.voted.get(region).is_some_and(|(down, at)| {
+                *down == ballot.down && now.mono.saturating_since(*at) < VOTE_EVERY
+            });
+            if !again && !ballot.overloaded {
+                self.voted.insert(region.clone(), (ballot.down, now.mono));
+                let (subject, voter) = (region.clone(), self.here.clone());
+                votes.push(AdminCommand::Vote { subject, voter, ballot });
+            }
+        }
+        self.voted.retain(|region, _| view.regions.contains_key(region));
+        votes
     }
 }

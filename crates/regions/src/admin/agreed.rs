@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use rhumb_types::{
     ClusterId, Epoch, NodeId, OriginId, RegionId,
     control::{
-        AdminCommand, AdminOutcome, AdminRefusal, AdminRequest, AffinityRule, ApiToken, Ballot,
-        Digest, FailoverId, FailoverRecord, JoinToken, Member, NamespacePolicy, RegionLease,
-        RegionStatus,
+        AdminCommand, AdminOutcome, AdminRefusal, AdminRequest, AdminState, AffinityRule, ApiToken,
+        Ballot, Digest, FailoverId, FailoverRecord, JoinToken, Member, NamespacePolicy,
+        RegionLease, RegionStatus,
     },
     record::Record,
 };
@@ -131,19 +131,17 @@ impl Agreed {
     /// Brings what is derived from the members in line with them: regions, leases, the agreed
     /// protocol version.
     pub(super) fn settle_members(&mut self, request: &AdminRequest) {
-        let named: BTreeSet<RegionId> = self.members.values().map(|m| m.region.clone()).collect();
-        for region in named {
-            let witness = self
-                .members
-                .values()
-                .filter(|member| member.region == region)
-                .all(|member| !member.role.holds_data());
-            let lease = RegionLease { epoch: self.epoch_floor, ..RegionLease::default() };
+        let named = self.members.values().map(|member| member.region.clone());
+        let all: BTreeSet<RegionId> = named.chain(self.regions.keys().cloned()).collect();
+        for region in all {
+            let holds = |member: &Member| member.region == region && member.role.holds_data();
+            let witness = !self.members.values().any(holds);
             if !witness {
+                let lease = RegionLease { epoch: self.epoch_floor, ..RegionLease::default() };
                 self.leases.entry(region.clone()).or_insert(lease);
             }
             let fresh = || RegionStatus {
-                state: rhumb_types::control::AdminState::Active,
+                state: AdminState::Active,
                 reason: request.reason.clone(),
                 actor: request.actor.clone(),
                 since: request.at,

@@ -6,7 +6,7 @@
 use rhumb_types::{
     UnixMillis,
     control::{
-        AdminCommand, AdminOutcome, AdminRefusal, AdminRequest, limits::LABEL_BYTES_MAX,
+        AdminCommand, AdminOutcome, AdminRefusal, AdminRequest, Digest, limits::LABEL_BYTES_MAX,
         limits::REASON_BYTES_MAX,
     },
 };
@@ -57,6 +57,11 @@ fn clip(text: &str, max: usize) -> &str {
     text.get(..text.floor_char_boundary(max)).unwrap_or_default()
 }
 
+/// The beginning of a digest: enough to tell tokens apart.
+fn print(secret: Digest) -> String {
+    format!("{:.8}", secret.to_string())
+}
+
 fn name(command: &AdminCommand) -> (&'static str, String) {
     use AdminCommand as C;
     match command {
@@ -96,8 +101,10 @@ fn name(command: &AdminCommand) -> (&'static str, String) {
             let step = step.as_ref().map(|s| format!(", {:?} {:?}", s.step, s.state));
             ("advance-failover", format!("{} is {state:?}{}", id.0, step.unwrap_or_default()))
         }
-        C::CreateJoinToken { token } => ("create-join-token", token.region.to_string()),
-        C::RevokeJoinToken { .. } => ("revoke-join-token", String::new()),
+        C::CreateJoinToken { token } => {
+            ("create-join-token", format!("{} for {}", print(token.secret), token.region))
+        }
+        C::RevokeJoinToken { secret } => ("revoke-join-token", print(*secret)),
         C::CreateApiToken { token } => {
             ("create-api-token", format!("{} as {:?}", token.id, token.role))
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use rhumb_types::{
-    ClusterId, NodeId, UnixMillis,
+    ClusterId, NodeId, RegionId, UnixMillis,
     control::{
         AdminCommand, AdminOutcome, AdminRefusal, AdminRequest, Digest, Member, MemberRole,
         limits::{MEMBERS_MAX, REGIONS_MAX, VOTERS_MAX},
@@ -71,6 +71,12 @@ impl Agreed {
             return Err(invalid("the new member's role", "the old one votes, so it must too"));
         }
         self.check_new(member, Some(old))?;
+        if member.role != MemberRole::Voter {
+            self.keep_a_voter_without(|other| other.node == old)?;
+        }
+        if !member.role.holds_data() {
+            self.keep_data_without(&member.region, old)?;
+        }
         self.retire(old);
         self.members.insert(member.node, member.clone());
         Ok(AdminOutcome::Done)
@@ -82,10 +88,7 @@ impl Agreed {
         }
         let region = self.member(node)?.region.clone();
         self.keep_a_voter_without(|member| member.node == node)?;
-        let alone = !self.members.values().any(|m| m.region == region && m.node != node);
-        if alone {
-            self.keep_one_without(&region)?;
-        }
+        self.keep_data_without(&region, node)?;
         self.retire(node);
         Ok(AdminOutcome::Done)
     }
@@ -103,13 +106,7 @@ impl Agreed {
             self.keep_a_voter_without(|other| other.node == node)?;
         }
         if !role.holds_data() {
-            let region = &member.region;
-            let others_hold = self.members.values().any(|other| {
-                other.region == *region && other.node != node && other.role.holds_data()
-            });
-            if !others_hold {
-                self.keep_one_without(region)?;
-            }
+            self.keep_data_without(&member.region, node)?;
         }
         self.members.insert(node, Member { role, ..member });
         Ok(AdminOutcome::Done)
@@ -217,6 +214,12 @@ impl Agreed {
             return Err(invalid("the member's role", problem));
         }
         Ok(())
+    }
+
+    /// Refuses to lose the last data of the last region that may have duties.
+    fn keep_data_without(&self, region: &RegionId, node: NodeId) -> Result<(), AdminRefusal> {
+        let holds = |m: &Member| m.region == *region && m.node != node && m.role.holds_data();
+        if self.members.values().any(holds) { Ok(()) } else { self.keep_one_without(region) }
     }
 
     /// Refuses to lose the last voter that holds data.

@@ -26,6 +26,10 @@ impl Agreed {
             }
             AdminQuery::Heads => A::Heads(self.heads.values().flatten().cloned().collect()),
             AdminQuery::ApiTokens => A::ApiTokens(self.api_tokens.values().cloned().collect()),
+            AdminQuery::ApiTokenOf { secret } => {
+                let found = self.api_tokens.values().filter(|token| token.secret == *secret);
+                A::ApiTokens(found.cloned().collect())
+            }
             AdminQuery::Config => A::Config {
                 version: self.config.version(),
                 document: self.config.current().cloned().unwrap_or_default(),

@@ -517,6 +517,13 @@ fn api_tokens_are_revoked_before_they_are_dropped() {
         panic!("no tokens")
     };
     assert!(!tokens[0].is_valid(UnixMillis(1_500)));
+    for (secret, expected) in [(1, 1), (2, 0)] {
+        let query = AdminQuery::ApiTokenOf { secret: Digest([secret; 32]) };
+        let AdminQueryAnswer::ApiTokens(found) = fixture.machine.query(&query) else {
+            panic!("no tokens")
+        };
+        assert_eq!(found.len(), expected);
+    }
     fixture.ok(drop());
 }
 

@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use rhumb_types::{Ratio, RegionId, control::DutyMove};
+use rhumb_types::{
+    Ratio, RegionId,
+    control::{DutyMove, FailoverKind, FailoverMode, FailoverPlan, FailoverStrategy, Verdict},
+};
+
+use super::FailoverConfig;
 
 /// Something that a region does and another could.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +84,28 @@ pub fn dry_run(from: &RegionId, duties: &[Duty], survivors: &[Survivor], ceiling
         most.map(|(region, _)| region.clone()).or_else(|| emptiest.map(|s| s.region.clone()));
     let pinned = duties.iter().filter(|duty| duty.pinned).map(|duty| duty.name.clone()).collect();
     DryRun { moves, pinned, successor, after }
+}
+
+/// The failover that a verdict calls for; `None` when only an operator starts one.
+///
+/// Its key is made of the verdict, so that every node may propose it and one is opened. A region
+/// that is down is not waited for, whatever the strategy.
+#[must_use]
+pub fn on_verdict(
+    region: &RegionId,
+    verdict: &Verdict,
+    dry_run: DryRun,
+    config: &FailoverConfig,
+) -> Option<FailoverPlan> {
+    (config.mode != FailoverMode::Manual).then(|| FailoverPlan {
+        idempotency_key: format!("verdict:{region}:{}", verdict.at.0),
+        region: region.clone(),
+        kind: FailoverKind::Failover,
+        mode: config.mode,
+        strategy: FailoverStrategy::Immediate,
+        successor: dry_run.successor,
+        moves: dry_run.moves,
+    })
 }
 
 fn place(duty: &Duty, survivors: &mut [Survivor], ceiling: Ratio) -> Option<RegionId> {

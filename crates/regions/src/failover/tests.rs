@@ -476,6 +476,21 @@ fn a_region_without_duties_is_succeeded_by_the_emptiest() {
     assert_eq!(dry_run(&region("us"), &[], &[], Ratio::ONE).successor, None);
 }
 
+#[test]
+fn a_verdict_calls_for_one_failover_unless_a_person_decides() {
+    let verdict = rhumb_types::control::Verdict { at: UnixMillis(77), by: Vec::new() };
+    let plan = |mode| {
+        let config = FailoverConfig { mode, ..FailoverConfig::default() };
+        let run = dry_run(&region("us"), &[], &[survivor("eu", 1, 0)], config.ceiling);
+        on_verdict(&region("us"), &verdict, run, &config)
+    };
+    assert_eq!(plan(FailoverMode::Manual), None);
+    let assisted = plan(FailoverMode::Assisted).unwrap();
+    assert_eq!(assisted.idempotency_key, "verdict:us:77");
+    assert_eq!(assisted.strategy, FailoverStrategy::Immediate);
+    assert_eq!(assisted.successor, Some(region("eu")));
+}
+
 #[derive(Debug, Clone)]
 enum Input {
     Finish(usize),

@@ -1,7 +1,10 @@
 //! How a peer goes out and comes back.
 
 use proptest::prelude::*;
-use rhumb_types::UnixMillis;
+use rhumb_types::{
+    UnixMillis,
+    control::{AdminState, RegionStatus, Verdict},
+};
 
 use super::*;
 use crate::{DriftBound, status::Health};
@@ -245,6 +248,37 @@ fn the_hold_down_doubles_with_every_flap_up_to_its_cap_and_is_forgotten_in_peace
     let hold = Duration::from_millis(500);
     let reason = OutReason::Unreachable;
     assert_eq!(world.changes.pop(), Some(HealthChange::Out { region: world.peer, reason, hold }));
+}
+
+#[test]
+fn votes_are_cast_while_the_agreement_differs_and_not_more_often_than_needed() {
+    let mut world = World::steady(HealthConfig::fast());
+    let status = |verdict| RegionStatus {
+        state: AdminState::Active,
+        reason: String::new(),
+        actor: String::new(),
+        since: UnixMillis(0),
+        ramp_percent: 100,
+        verdict,
+        witness: false,
+    };
+    let condemned = Some(Verdict { at: UnixMillis(0), by: Vec::new() });
+    let view = |verdict| ControlView {
+        regions: [(RegionId::new("there").unwrap(), status(verdict))].into(),
+        ..ControlView::default()
+    };
+    let votes = |world: &mut World, verdict| {
+        let now = rhumb_types::Timestamp { wall: UnixMillis(0), mono: world.now };
+        world.board.votes(now, &view(verdict)).len()
+    };
+    assert_eq!(votes(&mut world, None), 0, "it is up, and nobody says otherwise");
+    world.run(20, false);
+    assert_eq!([votes(&mut world, None), votes(&mut world, None)], [1, 0]);
+    world.run(100, false);
+    assert_eq!(votes(&mut world, None), 1, "repeated after ten seconds");
+    assert_eq!(votes(&mut world, condemned.clone()), 0);
+    world.run(20, true);
+    assert_eq!([votes(&mut world, condemned.clone()), votes(&mut world, condemned)], [1, 0]);
 }
 
 #[test]

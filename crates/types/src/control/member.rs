@@ -100,7 +100,7 @@ pub struct RegionStatus {
     pub ramp_percent: u8,
     /// Present while the other regions hold that it is down.
     pub verdict: Option<Verdict>,
-    /// Whether it has only witnesses, and so no duties.
+    /// Whether none of its members holds data, so that it can have no duties.
     pub witness: bool,
 }
 

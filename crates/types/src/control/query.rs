@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AdminRefusal, AffinityRule, ApiToken, AuditEntry, AuditHead, Document, DocumentVersion,
+    AdminRefusal, AffinityRule, ApiToken, AuditEntry, AuditHead, Digest, Document, DocumentVersion,
     FailoverId, FailoverRecord, Member, NamespacePolicy, RegionLease, RegionStatus,
 };
 use crate::{ClusterId, OriginId, RegionId, record::Record};
@@ -47,6 +47,12 @@ pub enum AdminQuery {
     ConfigAt {
         /// Which version.
         version: u64,
+    },
+    /// The API token with a secret, if there is one; whether it is valid is for the asker's clock
+    /// to say.
+    ApiTokenOf {
+        /// The digest of the secret.
+        secret: Digest,
     },
 }
 
@@ -114,7 +120,7 @@ pub enum AdminQueryAnswer {
     },
     /// To [`AdminQuery::Heads`].
     Heads(Vec<AuditHead>),
-    /// To [`AdminQuery::ApiTokens`].
+    /// To [`AdminQuery::ApiTokens`] and [`AdminQuery::ApiTokenOf`].
     ApiTokens(Vec<ApiToken>),
     /// To [`AdminQuery::Config`] and [`AdminQuery::ConfigAt`].
     Config {
