@@ -19,7 +19,9 @@ use rhumb_types::{
 
 /// So few that rows are evicted and fetched again all the time.
 const ROWS_MAX: usize = 24;
-const ORIGIN: OriginId = OriginId(0x10_0000);
+const START: UnixMillis = UnixMillis(1_000_000);
+
+pub(crate) type Outcome = Result<Reply, OpError>;
 
 pub(crate) fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
@@ -161,17 +163,76 @@ impl CellScan for Rows {
     }
 }
 
-/// A table over rows.
+/// One region: a table over rows, and a log of its own.
 #[derive(Debug)]
-struct Region {
+pub(crate) struct Region {
+    pub(crate) now: UnixMillis,
+    origin: OriginId,
+    applied: VersionVector,
     table: Table,
     rows: Rows,
 }
 
 impl Region {
-    fn new() -> Self {
+    pub(crate) fn new(origin: u64) -> Self {
         let limits = TableLimits { rows_max: ROWS_MAX, ..TableLimits::default() };
-        Self { table: Table::new(limits), rows: Rows::default() }
+        Self {
+            now: START,
+            origin: OriginId(origin << 16),
+            applied: VersionVector::new(),
+            table: Table::new(limits),
+            rows: Rows::default(),
+        }
+    }
+
+    /// Executes operations as one transaction.
+    pub(crate) fn batch(&mut self, ops: &[Op]) -> (Vec<Outcome>, Option<Transaction>) {
+        let mut deps = self.applied.clone();
+        deps.remove(self.origin);
+        let version = self.applied.get(self.origin) + 1;
+        let mut draft = Draft::open(DraftContext {
+            origin: self.origin,
+            version,
+            timestamp: Hlc(Hlc::from_millis(self.now).0 + version),
+            region: RegionId::new("here").unwrap(),
+            deps,
+        });
+        let replies = ops.iter().map(|op| self.execute(op, &mut draft)).collect();
+        let transaction = draft.finish();
+        if transaction.is_some() {
+            self.applied.raise(self.origin, version);
+            self.commit();
+        }
+        (replies, transaction)
+    }
+
+    fn execute(&mut self, op: &Op, draft: &mut Draft) -> Outcome {
+        let first = execute(op, self.now, &mut self.table, draft);
+        let Err(OpError::Missing(_)) = first else { return first };
+        let mut ids = Vec::new();
+        op.rows(&mut |id| ids.push(id));
+        // What the open draft has changed stays in the table, so the store's rows are not older.
+        self.table.admit(self.rows.read(ids.into_iter()));
+        execute(op, self.now, &mut self.table, draft)
+    }
+
+    /// Executes operations that must succeed.
+    pub(crate) fn write(&mut self, ops: &[Op]) -> Transaction {
+        let (replies, transaction) = self.batch(ops);
+        assert!(replies.iter().all(Result::is_ok), "{replies:?}");
+        transaction.unwrap()
+    }
+
+    pub(crate) fn apply(&mut self, transaction: &Transaction) {
+        let mut conflicts = ConflictSink::resume(0);
+        self.table.admit(self.rows.read(rows_of(transaction)));
+        apply(transaction, &mut self.table, &mut conflicts).unwrap();
+        self.applied.raise(transaction.origin, transaction.version);
+        self.commit();
+    }
+
+    pub(crate) fn ask(&self, query: &Query) -> Result<Reply, QueryError<Infallible>> {
+        answer(query, self.now, &self.rows)
     }
 
     fn commit(&mut self) {
@@ -179,76 +240,66 @@ impl Region {
         let commit = self.rows.commit(writes);
         self.table.committed(commit);
     }
-
-    fn apply(&mut self, transaction: &Transaction) {
-        let mut conflicts = ConflictSink::resume(0);
-        self.table.admit(self.rows.read(rows_of(transaction)));
-        apply(transaction, &mut self.table, &mut conflicts).expect("every row was admitted");
-        self.commit();
-    }
 }
 
 /// A database in two regions: one writes, the other follows.
 #[derive(Debug)]
 pub(crate) struct Db {
-    pub(crate) now: UnixMillis,
-    version: u64,
     writer: Region,
     follower: Region,
 }
 
 impl Db {
     pub(crate) fn new() -> Self {
-        Self {
-            now: UnixMillis(1_000_000),
-            version: 0,
-            writer: Region::new(),
-            follower: Region::new(),
-        }
+        Self { writer: Region::new(1), follower: Region::new(2) }
+    }
+
+    pub(crate) const fn now(&self) -> UnixMillis {
+        self.writer.now
+    }
+
+    pub(crate) fn wait(&mut self, ms: u64) {
+        self.writer.now.0 += ms;
+        self.follower.now.0 += ms;
     }
 
     /// Executes operations as one batch.
-    pub(crate) fn batch(&mut self, ops: &[Op]) -> Vec<Result<Reply, OpError>> {
-        let mut draft = Draft::open(DraftContext {
-            origin: ORIGIN,
-            version: self.version + 1,
-            timestamp: Hlc::from_millis(self.now).tick(self.now),
-            region: RegionId::new("here").unwrap(),
-            deps: VersionVector::new(),
-        });
-        let replies = ops.iter().map(|op| self.execute(op, &mut draft)).collect();
-        if let Some(transaction) = draft.finish() {
-            self.version += 1;
-            self.writer.commit();
+    pub(crate) fn batch(&mut self, ops: &[Op]) -> Vec<Outcome> {
+        let (replies, transaction) = self.writer.batch(ops);
+        if let Some(transaction) = transaction {
             self.follower.apply(&transaction);
         }
         replies
     }
 
-    fn execute(&mut self, op: &Op, draft: &mut Draft) -> Result<Reply, OpError> {
-        let Region { table, rows } = &mut self.writer;
-        let first = execute(op, self.now, table, draft);
-        let Err(OpError::Missing(_)) = first else { return first };
-        let mut ids = Vec::new();
-        op.rows(&mut |id| ids.push(id));
-        // The rows that an open draft has changed stay in the table, so the store's are not older.
-        table.admit(rows.read(ids.into_iter()));
-        execute(op, self.now, table, draft)
-    }
-
-    pub(crate) fn run(&mut self, op: Op) -> Result<Reply, OpError> {
+    pub(crate) fn run(&mut self, op: Op) -> Outcome {
         self.batch(&[op]).remove(0)
     }
 
-    pub(crate) fn choose(&mut self, choice: &Choice) -> Vec<Result<Reply, OpError>> {
-        let ops = lower(choice, self.now, &self.writer.rows).unwrap();
+    pub(crate) fn lower(&self, choice: &Choice) -> Vec<Op> {
+        lower(choice, self.now(), &self.writer.rows).unwrap()
+    }
+
+    pub(crate) fn choose(&mut self, choice: &Choice) -> Vec<Outcome> {
+        let ops = self.lower(choice);
         self.batch(&ops)
     }
 
     /// Answers a query in both regions, which must agree.
-    pub(crate) fn ask(&self, query: &Query) -> Result<Reply, QueryError<Infallible>> {
-        let here = answer(query, self.now, &self.writer.rows);
-        assert_eq!(here, answer(query, self.now, &self.follower.rows), "{query:?}");
+    pub(crate) fn ask(&self, query: Query) -> Result<Reply, QueryError<Infallible>> {
+        let here = self.writer.ask(&query);
+        assert_eq!(here, self.follower.ask(&query), "{query:?}");
         here
+    }
+
+    pub(crate) fn read(&self, query: Query) -> Reply {
+        self.ask(query).unwrap()
+    }
+
+    /// Leaves a row in the score index that no member bears out.
+    pub(crate) fn plant_stale_score(&mut self, key: &str, score: f64, member: &str) {
+        for region in [&mut self.writer, &mut self.follower] {
+            region.rows.scores.insert((bytes(key), rank(score), bytes(member)));
+        }
     }
 }

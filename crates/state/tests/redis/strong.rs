@@ -13,8 +13,9 @@ use rhumb_state::{
 use rhumb_types::{UnixMillis, record::Record};
 
 use super::{
+    commands::batches,
     harness::bytes,
-    model::{Model, batches, check},
+    model::{Model, check},
 };
 
 /// A machine with the log that leads to its state.
