@@ -126,7 +126,7 @@ impl Line {
         let (told, dialling) = watch::channel(None);
         let line = Arc::clone(self);
         self.dialer.tasks.spawn(async move {
-            let dialled = line.dialer.dial(&line.member, Keepalive::BULK).await;
+            let dialled = line.dialer.dial(&line.member, Keepalive::CALL).await;
             let dialled = line.settle(dialled.map(|(channel, _)| channel));
             told.send_replace(Some(dialled));
         });

@@ -31,8 +31,9 @@ use tower_service::Service;
 use crate::{
     identity::{Identities, Identity},
     limits::{
-        DIAL_TIMEOUT, FLOW_WINDOW_BYTES, FRAME_BYTES_MAX, HEARTBEAT_KEEPALIVE_INTERVAL,
-        HEARTBEAT_KEEPALIVE_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, SEND_BUFFER_BYTES_MAX,
+        CALL_KEEPALIVE_INTERVAL, CALL_KEEPALIVE_TIMEOUT, DIAL_TIMEOUT, FLOW_WINDOW_BYTES,
+        FRAME_BYTES_MAX, HEARTBEAT_KEEPALIVE_INTERVAL, HEARTBEAT_KEEPALIVE_TIMEOUT,
+        KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, SEND_BUFFER_BYTES_MAX,
     },
     member::Member,
     shape::{ShapedStream, Shapes},
@@ -66,7 +67,9 @@ pub(crate) struct Keepalive {
 
 impl Keepalive {
     pub(crate) const BULK: Self = Self { interval: KEEPALIVE_INTERVAL, timeout: KEEPALIVE_TIMEOUT };
-    pub(crate) const QUICK: Self =
+    pub(crate) const CALL: Self =
+        Self { interval: CALL_KEEPALIVE_INTERVAL, timeout: CALL_KEEPALIVE_TIMEOUT };
+    pub(crate) const HEARTBEAT: Self =
         Self { interval: HEARTBEAT_KEEPALIVE_INTERVAL, timeout: HEARTBEAT_KEEPALIVE_TIMEOUT };
 }
 

@@ -41,6 +41,6 @@ pub use event::{DownReason, PeerEvent, PeerEvents};
 pub use identity::{ClusterAuthority, Identities, Identity, Validity};
 pub use join::{JoinDesk, join};
 pub use member::Member;
-pub use peer::{Peer, PeerConfig, StartError};
+pub use peer::{LinkStatus, Peer, PeerConfig, StartError};
 pub use shape::Shape;
 pub use token::JoinToken;

@@ -59,10 +59,15 @@ pub const BACKOFF_MIN: Duration = Duration::from_millis(50);
 pub const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// A link that lasted this long makes the next pause short again.
 pub const BACKOFF_RESET: Duration = Duration::from_secs(10);
-/// How long a silent bulk or call connection waits before it asks for a sign of life.
-pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-/// How long it waits for that sign. Long, because it may queue behind a window of bulk.
-pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a silent bulk connection waits before it asks for a sign of life.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// How long it waits for that sign. Long, because the sign queues behind what the system's buffers
+/// hold.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(8);
+/// The same for connections that carry calls, so that consensus does not wait on a dead one.
+pub const CALL_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
+/// See [`CALL_KEEPALIVE_INTERVAL`].
+pub const CALL_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(4);
 /// The same for connections that carry heartbeats.
 pub const HEARTBEAT_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
 /// See [`HEARTBEAT_KEEPALIVE_INTERVAL`].

@@ -105,7 +105,7 @@ async fn attempt(
 ) -> Result<DownReason, OpenError> {
     let keepalive = match lane {
         Lane::Bulk => Keepalive::BULK,
-        Lane::Heartbeat => Keepalive::QUICK,
+        Lane::Heartbeat => Keepalive::HEARTBEAT,
     };
     let (channel, peer) = shared.dialer.dial(member, keepalive).await?;
     let (outbound, envelopes) = mpsc::channel(ENCODED_MESSAGES_MAX);

@@ -12,7 +12,7 @@ use rhumb_ports::{
     clock::Entropy,
     peer::{CallError, PeerCall, PeerLink, PeerMessage, PeerService, SendError, Service},
 };
-use rhumb_types::RegionId;
+use rhumb_types::{NodeId, RegionId};
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -81,9 +81,32 @@ pub(crate) struct Shared {
 }
 
 /// A node's links and calls. Made by [`Peer::start`]; implements [`PeerLink`] and [`PeerCall`].
-#[derive(Clone)]
+/// Dropping it ends everything at once; [`Peer::shutdown`] does so in order.
 pub struct Peer {
     shared: Arc<Shared>,
+    /// One change of the members at a time.
+    changing: Mutex<()>,
+}
+
+/// How a link is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkStatus {
+    /// The peer's region.
+    pub region: RegionId,
+    /// The peer, while the bulk link is up.
+    pub node: Option<NodeId>,
+    /// Whether the heartbeat connection is up.
+    pub heartbeats: bool,
+    /// Messages that wait on the bulk link.
+    pub queued_messages: usize,
+    /// About how many bytes those are.
+    pub queued_bytes: usize,
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.shared.dialer.tasks.stop.cancel();
+    }
 }
 
 impl std::fmt::Debug for Peer {
@@ -149,13 +172,14 @@ impl Peer {
             lines: Mutex::default(),
             dials: Mutex::default(),
         });
-        let peer = Self { shared: Arc::clone(&shared) };
+        let peer = Self { shared: Arc::clone(&shared), changing: Mutex::default() };
         peer.update_members(members);
         tasks.spawn(server::accept(shared, listener, tls));
         Ok((Arc::new(peer), PeerEvents { bulk, heartbeats, stop }))
     }
 
-    /// Answers calls from here on. Only the first service is taken.
+    /// Answers calls from here on. Only the first service is taken. The future of an answer is
+    /// dropped when its caller goes away, so it must be safe to drop at every await.
     pub fn answer_with(&self, service: Arc<dyn PeerService>) {
         let _ = self.shared.service.set(service);
     }
@@ -169,6 +193,7 @@ impl Peer {
     /// Replaces the members. Links and calls to nodes that are no longer listed, or that are listed
     /// at another address, end; new ones begin.
     pub fn update_members(&self, members: Vec<Member>) {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let own = self.shared.dialer.identities.identity().region;
         let fresh: BTreeMap<_, _> = members
             .into_iter()
@@ -186,6 +211,13 @@ impl Peer {
                 self.keep(member);
             }
         }
+    }
+
+    /// How the links to all members are doing, in order of their names.
+    #[must_use]
+    pub fn links(&self) -> Vec<LinkStatus> {
+        let members = self.shared.roster.current();
+        members.keys().map(|region| self.shared.seats(region).status(region)).collect()
     }
 
     /// Who this node is; reload it after its files have changed.

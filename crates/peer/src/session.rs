@@ -22,6 +22,7 @@ use crate::{
     identity::Identity,
     limits::{HEARTBEAT_QUEUE_MESSAGES_MAX, LINK_INBOX_BYTES_MAX, LINK_QUEUE_BYTES_MAX},
     pb::Envelope,
+    peer::LinkStatus,
     tls,
     wire::{self, WireError},
 };
@@ -85,6 +86,21 @@ impl Seats {
         }
     }
 
+    pub(crate) fn status(&self, region: &RegionId) -> LinkStatus {
+        let bulk = self.bulk.current();
+        LinkStatus {
+            region: region.clone(),
+            node: bulk.as_ref().map(|session| session.node()),
+            heartbeats: self.heartbeat.current().is_some(),
+            queued_messages: bulk
+                .as_ref()
+                .map_or(0, |session| session.queue.max_capacity() - session.queue.capacity()),
+            queued_bytes: bulk
+                .as_ref()
+                .map_or(0, |session| session.queued_bytes.load(Ordering::Relaxed)),
+        }
+    }
+
     pub(crate) fn end(&self, reason: &DownReason) {
         self.bulk.end(reason);
         self.heartbeat.end(reason);
@@ -107,6 +123,11 @@ impl Seat {
         if let Some(session) = latest {
             session.end(reason.clone());
         }
+    }
+
+    fn current(&self) -> Option<Arc<Session>> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.as_ref().filter(|session| !session.ended.is_cancelled()).cloned()
     }
 
     fn arrive(&self, session: &Arc<Session>) {

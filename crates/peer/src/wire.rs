@@ -102,12 +102,31 @@ pub fn seal(message: &PeerMessage) -> Result<Envelope, WireError> {
         None => (Packing::None, payload),
     };
     Ok(Envelope {
-        version: u32::from(PROTOCOL_VERSION),
+        version: since(kind),
         kind: u32::from(kind),
         packing: (packing as i32).unsigned_abs(),
         unpacked_bytes,
         payload,
     })
+}
+
+/// The protocol version that gave a kind its present meaning. A receiver of that version or a later
+/// one reads it.
+const fn since(kind: Kind) -> u32 {
+    match kind {
+        Kind::Unspecified => u32::MAX,
+        Kind::Hello
+        | Kind::Heartbeat
+        | Kind::HeartbeatReply
+        | Kind::Follow
+        | Kind::Unfollow
+        | Kind::Log
+        | Kind::Ack
+        | Kind::Trimmed
+        | Kind::SnapshotPull
+        | Kind::Snapshot
+        | Kind::Publish => 1,
+    }
 }
 
 /// Unpacks and decodes a message.

@@ -16,6 +16,8 @@ use tokio::{
     sync::watch,
 };
 
+use tokio_util::task::TaskTracker;
+
 use crate::support::{Cluster, Running, region};
 
 /// Two nodes; what the left one dials goes through a relay.
@@ -35,7 +37,8 @@ fn pair() -> Pair {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let relay = listener.local_addr().unwrap().to_string();
         let truth = std::mem::replace(&mut cluster.members[1].address, relay);
-        tokio::spawn(relay_to(listener, truth.clone(), lose.subscribe()));
+        let tasks = TaskTracker::new();
+        tasks.spawn(relay_to(tasks.clone(), listener, truth.clone(), lose.subscribe()));
         let left = cluster.start_with_service("left", BTreeMap::new(), Echo).await;
         cluster.members[1].address = truth;
         let right = cluster.start_with_service("right", BTreeMap::new(), Echo).await;
@@ -44,12 +47,17 @@ fn pair() -> Pair {
     Pair { runtime, left, right, lose, _cluster: cluster }
 }
 
-async fn relay_to(listener: TcpListener, address: String, lose: watch::Receiver<u32>) {
+async fn relay_to(
+    tasks: TaskTracker,
+    listener: TcpListener,
+    address: String,
+    lose: watch::Receiver<u32>,
+) {
     loop {
         let (mut near, _) = listener.accept().await.unwrap();
         let (address, mut lose) = (address.clone(), lose.clone());
         lose.mark_unchanged();
-        tokio::spawn(async move {
+        tasks.spawn(async move {
             let Ok(mut far) = TcpStream::connect(address).await else { return };
             tokio::select! {
                 _ = copy_bidirectional(&mut near, &mut far) => {}
