@@ -6,7 +6,7 @@
 //!
 //! - [`cell`] holds the laws, [`visible`] what a reader sees of a cell.
 //! - [`Table`] caches rows for the one writing loop; [`Draft`] edits them for a local transaction
-//!   and [`apply`] for a received one.
+//!   and [`apply()`] for a received one.
 //! - [`Op`] is a typed write, evaluated by [`execute()`]; [`Query`] a typed read, evaluated by
 //!   [`answer`] over anything that can scan cells.
 //! - A removal of a whole key or of a range of keys takes effect at once and is carried out on

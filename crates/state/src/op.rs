@@ -5,7 +5,7 @@
 //! themselves (`SPOP`, `ZPOPMIN`, `ZREMRANGEBYSCORE`, ...) are *lowered* to explicit members by
 //! [`crate::query::lower()`] and checked again when they are executed.
 //!
-//! Evaluation is [`crate::execute`]. All operations act on [`SPACE`].
+//! Evaluation is [`crate::execute()`]. All operations act on [`SPACE`].
 //!
 //! Commands that are an `Op` in other words: `SETNX`, `SETEX`, `PSETEX`, `GETSET` are
 //! [`Op::Set`]; `DECRBY` is [`Op::IncrBy`] with a negated amount; `UNLINK` is [`Op::Del`];
