@@ -52,8 +52,23 @@ use crate::{
 
 /// How long to wait when the system has no more sockets.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// HTTP/2 window of a connection without a certificate, in bytes.
-const JOINER_WINDOW_BYTES: u32 = 64 << 10;
+
+/// What HTTP/2 grants to a connection.
+#[derive(Clone, Copy)]
+struct Room {
+    window_bytes: u32,
+    streams: u32,
+    /// Most streams that were reset before they were looked at. Members reset many at once when
+    /// calls time out; past the bound the connection ends, as it should for a flood of resets
+    /// (CVE-2023-44487).
+    resets: usize,
+}
+
+impl Room {
+    const MEMBER: Self =
+        Self { window_bytes: FLOW_WINDOW_BYTES, streams: STREAMS_MAX, resets: 1_024 };
+    const GUEST: Self = Self { window_bytes: 64 << 10, streams: 4, resets: 4 };
+}
 
 /// Accepts until the adapter stops.
 pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener, tls: Arc<ServerConfig>) {
@@ -133,20 +148,20 @@ async fn serve_peer(shared: Arc<Shared>, mut stream: TlsStream<ShapedStream>, id
     let peer = peer_server::PeerServer::new(Conversation { shared: Arc::clone(&shared), identity })
         .max_decoding_message_size(CALL_BYTES_MAX.max(ENVELOPE_BYTES_MAX))
         .max_encoding_message_size(CALL_BYTES_MAX.max(ENVELOPE_BYTES_MAX));
-    serve(&shared, stream, peer, FLOW_WINDOW_BYTES).await;
+    serve(&shared, stream, peer, Room::MEMBER).await;
 }
 
 async fn serve_joiner(shared: Arc<Shared>, stream: TlsStream<ShapedStream>, address: &str) {
     tracing::info!(address, "a connection without a certificate may only join");
     let joining = joining_server::JoiningServer::new(Guest { shared: Arc::clone(&shared) })
         .max_decoding_message_size(JOIN_BYTES_MAX);
-    let serving = serve(&shared, stream, joining, JOINER_WINDOW_BYTES);
+    let serving = serve(&shared, stream, joining, Room::GUEST);
     if timeout(JOINER_LIFETIME, serving).await.is_err() {
         tracing::warn!(address, "a connection without a certificate lasted too long");
     }
 }
 
-async fn serve<S>(shared: &Shared, stream: TlsStream<ShapedStream>, service: S, window: u32)
+async fn serve<S>(shared: &Shared, stream: TlsStream<ShapedStream>, service: S, room: Room)
 where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
         + Clone
@@ -156,11 +171,12 @@ where
 {
     let connection = Builder::new(shared.dialer.tasks.clone())
         .timer(TokioTimer::new())
-        .initial_stream_window_size(window)
-        .initial_connection_window_size(window)
+        .initial_stream_window_size(room.window_bytes)
+        .initial_connection_window_size(room.window_bytes)
+        .max_pending_accept_reset_streams(room.resets)
         .max_frame_size(FRAME_BYTES_MAX)
         .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
-        .max_concurrent_streams(STREAMS_MAX)
+        .max_concurrent_streams(room.streams)
         .keep_alive_interval(Keepalive::BULK.interval)
         .keep_alive_timeout(Keepalive::BULK.timeout)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));

@@ -42,6 +42,43 @@ async fn a_refusal_is_told_apart_from_an_unreachable_peer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn callers_that_give_up_harm_nobody() {
+    let (_cluster, a, _b) = Cluster::pair(Duration::from_millis(20)).await;
+    let ask = || a.peer.call(region("b"), Service::ControlRaft, Bytes::from_static(b"x"));
+    ask().await.unwrap();
+    for _ in 0..3 {
+        // Dropped together while they are on their way.
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..200 {
+            let peer = a.peer.clone();
+            calls.spawn(async move {
+                let call = peer.call(region("b"), Service::ControlRaft, Bytes::from_static(b"y"));
+                tokio::time::timeout(Duration::from_millis(5), call).await.is_err()
+            });
+        }
+        assert!(calls.join_all().await.into_iter().any(|gave_up| gave_up));
+        ask().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_calls_than_have_turns_are_all_answered() {
+    let (_cluster, a, _b) = Cluster::pair(Duration::ZERO).await;
+    let mut calls = tokio::task::JoinSet::new();
+    for number in 0_u32..1_000 {
+        let peer = a.peer.clone();
+        calls.spawn(async move {
+            let request = Bytes::from(number.to_string());
+            (number, peer.call(region("b"), Service::Forward, request).await)
+        });
+    }
+    while let Some(done) = calls.join_next().await {
+        let (number, answer) = done.unwrap();
+        assert_eq!(answer.unwrap(), Bytes::from(format!("a Forward {number}")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_large_answer_passes() {
     let (_cluster, a, _b) = Cluster::pair(Duration::ZERO).await;
     let request = Bytes::from(vec![7; 20 << 20]);
