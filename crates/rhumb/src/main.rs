@@ -1,3 +1,27 @@
-//! The command line of Rhumb.
+//! The command line of Rhumb: parses, dispatches, reports.
 
-fn main() {}
+mod cli;
+mod commands;
+mod local;
+mod node;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match commands::run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            // The chain reads from what failed to why.
+            let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
+            tracing::debug!(?error, "the command failed");
+            commands::complain(&chain.join(": "));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The words of the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Runs one service across every region in the same way.
+#[derive(Debug, Parser)]
+#[command(name = "rhumb", version, about, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs this region's node until it is told to stop.
+    Serve(Serve),
+    /// Runs three regions on this machine as three processes, until Ctrl-C.
+    Dev(Dev),
+}
+
+/// The configuration that a command works on.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// The configuration file.
+    #[arg(long, short, env = "RHUMB_CONFIG", default_value = "rhumb.yaml")]
+    pub(crate) config: PathBuf,
+}
+
+/// `rhumb serve`.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Delay messages to each peer by half the round trip that is known between the regions. For
+    /// clusters on one machine.
+    #[arg(long)]
+    pub(crate) wan: bool,
+    /// End when the process that started this one ends.
+    #[arg(long, hide = true)]
+    pub(crate) die_with_parent: bool,
+    /// Add this to the wall clock, in milliseconds. For tests of clocks that are off.
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true, hide = true)]
+    pub(crate) clock_offset: i64,
+}
+
+/// `rhumb dev`.
+#[derive(Debug, Args)]
+pub(crate) struct Dev {
+    #[command(flatten)]
+    pub(crate) local: LocalArgs,
+}
+
+/// A cluster on this machine.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LocalArgs {
+    /// Where the data of the three regions goes.
+    #[arg(long, default_value = "rhumb-dev")]
+    pub(crate) data: PathBuf,
+    /// Do not delay messages between the regions as the real distances would.
+    #[arg(long)]
+    pub(crate) no_wan: bool,
+    /// The first port; each region has the ports from here on, 100 apart.
+    #[arg(long, default_value_t = 7400)]
+    pub(crate) port: u16,
+}

@@ -1,0 +1,30 @@
+//! One module per command.
+
+mod dev;
+mod serve;
+
+use std::{io::Write, process::ExitCode};
+
+use anyhow::Result;
+
+use crate::cli::{Cli, Command};
+
+/// Runs a command.
+pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
+    match cli.command {
+        Command::Serve(args) => serve::run(args),
+        Command::Dev(args) => dev::run(&args),
+    }
+}
+
+/// Prints a line for the user.
+pub(crate) fn say(line: &str) {
+    // A closed standard output means that nobody reads it.
+    let _closed = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Tells the user what went wrong.
+pub(crate) fn complain(message: &str) {
+    // Nothing is left to be done when standard error is closed.
+    let _closed = writeln!(std::io::stderr(), "rhumb: {message}");
+}

@@ -1,0 +1,130 @@
+//! A node, put together: the only place that names every adapter and server.
+
+mod groups;
+mod settings;
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use rhumb_config::{Config, settings::Server};
+use rhumb_engine::{Engine, EngineConfig, Inlet, OsEntropy, SystemClock, Tasks};
+use rhumb_engine::node::Event;
+use rhumb_peer::{Identities, Peer, PeerConfig, PeerEvent, PeerEvents};
+use rhumb_store_fjall::FjallStore;
+use rhumb_types::RegionId;
+use tokio::net::TcpListener;
+
+use self::groups::Agreement;
+
+/// What the command line adds to the configuration.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    /// Delay messages as between real regions.
+    pub(crate) wan: bool,
+    /// Added to the wall clock, in milliseconds.
+    pub(crate) clock_offset_millis: i64,
+}
+
+/// A running node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    engine: Engine,
+    peer: Arc<Peer>,
+    agreement: Agreement,
+    tasks: Tasks,
+}
+
+/// How long the control plane takes at worst to elect a leader, for a round trip.
+pub(crate) fn worst_election(round_trip: Duration) -> Duration {
+    rhumb_control::Timing::for_round_trip(round_trip).failover_max()
+}
+
+impl Node {
+    /// Starts everything that the configuration asks for, from the disk up.
+    pub(crate) async fn start(config: &Config, options: Options) -> Result<Self> {
+        let region = config.region().cloned().context(
+            "no region is named: set `region` in the file, or RHUMB_REGION in the environment",
+        )?;
+        let data = settings::data_directory(config, &region);
+        let identities = Identities::load(&data.join("identity"), Some(&region))
+            .context("this node has no identity: `rhumb init` or `rhumb join` makes one")?;
+        let identity = identities.identity();
+        let clock = Arc::new(SystemClock { wall_offset_millis: options.clock_offset_millis });
+        let path = data.join("store");
+        let store = tokio::task::spawn_blocking(move || FjallStore::open(&path)).await??;
+        let listener = listen(config, &region, Server::Peer).await?;
+        let listener = listener.context("the peer listener is off: nodes cannot do without it")?;
+        let (peer, events) = Peer::start(PeerConfig {
+            identities: Arc::new(identities),
+            listener,
+            members: settings::members(config),
+            delays: if options.wan { settings::delays(config, &region) } else { Default::default() },
+            entropy: Arc::new(OsEntropy),
+        })?;
+        let tasks = Tasks::new();
+        let node = settings::node(config, &identity)?;
+        let (engine, inlet, _alarms) = Engine::start(
+            EngineConfig { node },
+            Arc::new(store),
+            peer.clone(),
+            clock,
+            &OsEntropy,
+            tasks.clone(),
+        )?;
+        forward(&tasks, events, inlet);
+        let agreement = Agreement::start(config, &identity, &data, &peer).await?;
+        tracing::info!(%region, "the node runs");
+        Ok(Self { engine, peer, agreement, tasks })
+    }
+
+    /// Reads the certificates anew.
+    pub(crate) fn reload(&self) {
+        match self.peer.identities().reload() {
+            Ok(_) => tracing::info!("the certificates were read anew"),
+            Err(error) => tracing::error!(%error, "the certificates stay as they were"),
+        }
+    }
+
+    /// Ends the node: what was accepted is committed and answered.
+    pub(crate) async fn stop(&self) {
+        if !self.tasks.stop().await {
+            tracing::warn!("some tasks did not end in time");
+        }
+        self.engine.stop().await;
+        self.agreement.stop().await;
+        self.peer.shutdown().await;
+    }
+}
+
+async fn listen(config: &Config, region: &RegionId, server: Server) -> Result<Option<TcpListener>> {
+    let Some(listener) = config.listener(region, server) else { return Ok(None) };
+    let address = listener.address(server);
+    let bound = TcpListener::bind(address).await;
+    bound.map(Some).with_context(|| format!("cannot listen on {address} for {server:?}"))
+}
+
+/// Hands what peers say to the node.
+fn forward(tasks: &Tasks, mut events: PeerEvents, inlet: Inlet) {
+    tasks.spawn_until_stopped(async move {
+        while let Some(event) = events.next().await {
+            let event = match event {
+                PeerEvent::Up { region, node } => {
+                    tracing::info!(%region, %node, "a link is up");
+                    Event::PeerUp { region }
+                }
+                PeerEvent::Down { region, reason } => {
+                    tracing::info!(%region, %reason, "a link is down");
+                    Event::PeerDown { region }
+                }
+                PeerEvent::Parked { region, reason } => {
+                    tracing::error!(%region, %reason, "a link is parked: upgrade this node");
+                    continue;
+                }
+                PeerEvent::Message { from, message } => Event::Peer { from, message },
+            };
+            if !inlet.event(event).await {
+                return;
+            }
+        }
+    });
+}

@@ -1,0 +1,95 @@
+//! From the configuration's words to those of the parts.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
+
+use anyhow::Result;
+use bytes::Bytes;
+use rhumb_config::Config;
+use rhumb_engine::node::{Member, NodeConfig, Retention};
+use rhumb_peer::Identity;
+use rhumb_regions::locations;
+use rhumb_state::{Namespace, NamespacePolicy, Namespaces};
+use rhumb_types::{DomainId, RegionId};
+
+/// The data directory of a region's node. Nodes that share a file on one machine each have their
+/// own below it.
+pub(super) fn data_directory(config: &Config, region: &RegionId) -> PathBuf {
+    config.settings().data.join(region.as_str())
+}
+
+/// The members, as peers know each other.
+pub(super) fn members(config: &Config) -> Vec<rhumb_peer::Member> {
+    let regions = config.registry().regions().iter();
+    regions
+        .map(|region| rhumb_peer::Member {
+            region: region.id.clone(),
+            node: None,
+            address: region.address.clone(),
+        })
+        .collect()
+}
+
+/// Half the round trip to each other region.
+pub(super) fn delays(config: &Config, own: &RegionId) -> BTreeMap<RegionId, Duration> {
+    let others = config.registry().regions().iter().filter(|region| region.id != *own);
+    others
+        .filter_map(|region| {
+            let round_trip = locations::rtt(own.as_str(), region.id.as_str())?;
+            Some((region.id.clone(), round_trip / 2))
+        })
+        .collect()
+}
+
+/// The node's own configuration.
+pub(super) fn node(config: &Config, identity: &Identity) -> Result<NodeConfig> {
+    let registry = config.registry();
+    let witness = registry.regions().iter().any(|region| region.id == identity.region && region.witness);
+    let members = registry.regions().iter().map(|region| Member {
+        region: region.id.clone(),
+        witness: region.witness,
+        domains: domains(config, &region.id).into_iter().collect(),
+    });
+    Ok(NodeConfig {
+        cluster: identity.cluster,
+        node: identity.node,
+        region: identity.region.clone(),
+        witness,
+        domains: domains(config, &identity.region),
+        namespaces: namespaces(config)?,
+        retention: Retention {
+            age: config.settings().state.retention.age.0,
+            ..Retention::default()
+        },
+        heartbeat_interval: config.timing().heartbeat,
+        members: members.collect(),
+    })
+}
+
+/// The residency domains of a region, beside that of every region.
+fn domains(config: &Config, region: &RegionId) -> BTreeSet<DomainId> {
+    let all = config.domains().iter();
+    all.filter(|(id, domain)| **id != DomainId::EVERYWHERE && domain.regions.contains(region))
+        .map(|(id, _)| *id)
+        .collect()
+}
+
+fn namespaces(config: &Config) -> Result<Namespaces> {
+    let policy = |policy: &rhumb_types::control::NamespacePolicy| NamespacePolicy {
+        consistency: policy.consistency,
+        ack: policy.ack,
+        ttl: policy.ttl_ms.map(Duration::from_millis),
+        domain: policy.domain,
+    };
+    let (other, named): (Vec<_>, Vec<_>) =
+        config.namespaces().iter().partition(|namespace| namespace.prefix.is_empty());
+    let named = named.into_iter().map(|namespace| Namespace {
+        prefix: Bytes::copy_from_slice(namespace.prefix.as_bytes()),
+        policy: policy(namespace),
+    });
+    let other = other.first().map(|namespace| policy(namespace)).unwrap_or_default();
+    Ok(Namespaces::new(named.collect(), other)?)
+}
