@@ -166,11 +166,8 @@ fn make_identities(data: &Path, regions: &[RegionId]) -> Result<()> {
         if Identities::is_in(&own) {
             continue;
         }
-        let identity = Identity {
-            cluster: authority.cluster(),
-            region: region.clone(),
-            node: NodeId(nth),
-        };
+        let identity =
+            Identity { cluster: authority.cluster(), region: region.clone(), node: NodeId(nth) };
         fs::create_dir_all(&own)?;
         authority.issue(&identity, Validity::node())?.write(&own)?;
     }

@@ -7,8 +7,8 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use rhumb_config::{Config, settings::Server};
-use rhumb_engine::{Engine, EngineConfig, Inlet, OsEntropy, SystemClock, Tasks};
 use rhumb_engine::node::Event;
+use rhumb_engine::{Engine, EngineConfig, Inlet, OsEntropy, SystemClock, Tasks};
 use rhumb_peer::{Identities, Peer, PeerConfig, PeerEvent, PeerEvents};
 use rhumb_store_fjall::FjallStore;
 use rhumb_types::RegionId;
@@ -58,7 +58,11 @@ impl Node {
             identities: Arc::new(identities),
             listener,
             members: settings::members(config),
-            delays: if options.wan { settings::delays(config, &region) } else { Default::default() },
+            delays: if options.wan {
+                settings::delays(config, &region)
+            } else {
+                Default::default()
+            },
             entropy: Arc::new(OsEntropy),
         })?;
         let tasks = Tasks::new();

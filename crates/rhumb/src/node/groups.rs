@@ -10,7 +10,7 @@ use rhumb_engine::OsEntropy;
 use rhumb_peer::{Identity, Peer};
 use rhumb_ports::{clock::Entropy, control::Replicated, peer::Service};
 use rhumb_regions::AdminMachine;
-
+use rhumb_state::strong::StrongMachine;
 
 /// Both groups.
 #[derive(Debug)]

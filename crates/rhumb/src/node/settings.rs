@@ -7,12 +7,11 @@ use std::{
 };
 
 use anyhow::Result;
-use bytes::Bytes;
 use rhumb_config::Config;
 use rhumb_engine::node::{Member, NodeConfig, Retention};
 use rhumb_peer::Identity;
 use rhumb_regions::locations;
-use rhumb_state::{Namespace, NamespacePolicy, Namespaces};
+use rhumb_state::Namespaces;
 use rhumb_types::{DomainId, RegionId};
 
 /// The data directory of a region's node. Nodes that share a file on one machine each have their
@@ -47,7 +46,8 @@ pub(super) fn delays(config: &Config, own: &RegionId) -> BTreeMap<RegionId, Dura
 /// The node's own configuration.
 pub(super) fn node(config: &Config, identity: &Identity) -> Result<NodeConfig> {
     let registry = config.registry();
-    let witness = registry.regions().iter().any(|region| region.id == identity.region && region.witness);
+    let witness =
+        registry.regions().iter().any(|region| region.id == identity.region && region.witness);
     let members = registry.regions().iter().map(|region| Member {
         region: region.id.clone(),
         witness: region.witness,
@@ -59,12 +59,12 @@ pub(super) fn node(config: &Config, identity: &Identity) -> Result<NodeConfig> {
         region: identity.region.clone(),
         witness,
         domains: domains(config, &identity.region),
-        namespaces: namespaces(config)?,
+        namespaces: Namespaces::agreed(config.namespaces())?,
         retention: Retention {
             age: config.settings().state.retention.age.0,
             ..Retention::default()
         },
-        heartbeat_interval: config.timing().heartbeat,
+        heartbeat_interval: config.health().heartbeat_every,
         members: members.collect(),
     })
 }
@@ -75,21 +75,4 @@ fn domains(config: &Config, region: &RegionId) -> BTreeSet<DomainId> {
     all.filter(|(id, domain)| **id != DomainId::EVERYWHERE && domain.regions.contains(region))
         .map(|(id, _)| *id)
         .collect()
-}
-
-fn namespaces(config: &Config) -> Result<Namespaces> {
-    let policy = |policy: &rhumb_types::control::NamespacePolicy| NamespacePolicy {
-        consistency: policy.consistency,
-        ack: policy.ack,
-        ttl: policy.ttl_ms.map(Duration::from_millis),
-        domain: policy.domain,
-    };
-    let (other, named): (Vec<_>, Vec<_>) =
-        config.namespaces().iter().partition(|namespace| namespace.prefix.is_empty());
-    let named = named.into_iter().map(|namespace| Namespace {
-        prefix: Bytes::copy_from_slice(namespace.prefix.as_bytes()),
-        policy: policy(namespace),
-    });
-    let other = other.first().map(|namespace| policy(namespace)).unwrap_or_default();
-    Ok(Namespaces::new(named.collect(), other)?)
 }
