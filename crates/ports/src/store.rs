@@ -3,17 +3,11 @@
 use bytes::Bytes;
 use rhumb_types::{
     ErrorCode, Hlc, OriginId, UnixMillis,
-    record::{Cell, Head, OwnedId, OwnedRow, Space, VersionVector},
+    record::{Cell, Head, OwnedId, OwnedRow, ROW_BYTES_MAX, Space, VersionVector},
 };
 
-/// Most bytes of a key that a store takes. Callers refuse longer ones before they commit, because
-/// a store refuses the whole batch.
-pub const KEY_BYTES_MAX: usize = 16 << 10;
-/// Most bytes of a field or member that a store takes; with a key, each of whose bytes may need
-/// two, it fits a row's key of 64 KiB.
-pub const MEMBER_BYTES_MAX: usize = 31 << 10;
-
-const _: () = assert!(2 * KEY_BYTES_MAX + MEMBER_BYTES_MAX + 16 <= u16::MAX as usize);
+/// A space, and a table of owned rows, that stores keep for themselves.
+pub const RESERVED_SPACE: u8 = 0xff;
 
 /// What a caller may assume once a commit has returned.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -116,6 +110,39 @@ pub enum Write {
     },
 }
 
+impl Write {
+    /// Whether every store can hold the row. A store refuses a whole batch for one row that it
+    /// cannot hold, so callers keep to the bounds before they commit.
+    ///
+    /// # Errors
+    /// [`StoreError::Record`] when a key, or a member with its key, is longer than
+    /// [`ROW_BYTES_MAX`], or lies in the [`RESERVED_SPACE`].
+    pub fn check(&self) -> Result<(), StoreError> {
+        let (table, space, bytes) = match self {
+            Self::Head { space, key, .. } => ("heads", space.0, key.len()),
+            Self::Member { space, key, member, .. } => {
+                ("members", space.0, key.len().saturating_add(member.len()))
+            }
+            Self::Score { space, key, member, .. } => {
+                ("scores", space.0, key.len().saturating_add(member.len()))
+            }
+            Self::Expiry { space, key, .. } => ("expiry", space.0, key.len()),
+            Self::Owned(OwnedRow { id, .. }) | Self::OwnedDrop(id) => {
+                ("owned", id.table, id.key.len())
+            }
+            _ => return Ok(()),
+        };
+        let refuse = |reason| Err(StoreError::Record { table, reason });
+        if space == RESERVED_SPACE {
+            return refuse(format!("{space} is the store's own"));
+        }
+        if bytes > ROW_BYTES_MAX {
+            return refuse(format!("a name of {bytes} bytes is longer than {ROW_BYTES_MAX}"));
+        }
+        Ok(())
+    }
+}
+
 /// Names of the node's own records.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum MetaName {
@@ -161,8 +188,8 @@ pub enum StoreError {
         /// What the system said.
         reason: String,
     },
-    /// A record is damaged, or newer than this binary.
-    #[error("a record of {table} cannot be read: {reason}")]
+    /// A record is damaged, newer than this binary, or none that a store can take.
+    #[error("a record of {table} cannot be used: {reason}")]
     Record {
         /// Which table.
         table: &'static str,

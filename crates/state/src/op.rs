@@ -22,6 +22,7 @@ use crate::{RowId, draft::DRAFT_BYTES_MAX};
 mod error;
 
 pub use error::{OpError, OptionClash};
+pub use rhumb_types::record::ROW_BYTES_MAX;
 
 /// The view that operations and queries act on.
 pub const SPACE: Space = Space::USER;
@@ -29,8 +30,6 @@ pub const SPACE: Space = Space::USER;
 pub const OP_BYTES_MAX: usize = DRAFT_BYTES_MAX;
 /// Longest value, in bytes: leaves room for the longest name.
 pub const VALUE_BYTES_MAX: usize = OP_BYTES_MAX - 2 * ROW_BYTES_MAX;
-/// Longest key, and longest member with its key, in bytes: the store keeps both in one row key.
-pub const ROW_BYTES_MAX: usize = 32 << 10;
 /// Most keys or members that one operation may name.
 pub const OP_ROWS_MAX: usize = 4_096;
 /// The latest expiry, in milliseconds since the epoch (the year 10889; the clock's 48 bits).

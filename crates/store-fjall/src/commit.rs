@@ -7,11 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use fjall::{Database, OwnedWriteBatch, PersistMode};
-use rhumb_ports::store::{Batch, Durability, KEY_BYTES_MAX, MEMBER_BYTES_MAX, StoreError, Write};
-use rhumb_types::{
-    OriginId,
-    record::{OwnedRow, Record, Space},
-};
+use rhumb_ports::store::{Batch, Durability, StoreError, Write};
+use rhumb_types::{OriginId, record::Record};
 
 use crate::{
     error::io_error,
@@ -144,7 +141,7 @@ impl Staged {
         extents: &BTreeMap<OriginId, Extent>,
         write: &Write,
     ) -> Result<(), StoreError> {
-        check(write)?;
+        write.check()?;
         match write {
             Write::Head { space, key, head } => {
                 let row = head.as_ref().map(Record::encode);
@@ -245,31 +242,4 @@ impl Staged {
         self.put(shared, Table::Meta, keys::commit(), Some(next.encode().into()));
         next
     }
-}
-
-/// Whether fjall can hold a row's key, and whether it is the caller's to write.
-fn check(write: &Write) -> Result<(), StoreError> {
-    let refuse =
-        |table: Table, reason: String| Err(StoreError::Record { table: table.name(), reason });
-    let (table, space, key, member): (_, _, &[u8], &[u8]) = match write {
-        Write::Head { space, key, .. } => (Table::Heads, *space, key, b""),
-        Write::Member { space, key, member, .. } => (Table::Members, *space, key, member),
-        Write::Score { space, key, member, .. } => (Table::Scores, *space, key, member),
-        Write::Expiry { space, key, .. } => (Table::Expiry, *space, key, b""),
-        Write::Owned(OwnedRow { id, .. }) | Write::OwnedDrop(id) => {
-            (Table::Owned, Space(id.table), &id.key, b"")
-        }
-        _ => return Ok(()),
-    };
-    if space.0 == keys::RESERVED {
-        return refuse(table, format!("space or table {} is the store's own", space.0));
-    }
-    if key.len() > KEY_BYTES_MAX || member.len() > MEMBER_BYTES_MAX {
-        let (key, member) = (key.len(), member.len());
-        return refuse(
-            table,
-            format!("a key of {key} and a member of {member} bytes are too long"),
-        );
-    }
-    Ok(())
 }

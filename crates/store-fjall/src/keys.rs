@@ -19,17 +19,23 @@
 //! [`MARK`] is in every table; see `crate::mark`.
 
 use bytes::Bytes;
-use rhumb_ports::store::MetaName;
-use rhumb_types::{OriginId, UnixMillis, record::Space};
+use rhumb_ports::store::{MetaName, RESERVED_SPACE};
+use rhumb_types::{
+    OriginId, UnixMillis,
+    record::{ROW_BYTES_MAX, Space},
+};
 use smallvec::SmallVec;
 
 /// A key being built for a read; most fit on the stack.
 pub(crate) type KeyBuf = SmallVec<[u8; 128]>;
 
-/// The key of a table's mark. Space and owned table 255 are the store's own, so that no row has it.
-pub(crate) const MARK: [u8; 1] = [RESERVED];
-/// The first byte of a row that no caller may use.
-pub(crate) const RESERVED: u8 = 0xff;
+/// The key of a table's mark; no row of a caller has it.
+pub(crate) const MARK: [u8; 1] = [RESERVED_SPACE];
+/// The longest key that fjall holds.
+pub(crate) const KEY_BYTES_MAX: usize = u16::MAX as usize;
+
+// Space, escaped key with its end, score, member.
+const _: () = assert!(1 + 2 * ROW_BYTES_MAX + 2 + 8 <= KEY_BYTES_MAX);
 
 const ESCAPE: [u8; 2] = [0x00, 0xff];
 const END: [u8; 2] = [0x00, 0x01];

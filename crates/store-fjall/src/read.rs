@@ -118,6 +118,9 @@ pub struct Reader<R> {
 
 impl<R: Rows> Reader<R> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        if key.len() > keys::KEY_BYTES_MAX {
+            return Ok(None);
+        }
         let row = self.rows.get(self.shared.tables.get(table), key);
         Ok(row.map_err(|error| self.shared.failed(&error))?.map(Bytes::from))
     }
@@ -129,6 +132,7 @@ impl<R: Rows> Reader<R> {
         bounds: Bounds,
         reverse: bool,
     ) -> impl Iterator<Item = Result<(Bytes, Bytes), StoreError>> + '_ {
+        let bounds = clip(bounds);
         // A range that is empty by its bounds is no range to an ordered map.
         let iter =
             (!is_empty(&bounds)).then(|| self.rows.range(self.shared.tables.get(table), bounds));
@@ -170,6 +174,25 @@ impl<R: Rows> Reader<R> {
         let row = self.get(Table::Meta, &keys::extent(origin))?;
         Ok(row.and_then(|row| Extent::decode(origin, &row)).map(|extent| extent.log.first))
     }
+}
+
+/// The same rows between bounds that fjall can hold. Of the keys that it can hold, none lies between
+/// a longer one and the part of it that fits.
+fn clip((from, to): Bounds) -> Bounds {
+    let is_long = |key: &KeyBuf| key.len() > keys::KEY_BYTES_MAX;
+    let fit = |mut key: KeyBuf| {
+        key.truncate(keys::KEY_BYTES_MAX);
+        key
+    };
+    let from = match from {
+        Bound::Included(key) | Bound::Excluded(key) if is_long(&key) => Bound::Excluded(fit(key)),
+        from => from,
+    };
+    let to = match to {
+        Bound::Included(key) | Bound::Excluded(key) if is_long(&key) => Bound::Included(fit(key)),
+        to => to,
+    };
+    (from, to)
 }
 
 fn is_empty((from, to): &Bounds) -> bool {

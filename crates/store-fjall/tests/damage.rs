@@ -11,11 +11,9 @@ use std::{
 use bytes::Bytes;
 use common::{ORIGIN, commit, log_of, transaction, version_of};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
-use rhumb_ports::store::{
-    Batch, Damage, Durability, KEY_BYTES_MAX, ReadStore, Store, StoreError, Write,
-};
+use rhumb_ports::store::{Batch, Damage, Durability, ReadStore, Store, StoreError, Write};
 use rhumb_store_fjall::{FORMAT_VERSION, FjallStore, OpenError, set_aside};
-use rhumb_types::record::{Head, Space};
+use rhumb_types::record::Space;
 use tempfile::TempDir;
 
 /// What fjall's journal puts before an item's key: tag, type and compression, one byte each, the
@@ -199,7 +197,7 @@ fn a_record_of_a_newer_version_is_told_in_the_codecs_words() {
     let error = store.head(Space::USER, b"b").unwrap_err();
     assert_eq!(
         error.to_string(),
-        "a record of heads cannot be read: the record has version 9, and this node reads up to 1: \
+        "a record of heads cannot be used: the record has version 9, and this node reads up to 1: \
          upgrade this node"
     );
     assert!(store.head(Space::USER, b"a").is_ok());
@@ -248,30 +246,6 @@ fn a_first_start_that_was_cut_short_is_begun_again() {
     fs::write(bare.path().join("lock"), "17").unwrap();
     fs::write(bare.path().join("draft"), "rhumb st").unwrap();
     open(bare.path());
-}
-
-#[test]
-fn keys_that_fjall_cannot_hold_are_refused_and_the_longest_are_held() {
-    let directory = directory();
-    let store = open(directory.path());
-    let put = |space, key: Bytes| {
-        let write = Write::Head { space, key, head: Some(Head::default()) };
-        store.commit(&Batch { writes: vec![write] }, Durability::Buffered)
-    };
-    let long = |bytes| Bytes::from(vec![0; bytes]);
-    assert!(put(Space::USER, long(KEY_BYTES_MAX + 1)).is_err());
-    assert!(put(Space(255), long(1)).is_err());
-    put(Space::USER, long(KEY_BYTES_MAX)).unwrap();
-    let member = long(rhumb_ports::store::MEMBER_BYTES_MAX);
-    let score = Write::Score {
-        space: Space::USER,
-        key: long(KEY_BYTES_MAX),
-        score: 1.0,
-        member: member.clone(),
-        present: true,
-    };
-    store.commit(&Batch { writes: vec![score] }, Durability::Synced).unwrap();
-    assert_eq!(store.commit_number(), 2);
 }
 
 #[test]

@@ -11,7 +11,9 @@ pub mod owned;
 pub mod transaction;
 pub mod vector;
 
-pub use cell::{Amount, Cell, CellId, Delta, Dot, Entry, Field, Kind, Space, Stamp, Value};
+pub use cell::{
+    Amount, Cell, CellId, Delta, Dot, Entry, Field, Kind, ROW_BYTES_MAX, Space, Stamp, Value,
+};
 pub use cleared::{Cleared, Removal};
 pub use codec::{CodecError, Record};
 pub use head::Head;

@@ -9,13 +9,16 @@ use std::fmt::Debug;
 use bytes::Bytes;
 use rhumb_types::{
     OriginId, UnixMillis,
-    record::{Head, OwnedId, Record, Space, VersionVector},
+    record::{Cell, Head, OwnedId, ROW_BYTES_MAX, Record, Space, VersionVector},
 };
 
 use super::random::{Batches, NAMES, ORIGINS, Random, SCORES, SPACES};
 use crate::{
     memory::Tables,
-    store::{Batch, Durability, MetaName, Range, ReadStore, ScoreRange, Store, StoreError, Write},
+    store::{
+        Batch, Durability, MetaName, RESERVED_SPACE, Range, ReadStore, ScoreRange, Store,
+        StoreError, Write,
+    },
 };
 
 /// How many batches a comparison commits between two looks at everything.
@@ -51,6 +54,10 @@ macro_rules! store_contract {
             #[test]
             fn a_refused_batch_changes_nothing() {
                 store::a_refused_batch_changes_nothing(&mut $factory);
+            }
+            #[test]
+            fn the_longest_names_are_held_and_longer_ones_refused() {
+                store::the_longest_names_are_held_and_longer_ones_refused(&mut $factory);
             }
             #[test]
             fn a_later_write_of_a_batch_wins() {
@@ -217,6 +224,59 @@ pub fn a_refused_batch_changes_nothing<F: StoreFactory>(factory: &mut F) {
         assert_eq!(store.commit_number(), number);
     }
     assert_eq!(commit(&store, append(2, Bytes::from_static(b"t"))), number + 1);
+}
+
+/// Names up to the bound are held, of whatever bytes; longer ones are refused with their batch, and
+/// are found nowhere.
+pub fn the_longest_names_are_held_and_longer_ones_refused<F: StoreFactory>(factory: &mut F) {
+    let store = factory.open();
+    let space = Space::USER;
+    let all = || Range { after: None, limit: 9 };
+    let writes = |key: Bytes, member: Bytes, space: Space| {
+        let (cell, head) = (Some(Cell::default()), Some(head(1)));
+        vec![
+            Write::Head { space, key: key.clone(), head },
+            Write::Member { space, key: key.clone(), member: member.clone(), cell },
+            Write::Score { space, key, score: 1.0, member, present: true },
+        ]
+    };
+    for (key, member) in [(ROW_BYTES_MAX, 0), (1, ROW_BYTES_MAX - 1)] {
+        let (key, member) = (Bytes::from(vec![0; key]), Bytes::from(vec![0xff; member]));
+        commit(&store, writes(key.clone(), member.clone(), space));
+        assert_eq!(store.head(space, &key), Ok(Some(head(1))));
+        let members = store.members(space, &key, all()).expect("a read");
+        assert_eq!(members, vec![(member, Cell::default())]);
+    }
+    let long = Bytes::from(vec![0; 100_000]);
+    for (key, member, space) in [
+        (long.clone(), Bytes::new(), space),
+        (Bytes::from_static(b"k"), long.clone(), space),
+        (Bytes::from_static(b"k"), Bytes::new(), Space(RESERVED_SPACE)),
+    ] {
+        let refused =
+            store.commit(&Batch { writes: writes(key, member, space) }, Durability::Synced);
+        assert!(matches!(refused, Err(StoreError::Record { .. })), "{refused:?}");
+    }
+    assert_eq!(store.commit_number(), 2);
+    assert_eq!(store.head(space, &long), Ok(None));
+    assert_eq!(store.member(space, b"k", &long), Ok(None));
+    assert_eq!(store.members(space, &long, all()), Ok(Vec::new()));
+    assert_eq!(store.keys(space, &long, all()), Ok(Vec::new()));
+    // A cursor that nobody could have been given cuts where it sorts.
+    let after = |cursor: &Bytes| Range { after: Some(cursor.clone()), limit: 9 };
+    let keys = store.keys(space, b"", after(&long)).expect("a read");
+    assert!(keys.is_empty(), "both keys are shorter runs of zeros");
+    let keys = store.keys(space, b"", after(&Bytes::from_static(b"\0"))).expect("a read");
+    assert_eq!(keys.len(), 1);
+    let scores = ScoreRange {
+        min: 1.0,
+        max: 1.0,
+        after: Some((1.0, Bytes::from(vec![0xff; 100_000]))),
+        reverse: true,
+        limit: 9,
+    };
+    assert_eq!(store.scores(space, b"\0", scores).expect("a read").len(), 1);
+    assert_eq!(store.owned(&OwnedId { table: 1, key: long }), Ok(None));
 }
 
 /// Within a batch the later write of a row wins, removals included.

@@ -79,10 +79,11 @@ impl Tables {
     /// Whether a batch can be applied.
     ///
     /// # Errors
-    /// [`StoreError::Record`] when it would leave a gap in a log.
+    /// [`StoreError::Record`] when it would leave a gap in a log, or [`Write::check`] refuses a row.
     pub fn check(&self, batch: &Batch) -> Result<(), StoreError> {
         let mut extents: BTreeMap<OriginId, LogExtent> = BTreeMap::new();
         for write in &batch.writes {
+            write.check()?;
             let (origin, starting) = match write {
                 Write::Log { origin, version, .. } => (*origin, *version),
                 Write::LogTrim { origin, .. } => (*origin, 1),

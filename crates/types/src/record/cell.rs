@@ -18,6 +18,10 @@ impl Space {
     pub const SYSTEM: Self = Self(1);
 }
 
+/// Longest key, and longest member with its key, in bytes: a store keeps both in one row key of at
+/// most 64 KiB, in which each byte of the key may take two.
+pub const ROW_BYTES_MAX: usize = 32_000;
+
 /// Where in a key's value a cell sits.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Field {
