@@ -9,6 +9,8 @@ mod joining;
 #[cfg(test)]
 mod links;
 #[cfg(test)]
+mod stopping;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod trust;
