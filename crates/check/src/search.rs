@@ -1,6 +1,6 @@
 //! The search for an order.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use crate::{Call, History, Model};
 
@@ -56,6 +56,10 @@ type CallOf<M> = Call<<M as Model>::Call, <M as Model>::Answer>;
 struct Done(Vec<u64>);
 
 impl Done {
+    fn none_of(calls: usize) -> Self {
+        Self(vec![0; calls.div_ceil(64)])
+    }
+
     fn has(&self, place: usize) -> bool {
         self.0.get(place / 64).is_some_and(|word| word >> (place % 64) & 1 == 1)
     }
@@ -66,15 +70,26 @@ impl Done {
             *word = if done { *word | bit } else { *word & !bit };
         }
     }
+
+    fn is_within(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).all(|(mine, others)| mine & !others == 0)
+    }
+}
+
+/// A call, by its kind and its place among the calls of that kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Answered(usize),
+    Unknown(usize),
 }
 
 /// A point of the search: what is left to try from a state.
 struct Frame<S> {
     state: S,
-    /// Places to try, best last.
-    left: Vec<usize>,
-    /// The place that led here.
-    via: Option<usize>,
+    /// What to try, best last.
+    left: Vec<Place>,
+    /// What led here.
+    via: Option<Place>,
     /// How many of the answered calls, by their start, are surely explained.
     low: usize,
 }
@@ -82,49 +97,48 @@ struct Frame<S> {
 struct Search<'a, M: Model> {
     model: &'a M,
     limits: Limits,
-    calls: Vec<&'a CallOf<M>>,
-    /// Places of calls with an answer, by their start.
-    answered: Vec<usize>,
-    /// Places of calls without, by their start.
-    unknown: Vec<usize>,
-    done: Done,
-    done_answered: usize,
-    seen: BTreeSet<(Done, M::State)>,
+    /// Calls with an answer, by their start, with their places in the history.
+    answered: Vec<(usize, &'a CallOf<M>)>,
+    /// Calls without, by their start.
+    unknown: Vec<&'a CallOf<M>>,
+    done_answered: Done,
+    done_unknown: Done,
+    explained: usize,
+    /// What was reached: by the answered calls that are explained and the state, the smallest
+    /// sets of unknown calls that it took. Whoever took more of them can do no better, because
+    /// they may as well never have happened.
+    seen: BTreeMap<(Done, M::State), Vec<Done>>,
+    seen_sets: usize,
     steps: u64,
     best: (usize, Vec<usize>),
 }
 
 impl<'a, M: Model> Search<'a, M> {
     fn new(model: &'a M, history: &'a History<M::Call, M::Answer>, limits: Limits) -> Self {
-        let calls: Vec<_> = history.calls().collect();
-        let mut by_start: Vec<(u64, usize, bool)> = calls
-            .iter()
-            .enumerate()
-            .map(|(place, call)| (call.started, place, call.answered.is_some()))
-            .collect();
-        by_start.sort_unstable();
-        let of_kind = |kind: bool| {
-            let places = by_start.iter().filter(|(_, _, answered)| *answered == kind);
-            places.map(|(_, place, _)| *place).collect()
-        };
+        let (mut answered, unknown): (Vec<_>, Vec<_>) =
+            history.calls().enumerate().partition(|(_, call)| call.answered.is_some());
+        let mut unknown: Vec<_> = unknown.into_iter().map(|(_, call)| call).collect();
+        answered.sort_by_key(|(_, call)| call.started);
+        unknown.sort_by_key(|call| call.started);
         Self {
-            answered: of_kind(true),
-            unknown: of_kind(false),
-            done: Done(vec![0; calls.len().div_ceil(64)]),
-            done_answered: 0,
-            seen: BTreeSet::new(),
-            steps: 0,
-            best: (0, Vec::new()),
             model,
             limits,
-            calls,
+            done_answered: Done::none_of(answered.len()),
+            done_unknown: Done::none_of(unknown.len()),
+            answered,
+            unknown,
+            explained: 0,
+            seen: BTreeMap::new(),
+            seen_sets: 0,
+            steps: 0,
+            best: (0, Vec::new()),
         }
     }
 
     fn run(mut self) -> Verdict {
         let mut stack = vec![self.frame(self.model.initial(), None, 0)];
         while let Some(frame) = stack.last_mut() {
-            if self.done_answered == self.answered.len() {
+            if self.explained == self.answered.len() {
                 return Verdict::Linearizable;
             }
             let Some(place) = frame.left.pop() else {
@@ -132,7 +146,7 @@ impl<'a, M: Model> Search<'a, M> {
                 continue;
             };
             self.steps += 1;
-            if self.steps > self.limits.steps_max || self.seen.len() >= self.limits.states_max {
+            if self.steps > self.limits.steps_max || self.seen_sets >= self.limits.states_max {
                 return Verdict::Undecided { steps: self.steps };
             }
             let (state, low) = (frame.state.clone(), frame.low);
@@ -145,61 +159,83 @@ impl<'a, M: Model> Search<'a, M> {
         Verdict::Violation { explained, stuck }
     }
 
-    /// Does a call when the model allows it and the result is new.
-    fn try_call(&mut self, state: &M::State, place: usize) -> Option<M::State> {
-        let call = *self.calls.get(place)?;
+    /// Does a call when the model allows it and the result is better than what was reached.
+    fn try_call(&mut self, state: &M::State, place: Place) -> Option<M::State> {
+        let call = match place {
+            Place::Answered(place) => self.answered.get(place)?.1,
+            Place::Unknown(place) => self.unknown.get(place)?,
+        };
         let answer = call.answered.as_ref().map(|(_, answer)| answer);
         let next = self.model.step(state, &call.call, answer)?;
         if answer.is_none() && next == *state {
             // It may as well never have happened.
             return None;
         }
-        self.done.set(place, true);
-        if !self.seen.insert((self.done.clone(), next.clone())) {
-            self.done.set(place, false);
-            return None;
+        self.mark(place, true);
+        if self.is_new(&next) {
+            return Some(next);
         }
-        self.done_answered += usize::from(answer.is_some());
-        Some(next)
+        self.mark(place, false);
+        None
     }
 
-    fn take_back(&mut self, via: Option<usize>) {
+    fn is_new(&mut self, state: &M::State) -> bool {
+        let sets = self.seen.entry((self.done_answered.clone(), state.clone())).or_default();
+        if sets.iter().any(|set| set.is_within(&self.done_unknown)) {
+            return false;
+        }
+        let before = sets.len();
+        sets.retain(|set| !self.done_unknown.is_within(set));
+        sets.push(self.done_unknown.clone());
+        self.seen_sets = self.seen_sets + sets.len() - before;
+        true
+    }
+
+    fn mark(&mut self, place: Place, done: bool) {
+        match place {
+            Place::Answered(place) => {
+                self.done_answered.set(place, done);
+                self.explained = if done { self.explained + 1 } else { self.explained - 1 };
+            }
+            Place::Unknown(place) => self.done_unknown.set(place, done),
+        }
+    }
+
+    fn take_back(&mut self, via: Option<Place>) {
         if let Some(place) = via {
-            self.done.set(place, false);
-            let answered = self.calls.get(place).is_some_and(|call| call.answered.is_some());
-            self.done_answered -= usize::from(answered);
+            self.mark(place, false);
         }
     }
 
     /// What can come next: every call that started before the first answer that is not explained.
     /// Answered calls are tried first, the earliest answer of all at first, because a guess about
     /// an unknown one is only needed when nothing else fits.
-    fn frame(&mut self, state: M::State, via: Option<usize>, low: usize) -> Frame<M::State> {
-        let left = self.answered.get(low..).unwrap_or_default();
-        let low = low + left.iter().take_while(|place| self.done.has(**place)).count();
+    fn frame(&mut self, state: M::State, via: Option<Place>, low: usize) -> Frame<M::State> {
+        let left = (low..self.answered.len()).take_while(|place| self.done_answered.has(*place));
+        let low = low + left.count();
         let mut first_answer = u64::MAX;
         let mut next: Vec<(u64, usize)> = Vec::new();
-        for &place in self.answered.get(low..).unwrap_or_default() {
-            let Some(call) = self.calls.get(place) else { continue };
+        for (place, (_, call)) in self.answered.iter().enumerate().skip(low) {
             if call.started > first_answer {
                 break;
             }
-            if let (false, Some((at, _))) = (self.done.has(place), &call.answered) {
+            if let (false, Some((at, _))) = (self.done_answered.has(place), &call.answered) {
                 first_answer = first_answer.min(*at);
                 next.push((*at, place));
             }
         }
-        next.retain(|(_, place)| self.calls.get(*place).is_some_and(|c| c.started < first_answer));
+        let started = |call: &CallOf<M>| call.started < first_answer;
+        next.retain(|(_, place)| self.answered.get(*place).is_some_and(|(_, c)| started(c)));
         next.sort_unstable_by(|one, two| two.cmp(one));
-        let answered = next.into_iter().map(|(_, place)| place);
-        if self.done_answered >= self.best.0 {
-            self.best = (self.done_answered, answered.clone().collect());
+        if self.explained >= self.best.0 {
+            let of_history =
+                |(_, place): &(u64, usize)| self.answered.get(*place).map(|(of, _)| *of);
+            self.best = (self.explained, next.iter().filter_map(of_history).collect());
         }
-        let started =
-            |place: &usize| self.calls.get(*place).is_some_and(|c| c.started < first_answer);
-        let unknown =
-            self.unknown.iter().copied().take_while(started).filter(|p| !self.done.has(*p));
-        Frame { state, left: unknown.chain(answered).collect(), via, low }
+        let unknown = self.unknown.iter().take_while(|call| started(call)).enumerate();
+        let unknown = unknown.map(|(place, _)| place).filter(|p| !self.done_unknown.has(*p));
+        let answered = next.into_iter().map(|(_, place)| Place::Answered(place));
+        Frame { state, left: unknown.map(Place::Unknown).chain(answered).collect(), via, low }
     }
 }
 
@@ -342,6 +378,8 @@ mod tests {
             let read = history.start(Read);
             history.answer(read, Value(Some(value)));
         }
+        let write = history.start(Write(7));
+        history.answer(write, Written);
         // Nobody wrote this, so that every order must be tried.
         let read = history.start(Read);
         history.answer(read, Value(Some(99)));

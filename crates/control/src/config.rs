@@ -206,7 +206,7 @@ impl GroupConfig {
             replication_lag_threshold: self.limits.snapshot_entries * 2,
             snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(self.limits.snapshot_entries),
             snapshot_max_chunk_size: SNAPSHOT_CHUNK_BYTES,
-            max_in_snapshot_log_to_keep: ENTRIES_KEPT,
+            max_in_snapshot_log_to_keep: ENTRIES_KEPT.min(self.limits.snapshot_entries / 2),
             purge_batch_size: 1,
             enable_tick: true,
             enable_heartbeat: true,

@@ -8,8 +8,12 @@ use bytes::Bytes;
 use rhumb_ports::BoxFuture;
 
 mod file;
+#[cfg(any(test, feature = "sim"))]
+mod sim;
 
 pub use file::{FileDisk, OpenError};
+#[cfg(any(test, feature = "sim"))]
+pub use sim::{Faults, SimDisk};
 
 /// A directory of files.
 ///

@@ -153,6 +153,7 @@ impl Group {
             let mut metrics = inner.raft.metrics();
             loop {
                 tokio::select! {
+                    biased;
                     () = inner.stop.cancelled() => return,
                     changed = metrics.changed() => if changed.is_err() { return },
                 }

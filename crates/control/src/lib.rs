@@ -20,7 +20,7 @@
 //! openraft's leader lease keeps a node that merely missed heartbeats from doing so.
 
 mod config;
-pub mod disk;
+mod disk;
 mod group;
 mod log;
 mod machine;
@@ -30,6 +30,8 @@ mod snapshot;
 mod wire;
 
 pub use config::{ConfigError, GroupConfig, Limits, Rate, Timing, VOTERS_MAX};
-pub use disk::{Disk, FileDisk};
+pub use disk::{Disk, FileDisk, OpenError};
+#[cfg(any(test, feature = "sim"))]
+pub use disk::{Faults, SimDisk};
 pub use group::{Group, Groups, RecoverError, Recovered, StartError};
 pub use log::OpenLogError;

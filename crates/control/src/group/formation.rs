@@ -45,6 +45,7 @@ impl Group {
                 let waits = inner.try_to_form().await.err();
                 inner.formation.set(waits);
                 tokio::select! {
+                    biased;
                     () = inner.stop.cancelled() => return,
                     () = sleep(pause) => {}
                 }

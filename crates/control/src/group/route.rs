@@ -116,6 +116,7 @@ impl Inner {
         let until = (Instant::now() + self.config.timing.pause).min(deadline);
         leaders.mark_unchanged();
         tokio::select! {
+            biased;
             () = sleep_until(until) => {}
             _ = leaders.changed() => {}
         }

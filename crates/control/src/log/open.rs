@@ -205,6 +205,7 @@ async fn load_segment(
 
 /// Takes records in the order in which they were written.
 struct Replay {
+    purged: Option<LogId>,
     /// Index of the first entry that is not purged.
     index_first: u64,
     entries: VecDeque<Entry>,
@@ -214,6 +215,7 @@ struct Replay {
 impl Replay {
     fn new(state: &State) -> Self {
         Self {
+            purged: state.purged,
             index_first: state.purged.map_or(0, |purged| purged.index + 1),
             entries: VecDeque::new(),
             sequence_next: None,
@@ -245,7 +247,7 @@ impl Replay {
 
     fn push(&mut self, entry: Entry) -> Result<(), String> {
         let index = entry.log_id.index;
-        if index < self.index_first {
+        if self.purged.is_some_and(|purged| !state::is_after(&entry, &purged)) {
             return Ok(());
         }
         let expected = self.index_first + self.entries.len() as u64;

@@ -5,7 +5,7 @@ use rhumb_types::NodeId;
 use serde::{Deserialize, Serialize};
 
 use super::seal::{Flaw, seal, unseal};
-use crate::raft::{LogId, Vote};
+use crate::raft::{Entry, LogId, Vote};
 
 /// The file.
 pub(super) const STATE_NAME: &str = "state";
@@ -53,6 +53,12 @@ impl State {
         let body = unseal(STATE_MAGIC, FORMAT, file)?;
         postcard::from_bytes(body).map_err(|fault| Flaw::Damaged(fault.to_string()))
     }
+}
+
+/// Whether an entry belongs to the log that continues a purged prefix. One of an earlier leader
+/// does not, even with a higher index: the snapshot that was installed there replaced it.
+pub(super) fn is_after(entry: &Entry, purged: &LogId) -> bool {
+    entry.log_id.index > purged.index && entry.log_id.leader_id >= purged.leader_id
 }
 
 /// The content of the hint. The salt keeps the hint of another log from passing for this one's.

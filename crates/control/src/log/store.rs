@@ -344,9 +344,7 @@ impl LogStore {
         self.write_state(&mut writer, next).await?;
         {
             let mut memory = self.memory();
-            let gone = (through.index + 1).saturating_sub(memory.first());
-            let gone = usize::try_from(gone).unwrap_or(usize::MAX).min(memory.entries.len());
-            memory.entries.drain(..gone);
+            memory.entries.retain(|entry| state::is_after(entry, &through));
             memory.bytes = memory.entries.iter().map(payload_bytes).sum();
             memory.purged = Some(through);
         }
@@ -444,8 +442,19 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         saved.map_err(|fault| StorageIOError::write_vote(&fault).into())
     }
 
+    /// The last vote, at the start.
+    ///
+    /// A node that led before is given its vote as one that it did not win. openraft would let it
+    /// go on leading at once, with a machine that stands where the hint of what was agreed says,
+    /// and read from it (openraft issue 1511). Elected anew, it first agrees on an entry of its
+    /// new term, and with it on everything before.
     async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
-        Ok(self.0.writer.lock().await.state.vote)
+        let writer = self.0.writer.lock().await;
+        let node = writer.state.node;
+        Ok(writer.state.vote.map(|vote| match vote.leader_id.node_id {
+            voted_for if voted_for == node => Vote::new(vote.leader_id.term, node),
+            _ => vote,
+        }))
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {

@@ -122,3 +122,24 @@ async fn the_survivors_elect_a_leader() {
     let error = three.groups[first].propose(Bytes::from_static(b"alone")).await.unwrap_err();
     assert!(matches!(error, ControlError::NoLeader { .. }), "{error}");
 }
+
+/// Found by the simulated runs: openraft lets a leader that restarts go on at once, before it
+/// knows how far the log is agreed.
+#[tokio::test]
+async fn a_leader_that_restarts_does_not_read_from_the_past() {
+    let mut three = Three::start(FAST).await;
+    let leader = three.leader().await;
+    for n in 0..20_u8 {
+        three.groups[leader].propose(Bytes::from(vec![n])).await.unwrap();
+    }
+    let name = REGIONS[leader];
+    let directory = three.directory.path().join(name);
+    three.groups[leader].stop().await;
+    drop(three.groups.remove(leader));
+    three.net.forget(&common::region(name));
+    std::fs::remove_file(directory.join("committed")).unwrap();
+
+    let again = config(leader as u64 + 1, name, &REGIONS, FAST);
+    let again = start(again, &directory, &three.net).await;
+    assert_eq!(number(&again.read(ALL).await.unwrap()), Some(20));
+}

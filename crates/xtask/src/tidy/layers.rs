@@ -94,6 +94,7 @@ const NAMED_ARROWS: &[(&str, &str)] = &[
     ("rhumb-traffic", "rhumb-regions"),
     ("rhumb-frontier", "rhumb-regions"),
     ("rhumb-engine", "rhumb-telemetry"),
+    ("rhumb-sim", "rhumb-check"),
 ];
 
 /// Crates of `side` that may not name everything: the simulator runs machines, never adapters.
