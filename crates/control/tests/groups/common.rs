@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use rhumb_control::{FileDisk, Group, GroupConfig, Groups, Limits, Timing};
+use rhumb_control::{FileDisk, Group, GroupConfig, Groups, Limits, OpenError, Timing};
 use rhumb_ports::{
     BoxFuture,
     contract::control::Tape,
@@ -110,10 +110,21 @@ pub fn config(node: u64, name: &str, founders: &[&str], round_trip: Duration) ->
     }
 }
 
+/// Opens a directory once the tasks of a stopped group have let go of it.
+pub async fn open_free(directory: &Path) -> FileDisk {
+    for _ in 0..500 {
+        match FileDisk::open(directory) {
+            Err(OpenError::Locked(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+            other => return other.unwrap(),
+        }
+    }
+    panic!("{} stays locked", directory.display());
+}
+
 /// Starts a node on real files and puts it on the network.
 pub async fn start(config: GroupConfig, directory: &Path, net: &Arc<Net>) -> Group {
     let region = config.region.clone();
-    let disk = Arc::new(FileDisk::open(directory).unwrap());
+    let disk = Arc::new(open_free(directory).await);
     let call = Arc::new(Caller { net: Arc::clone(net), from: region.clone() });
     let group = Group::start(config, Box::new(Tape::default()), disk, call).await.unwrap();
     net.register(region, Groups::new([group.clone()]));

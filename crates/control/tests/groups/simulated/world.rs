@@ -128,7 +128,6 @@ impl Node {
 pub struct Outcome {
     record: Record,
     agreed: Agreed,
-    states: Vec<State>,
     counts: BTreeMap<&'static str, u64>,
     troubles: BTreeSet<String>,
     not_healed: Vec<String>,
@@ -364,7 +363,6 @@ impl World<'_> {
 
     fn outcome(mut self) -> Outcome {
         let mut not_healed = Vec::new();
-        let mut states = Vec::new();
         for node in &self.nodes {
             let group = node.group.lock().unwrap().clone();
             let status = group.as_ref().map(Group::status);
@@ -373,9 +371,6 @@ impl World<'_> {
                 .is_some_and(|status| status.leader.is_some() && status.trouble.is_none())
             {
                 not_healed.push(format!("{}: {status:?}", HOSTS[node.place]));
-            }
-            if let Some(group) = group {
-                states.push(postcard::from_bytes(&group.read_local(b"")).unwrap());
             }
         }
         let torn = self.nodes.iter().map(|node| node.disk.torn()).sum();
@@ -398,7 +393,7 @@ impl World<'_> {
         self.counts.insert("answered", record.answered);
         self.counts.insert("unknown", record.unknown);
         self.counts.insert("refused", record.refused);
-        Outcome { record, agreed, states, counts: self.counts, troubles, not_healed }
+        Outcome { record, agreed, counts: self.counts, troubles, not_healed }
     }
 }
 
