@@ -24,3 +24,6 @@ pub(crate) use store::LogStore;
 
 pub(crate) use open::Identity;
 pub(crate) use seal::{Flaw, seal, unseal};
+
+#[cfg(test)]
+mod tests;

@@ -118,7 +118,8 @@ impl Inner {
         tokio::select! {
             biased;
             () = sleep_until(until) => {}
-            _ = leaders.changed() => {}
+            // Once the loop of the group has ended, nothing changes any more, at once.
+            Ok(()) = leaders.changed() => {}
         }
     }
 }
