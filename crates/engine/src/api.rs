@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
         mpsc as std_mpsc,
     },
@@ -31,6 +31,7 @@ use rhumb_types::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
+    agreement::{AdminClient, Agreement, StrongClient},
     driver::{self, Inlet, Input},
     limits,
     log::{self, LogCursorError, LogPage},
@@ -163,6 +164,10 @@ struct Shared {
     requests: AtomicU64,
     connections: AtomicU64,
     tasks: Tasks,
+    /// Random, for the names of strong requests.
+    nonce: u64,
+    admin: OnceLock<AdminClient>,
+    strong: OnceLock<StrongClient>,
 }
 
 impl Engine {
@@ -227,6 +232,9 @@ impl Engine {
             requests: AtomicU64::new(1),
             connections: AtomicU64::new(1),
             tasks,
+            nonce: entropy.next_u64(),
+            admin: OnceLock::new(),
+            strong: OnceLock::new(),
         };
         Ok((Self { shared: Arc::new(shared) }, Inlet(inputs), alarms))
     }
@@ -392,6 +400,31 @@ impl Engine {
         let mut status = self.shared.status.clone();
         let grown = status.wait_for(|status| !cursor.includes(&status.durable));
         let _either = tokio::time::timeout(wait, grown).await;
+    }
+
+    /// Gives the engine its consensus groups, once they run.
+    ///
+    /// # Panics
+    /// When it has them already.
+    pub fn attach(&self, agreement: Agreement) {
+        let Agreement { admin, views, strong } = agreement;
+        let clock = || self.shared.clock.clone();
+        let strong = StrongClient::new(strong, clock(), self.shared.nonce);
+        let admin = AdminClient::new(admin, clock(), views);
+        let fresh = self.shared.strong.set(strong).is_ok() && self.shared.admin.set(admin).is_ok();
+        assert!(fresh, "the consensus groups are attached once");
+    }
+
+    /// The strong namespaces; `None` until the groups are attached.
+    #[must_use]
+    pub fn strong(&self) -> Option<&StrongClient> {
+        self.shared.strong.get()
+    }
+
+    /// The administrative group; `None` until the groups are attached.
+    #[must_use]
+    pub fn admin(&self) -> Option<&AdminClient> {
+        self.shared.admin.get()
     }
 
     /// The task group of this node.

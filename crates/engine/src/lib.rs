@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: decisions about state, which are the node's, and any adapter.
 
+mod agreement;
 mod api;
 mod clock;
 mod driver;
@@ -18,6 +19,10 @@ mod rows;
 mod tasks;
 mod world;
 
+pub use agreement::{
+    AdminClient, AdminError, Agreement, HostedAdmin, HostedStrong, StrongClient, StrongError,
+    StrongRequest,
+};
 pub use api::{Answer, Engine, EngineConfig, ReadError, Request, WriteError};
 pub use clock::{OsEntropy, SystemClock};
 pub use driver::Inlet;

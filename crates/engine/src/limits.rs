@@ -18,3 +18,9 @@ pub const SESSION_WAIT_MAX: Duration = Duration::from_secs(5);
 pub const SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(20);
 /// Bytes of transactions in one page of the change feed, in bytes, unless one is larger.
 pub const LOG_PAGE_BYTES_MAX: usize = 1 << 20;
+/// How long a command or read in a strong namespace is tried, unless the caller says otherwise.
+pub const STRONG_WAIT: Duration = Duration::from_secs(10);
+/// How long an administrative command or question is tried, unless the caller says otherwise.
+pub const ADMIN_WAIT: Duration = Duration::from_secs(10);
+/// Pause between attempts to reach a group.
+pub const AGREEMENT_PAUSE: Duration = Duration::from_millis(50);

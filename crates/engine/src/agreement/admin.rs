@@ -1,0 +1,160 @@
+//! Administration: what the whole cluster agrees on.
+
+use std::{sync::Arc, time::Duration};
+
+use rhumb_ports::{
+    clock::Clock,
+    control::{Control, ControlError, GroupStatus},
+};
+use rhumb_types::{
+    ErrorCode, NodeId, RegionId,
+    control::{
+        AdminAnswer, AdminCommand, AdminOutcome, AdminQuery, AdminQueryAnswer, AdminRefusal,
+        AdminRequest, ControlView,
+    },
+    record::{CodecError, Record},
+};
+use tokio::sync::watch;
+
+use super::{Repeat, attempt, deadline};
+use crate::limits::ADMIN_WAIT;
+
+/// Why the control plane did not do something.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AdminError {
+    /// The group did not agree.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The machine refused: nothing was changed.
+    #[error("the control plane refused: {0}")]
+    Refused(#[from] AdminRefusal),
+    /// The answer is damaged, or newer than this node.
+    #[error("the control plane's answer cannot be read")]
+    Answer(#[from] CodecError),
+}
+
+impl AdminError {
+    /// What a caller sees.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Control(error) => error.code(),
+            Self::Refused(refusal) => refusal.code(),
+            Self::Answer(_) => ErrorCode::Internal,
+        }
+    }
+}
+
+/// The administrative group.
+pub struct AdminClient {
+    group: Arc<dyn Control>,
+    clock: Arc<dyn Clock>,
+    views: watch::Receiver<Arc<ControlView>>,
+}
+
+impl std::fmt::Debug for AdminClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AdminClient").field("group", &self.group.status()).finish()
+    }
+}
+
+impl AdminClient {
+    pub(crate) fn new(
+        group: Arc<dyn Control>,
+        clock: Arc<dyn Clock>,
+        views: watch::Receiver<Arc<ControlView>>,
+    ) -> Self {
+        Self { group, clock, views }
+    }
+
+    /// Proposes a command and waits for the machine's answer. `actor` is a token's id, or `node:`
+    /// and a node's id.
+    ///
+    /// What certainly was not agreed is tried again until [`ADMIN_WAIT`] is over. Dropping the
+    /// future leaves the outcome unknown.
+    ///
+    /// # Errors
+    /// [`AdminError`]; after [`ControlError::Unknown`] the command may still take effect.
+    pub async fn propose(
+        &self,
+        actor: &str,
+        reason: &str,
+        command: AdminCommand,
+    ) -> Result<AdminOutcome, AdminError> {
+        let (actor, reason) = (actor.to_owned(), reason.to_owned());
+        let request = AdminRequest { at: self.clock.now().wall, actor, reason, command };
+        self.submit(&request, ADMIN_WAIT).await
+    }
+
+    /// Proposes a whole request for a time.
+    ///
+    /// # Errors
+    /// As [`AdminClient::propose`].
+    pub async fn submit(
+        &self,
+        request: &AdminRequest,
+        wait: Duration,
+    ) -> Result<AdminOutcome, AdminError> {
+        let command = request.encode();
+        let call = || self.group.propose(command.clone());
+        let answer = attempt(deadline(wait), Repeat::WhenNotAgreed, call).await?;
+        Ok(AdminAnswer::decode(&answer)?.0?)
+    }
+
+    /// Asks after everything that was agreed before the call.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn query(&self, query: &AdminQuery) -> Result<AdminQueryAnswer, AdminError> {
+        let query = query.encode();
+        let call = || self.group.read(query.clone());
+        let answer = attempt(deadline(ADMIN_WAIT), Repeat::WhenUnknown, call).await?;
+        read_answer(&answer)
+    }
+
+    /// Asks what this node has applied, without asking anybody.
+    ///
+    /// # Errors
+    /// [`AdminError::Refused`], [`AdminError::Answer`].
+    pub fn query_local(&self, query: &AdminQuery) -> Result<AdminQueryAnswer, AdminError> {
+        read_answer(&self.group.read_local(&query.encode()))
+    }
+
+    /// What routing and ownership follow, as this node knows it.
+    #[must_use]
+    pub fn view(&self) -> Arc<ControlView> {
+        self.views.borrow().clone()
+    }
+
+    /// Every new view, at once.
+    #[must_use]
+    pub fn views(&self) -> watch::Receiver<Arc<ControlView>> {
+        self.views.clone()
+    }
+
+    /// What the group knows of itself.
+    #[must_use]
+    pub fn status(&self) -> GroupStatus {
+        self.group.status()
+    }
+
+    /// Makes a node a voter of the group, or a learner, or removes it (`None`).
+    ///
+    /// # Errors
+    /// [`AdminError::Control`].
+    pub async fn set_member(
+        &self,
+        node: NodeId,
+        region: RegionId,
+        voter: Option<bool>,
+    ) -> Result<(), AdminError> {
+        Ok(self.group.set_member(node, region, voter).await?)
+    }
+}
+
+fn read_answer(bytes: &[u8]) -> Result<AdminQueryAnswer, AdminError> {
+    match AdminQueryAnswer::decode(bytes)? {
+        AdminQueryAnswer::Refused(refusal) => Err(refusal.into()),
+        answer => Ok(answer),
+    }
+}

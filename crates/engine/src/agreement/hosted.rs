@@ -1,0 +1,84 @@
+//! The replicated machines, as groups host them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rhumb_ports::control::Replicated;
+use rhumb_regions::AdminMachine;
+use rhumb_state::strong::StrongMachine;
+use rhumb_types::control::ControlView;
+use tokio::sync::watch;
+
+/// The administrative machine, which shows what is agreed after every command.
+#[derive(Debug)]
+pub struct HostedAdmin {
+    machine: AdminMachine,
+    views: watch::Sender<Arc<ControlView>>,
+}
+
+impl HostedAdmin {
+    /// A machine that has agreed on nothing, and where to see what it agrees on.
+    #[must_use]
+    pub fn new() -> (Self, watch::Receiver<Arc<ControlView>>) {
+        let machine = AdminMachine::new();
+        let (views, shown) = watch::channel(Arc::new(machine.view()));
+        (Self { machine, views }, shown)
+    }
+
+    fn show(&self) {
+        // A few commands per second at most: a whole view each time is cheap.
+        self.views.send_replace(Arc::new(self.machine.view()));
+    }
+}
+
+impl Replicated for HostedAdmin {
+    fn apply(&mut self, index: u64, command: &[u8]) -> Bytes {
+        let answer = self.machine.apply(index, command);
+        self.show();
+        answer
+    }
+
+    fn read(&self, query: &[u8]) -> Bytes {
+        self.machine.read(query)
+    }
+
+    fn snapshot(&self) -> Bytes {
+        self.machine.snapshot()
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), String> {
+        self.machine.restore(snapshot)?;
+        self.show();
+        Ok(())
+    }
+}
+
+/// The machine of the strong namespaces.
+#[derive(Debug, Default)]
+pub struct HostedStrong(StrongMachine);
+
+impl HostedStrong {
+    /// A machine that holds nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Replicated for HostedStrong {
+    fn apply(&mut self, index: u64, command: &[u8]) -> Bytes {
+        self.0.apply(index, command)
+    }
+
+    fn read(&self, query: &[u8]) -> Bytes {
+        self.0.read(query)
+    }
+
+    fn snapshot(&self) -> Bytes {
+        self.0.snapshot()
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), String> {
+        self.0.restore(snapshot)
+    }
+}
