@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
-use rhumb_types::RegionId;
+use rhumb_types::{AckLevel, Consistency, RegionId};
 
 use crate::{
     Settings,
     settings::{
-        CapacitySettings, HTTP_PORT, ListenerSettings, ListenersSettings, Profile, RegionSettings,
-        Server,
+        CapacitySettings, HTTP_PORT, ListenerSettings, ListenersSettings, NamespaceSettings,
+        Profile, RegionSettings, Server,
     },
 };
 
@@ -17,6 +17,11 @@ pub const PORTS_PER_REGION: u16 = 100;
 
 /// The regions of `rhumb dev`.
 pub const REGIONS: [&str; 3] = ["us-east-1", "eu-west-1", "ap-southeast-1"];
+
+/// Keys of `rhumb dev` that are agreed before they are answered: locks.
+pub const STRONG_PREFIX: &str = "lock:";
+/// Keys of `rhumb dev` that another region has fsynced before a write is answered.
+pub const SAFE_PREFIX: &str = "safe:";
 
 /// A cluster on the loopback address: the first region has the ports from `first_port` on, each
 /// further region 100 more. Every server is on. The fast profile makes losses visible quickly.
@@ -31,6 +36,17 @@ pub fn settings(regions: &[RegionId], data: PathBuf, first_port: u16) -> Setting
     let mut settings =
         Settings { cluster: "dev".to_owned(), data, regions: by_name, ..Settings::default() };
     settings.failover.profile = Profile::Fast;
+    let named = |prefix: &str, consistency, ack| NamespaceSettings {
+        prefix: prefix.to_owned(),
+        consistency,
+        ack,
+        ttl: None,
+        residency: Default::default(),
+    };
+    settings.state.namespaces = vec![
+        named(STRONG_PREFIX, Consistency::Strong, None),
+        named(SAFE_PREFIX, Consistency::Eventual, Some(AckLevel::OneRemote)),
+    ];
     settings
 }
 

@@ -20,6 +20,9 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Runs three regions on this machine as three processes, until Ctrl-C.
     Dev(Dev),
+    /// Shows what Rhumb does, measured, on a fresh cluster on this machine: replication, counters,
+    /// locks, messages, and the loss and return of a region under load.
+    Tour(Tour),
 }
 
 /// The configuration that a command works on.
@@ -66,4 +69,17 @@ pub(crate) struct LocalArgs {
     /// The first port; each region has the ports from here on, 100 apart.
     #[arg(long, default_value_t = 7400)]
     pub(crate) port: u16,
+}
+
+/// `rhumb tour`.
+#[derive(Debug, Args)]
+pub(crate) struct Tour {
+    #[command(flatten)]
+    pub(crate) local: LocalArgs,
+    /// Print the table as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// For how many seconds clients write before and after the loss of the region.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) load_seconds: u64,
 }

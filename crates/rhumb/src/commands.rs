@@ -2,6 +2,7 @@
 
 mod dev;
 mod serve;
+mod tour;
 
 use std::{io::Write, process::ExitCode};
 
@@ -14,6 +15,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Dev(args) => dev::run(&args),
+        Command::Tour(args) => tour::run(args),
     }
 }
 

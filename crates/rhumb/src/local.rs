@@ -58,6 +58,11 @@ impl Local {
         regions
     }
 
+    /// Whether messages between the regions are delayed.
+    pub(crate) const fn wan(&self) -> bool {
+        self.wan
+    }
+
     /// Where a region's server listens.
     pub(crate) fn address(&self, region: &RegionId, server: Server) -> SocketAddr {
         let settings = self.settings.regions.get(region);

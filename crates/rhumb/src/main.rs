@@ -1,6 +1,7 @@
 //! The command line of Rhumb: parses, dispatches, reports.
 
 mod cli;
+mod client;
 mod commands;
 mod local;
 mod node;
