@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use openraft::{
     ChangeMembers, Membership,
-    error::{ClientWriteError, RaftError},
+    error::{ChangeMembershipError, ClientWriteError, RaftError},
 };
 use rhumb_ports::control::ControlError;
 use rhumb_types::{NodeId, RegionId};
@@ -32,7 +32,7 @@ impl Inner {
         let change = async {
             self.finish_joint().await?;
             match voter {
-                Some(true) => self.make_voter(node, region).await,
+                Some(true) => self.make_voter(node, region, deadline).await,
                 Some(false) => self.make_learner(node, region).await,
                 None => self.remove(node).await,
             }
@@ -56,7 +56,7 @@ impl Inner {
         self.change(ChangeMembers::AddVoterIds(BTreeSet::new()), true).await
     }
 
-    async fn make_voter(&self, node: NodeId, region: RegionId) -> Step {
+    async fn make_voter(&self, node: NodeId, region: RegionId, deadline: Instant) -> Step {
         let voters: BTreeSet<NodeId> = self.membership().voter_ids().collect();
         if voters.contains(&node) {
             return self.check_region(node, &region);
@@ -66,7 +66,12 @@ impl Inner {
             return Err(ControlError::Membership(what).into());
         }
         self.add(node, region).await?;
-        self.caught_up(node).await?;
+        // Leaves time to say so.
+        let patience = deadline - self.config.timing.pause;
+        timeout_at(patience, self.caught_up(node)).await.unwrap_or_else(|_| {
+            let what = format!("{node} is a learner now and has not caught up yet; ask again");
+            Err(ControlError::Membership(what).into())
+        })?;
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([node])), true).await
     }
 
@@ -147,6 +152,9 @@ impl Inner {
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => {
                 Err(Attempt::Again("the leader changed".to_owned()))
             }
+            Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(
+                ChangeMembershipError::InProgress(_),
+            ))) => Err(Attempt::Again("another change of members is under way".to_owned())),
             Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(error))) => {
                 Err(ControlError::Membership(error.to_string()).into())
             }

@@ -124,11 +124,17 @@ pub async fn open_free(directory: &Path) -> FileDisk {
 /// Starts a node on real files and puts it on the network.
 pub async fn start(config: GroupConfig, directory: &Path, net: &Arc<Net>) -> Group {
     let region = config.region.clone();
-    let disk = Arc::new(open_free(directory).await);
-    let call = Arc::new(Caller { net: Arc::clone(net), from: region.clone() });
-    let group = Group::start(config, Box::new(Tape::default()), disk, call).await.unwrap();
+    let group = start_unseen(config, directory, net).await;
     net.register(region, Groups::new([group.clone()]));
     group
+}
+
+/// Starts a node on real files that nobody can call.
+pub async fn start_unseen(config: GroupConfig, directory: &Path, net: &Arc<Net>) -> Group {
+    let region = config.region.clone();
+    let disk = Arc::new(open_free(directory).await);
+    let call = Arc::new(Caller { net: Arc::clone(net), from: region });
+    Group::start(config, Box::new(Tape::default()), disk, call).await.unwrap()
 }
 
 /// Three nodes on real files.
@@ -140,11 +146,16 @@ pub struct Three {
 
 impl Three {
     pub async fn start(round_trip: Duration) -> Self {
+        Self::start_seeded(round_trip, 0).await
+    }
+
+    pub async fn start_seeded(round_trip: Duration, seed: u64) -> Self {
         let net = Net::with_delay(round_trip / 2);
         let directory = tempfile::tempdir().unwrap();
         let mut groups = Vec::new();
         for (node, name) in (1..).zip(REGIONS) {
-            let config = config(node, name, &REGIONS, round_trip);
+            let mut config = config(node, name, &REGIONS, round_trip);
+            config.seed ^= seed.wrapping_mul(0xd134_2543_de82_ef95);
             groups.push(start(config, &directory.path().join(name), &net).await);
         }
         Self { net, directory, groups }

@@ -145,3 +145,64 @@ async fn a_leader_that_restarts_does_not_read_from_the_past() {
     assert_eq!(number(&again.read(ALL).await.unwrap()), Some(20));
     assert!(again.status().term > term, "nobody leads in term {term} again");
 }
+
+async fn propose_fifty(group: rhumb_control::Group) {
+    for _ in 0..50 {
+        group.propose(Bytes::from_static(b"x")).await.unwrap();
+    }
+}
+
+/// Prints how long elections, failovers, proposals and reads take. The times are of this machine
+/// in this hour, so that nothing is asserted.
+#[tokio::test]
+#[ignore = "by hand: it measures"]
+async fn measure() {
+    for millis in [2, 80, 100] {
+        let round_trip = Duration::from_millis(millis);
+        let (mut formed, mut failed_over) = (Vec::new(), Vec::new());
+        let (mut proposed, mut read) = (Vec::new(), Vec::new());
+        for run in 0..7 {
+            let started = Instant::now();
+            let three = Three::start_seeded(round_trip, run).await;
+            let leader = three.leader().await;
+            three.groups[leader].propose(Bytes::from_static(b"first")).await.unwrap();
+            formed.push(started.elapsed());
+            let follower = &three.groups[(leader + 1) % 3];
+            for _ in 0..5 {
+                let now = Instant::now();
+                follower.propose(Bytes::from_static(b"x")).await.unwrap();
+                proposed.push(now.elapsed());
+                let now = Instant::now();
+                follower.read(ALL).await.unwrap();
+                read.push(now.elapsed());
+            }
+            three.net.cut(&common::region(REGIONS[leader]), true);
+            let lost = Instant::now();
+            while follower.propose(Bytes::from_static(b"after")).await.is_err() {}
+            failed_over.push(lost.elapsed());
+        }
+        for (what, times) in [
+            ("formed", &mut formed),
+            ("failed over", &mut failed_over),
+            ("proposed by a follower", &mut proposed),
+            ("read by a follower", &mut read),
+        ] {
+            times.sort();
+            let at = |place: usize| times[place].as_millis();
+            let (min, median, max) = (at(0), at(times.len() / 2), at(times.len() - 1));
+            eprintln!("{millis} ms: {what}: {min} {median} {max} ms (min, median, max)");
+        }
+    }
+    let three = Three::start(Duration::from_millis(2)).await;
+    let leader = three.leader().await;
+    for clients in [1_u32, 16, 64] {
+        let started = Instant::now();
+        let mut all = tokio::task::JoinSet::new();
+        for _ in 0..clients {
+            all.spawn(propose_fifty(three.groups[leader].clone()));
+        }
+        all.join_all().await;
+        let rate = f64::from(clients * 50) / started.elapsed().as_secs_f64();
+        eprintln!("{clients} clients at the leader, 2 ms: {rate:.0} proposals per second");
+    }
+}

@@ -8,4 +8,6 @@
 
 mod common;
 mod files;
+mod members;
+mod processes;
 mod simulated;
