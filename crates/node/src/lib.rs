@@ -13,6 +13,7 @@
 //! store beside the node.
 
 mod acks;
+mod apply;
 mod bootstrap;
 mod clock;
 mod event;
@@ -20,6 +21,7 @@ mod heartbeat;
 mod identity;
 mod lag;
 pub mod limits;
+mod links;
 mod node;
 mod outgoing;
 pub mod part;

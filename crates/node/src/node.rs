@@ -3,16 +3,15 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use rhumb_ports::{
-    peer::{Hello, OriginInfo, PROTOCOL_VERSION, PeerMessage, Published},
-    store::{MetaName, StoreError, Write},
+    peer::OriginInfo,
+    store::{MetaName, Write},
 };
 use rhumb_state::{
-    ConflictKind, ConflictSink, HlcClock, Namespaces, ReadSet, RowId, Stability, Table,
-    TableLimits, apply, rows_of,
+    ConflictKind, ConflictSink, HlcClock, Namespaces, Stability, Table, TableLimits,
 };
 use rhumb_types::{
     ClusterId, DomainId, Hlc, MonoTime, NodeId, OriginId, RegionId, Timestamp,
-    record::{Dot, Record, VersionVector},
+    record::{Record, VersionVector},
 };
 
 use crate::{
@@ -26,7 +25,7 @@ use crate::{
     outgoing::Outgoing,
     peers::Peers,
     publish::Waiting,
-    receive::{Received, Took},
+    receive::Received,
     retention::{LogAges, Retention},
     status::Phase,
     sweep::Sweeps,
@@ -243,7 +242,7 @@ impl Node {
         }
     }
 
-    fn wait_acks(&mut self, wait: WaitAcks, out: &mut Effects) {
+    pub(crate) fn wait_acks(&mut self, wait: WaitAcks, out: &mut Effects) {
         let WaitAcks { request, written, regions, deadline } = wait;
         let written = written.unwrap_or_else(|| self.own_versions());
         self.acks.wait(Wait { request, written, regions, deadline }, out);
@@ -267,7 +266,7 @@ impl Node {
 
     // --- The proof that the log is whole (rule 1) ---
 
-    fn weigh_proof(&mut self, now: Timestamp, out: &mut Effects) {
+    pub(crate) fn weigh_proof(&mut self, now: Timestamp, out: &mut Effects) {
         let answers = self
             .peers
             .data()
@@ -318,241 +317,6 @@ impl Node {
         if std::mem::take(&mut self.origins_dirty) {
             let value = Some(self.origins.encode());
             writes.push(Write::Meta { name: MetaName::Origins, value });
-        }
-    }
-
-    // --- Links ---
-
-    fn peer_up(&mut self, region: &RegionId, now: Timestamp, out: &mut Effects) {
-        let Some(peer) = self.peers.get_mut(region) else { return };
-        peer.up = true;
-        peer.heard = now.mono;
-        let hello = Hello {
-            protocol: PROTOCOL_VERSION,
-            cluster: self.config.cluster,
-            node: self.config.node,
-            region: self.config.region.clone(),
-            witness: self.config.witness,
-            durable: self.durable.clone(),
-            origins: self.origins.iter().cloned().collect(),
-            wall: now.wall,
-        };
-        out.push(Effect::Send { to: region.clone(), message: PeerMessage::Hello(hello) });
-    }
-
-    fn peer_down(&mut self, region: &RegionId, out: &mut Effects) {
-        self.peers.down(region);
-        self.outgoing.peer_gone(region);
-        self.bootstrap_peer_gone(region);
-        self.assign(out);
-    }
-
-    fn set_members(&mut self, members: Vec<Member>, out: &mut Effects) {
-        for gone in self.peers.set_members(&self.config.region, members) {
-            self.acks.removed(&gone);
-            self.outgoing.peer_gone(&gone);
-        }
-        self.assign(out);
-    }
-
-    fn peer_message(
-        &mut self,
-        now: Timestamp,
-        from: &RegionId,
-        message: PeerMessage,
-        out: &mut Effects,
-    ) {
-        if let Some(peer) = self.peers.get_mut(from) {
-            peer.heard = now.mono;
-        } else {
-            return;
-        }
-        match message {
-            PeerMessage::Hello(hello) => self.hello(now, from, &hello, out),
-            PeerMessage::Heartbeat(heartbeat) => self.heard(now, from, heartbeat, out),
-            PeerMessage::HeartbeatReply(reply) => self.heard_back(now, from, &reply),
-            PeerMessage::Follow { origin, after } => {
-                self.outgoing.follow(from.clone(), origin, after);
-                self.outgoing.pump(&self.durable, out);
-            }
-            PeerMessage::Unfollow { origin } => self.outgoing.unfollow(from, origin),
-            PeerMessage::Log(batch) => self.log_batch(now, from, batch, out),
-            PeerMessage::Ack { durable } => self.acknowledged(from, durable, out),
-            PeerMessage::Trimmed { origin, .. } => {
-                self.peers.not_following(from, origin);
-                self.start_bootstrap(from, out);
-            }
-            PeerMessage::SnapshotPull { transfer, after } => {
-                self.snapshot_pull(from, transfer, after, out);
-            }
-            PeerMessage::Snapshot(chunk) => self.snapshot_chunk(from, chunk, out),
-            PeerMessage::Publish(message) => {
-                self.published.receive(now.mono, message, &self.applied, out);
-            }
-        }
-    }
-
-    fn hello(&mut self, now: Timestamp, from: &RegionId, hello: &Hello, out: &mut Effects) {
-        if hello.cluster != self.config.cluster || hello.region != *from {
-            out.push(Effect::Alarm(Alarm::ForeignCluster { region: from.clone() }));
-            return;
-        }
-        self.peers.said_hello(now.mono, from, hello);
-        for info in &hello.origins {
-            if self.origins.len() >= limits::ORIGINS_MAX {
-                out.push(Effect::Alarm(Alarm::Limit("this node knows the most origins it may")));
-                break;
-            }
-            self.origins_dirty |= self.origins.learn(info);
-        }
-        if !hello.witness {
-            self.acknowledged(from, hello.durable.clone(), out);
-        }
-        if self.phase == Phase::Proving {
-            self.weigh_proof(now, out);
-        }
-        self.assign(out);
-    }
-
-    pub(crate) fn acknowledged(
-        &mut self,
-        from: &RegionId,
-        durable: VersionVector,
-        out: &mut Effects,
-    ) {
-        let Some(peer) = self.peers.get_mut(from) else { return };
-        if !peer.is_data() {
-            return;
-        }
-        peer.durable = Some(durable.clone());
-        self.outgoing.acknowledged(from, &durable);
-        self.outgoing.pump(&self.durable, out);
-        self.acks.told(from, durable, out);
-        self.note_lag();
-    }
-
-    /// Tells every peer what is durable here.
-    pub(crate) fn acknowledge(&self, out: &mut Effects) {
-        for to in self.peers.up() {
-            let message = PeerMessage::Ack { durable: self.durable.clone() };
-            out.push(Effect::Send { to: to.clone(), message });
-        }
-    }
-
-    /// Decides anew from whom each log is pulled.
-    pub(crate) fn assign(&mut self, out: &mut Effects) {
-        if self.config.witness {
-            return;
-        }
-        let (received, applied, config) = (&self.received, &self.applied, &self.config);
-        let incarnation = self.identity.incarnation;
-        self.peers.assign(
-            &self.origins,
-            |origin| origin.incarnation() == incarnation,
-            |origin| carries(config, origin),
-            |origin| received.cursor(origin, applied),
-            out,
-        );
-    }
-
-    // --- Transactions from peers ---
-
-    fn log_batch(
-        &mut self,
-        now: Timestamp,
-        from: &RegionId,
-        batch: rhumb_ports::peer::LogBatch,
-        out: &mut Effects,
-    ) {
-        let origin = batch.origin;
-        if !self.carries(origin) || origin.incarnation() == self.identity.incarnation {
-            return;
-        }
-        match self.received.take(origin, batch.first, batch.transactions, &self.applied) {
-            Took::Queued => {}
-            Took::AskAgain { after } => {
-                let message = PeerMessage::Follow { origin, after };
-                out.push(Effect::Send { to: from.clone(), message });
-            }
-            Took::Parked(error) => out.push(Effect::Alarm(Alarm::Parked {
-                region: from.clone(),
-                origin,
-                reason: error.to_string(),
-            })),
-        }
-        self.apply_received(now, out);
-    }
-
-    /// Applies what is ready, up to the bound of one commit.
-    pub(crate) fn apply_received(&mut self, now: Timestamp, out: &mut Effects) {
-        if self.phase == Phase::Failed || self.bootstrap.is_loading() {
-            return;
-        }
-        while self.writing.received_in_commit() < limits::RECEIVED_PER_COMMIT_MAX {
-            let config = &self.config;
-            let ready = self.received.ready(&self.applied, |origin| carries(config, origin));
-            let Some(origin) = ready else { break };
-            if !self.fetch_rows(origin, out) {
-                continue;
-            }
-            self.apply_front(now, origin, out);
-        }
-    }
-
-    /// Whether the rows of the front transaction are here; else asks for them, and for those of
-    /// the next ones.
-    fn fetch_rows(&mut self, origin: OriginId, out: &mut Effects) -> bool {
-        let Some(front) = self.received.front(origin) else { return false };
-        let table = &self.table;
-        if rows_of(&front.transaction).all(|row| table.has(&row)) {
-            return true;
-        }
-        let rows: BTreeSet<RowId> = self
-            .received
-            .ahead(origin, limits::FETCH_AHEAD_TRANSACTIONS)
-            .flat_map(rows_of)
-            .filter(|row| !table.has(row))
-            .collect();
-        let ticket = self.ticket();
-        self.received.fetching(origin, ticket);
-        out.push(Effect::Fetch { ticket, rows: rows.into_iter().collect() });
-        false
-    }
-
-    fn apply_front(&mut self, now: Timestamp, origin: OriginId, out: &mut Effects) {
-        let Some(incoming) = self.received.pop(origin) else { return };
-        // What was written here before did not see this transaction.
-        self.close_drafts();
-        let transaction = incoming.transaction;
-        if !self.hlc.observe(transaction.timestamp, now.wall) {
-            out.push(Effect::Alarm(Alarm::StampBeyondBound { origin }));
-        }
-        let applied = apply(&transaction, &mut self.table, &mut self.conflicts);
-        assert!(applied.is_ok(), "the rows of a transaction are at hand before it is applied");
-        self.applied.raise(origin, transaction.version);
-        self.writing.received(origin, transaction.version, incoming.encoded);
-    }
-
-    fn fetched(
-        &mut self,
-        now: Timestamp,
-        ticket: Ticket,
-        reads: Result<ReadSet, StoreError>,
-        out: &mut Effects,
-    ) {
-        match reads {
-            Ok(reads) => {
-                self.table.admit(reads);
-                if self.received.fetched(ticket) {
-                    self.apply_received(now, out);
-                } else if !self.sweep_fetched(now, ticket, out) {
-                    self.unpark(now, ticket, out);
-                }
-            }
-            Err(error) => {
-                self.refuse_parked(ticket, &error.to_string(), out);
-                out.push(Effect::Alarm(Alarm::Disk(error)));
-            }
         }
     }
 
@@ -612,20 +376,6 @@ impl Node {
         };
         self.table.set_stability(stability);
     }
-
-    // --- Pub/sub ---
-
-    fn publish(&mut self, channel: bytes::Bytes, payload: bytes::Bytes, out: &mut Effects) {
-        let origin = self.own_origin(DomainId::EVERYWHERE);
-        let version = self.applied.get(origin);
-        let after = (version > 0).then_some(Dot { origin, version });
-        let message = Published { after, channel, payload };
-        for to in self.peers.up() {
-            let message = PeerMessage::Publish(message.clone());
-            out.push(Effect::Send { to: to.clone(), message });
-        }
-        out.push(Effect::Deliver(message));
-    }
 }
 
 /// A random incarnation that is never zero, which is the cache's.
@@ -633,7 +383,7 @@ const fn incarnation(entropy: u64) -> u64 {
     (entropy | (1 << 16)) & !0xffff
 }
 
-fn carries(config: &NodeConfig, origin: OriginId) -> bool {
+pub(crate) fn carries(config: &NodeConfig, origin: OriginId) -> bool {
     let domain = origin.domain();
     !config.witness && (domain == DomainId::EVERYWHERE || config.domains.contains(&domain))
 }

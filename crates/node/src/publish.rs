@@ -2,13 +2,34 @@
 
 use std::collections::VecDeque;
 
-use rhumb_ports::peer::Published;
-use rhumb_types::{MonoTime, record::VersionVector};
+use bytes::Bytes;
+use rhumb_ports::peer::{PeerMessage, Published};
+use rhumb_types::{
+    DomainId, MonoTime,
+    record::{Dot, VersionVector},
+};
 
 use crate::{
     event::{Effect, Effects},
     limits::{PUBLISHED_WAIT_MAX, PUBLISHED_WAITING_MAX},
+    node::Node,
 };
+
+impl Node {
+    /// A client publishes: to this node's subscribers at once, to other regions after what this
+    /// node has written so far.
+    pub(crate) fn publish(&mut self, channel: Bytes, payload: Bytes, out: &mut Effects) {
+        let origin = self.own_origin(DomainId::EVERYWHERE);
+        let version = self.applied.get(origin);
+        let after = (version > 0).then_some(Dot { origin, version });
+        let message = Published { after, channel, payload };
+        for to in self.peers.up() {
+            let message = PeerMessage::Publish(message.clone());
+            out.push(Effect::Send { to: to.clone(), message });
+        }
+        out.push(Effect::Deliver(message));
+    }
+}
 
 /// Messages that came before the transaction that they follow.
 #[derive(Debug, Default)]

@@ -14,7 +14,7 @@ use rhumb_store_fjall::FjallStore;
 use rhumb_types::RegionId;
 use tokio::net::TcpListener;
 
-use self::groups::Agreement;
+use self::groups::BothGroups;
 
 /// What the command line adds to the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +30,7 @@ pub(crate) struct Options {
 pub(crate) struct Node {
     engine: Engine,
     peer: Arc<Peer>,
-    agreement: Agreement,
+    groups: BothGroups,
     tasks: Tasks,
 }
 
@@ -76,9 +76,10 @@ impl Node {
             tasks.clone(),
         )?;
         forward(&tasks, events, inlet);
-        let agreement = Agreement::start(config, &identity, &data, &peer).await?;
+        let groups = BothGroups::start(config, &identity, &data, &peer).await?;
+        engine.attach(groups.agreement());
         tracing::info!(%region, "the node runs");
-        Ok(Self { engine, peer, agreement, tasks })
+        Ok(Self { engine, peer, groups, tasks })
     }
 
     /// Reads the certificates anew.
@@ -95,7 +96,7 @@ impl Node {
             tracing::warn!("some tasks did not end in time");
         }
         self.engine.stop().await;
-        self.agreement.stop().await;
+        self.groups.stop().await;
         self.peer.shutdown().await;
     }
 }

@@ -3,59 +3,23 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::{Context, Result};
-use bytes::Bytes;
 use rhumb_config::Config;
 use rhumb_control::{FileDisk, Group, GroupConfig, Groups, Limits, Timing};
-use rhumb_engine::OsEntropy;
+use rhumb_engine::{Agreement, HostedAdmin, HostedStrong, OsEntropy};
 use rhumb_peer::{Identity, Peer};
 use rhumb_ports::{clock::Entropy, control::Replicated, peer::Service};
-use rhumb_regions::AdminMachine;
-use rhumb_state::strong::StrongMachine;
+use rhumb_types::control::ControlView;
+use tokio::sync::watch;
 
 /// Both groups.
 #[derive(Debug)]
-pub(super) struct Agreement {
-    /// Administration.
-    pub(super) admin: Group,
-    /// Strong namespaces.
-    pub(super) strong: Group,
+pub(super) struct BothGroups {
+    admin: Group,
+    strong: Group,
+    views: watch::Receiver<Arc<ControlView>>,
 }
 
-struct Admin(AdminMachine);
-
-impl Replicated for Admin {
-    fn apply(&mut self, index: u64, command: &[u8]) -> Bytes {
-        self.0.apply(index, command)
-    }
-    fn read(&self, query: &[u8]) -> Bytes {
-        self.0.read(query)
-    }
-    fn snapshot(&self) -> Bytes {
-        self.0.snapshot()
-    }
-    fn restore(&mut self, snapshot: &[u8]) -> Result<(), String> {
-        self.0.restore(snapshot)
-    }
-}
-
-struct Strong(StrongMachine);
-
-impl Replicated for Strong {
-    fn apply(&mut self, index: u64, command: &[u8]) -> Bytes {
-        self.0.apply(index, command)
-    }
-    fn read(&self, query: &[u8]) -> Bytes {
-        self.0.read(query)
-    }
-    fn snapshot(&self) -> Bytes {
-        self.0.snapshot()
-    }
-    fn restore(&mut self, snapshot: &[u8]) -> Result<(), String> {
-        self.0.restore(snapshot)
-    }
-}
-
-impl Agreement {
+impl BothGroups {
     /// Starts both groups on their own logs, and answers peers for them.
     pub(super) async fn start(
         config: &Config,
@@ -79,12 +43,22 @@ impl Agreement {
             let group = Group::start(config, machine, Arc::new(disk), peer.clone()).await;
             group.with_context(|| format!("the {name} group did not start"))
         };
+        let (machine, views) = HostedAdmin::new();
         let admin = group("admin", Service::ControlRaft, Limits::administrative());
-        let admin = start(admin, Box::new(Admin(AdminMachine::new()))).await?;
+        let admin = start(admin, Box::new(machine)).await?;
         let strong = group("strong", Service::StrongRaft, Limits::strong());
-        let strong = start(strong, Box::new(Strong(StrongMachine::new()))).await?;
+        let strong = start(strong, Box::new(HostedStrong::new())).await?;
         peer.answer_with(Arc::new(Groups::new([admin.clone(), strong.clone()])));
-        Ok(Self { admin, strong })
+        Ok(Self { admin, strong, views })
+    }
+
+    /// The groups as the engine needs them.
+    pub(super) fn agreement(&self) -> Agreement {
+        Agreement {
+            admin: Arc::new(self.admin.clone()),
+            views: self.views.clone(),
+            strong: Arc::new(self.strong.clone()),
+        }
     }
 
     /// Ends both.

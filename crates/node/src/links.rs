@@ -1,0 +1,145 @@
+//! Links with peers: what is said when one comes up, and what each message is for.
+
+use rhumb_ports::peer::{Hello, PROTOCOL_VERSION, PeerMessage};
+use rhumb_types::{RegionId, Timestamp, record::VersionVector};
+
+use crate::{
+    event::{Alarm, Effect, Effects, Member},
+    limits,
+    node::{Node, carries},
+    status::Phase,
+};
+
+impl Node {
+    pub(crate) fn peer_up(&mut self, region: &RegionId, now: Timestamp, out: &mut Effects) {
+        let Some(peer) = self.peers.get_mut(region) else { return };
+        peer.up = true;
+        peer.heard = now.mono;
+        let hello = Hello {
+            protocol: PROTOCOL_VERSION,
+            cluster: self.config.cluster,
+            node: self.config.node,
+            region: self.config.region.clone(),
+            witness: self.config.witness,
+            durable: self.durable.clone(),
+            origins: self.origins.iter().cloned().collect(),
+            wall: now.wall,
+        };
+        out.push(Effect::Send { to: region.clone(), message: PeerMessage::Hello(hello) });
+    }
+
+    pub(crate) fn peer_down(&mut self, region: &RegionId, out: &mut Effects) {
+        self.peers.down(region);
+        self.outgoing.peer_gone(region);
+        self.bootstrap_peer_gone(region);
+        self.assign(out);
+    }
+
+    pub(crate) fn set_members(&mut self, members: Vec<Member>, out: &mut Effects) {
+        for gone in self.peers.set_members(&self.config.region, members) {
+            self.acks.removed(&gone);
+            self.outgoing.peer_gone(&gone);
+        }
+        self.assign(out);
+    }
+
+    pub(crate) fn peer_message(
+        &mut self,
+        now: Timestamp,
+        from: &RegionId,
+        message: PeerMessage,
+        out: &mut Effects,
+    ) {
+        if let Some(peer) = self.peers.get_mut(from) {
+            peer.heard = now.mono;
+        } else {
+            return;
+        }
+        match message {
+            PeerMessage::Hello(hello) => self.hello(now, from, &hello, out),
+            PeerMessage::Heartbeat(heartbeat) => self.heard(now, from, heartbeat, out),
+            PeerMessage::HeartbeatReply(reply) => self.heard_back(now, from, &reply),
+            PeerMessage::Follow { origin, after } => {
+                self.outgoing.follow(from.clone(), origin, after);
+                self.outgoing.pump(&self.durable, out);
+            }
+            PeerMessage::Unfollow { origin } => self.outgoing.unfollow(from, origin),
+            PeerMessage::Log(batch) => self.log_batch(now, from, batch, out),
+            PeerMessage::Ack { durable } => self.acknowledged(from, durable, out),
+            PeerMessage::Trimmed { origin, .. } => {
+                self.peers.not_following(from, origin);
+                self.start_bootstrap(from, out);
+            }
+            PeerMessage::SnapshotPull { transfer, after } => {
+                self.snapshot_pull(from, transfer, after, out);
+            }
+            PeerMessage::Snapshot(chunk) => self.snapshot_chunk(from, chunk, out),
+            PeerMessage::Publish(message) => {
+                self.published.receive(now.mono, message, &self.applied, out);
+            }
+        }
+    }
+
+    fn hello(&mut self, now: Timestamp, from: &RegionId, hello: &Hello, out: &mut Effects) {
+        if hello.cluster != self.config.cluster || hello.region != *from {
+            out.push(Effect::Alarm(Alarm::ForeignCluster { region: from.clone() }));
+            return;
+        }
+        self.peers.said_hello(now.mono, from, hello);
+        for info in &hello.origins {
+            if self.origins.len() >= limits::ORIGINS_MAX {
+                out.push(Effect::Alarm(Alarm::Limit("this node knows the most origins it may")));
+                break;
+            }
+            self.learn_origin(info);
+        }
+        if !hello.witness {
+            self.acknowledged(from, hello.durable.clone(), out);
+        }
+        if self.phase == Phase::Proving {
+            self.weigh_proof(now, out);
+        }
+        self.assign(out);
+    }
+
+    pub(crate) fn acknowledged(
+        &mut self,
+        from: &RegionId,
+        durable: VersionVector,
+        out: &mut Effects,
+    ) {
+        let Some(peer) = self.peers.get_mut(from) else { return };
+        if !peer.is_data() {
+            return;
+        }
+        peer.durable = Some(durable.clone());
+        self.outgoing.acknowledged(from, &durable);
+        self.outgoing.pump(&self.durable, out);
+        self.acks.told(from, durable, out);
+        self.note_lag();
+    }
+
+    /// Tells every peer what is durable here.
+    pub(crate) fn acknowledge(&self, out: &mut Effects) {
+        for to in self.peers.up() {
+            let message = PeerMessage::Ack { durable: self.durable.clone() };
+            out.push(Effect::Send { to: to.clone(), message });
+        }
+    }
+
+    /// Decides anew from whom each log is pulled.
+    pub(crate) fn assign(&mut self, out: &mut Effects) {
+        if self.config.witness {
+            return;
+        }
+        let (received, applied, config) = (&self.received, &self.applied, &self.config);
+        let incarnation = self.identity.incarnation;
+        self.peers.assign(
+            &self.origins,
+            |origin| origin.incarnation() == incarnation,
+            |origin| carries(config, origin),
+            |origin| received.cursor(origin, applied),
+            out,
+        );
+    }
+}
