@@ -54,6 +54,7 @@ impl Node {
     ) {
         let Heartbeat { sequence, durable, load, serving, impaired, hears, .. } = heartbeat;
         if let Some(peer) = self.peers.get_mut(from) {
+            peer.heartbeats_heard += 1;
             peer.load = load;
             peer.serving = serving;
             peer.impaired = impaired;
@@ -136,6 +137,7 @@ impl Node {
             witness: peer.is_some_and(|peer| !peer.is_data()),
             up: peer.is_some_and(|peer| peer.up && peer.said_hello),
             round_trip_micros: peer.and_then(|peer| peer.round_trip_micros),
+            heartbeats: peer.map_or(0, |peer| peer.heartbeats_heard),
             silent_micros: peer.map_or(u64::MAX, |peer| now.mono.0.saturating_sub(peer.heard.0)),
             clock_offset_millis: self.peer_clocks.offset(region),
             behind_transactions: self.durable.get(own).saturating_sub(acknowledged),

@@ -24,6 +24,7 @@ pub mod limits;
 mod links;
 mod node;
 mod outgoing;
+pub mod oversee;
 pub mod part;
 mod peers;
 mod publish;

@@ -49,3 +49,11 @@ pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 1 << 20;
 pub const STABILITY_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between two looks for expired keys and unfinished removals.
 pub const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
+/// Proposals of the overseer without an answer yet.
+pub const PROPOSALS_MAX: usize = 128;
+/// Pause after a proposal that was not agreed, before it is made again.
+pub const PROPOSAL_PAUSE: Duration = Duration::from_millis(250);
+/// Pause after a lease was refused: until then the agreed view should show why.
+pub const LEASE_PAUSE: Duration = Duration::from_millis(100);
+/// Works that one event lets a run-book do.
+pub const RUN_WORKS_PER_EVENT_MAX: usize = 64;

@@ -56,6 +56,8 @@ pub struct PeerStatus {
     pub up: bool,
     /// The last round trip of a heartbeat, in microseconds.
     pub round_trip_micros: Option<u64>,
+    /// How many heartbeats came from it since this node's start.
+    pub heartbeats: u64,
     /// How long ago it was last heard, in microseconds.
     pub silent_micros: u64,
     /// Our clock minus its clock, in milliseconds.

@@ -237,4 +237,9 @@ impl HealthBoard {
         self.voted.retain(|region, _| view.regions.contains_key(region));
         votes
     }
+
+    /// A vote did not reach the control plane: it is due again at once.
+    pub fn forget_vote(&mut self, region: &RegionId) {
+        self.voted.remove(region);
+    }
 }

@@ -73,6 +73,10 @@ impl Failover {
             Some(line) => {
                 run.ticket = Ticket { step: line.step, attempt: line.attempt };
                 match line.state {
+                    // Nothing was tried while it waited for a person.
+                    StepState::Running if run.state == FailoverState::AwaitingApproval => {
+                        run.begin(now, run.ticket, out);
+                    }
                     StepState::Running => run.try_again(now, out),
                     StepState::Done | StepState::Skipped => run.advance(now, Ending::Done, out),
                     StepState::Failed => run.retry_or_give_up(now, out),

@@ -1,0 +1,99 @@
+//! Who belongs to the cluster: its formation, joining it, and following its members.
+
+use std::collections::BTreeSet;
+
+use rhumb_types::{
+    RegionId, Timestamp,
+    control::{AdminCommand, Member},
+};
+
+use super::{Overseer, OverseerEffect, OverseerEffects, proposals::Purpose};
+
+impl Overseer {
+    /// This node as it would be a member.
+    pub(super) fn own(&self) -> Option<&Member> {
+        self.config.founders.iter().find(|member| member.node == self.config.node)
+    }
+
+    /// This node as it is a member.
+    pub(super) fn agreed_own(&self) -> Option<&Member> {
+        self.view.members.iter().find(|member| member.node == self.config.node)
+    }
+
+    pub(super) fn is_member(&self) -> bool {
+        self.agreed_own().is_some()
+    }
+
+    /// Forms the cluster, joins it, and says what this node reads (rule 16).
+    pub(super) fn keep_membership(&mut self, now: Timestamp, out: &mut OverseerEffects) {
+        if self.view.cluster.is_none() {
+            // The leader alone, so that others need not be refused.
+            if self.leads() {
+                let (cluster, members) = (self.config.cluster, self.config.founders.clone());
+                let command = AdminCommand::Form { cluster, members };
+                self.propose(now, Purpose::Form, "the first start", command, out);
+            }
+            return;
+        }
+        let (Some(own), agreed) = (self.own().cloned(), self.agreed_own()) else { return };
+        match agreed {
+            None if self.leader.is_some() && !self.is_replaced(&own) => {
+                let command = AdminCommand::Join { member: own, token: None };
+                self.propose(now, Purpose::Join, "it is configured as a member", command, out);
+            }
+            Some(known) if own.reads > known.reads => {
+                let (node, reads) = (own.node, own.reads);
+                let command = AdminCommand::ReportVersion { node, reads };
+                self.propose(now, Purpose::Version, "it runs this release", command, out);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the region has another voter, so that only an operator can put this one in its
+    /// place (rule 15).
+    fn is_replaced(&self, own: &Member) -> bool {
+        let votes = |other: &&Member| other.region == own.region && other.role.votes();
+        own.role.votes() && self.view.members.iter().any(|other| votes(&other))
+    }
+
+    /// The members as agreed, and those that are configured and were never agreed on: they may be
+    /// about to join, and must be reached for that.
+    pub(super) fn follow_members(&mut self, now: Timestamp, out: &mut OverseerEffects) {
+        if self.view.cluster.is_none() {
+            self.watch_configured(now);
+            return;
+        }
+        self.agreed.extend(self.view.regions.keys().cloned());
+        let agreed: BTreeSet<&RegionId> =
+            self.view.members.iter().map(|member| &member.region).collect();
+        if agreed.contains(&self.config.region) {
+            out.push(OverseerEffect::Members(self.view.members.clone()));
+        } else if self.live {
+            self.tell_if_replaced(out);
+        }
+        let configured = self.config.facts.regions.iter().map(|facts| &facts.region.id);
+        let coming = configured.filter(|region| !self.agreed.contains(*region));
+        let watched: Vec<RegionId> = agreed.into_iter().chain(coming).cloned().collect();
+        self.board.set_peers(now.mono, watched);
+        if !self.is_member() {
+            self.holders.clear();
+        }
+    }
+
+    pub(super) fn watch_configured(&mut self, now: Timestamp) {
+        let regions = self.config.facts.regions.iter().map(|facts| facts.region.id.clone());
+        self.board.set_peers(now.mono, regions.collect::<Vec<_>>());
+    }
+
+    fn tell_if_replaced(&self, out: &mut OverseerEffects) {
+        if let Some(own) = self.own()
+            && self.is_replaced(own)
+        {
+            out.alarm(format!(
+                "{} has another voter than {}: replace that member, or remove this node",
+                own.region, own.node
+            ));
+        }
+    }
+}

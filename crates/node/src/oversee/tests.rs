@@ -1,0 +1,215 @@
+//! Three overseers around one agreed log.
+
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a model with small numbers"
+)]
+
+mod world;
+
+use rhumb_regions::health::Sign;
+use rhumb_types::control::{
+    AdminCommand, AdminState, FailoverKind, FailoverMode, FailoverPlan, FailoverStrategy,
+};
+use world::{NAMES, World, config, region};
+
+use super::*;
+
+/// A world in which every region owns itself.
+fn settled(seed: u64) -> World {
+    let mut world = World::new(seed);
+    world.until("every region has its own lease", |world| {
+        (0..NAMES.len()).all(|at| world.acts(NAMES[at]) == Some(at))
+    });
+    world
+}
+
+fn status_of<'a>(
+    world: &'a World,
+    view: &'a ControlView,
+    name: &str,
+) -> &'a rhumb_types::control::RegionStatus {
+    view.regions.get(&region(name)).unwrap_or_else(|| panic!("{name} at {}", world.now))
+}
+
+fn takeovers(world: &World, name: &str) -> usize {
+    world.count(|command| {
+        matches!(command, AdminCommand::TakeOverLease { region: of, .. } if *of == region(name))
+    })
+}
+
+fn fail_back(name: &str, key: &str) -> AdminCommand {
+    AdminCommand::StartFailover {
+        plan: FailoverPlan {
+            idempotency_key: key.to_owned(),
+            region: region(name),
+            kind: FailoverKind::FailBack,
+            mode: FailoverMode::Manual,
+            strategy: FailoverStrategy::Graceful,
+            successor: None,
+            moves: Vec::new(),
+        },
+    }
+}
+
+#[test]
+fn a_cluster_forms_once_and_the_others_join() {
+    let mut world = settled(1);
+    world.run(5.0);
+    assert_eq!(world.agreed.view().members.len(), 3);
+    assert_eq!(world.count(|command| matches!(command, AdminCommand::Form { .. })), 1);
+    assert_eq!(world.count(|command| matches!(command, AdminCommand::Join { .. })), 2);
+    let refused = world.log.iter().filter(|(_, _, ok)| !ok).collect::<Vec<_>>();
+    assert!(refused.is_empty(), "{refused:?}");
+}
+
+#[test]
+fn a_dead_region_is_taken_over_once_and_comes_back_in_a_ramp() {
+    // The second of them leads at first.
+    for (seed, dead) in [(1, 1), (2, 0), (3, 2)] {
+        for lose_one_in in [0, 4] {
+            die_and_return(seed, dead, lose_one_in);
+        }
+    }
+}
+
+fn die_and_return(seed: u64, dead: usize, lose_one_in: u64) {
+    let name = NAMES[dead];
+    let mut world = settled(seed);
+    world.run(3.0);
+    world.lose_one_in = lose_one_in;
+    world.kill(dead);
+    let took = world.until("another acts for it", |world| {
+        world.acts(name).is_some_and(|holder| holder != dead)
+    });
+    assert!(lose_one_in > 0 || took < 8_000, "the takeover took {took} ms");
+    world.until("the failover is closed", |world| world.agreed.view().open_failovers.is_empty());
+    assert_eq!(takeovers(&world, name), 1, "{name} with one in {lose_one_in} lost");
+    let view = world.agreed.view();
+    assert_eq!(status_of(&world, &view, name).state, AdminState::Disabled);
+    world.run(5.0);
+    assert_eq!(takeovers(&world, name), 1, "it is moved again");
+
+    world.start(dead);
+    world.until("the verdict is lifted", |world| {
+        world.agreed.view().regions[&region(name)].verdict.is_none()
+    });
+    world.operator(fail_back(name, "back")).unwrap();
+    world.until("it acts for itself", |world| world.acts(name) == Some(dead));
+    world.until("the fail-back is closed", |world| world.agreed.view().open_failovers.is_empty());
+    let view = world.agreed.view();
+    let status = status_of(&world, &view, name);
+    assert_eq!((status.state, status.ramp_percent), (AdminState::Active, 100));
+}
+
+#[test]
+fn the_cut_off_side_agrees_on_nothing_and_stops_to_act_before_it_is_taken_over() {
+    let mut world = settled(5);
+    world.run(3.0);
+    world.cut.insert(0);
+    let before = world.log.len();
+    world.until("another acts for it", |world| world.acts(NAMES[0]).is_some_and(|at| at != 0));
+    assert!(world.log[before..].iter().all(|(by, ..)| *by != 0), "the minority was heard");
+    assert!(world.places[0].snapshot.is_some(), "it routes on");
+    world.cut.clear();
+    world.until("the verdict is lifted", |world| {
+        world.agreed.view().regions[&region(NAMES[0])].verdict.is_none()
+    });
+    world.run(5.0);
+    assert_ne!(world.acts(NAMES[0]), Some(0), "it is not failed back unasked");
+}
+
+#[test]
+fn an_operator_drains_a_region_that_gives_its_lease_up() {
+    let mut world = settled(6);
+    world.run(2.0);
+    let plan = FailoverPlan {
+        idempotency_key: "drain".to_owned(),
+        region: region(NAMES[2]),
+        kind: FailoverKind::Drain,
+        mode: FailoverMode::Manual,
+        strategy: FailoverStrategy::Graceful,
+        successor: Some(region(NAMES[1])),
+        moves: Vec::new(),
+    };
+    world.operator(AdminCommand::StartFailover { plan }).unwrap();
+    let took = world.until("it moves", |world| world.acts(NAMES[2]) == Some(1));
+    assert!(took < 2_000, "a lease that is given up is not waited out: {took} ms");
+    let released = |command: &AdminCommand| matches!(command, AdminCommand::ReleaseLease { .. });
+    assert_eq!(world.count(released), 1);
+}
+
+#[test]
+fn assisted_waits_for_a_person_and_is_called_off_when_the_region_returns() {
+    let mut world = World::new(7);
+    for place in &mut world.places {
+        place.overseer.as_mut().unwrap().config.failover.mode = FailoverMode::Assisted;
+    }
+    world.until("every region has its own lease", |world| {
+        (0..NAMES.len()).all(|at| world.acts(NAMES[at]) == Some(at))
+    });
+    world.run(3.0);
+    world.kill(2);
+    world.until("a failover waits", |world| !world.agreed.view().open_failovers.is_empty());
+    world.run(10.0);
+    assert_eq!(takeovers(&world, NAMES[2]), 0);
+    assert!(world.places.iter().flat_map(|place| &place.alarms).any(|a| a.contains("approve")));
+    world.start(2);
+    world.until("it is called off", |world| world.agreed.view().open_failovers.is_empty());
+    world.until("it acts again", |world| world.acts(NAMES[2]) == Some(2));
+    let view = world.agreed.view();
+    assert_eq!(status_of(&world, &view, NAMES[2]).state, AdminState::Active);
+}
+
+#[test]
+fn a_restart_without_a_control_plane_routes_on_what_was_agreed() {
+    let mut world = settled(8);
+    let (region, state) = (region(NAMES[2]), AdminState::Draining);
+    let command = AdminCommand::SetRegionState { region: region.clone(), state, expected: None };
+    world.operator(command).unwrap();
+    world.run(1.0);
+    let remembered = world.places[1].remembered.clone();
+    assert!(remembered.is_some());
+    let mut out = OverseerEffects::new();
+    let overseer = Overseer::new(config(1), remembered, world.time(), &mut out);
+    let published = std::iter::from_fn(|| out.pop()).find_map(|effect| match effect {
+        OverseerEffect::Publish(snapshot) => Some(snapshot),
+        _ => None,
+    });
+    let published = published.unwrap();
+    let at = published.index(&region).unwrap();
+    assert_eq!(published.region(at).admin, AdminState::Draining);
+    assert!(overseer.leases().is_empty(), "what it held it must renew first");
+}
+
+#[test]
+fn a_broken_link_shows_in_routing_at_once_and_asks_nobody() {
+    let mut world = settled(9);
+    world.run(2.0);
+    let now = world.time();
+    let overseer = world.places[1].overseer.as_mut().unwrap();
+    let mut out = OverseerEffects::new();
+    overseer.sign(now, &region(NAMES[2]), Sign::Unreachable, &mut out);
+    let mut published = None;
+    while let Some(effect) = out.pop() {
+        match effect {
+            OverseerEffect::Publish(snapshot) => published = Some(snapshot),
+            OverseerEffect::Propose { request, .. } => panic!("{request:?}"),
+            _ => {}
+        }
+    }
+    let snapshot = published.unwrap();
+    let at = snapshot.index(&region(NAMES[2])).unwrap();
+    assert_eq!(snapshot.region(at).health, Health::Down);
+}
+
+#[test]
+fn audit_heads_are_published_when_the_chain_grows() {
+    let mut world = settled(10);
+    let head = world.agreed.audit_head();
+    world.event(1, OverseerEvent::Audited(head));
+    world.run(2.0);
+    let published = |command: &AdminCommand| matches!(command, AdminCommand::PublishHead { .. });
+    assert_eq!(world.count(published), 1);
+}
