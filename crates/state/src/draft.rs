@@ -60,7 +60,7 @@ struct Recorded {
     /// The place of its Put or Remove among the changes.
     write: Option<usize>,
     /// The place of its Add, with the origin's delta as it was before.
-    add: Option<(usize, Option<Delta>)>,
+    add: Option<(usize, Option<Box<Delta>>)>,
 }
 
 /// What the draft has recorded about one key since the last barrier.
@@ -211,7 +211,7 @@ impl Draft {
                 let field = cell.field.clone();
                 let change = self.push(Change::Add { cell, frame, sum });
                 if let Some(key) = self.keys.get_mut(at) {
-                    key.cell(&field).add = Some((change, before));
+                    key.cell(&field).add = Some((change, before.map(Box::new)));
                 }
             }
         }
@@ -437,7 +437,7 @@ impl Draft {
         let Some((change, before)) = record.and_then(|record| record.add.take()) else { return };
         self.drop_change(change);
         let origin = self.context.origin;
-        table.edit(place, |row| restore(row, origin, before));
+        table.edit(place, |row| restore(row, origin, before.map(|before| *before)));
     }
 
     /// Takes back everything that this draft wrote into a key, but for the marks.
@@ -462,7 +462,7 @@ impl Draft {
         if let Some((change, before)) = record.add {
             self.drop_change(change);
             let origin = self.context.origin;
-            table.edit(place, |row| restore(row, origin, before));
+            table.edit(place, |row| restore(row, origin, before.map(|before| *before)));
         }
         let Some(at) = record.write else { return Ok(()) };
         let dot = self.dot();
