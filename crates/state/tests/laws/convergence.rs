@@ -5,7 +5,7 @@ use rhumb_state::{Draft, DraftContext, KeyRows, MEMBERS_UNKNOWN, visible};
 use rhumb_types::record::{CellId, Change, Field};
 
 use crate::{
-    history::{REGIONS, Step, World, ops, steps},
+    history::{REGIONS, Step, World, counting_steps, ops, steps, sweeping_steps},
     model,
     region::{KEYS, Region, SPACE, View, is_member_of, key},
 };
@@ -72,6 +72,43 @@ proptest! {
             prop_assert_eq!(&view, &expected, "region {} at the end", at);
             check_store(&mut world.regions[at], &view);
             prop_assert_eq!(&world.regions[at].view(), &expected, "region {} swept", at);
+        }
+    }
+
+    /// Sweeps count exactly and lose nothing, whatever happens while they run.
+    #[test]
+    fn sweeps_take_out_what_is_removed_and_nothing_else(
+        steps in sweeping_steps(60),
+        rows_max in prop_oneof![Just(1_usize), Just(3), Just(1_000)],
+    ) {
+        let mut world = World::new(rows_max, false);
+        for step in &steps {
+            world.step(step);
+            for at in 0..2 {
+                let view = world.regions[at].view();
+                check_counts(&mut world.regions[at], &view, false);
+            }
+        }
+        world.settle(&[0]);
+        let expected = model::meaning(world.transactions());
+        for at in 0..2 {
+            prop_assert_eq!(&world.regions[at].view(), &expected);
+            check_store(&mut world.regions[at], &expected);
+            prop_assert_eq!(&world.regions[at].view(), &expected);
+        }
+    }
+
+    /// What is forgotten as early as can be is never missed.
+    #[test]
+    fn counters_survive_forgetting_at_once(
+        steps in counting_steps(80),
+        order in proptest::collection::vec(0..REGIONS, 1..4),
+    ) {
+        let mut world = World::run(1_000, true, &steps);
+        world.settle(&order);
+        let expected = model::meaning(world.transactions());
+        for view in world.views() {
+            prop_assert_eq!(&view, &expected);
         }
     }
 

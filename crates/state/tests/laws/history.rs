@@ -102,6 +102,55 @@ pub(crate) fn steps(count: usize) -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..count)
 }
 
+/// Histories of one small collection with many removals of the whole, in which sweeps run all the
+/// time.
+pub(crate) fn sweeping_steps(count: usize) -> impl Strategy<Value = Vec<Step>> {
+    let m = 0..4_usize;
+    let op = prop_oneof![
+        8 => m.clone().prop_map(|member| Op::Sadd { key: 0, member }),
+        3 => m.prop_map(|member| Op::Drop { key: 0, member }),
+        2 => Just(Op::Del { key: 0 }),
+        1 => Just(Op::Flush { prefix: "a:" }),
+    ];
+    let at = prop_oneof![3 => Just(0_usize), 1 => Just(1)];
+    let step = prop_oneof![
+        10 => (at.clone(), op).prop_map(|(at, op)| Step::Run { at, op }),
+        3 => at.clone().prop_map(|at| Step::Finish { at }),
+        8 => at.clone().prop_map(|at| Step::Arrive { at }),
+        4 => at.clone().prop_map(|at| Step::Receive { at, from: 1 - at }),
+        12 => at.clone().prop_map(|at| Step::Sweep { at, key: 0, limit: 1 }),
+        3 => at.clone().prop_map(|at| Step::SweepPrefix { at, prefix: "a:" }),
+        1 => at.prop_map(|at| Step::ReadAhead { at, key: 0 }),
+    ];
+    proptest::collection::vec(step, 1..count)
+}
+
+/// Histories of one counter and one hash field, in which everybody tells everybody what it has
+/// applied, as soon as it has.
+pub(crate) fn counting_steps(count: usize) -> impl Strategy<Value = Vec<Step>> {
+    let op = prop_oneof![
+        6 => (1_i64..9).prop_map(|by| Op::Incr { key: 0, by }),
+        2 => Just(Op::Set { key: 0, value: "7", expiry: None }),
+        2 => Just(Op::Del { key: 0 }),
+        4 => (1_i64..9).prop_map(|by| Op::Hincr { key: 1, member: 0, by }),
+        1 => Just(Op::Hset { key: 1, member: 0, value: "5" }),
+        1 => Just(Op::Drop { key: 1, member: 0 }),
+        2 => Just(Op::Del { key: 1 }),
+        1 => Just(Op::Flush { prefix: "a:" }),
+    ];
+    let r = 0..REGIONS;
+    let step = prop_oneof![
+        8 => (r.clone(), op).prop_map(|(at, op)| Step::Run { at, op }),
+        4 => r.clone().prop_map(|at| Step::Finish { at }),
+        10 => (r.clone(), r.clone()).prop_map(|(at, from)| Step::Receive { at, from }),
+        8 => (r.clone(), r.clone()).prop_map(|(at, of)| Step::Learn { at, of }),
+        4 => r.clone().prop_map(|at| Step::Collect { at }),
+        1 => r.clone().prop_map(|at| Step::Arrive { at }),
+        1 => r.prop_map(|at| Step::Sweep { at, key: 1, limit: 1 }),
+    ];
+    proptest::collection::vec(step, 1..count)
+}
+
 /// Regions, and everything that was written.
 pub(crate) struct World {
     pub(crate) regions: Vec<Region>,
