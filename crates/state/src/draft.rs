@@ -76,7 +76,6 @@ impl KeyRecord {
     fn cell(&mut self, field: &Field) -> &mut Recorded {
         match field {
             Field::Head => &mut self.head,
-            // A lookup before the entry saves the clone where the member is known.
             Field::Member(member) => self.members.entry(member.clone()).or_default(),
         }
     }
@@ -458,6 +457,9 @@ impl Draft {
         cell: &CellId,
         record: Recorded,
     ) -> Result<(), Missing> {
+        if record.add.is_none() && record.write.is_none() {
+            return Ok(());
+        }
         let place = table.place(cell)?;
         if let Some((change, before)) = record.add {
             self.drop_change(change);

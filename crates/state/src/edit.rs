@@ -102,9 +102,9 @@ impl Table {
         } else if counted {
             head_row.members = head_row.members.saturating_sub(1);
         }
-        if counted {
-            self.mark_dirty(head);
-        }
+        // Changed or not, the head must stay while its member waits for the disk: a draft that
+        // takes the member's edit back needs both.
+        self.mark_dirty(head);
         if has_deltas {
             self.forget_in_member(at);
         }
