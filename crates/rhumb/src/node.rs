@@ -10,6 +10,7 @@ use rhumb_config::{Config, settings::Server};
 use rhumb_engine::node::Event;
 use rhumb_engine::{Engine, EngineConfig, Inlet, OsEntropy, SystemClock, Tasks};
 use rhumb_peer::{Identities, Peer, PeerConfig, PeerEvent, PeerEvents};
+use rhumb_server_resp::RespServer;
 use rhumb_store_fjall::FjallStore;
 use rhumb_types::RegionId;
 use tokio::net::TcpListener;
@@ -78,6 +79,7 @@ impl Node {
         forward(&tasks, events, inlet);
         let groups = BothGroups::start(config, &identity, &data, &peer).await?;
         engine.attach(groups.agreement());
+        serve_resp(config, &region, &engine).await?;
         tracing::info!(%region, "the node runs");
         Ok(Self { engine, peer, groups, tasks })
     }
@@ -106,6 +108,22 @@ async fn listen(config: &Config, region: &RegionId, server: Server) -> Result<Op
     let address = listener.address(server);
     let bound = TcpListener::bind(address).await;
     bound.map(Some).with_context(|| format!("cannot listen on {address} for {server:?}"))
+}
+
+/// Starts the RESP server, where it is on.
+async fn serve_resp(config: &Config, region: &RegionId, engine: &Engine) -> Result<()> {
+    let Some(settings) = config.listener(region, Server::Resp) else { return Ok(()) };
+    anyhow::ensure!(
+        !settings.tls,
+        "`listeners.resp.tls` is on, and this version of the RESP server has no TLS yet: listen on \
+         the loopback address behind a TLS proxy"
+    );
+    let resp = settings::resp(config, settings.auth);
+    let server = RespServer::new(&resp, engine.clone(), region.as_str())?;
+    if let Some(listener) = listen(config, region, Server::Resp).await? {
+        server.serve(listener);
+    }
+    Ok(())
 }
 
 /// Hands what peers say to the node.

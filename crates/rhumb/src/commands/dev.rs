@@ -17,7 +17,7 @@ pub(crate) fn run(args: &Dev) -> Result<ExitCode> {
     }
     say(&format!("{:<16} {:<22} {:<22} log", "region", "redis", "http"));
     for region in &regions {
-        local.wait_for(region, Server::Peer)?;
+        local.wait_for(region, Server::Resp)?;
         say(&format!(
             "{:<16} {:<22} {:<22} {}",
             region.as_str(),

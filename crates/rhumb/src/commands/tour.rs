@@ -41,6 +41,9 @@ pub(crate) fn run(args: Tour) -> Result<ExitCode> {
     for region in &cluster.regions() {
         wait_until_ready(&mut cluster, region)?;
     }
+    for (from, to) in pairs(&cluster.regions()) {
+        wait_until_linked(&cluster, &from, &to)?;
+    }
     state::sessions(&cluster, &mut report)?;
     state::counters(&cluster, &mut report)?;
     state::locks(&cluster, &mut report)?;
@@ -56,6 +59,28 @@ pub(crate) fn run(args: Tour) -> Result<ExitCode> {
 fn connect(cluster: &Local, region: &RegionId) -> Result<Client> {
     let address = cluster.address(region, Server::Resp);
     Client::connect(address, ANSWER_WAIT).with_context(|| format!("cannot reach {region}"))
+}
+
+/// Every ordered pair of regions.
+fn pairs(regions: &[RegionId]) -> Vec<(RegionId, RegionId)> {
+    let pair = |from: &RegionId| {
+        let others = regions.iter().filter(|to| *to != from).cloned();
+        others.map(|to| (from.clone(), to)).collect::<Vec<_>>()
+    };
+    regions.iter().flat_map(pair).collect()
+}
+
+/// Waits until what one region writes reaches another: links come up in their own time.
+fn wait_until_linked(cluster: &Local, from: &RegionId, to: &RegionId) -> Result<()> {
+    let key = format!("tour:link:{from}:{to}");
+    connect(cluster, from)?.call(&[b"SET", key.as_bytes(), b"1"])?;
+    let give_up = std::time::Instant::now() + READY_WAIT_MAX;
+    let mut reader = connect(cluster, to)?;
+    while reader.value(&[b"GET", key.as_bytes()])?.is_none() {
+        anyhow::ensure!(std::time::Instant::now() < give_up, "no link from {from} to {to}");
+        thread::sleep(LOOK_INTERVAL);
+    }
+    Ok(())
 }
 
 /// Waits until a region's node takes writes.

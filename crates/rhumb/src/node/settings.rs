@@ -11,6 +11,7 @@ use rhumb_config::Config;
 use rhumb_engine::node::{Member, NodeConfig, Retention};
 use rhumb_peer::Identity;
 use rhumb_regions::locations;
+use rhumb_server_resp::{RespConfig, UserConfig};
 use rhumb_state::Namespaces;
 use rhumb_types::{DomainId, RegionId};
 
@@ -67,6 +68,18 @@ pub(super) fn node(config: &Config, identity: &Identity) -> Result<NodeConfig> {
         heartbeat_interval: config.health().heartbeat_every,
         members: members.collect(),
     })
+}
+
+/// The RESP server's users.
+pub(super) fn resp(config: &Config, auth: bool) -> RespConfig {
+    let users = config.settings().acl.users.iter().map(|user| UserConfig {
+        name: user.name.clone(),
+        password_sha256: user.password_sha256.clone(),
+        commands: user.commands.clone(),
+        keys: user.keys.clone(),
+        channels: user.channels.clone(),
+    });
+    RespConfig { users: users.collect(), auth }
 }
 
 /// The residency domains of a region, beside that of every region.

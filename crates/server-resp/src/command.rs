@@ -1,0 +1,351 @@
+//! From words to typed commands.
+//!
+//! A command is a [`Step`] of state, or something that concerns the connection or the server. The
+//! words of the state commands are read in one module per type.
+
+use bytes::Bytes;
+use rhumb_state::{Choice, Op, Query, strong::StrongStep};
+
+mod hashes;
+mod keys;
+mod scripts;
+mod sets;
+mod sorted_sets;
+mod strings;
+mod words;
+
+pub(crate) use words::Words;
+
+/// What a step's reply is turned into before it is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Shape {
+    /// As it is.
+    Plain,
+    /// `Ok` becomes 1 and `Nil` becomes 0.
+    Flag,
+    /// `OK` whatever it was.
+    Done,
+    /// The only one of several.
+    Only,
+    /// A number as text.
+    Text,
+}
+
+/// A command on state.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Step {
+    pub(crate) what: StrongStep,
+    pub(crate) shape: Shape,
+}
+
+impl Step {
+    const fn write(op: Op) -> Parsed {
+        Parsed::Step(Self { what: StrongStep::Write(op), shape: Shape::Plain })
+    }
+
+    const fn read(query: Query) -> Parsed {
+        Parsed::Step(Self { what: StrongStep::Read(query), shape: Shape::Plain })
+    }
+
+    const fn choose(choice: Choice) -> Parsed {
+        Parsed::Step(Self { what: StrongStep::Choose(choice), shape: Shape::Plain })
+    }
+
+    /// Shows every key that it names.
+    pub(crate) fn keys(&self, visit: &mut impl FnMut(&Bytes)) {
+        match &self.what {
+            StrongStep::Write(op) => op.keys(visit),
+            StrongStep::Read(query) => query.keys(visit),
+            StrongStep::Choose(choice) => visit(choice.key()),
+        }
+    }
+}
+
+/// What words were found to mean.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Parsed {
+    /// A command on state.
+    Step(Step),
+    /// A scan whose cursor the connection must look up.
+    Scan(Scan),
+    /// Something of the connection or the server; its words are read where it is done.
+    Control(Control),
+}
+
+/// A page of a scan, as asked for.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Scan {
+    pub(crate) cursor: u64,
+    pub(crate) pattern: Option<Bytes>,
+    pub(crate) count: usize,
+    pub(crate) of: ScanOf,
+}
+
+/// What is scanned.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum ScanOf {
+    Keys(Option<rhumb_state::KeyType>),
+    Hash(Bytes),
+    Set(Bytes),
+    SortedSet(Bytes),
+}
+
+/// Commands that are not about state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Control {
+    Ping,
+    Echo,
+    Hello,
+    Auth,
+    Select,
+    Quit,
+    Reset,
+    Client,
+    Command,
+    Config,
+    Info,
+    Time,
+    Acl,
+    Multi,
+    Exec,
+    Discard,
+    Watch,
+    Unwatch,
+    Wait,
+    Publish,
+    Subscribe,
+    Unsubscribe,
+    PSubscribe,
+    PUnsubscribe,
+    PubSub,
+    Script,
+    Eval,
+    EvalSha,
+    Fence,
+    Session,
+    Why,
+    Conflicts,
+}
+
+/// What a command is, for ACL rules.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Class {
+    Read,
+    Write,
+    PubSub,
+    Connection,
+    Transaction,
+    Scripting,
+    Admin,
+    Dangerous,
+}
+
+impl Class {
+    const ALL: [(Self, &'static str); 8] = [
+        (Self::Read, "read"),
+        (Self::Write, "write"),
+        (Self::PubSub, "pubsub"),
+        (Self::Connection, "connection"),
+        (Self::Transaction, "transaction"),
+        (Self::Scripting, "scripting"),
+        (Self::Admin, "admin"),
+        (Self::Dangerous, "dangerous"),
+    ];
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, known)| *known == name).map(|(class, _)| *class)
+    }
+
+    pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+        Self::ALL.iter().map(|(_, name)| *name)
+    }
+}
+
+/// Why words are not a command. The text is Redis's, after `ERR `, unless it has a code of its own.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CommandError {
+    #[error("ERR unknown command '{0}'")]
+    Unknown(String),
+    #[error("ERR wrong number of arguments for '{0}' command")]
+    Arity(String),
+    #[error("ERR syntax error")]
+    Syntax,
+    #[error("ERR value is not an integer or out of range")]
+    NotAnInteger,
+    #[error("ERR value is not a valid float")]
+    NotAFloat,
+    #[error("ERR invalid expire time in '{0}' command")]
+    Expire(String),
+    #[error("ERR {0}")]
+    Other(&'static str),
+    #[error("ERR '{name}' is not offered: {why}")]
+    Refused { name: String, why: &'static str },
+}
+
+/// What reads a command's words.
+#[derive(Clone, Copy)]
+pub(crate) enum Reader {
+    State(fn(&mut Words<'_>) -> Result<Parsed, CommandError>),
+    Control(Control),
+    Refused(&'static str),
+}
+
+/// A command that is known.
+#[derive(Clone, Copy)]
+pub(crate) struct Known {
+    pub(crate) name: &'static str,
+    pub(crate) class: Class,
+    /// The fewest words, the name included.
+    pub(crate) least: usize,
+    /// The most words; no bound when 0.
+    pub(crate) most: usize,
+    pub(crate) reader: Reader,
+}
+
+const NO_LISTS: &str = "lists are not offered yet; a stream of work belongs into a queue";
+const NO_BLOCKING: &str =
+    "blocking commands cannot be kept across regions; subscribe to a channel, or poll";
+const NO_SCRIPTS: &str = "only the well-known lock scripts run, as built-ins; use MULTI with WATCH, \
+                          or a strong namespace";
+
+const fn control(
+    name: &'static str,
+    class: Class,
+    (least, most): (usize, usize),
+    which: Control,
+) -> Known {
+    Known { name, class, least, most, reader: Reader::Control(which) }
+}
+
+const fn refused(name: &'static str, why: &'static str) -> Known {
+    Known { name, class: Class::Write, least: 1, most: 0, reader: Reader::Refused(why) }
+}
+
+/// Commands of the connection and the server.
+const CONTROLS: [Known; 46] = [
+    control("ping", Class::Connection, (1, 2), Control::Ping),
+    control("echo", Class::Connection, (2, 2), Control::Echo),
+    control("hello", Class::Connection, (1, 0), Control::Hello),
+    control("auth", Class::Connection, (2, 3), Control::Auth),
+    control("select", Class::Connection, (2, 2), Control::Select),
+    control("quit", Class::Connection, (1, 1), Control::Quit),
+    control("reset", Class::Connection, (1, 1), Control::Reset),
+    control("client", Class::Connection, (2, 0), Control::Client),
+    control("command", Class::Connection, (1, 0), Control::Command),
+    control("config", Class::Admin, (2, 0), Control::Config),
+    control("info", Class::Read, (1, 0), Control::Info),
+    control("time", Class::Read, (1, 1), Control::Time),
+    control("acl", Class::Connection, (2, 0), Control::Acl),
+    control("multi", Class::Transaction, (1, 1), Control::Multi),
+    control("exec", Class::Transaction, (1, 1), Control::Exec),
+    control("discard", Class::Transaction, (1, 1), Control::Discard),
+    control("watch", Class::Transaction, (2, 0), Control::Watch),
+    control("unwatch", Class::Transaction, (1, 1), Control::Unwatch),
+    control("wait", Class::Connection, (3, 3), Control::Wait),
+    control("publish", Class::PubSub, (3, 3), Control::Publish),
+    control("subscribe", Class::PubSub, (2, 0), Control::Subscribe),
+    control("unsubscribe", Class::PubSub, (1, 0), Control::Unsubscribe),
+    control("psubscribe", Class::PubSub, (2, 0), Control::PSubscribe),
+    control("punsubscribe", Class::PubSub, (1, 0), Control::PUnsubscribe),
+    control("pubsub", Class::PubSub, (2, 0), Control::PubSub),
+    control("script", Class::Scripting, (2, 0), Control::Script),
+    control("eval", Class::Scripting, (3, 0), Control::Eval),
+    control("evalsha", Class::Scripting, (3, 0), Control::EvalSha),
+    control("rhumb.fence", Class::Read, (2, 2), Control::Fence),
+    control("rhumb.session", Class::Connection, (1, 2), Control::Session),
+    control("rhumb.why", Class::Read, (2, 2), Control::Why),
+    control("rhumb.conflicts", Class::Read, (1, 2), Control::Conflicts),
+    refused("lpush", NO_LISTS),
+    refused("rpush", NO_LISTS),
+    refused("lpop", NO_LISTS),
+    refused("rpop", NO_LISTS),
+    refused("lrange", NO_LISTS),
+    refused("llen", NO_LISTS),
+    refused("lrem", NO_LISTS),
+    refused("blpop", NO_BLOCKING),
+    refused("brpop", NO_BLOCKING),
+    refused("blmove", NO_BLOCKING),
+    refused("bzpopmin", NO_BLOCKING),
+    refused("bzpopmax", NO_BLOCKING),
+    refused("fcall", NO_SCRIPTS),
+    refused("function", NO_SCRIPTS),
+];
+
+const TABLES: [&[Known]; 6] = [
+    &strings::COMMANDS,
+    &keys::COMMANDS,
+    &hashes::COMMANDS,
+    &sets::COMMANDS,
+    &sorted_sets::COMMANDS,
+    &CONTROLS,
+];
+
+/// Longest name of a command, in bytes.
+const NAME_BYTES_MAX: usize = 32;
+
+/// Every command, in the order of the tables.
+pub(crate) fn all() -> impl Iterator<Item = &'static Known> {
+    TABLES.iter().flat_map(|table| table.iter())
+}
+
+/// Finds a command by name, whatever its case.
+pub(crate) fn find(name: &[u8]) -> Result<&'static Known, CommandError> {
+    let mut lower = [0; NAME_BYTES_MAX];
+    let unknown = || CommandError::Unknown(String::from_utf8_lossy(name).into_owned());
+    let lower = lower.get_mut(..name.len()).ok_or_else(unknown)?;
+    for (to, from) in lower.iter_mut().zip(name) {
+        *to = from.to_ascii_lowercase();
+    }
+    let found = index().binary_search_by(|known| known.name.as_bytes().cmp(lower));
+    found.ok().and_then(|at| index().get(at).copied()).ok_or_else(unknown)
+}
+
+/// The commands sorted by name, made once.
+fn index() -> &'static [&'static Known] {
+    static INDEX: std::sync::OnceLock<Vec<&'static Known>> = std::sync::OnceLock::new();
+    INDEX.get_or_init(|| {
+        let mut sorted: Vec<&'static Known> = all().collect();
+        sorted.sort_unstable_by_key(|known| known.name);
+        sorted
+    })
+}
+
+impl Known {
+    /// Reads the words of a command whose name was found.
+    pub(crate) fn read(&self, mut words: Words<'_>) -> Result<Parsed, CommandError> {
+        let count = words.total();
+        if count < self.least || (self.most > 0 && count > self.most) {
+            return Err(CommandError::Arity(self.name.to_owned()));
+        }
+        match self.reader {
+            Reader::Control(control) => Ok(Parsed::Control(control)),
+            Reader::Refused(why) => Err(CommandError::Refused { name: self.name.to_owned(), why }),
+            Reader::State(read) => {
+                let parsed = read(&mut words)?;
+                words.end()?;
+                Ok(parsed)
+            }
+        }
+    }
+}
+
+pub(crate) use scripts::{script_by_digest, script_by_text};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_known_once_in_any_case() {
+        let mut names: Vec<&str> = all().map(|known| known.name).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        for name in names {
+            assert_eq!(find(name.to_ascii_uppercase().as_bytes()).unwrap().name, name);
+        }
+        assert!(find(b"nonsense").is_err());
+        assert!(find(&[b'x'; 100]).is_err());
+    }
+}

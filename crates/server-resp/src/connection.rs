@@ -1,0 +1,299 @@
+//! One client: requests in, replies out, in order.
+//!
+//! Writes that follow each other in a pipeline gather and go to the engine together. Everything
+//! else first waits for what has gathered, so that a connection sees its own writes.
+
+use std::{collections::VecDeque, io, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use rhumb_engine::{Subscription, Tasks, node::ConnectionId};
+use rhumb_resp::{Limits, Protocol, Request, RequestDecoder, Writer};
+use rhumb_types::{AckLevel, record::VersionVector};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::{
+    acl::User,
+    command::{self, CommandError, Control, Known, Parsed, Step, Words},
+    limits,
+    server::Shared,
+};
+
+/// Cursors of unfinished scans that a connection keeps.
+const CURSORS_MAX: usize = 64;
+
+/// Commands that wait for EXEC.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    pub(crate) steps: Vec<Step>,
+    /// Whether a command was refused, so that EXEC must be too.
+    pub(crate) broken: bool,
+}
+
+/// A client's connection.
+pub(crate) struct Connection {
+    pub(crate) shared: Arc<Shared>,
+    stream: TcpStream,
+    decoder: RequestDecoder,
+    incoming: BytesMut,
+    pub(crate) outgoing: BytesMut,
+    pub(crate) protocol: Protocol,
+    pub(crate) user: Option<Arc<User>>,
+    pub(crate) name: Bytes,
+    pub(crate) id: ConnectionId,
+    pub(crate) queue: Option<Queue>,
+    pub(crate) watching: bool,
+    pub(crate) strong_watch: Vec<(Bytes, u64)>,
+    pub(crate) subscription: Option<Subscription>,
+    pub(crate) channels: Vec<Bytes>,
+    pub(crate) patterns: Vec<Bytes>,
+    pub(crate) gathered: Vec<Step>,
+    pub(crate) gathered_ack: AckLevel,
+    /// Everything that this connection wrote, for `WAIT`.
+    pub(crate) written: VersionVector,
+    /// What later reads must include.
+    pub(crate) session: Option<VersionVector>,
+    pub(crate) cursors: VecDeque<(u64, Bytes)>,
+    pub(crate) next_cursor: u64,
+    closing: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(shared: Arc<Shared>, stream: TcpStream) -> Self {
+        let user = shared.stranger();
+        let limits = if user.is_some() { Limits::AUTHENTICATED } else { Limits::UNAUTHENTICATED };
+        Self {
+            id: shared.engine.connection(),
+            shared,
+            stream,
+            decoder: RequestDecoder::new(limits),
+            incoming: BytesMut::new(),
+            outgoing: BytesMut::new(),
+            protocol: Protocol::Resp2,
+            user,
+            name: Bytes::new(),
+            queue: None,
+            watching: false,
+            strong_watch: Vec::new(),
+            subscription: None,
+            channels: Vec::new(),
+            patterns: Vec::new(),
+            gathered: Vec::new(),
+            gathered_ack: AckLevel::default(),
+            written: VersionVector::new(),
+            session: None,
+            cursors: VecDeque::with_capacity(CURSORS_MAX),
+            next_cursor: 1,
+            closing: false,
+        }
+    }
+
+    /// Serves the client until it leaves, breaks the protocol, or the node stops.
+    pub(crate) async fn run(mut self, tasks: &Tasks) -> io::Result<()> {
+        self.stream.set_nodelay(true)?;
+        let ended = self.serve(tasks).await;
+        if self.watching {
+            self.shared.engine.unwatch(self.id).await;
+        }
+        ended
+    }
+
+    async fn serve(&mut self, tasks: &Tasks) -> io::Result<()> {
+        while !self.closing {
+            self.incoming.reserve(limits::READ_BYTES);
+            let read = tokio::select! {
+                () = tasks.stopping() => return self.send().await,
+                read = self.stream.read_buf(&mut self.incoming) => read?,
+                message = next_message(&mut self.subscription) => {
+                    self.deliver(message);
+                    self.send().await?;
+                    continue;
+                }
+            };
+            if read == 0 {
+                return Ok(());
+            }
+            self.requests().await?;
+            self.settle().await;
+            self.send().await?;
+        }
+        Ok(())
+    }
+
+    /// Handles every request that has come whole.
+    async fn requests(&mut self) -> io::Result<()> {
+        while !self.closing {
+            match self.decoder.decode(&mut self.incoming) {
+                Ok(Some(request)) => self.request(&request).await,
+                Ok(None) => break,
+                Err(error) => {
+                    self.settle().await;
+                    self.writer().error(&format!("ERR {error}"));
+                    self.closing = true;
+                }
+            }
+            if self.outgoing.len() > limits::REPLY_BYTES_MAX {
+                self.send().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what has gathered; a client that does not read is closed.
+    async fn send(&mut self) -> io::Result<()> {
+        if self.outgoing.is_empty() {
+            return Ok(());
+        }
+        let sent = timeout(limits::WRITE_WAIT_MAX, self.stream.write_all(&self.outgoing)).await;
+        sent.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        self.outgoing.clear();
+        Ok(())
+    }
+
+    pub(crate) fn writer(&mut self) -> Writer<'_> {
+        Writer::new(&mut self.outgoing, self.protocol)
+    }
+
+    async fn request(&mut self, request: &Request) {
+        if request.len() == 0 {
+            return;
+        }
+        let known = match command::find(request.name()) {
+            Ok(known) => known,
+            Err(error) => return self.refuse(&error.to_string()).await,
+        };
+        if let Some(refusal) = self.refusal(known) {
+            return self.refuse(&refusal).await;
+        }
+        let parsed = match known.read(Words::new(request)) {
+            Ok(parsed) => parsed,
+            Err(error) => return self.refuse(&error.to_string()).await,
+        };
+        if let Parsed::Step(step) = &parsed
+            && let Some(refusal) = self.forbidden_key(step)
+        {
+            return self.refuse(&refusal).await;
+        }
+        match parsed {
+            Parsed::Control(control) => {
+                self.settle().await;
+                let rest = Words::new(request).rest();
+                if let Err(error) = self.control(control, rest.unwrap_or_default()).await {
+                    self.refuse(&error.to_string()).await;
+                }
+            }
+            Parsed::Step(step) if self.queue.is_some() => self.enqueue(step),
+            Parsed::Step(step) => self.step(step).await,
+            Parsed::Scan(scan) => {
+                self.settle().await;
+                self.scan(scan);
+            }
+        }
+    }
+
+    /// Answers with an error; inside MULTI, EXEC will be refused too.
+    async fn refuse(&mut self, error: &str) {
+        self.settle().await;
+        if let Some(queue) = &mut self.queue {
+            queue.broken = true;
+        }
+        self.writer().error(error);
+    }
+
+    /// Why this client may not call a command now.
+    fn refusal(&self, known: &Known) -> Option<String> {
+        let before = matches!(
+            known.reader,
+            command::Reader::Control(
+                Control::Hello | Control::Auth | Control::Quit | Control::Reset
+            )
+        );
+        let Some(user) = &self.user else {
+            return (!before).then(|| "NOAUTH Authentication required.".to_owned());
+        };
+        if !before && !user.may_call(known.name, known.class) {
+            let (name, command) = (&user.name, known.name);
+            return Some(format!(
+                "NOPERM User {name} has no permissions to run the '{command}' command"
+            ));
+        }
+        let subscribed = !self.channels.is_empty() || !self.patterns.is_empty();
+        let allowed = matches!(
+            known.reader,
+            command::Reader::Control(
+                Control::Subscribe
+                    | Control::Unsubscribe
+                    | Control::PSubscribe
+                    | Control::PUnsubscribe
+                    | Control::Ping
+                    | Control::Quit
+                    | Control::Reset
+            )
+        );
+        (subscribed && self.protocol == Protocol::Resp2 && !allowed).then(|| {
+            format!(
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
+                 RESET are allowed in this context",
+                known.name
+            )
+        })
+    }
+
+    fn forbidden_key(&self, step: &Step) -> Option<String> {
+        let user = self.user.as_ref()?;
+        let mut forbidden = false;
+        step.keys(&mut |key| forbidden |= !user.may_touch(key));
+        forbidden.then(|| "NOPERM No permissions to access a key".to_owned())
+    }
+
+    fn enqueue(&mut self, step: Step) {
+        let Some(queue) = &mut self.queue else { return };
+        if queue.steps.len() >= limits::QUEUED_MAX {
+            queue.broken = true;
+            return self.writer().error("ERR too many commands in one transaction");
+        }
+        queue.steps.push(step);
+        self.writer().simple("QUEUED");
+    }
+
+    /// Says who the client is from now on.
+    pub(crate) fn authenticated(&mut self, user: Arc<User>) {
+        self.user = Some(user);
+        self.decoder.set_limits(Limits::AUTHENTICATED);
+    }
+
+    pub(crate) fn close_after_reply(&mut self) {
+        self.closing = true;
+    }
+
+    /// A number that stands for the place where a scan goes on.
+    pub(crate) fn keep_cursor(&mut self, place: Bytes) -> u64 {
+        if self.cursors.len() >= CURSORS_MAX {
+            self.cursors.pop_front();
+        }
+        let cursor = self.next_cursor;
+        self.next_cursor += 1;
+        self.cursors.push_back((cursor, place));
+        cursor
+    }
+
+    /// The place that a cursor stands for.
+    pub(crate) fn place_of(&self, cursor: u64) -> Result<Option<Bytes>, CommandError> {
+        if cursor == 0 {
+            return Ok(None);
+        }
+        let known = self.cursors.iter().find(|(kept, _)| *kept == cursor);
+        let gone = "the cursor is not of this connection, or too old: start the scan again at 0";
+        known.map(|(_, place)| Some(place.clone())).ok_or(CommandError::Other(gone))
+    }
+}
+
+async fn next_message(subscription: &mut Option<Subscription>) -> Option<rhumb_engine::Delivery> {
+    match subscription {
+        Some(subscription) => subscription.next().await,
+        None => std::future::pending().await,
+    }
+}

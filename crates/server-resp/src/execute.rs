@@ -1,0 +1,368 @@
+//! Commands on state: gathered writes, reads, transactions, strong namespaces.
+
+use bytes::Bytes;
+use rhumb_engine::{Request, StrongRequest, WriteError, node::SubmitError};
+use rhumb_state::{Choice, Op, OpError, Query, Reply, lower, query::Cursor, strong::StrongStep};
+use rhumb_types::{AckLevel, Consistency};
+
+use crate::{
+    command::{Scan, ScanOf, Shape, Step},
+    connection::{Connection, Queue},
+    limits, render,
+};
+
+/// Where the keys of a step live.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Home {
+    /// In this region's rows.
+    Here(AckLevel),
+    /// In the strong group.
+    Strong,
+    /// Some here and some there.
+    Both,
+}
+
+impl Connection {
+    fn home(&self, step: &Step) -> Home {
+        let (mut here, mut strong) = (None, false);
+        step.keys(&mut |key| {
+            let policy = self.shared.engine.policy(key);
+            if policy.consistency == Consistency::Strong {
+                strong = true;
+            } else {
+                here = here.max(Some(policy.ack));
+            }
+        });
+        match (here, strong) {
+            (Some(_), true) => Home::Both,
+            (None, true) => Home::Strong,
+            (ack, false) => Home::Here(ack.unwrap_or_default()),
+        }
+    }
+
+    /// A command on state, outside a transaction.
+    pub(crate) async fn step(&mut self, step: Step) {
+        match (self.home(&step), step.what) {
+            (Home::Both, _) => self.cross().await,
+            (Home::Strong, what) => {
+                self.settle().await;
+                self.strong(vec![Step { what, shape: step.shape }], false).await;
+            }
+            (Home::Here(ack), StrongStep::Write(op)) => {
+                let full = self.gathered.len() >= limits::WRITES_TOGETHER_MAX;
+                if full || (!self.gathered.is_empty() && ack != self.gathered_ack) {
+                    self.settle().await;
+                }
+                self.gathered_ack = ack;
+                self.gathered.push(Step { what: StrongStep::Write(op), shape: step.shape });
+            }
+            (Home::Here(_), StrongStep::Read(query)) => {
+                self.settle().await;
+                self.read(&query, step.shape).await;
+            }
+            (Home::Here(_), StrongStep::Choose(choice)) => {
+                self.settle().await;
+                let reply = self.choose(&choice).await;
+                self.write_result(reply, step.shape);
+            }
+        }
+    }
+
+    async fn cross(&mut self) {
+        self.settle().await;
+        let why = "CROSSSLOT strong namespaces and others cannot be mixed in one command";
+        self.writer().error(why);
+    }
+
+    /// Executes the writes that have gathered, and writes their replies.
+    pub(crate) async fn settle(&mut self) {
+        if self.gathered.is_empty() {
+            return;
+        }
+        let steps = std::mem::take(&mut self.gathered);
+        let mut shapes = Vec::with_capacity(steps.len());
+        let mut ops = Vec::with_capacity(steps.len());
+        for step in steps {
+            if let StrongStep::Write(op) = step.what {
+                ops.push(op);
+                shapes.push(step.shape);
+            }
+        }
+        let request = Request { ack: Some(self.gathered_ack), ..Request::new(ops) };
+        match self.shared.engine.write(request).await {
+            Ok(answer) => {
+                self.written.merge(&answer.written);
+                let mut out = self.writer();
+                for (reply, shape) in answer.replies.into_iter().zip(shapes) {
+                    render::reply(&mut out, reply, shape);
+                }
+            }
+            Err(error) => {
+                let error = render::write_error(&error);
+                let mut out = self.writer();
+                shapes.iter().for_each(|_| out.error(&error));
+            }
+        }
+    }
+
+    /// A read from this region's rows, not before what the session has seen.
+    async fn read(&mut self, query: &Query, shape: Shape) {
+        if let Some(seen) = &self.session
+            && !self.shared.engine.has_applied(seen, limits::WAIT_MAX).await
+        {
+            let late = "UNAVAILABLE this region has not caught up with the session";
+            return self.writer().error(late);
+        }
+        let answer = self.shared.engine.query(query);
+        self.write_result(answer.map_err(|error| render::read_error(&error)), shape);
+    }
+
+    fn write_result(&mut self, result: Result<Reply, String>, shape: Shape) {
+        let mut out = self.writer();
+        match result {
+            Ok(reply) => render::reply(&mut out, reply, shape),
+            Err(error) => out.error(&error),
+        }
+    }
+
+    /// A write that chooses its members: chosen on a snapshot, checked when executed, and chosen
+    /// again when they have changed meanwhile.
+    async fn choose(&mut self, choice: &Choice) -> Result<Reply, String> {
+        for _ in 0..limits::CHOICES_MAX {
+            let ops = self.lowered(choice)?;
+            let answer = self.shared.engine.write(Request::new(ops)).await;
+            let answer = answer.map_err(|error| render::write_error(&error))?;
+            self.written.merge(&answer.written);
+            if !answer.replies.contains(&Reply::Error(OpError::Stale)) {
+                return Ok(together(answer.replies));
+            }
+        }
+        Ok(Reply::Error(OpError::Stale))
+    }
+
+    fn lowered(&self, choice: &Choice) -> Result<Vec<Op>, String> {
+        let now = self.shared.engine.clock().now().wall;
+        let snapshot = self.shared.engine.snapshot();
+        lower(choice, now, &snapshot).map_err(|error| render::read_error(&error))
+    }
+
+    /// A page of a scan: the cursor of the next one, and the items.
+    pub(crate) fn scan(&mut self, scan: Scan) {
+        let after = match self.place_of(scan.cursor) {
+            Ok(after) => after,
+            Err(error) => return self.writer().error(&error.to_string()),
+        };
+        let cursor = Cursor { after, pattern: scan.pattern, count: scan.count };
+        let query = match scan.of {
+            ScanOf::Keys(kind) => Query::Scan { cursor, kind },
+            ScanOf::Hash(key) => Query::HScan { key, cursor, values: true },
+            ScanOf::Set(key) => Query::SScan { key, cursor },
+            ScanOf::SortedSet(key) => Query::ZScan { key, cursor },
+        };
+        match self.shared.engine.query(&query) {
+            Ok(Reply::Page(page)) => {
+                let next = page.next.clone().map_or(0, |place| self.keep_cursor(place));
+                let mut out = self.writer();
+                out.array(2);
+                out.bulk(next.to_string().as_bytes());
+                render::reply(&mut out, Reply::Page(page), Shape::Plain);
+            }
+            other => {
+                self.write_result(other.map_err(|error| render::read_error(&error)), Shape::Plain)
+            }
+        }
+    }
+
+    /// `EXEC`: all in one transaction, or one entry of the strong group.
+    pub(crate) async fn exec(&mut self, queue: Queue) {
+        let (mut here, mut strong) = (false, false);
+        for step in &queue.steps {
+            let home = self.home(step);
+            here |= matches!(home, Home::Here(_) | Home::Both);
+            strong |= matches!(home, Home::Strong | Home::Both);
+        }
+        match (here, strong) {
+            (true, true) => self.cross().await,
+            (false, true) => self.strong(queue.steps, true).await,
+            _ => self.exec_here(queue.steps).await,
+        }
+        self.unwatch().await;
+    }
+
+    async fn strong(&mut self, steps: Vec<Step>, as_array: bool) {
+        let Some(client) = self.shared.engine.strong() else {
+            let away = "UNAVAILABLE the control plane of this node is not running";
+            return self.writer().error(away);
+        };
+        let (what, shapes): (Vec<_>, Vec<_>) =
+            steps.into_iter().map(|step| (step.what, step.shape)).unzip();
+        // A read alone needs no entry in the log.
+        let answer = match what.as_slice() {
+            [StrongStep::Read(query)] if self.strong_watch.is_empty() => {
+                client.query(query.clone()).await.map(|reply| vec![reply])
+            }
+            _ => {
+                let if_unchanged = std::mem::take(&mut self.strong_watch);
+                let request = StrongRequest { if_unchanged, ..StrongRequest::new(what) };
+                client.execute(request).await.map(|answer| answer.replies)
+            }
+        };
+        let mut out = rhumb_resp::Writer::new(&mut self.outgoing, self.protocol);
+        match answer {
+            Ok(replies) => {
+                if as_array {
+                    out.array(replies.len());
+                }
+                for (reply, shape) in replies.into_iter().zip(shapes) {
+                    render::reply(&mut out, reply, shape);
+                }
+            }
+            Err(rhumb_engine::StrongError::Changed) if as_array => out.null_array(),
+            Err(error) => out.error(&render::strong_error(&error)),
+        }
+    }
+
+    /// Reads before the first write see the state that the writes are applied to; reads after it
+    /// see the state right after the transaction.
+    async fn exec_here(&mut self, steps: Vec<Step>) {
+        for _ in 0..limits::CHOICES_MAX {
+            match self.try_exec(&steps).await {
+                Ok(replies) => {
+                    let mut out = self.writer();
+                    out.array(replies.len());
+                    for (reply, step) in replies.into_iter().zip(&steps) {
+                        render::reply(&mut out, reply, step.shape);
+                    }
+                    return;
+                }
+                Err(Aborted::Changed) if self.watching => return self.writer().null_array(),
+                Err(Aborted::Changed) => {}
+                Err(Aborted::Refused(error)) => return self.writer().error(&error),
+            }
+        }
+        self.writer().error("TRYAGAIN the keys of the transaction change all the time");
+    }
+
+    async fn try_exec(&mut self, steps: &[Step]) -> Result<Vec<Reply>, Aborted> {
+        let first_write = steps.iter().position(|step| !matches!(step.what, StrongStep::Read(_)));
+        let chosen = steps.iter().any(|step| matches!(step.what, StrongStep::Choose(_)));
+        let reads_first = first_write.is_some_and(|at| at > 0);
+        let guard = self.watching || ((reads_first || chosen) && first_write.is_some());
+        if guard && !self.watching {
+            let mut keys = Vec::new();
+            for step in steps {
+                step.keys(&mut |key| keys.push(key.clone()));
+            }
+            self.shared.engine.watch(self.id, keys).await;
+        }
+        let result = self.run_exec(steps, first_write, guard).await;
+        if guard && !self.watching {
+            self.shared.engine.unwatch(self.id).await;
+        }
+        result
+    }
+
+    async fn run_exec(
+        &mut self,
+        steps: &[Step],
+        first_write: Option<usize>,
+        guard: bool,
+    ) -> Result<Vec<Reply>, Aborted> {
+        let first_write = first_write.unwrap_or(steps.len());
+        let (before, rest) = steps.split_at(first_write);
+        let mut replies = self.answers(before)?;
+        let mut ops = Vec::new();
+        let mut counts = Vec::new();
+        for step in rest {
+            let lowered = match &step.what {
+                StrongStep::Write(op) => vec![op.clone()],
+                StrongStep::Choose(choice) => self.lowered(choice).map_err(Aborted::Refused)?,
+                StrongStep::Read(_) => Vec::new(),
+            };
+            counts.push(lowered.len());
+            ops.extend(lowered);
+        }
+        if ops.is_empty() && !guard {
+            return Ok(replies);
+        }
+        let request =
+            Request { atomic: true, guard: guard.then_some(self.id), ..Request::new(ops) };
+        let answer = match self.shared.engine.write(request).await {
+            Ok(answer) => answer,
+            Err(WriteError::Refused(SubmitError::Guarded)) => return Err(Aborted::Changed),
+            Err(error) => return Err(Aborted::Refused(render::write_error(&error))),
+        };
+        self.written.merge(&answer.written);
+        let mut written = answer.replies.into_iter();
+        for (step, count) in rest.iter().zip(counts) {
+            if matches!(step.what, StrongStep::Read(_)) {
+                replies.extend(self.answers(std::slice::from_ref(step))?);
+            } else {
+                replies.push(together(written.by_ref().take(count).collect()));
+            }
+        }
+        Ok(replies)
+    }
+
+    /// Reads of one moment.
+    fn answers(&self, steps: &[Step]) -> Result<Vec<Reply>, Aborted> {
+        let now = self.shared.engine.clock().now().wall;
+        let snapshot = self.shared.engine.snapshot();
+        let mut replies = Vec::with_capacity(steps.len());
+        for step in steps {
+            let StrongStep::Read(query) = &step.what else { continue };
+            let reply = rhumb_state::answer(query, now, &snapshot);
+            replies.push(reply.or_else(|error| match error {
+                rhumb_state::QueryError::WrongType => Ok(Reply::Error(OpError::WrongType)),
+                other => Err(Aborted::Refused(render::read_error(&other))),
+            })?);
+        }
+        Ok(replies)
+    }
+
+    /// `WATCH`.
+    pub(crate) async fn watch(&mut self, keys: Vec<Bytes>) -> Result<(), String> {
+        let strong =
+            |key: &Bytes| self.shared.engine.policy(key).consistency == Consistency::Strong;
+        let (strong, here): (Vec<_>, Vec<_>) = keys.into_iter().partition(strong);
+        if !strong.is_empty() {
+            let client = self.shared.engine.strong();
+            let client = client.ok_or("UNAVAILABLE the control plane is not running")?;
+            let versions = client.versions(strong.clone()).await;
+            let versions = versions.map_err(|error| render::strong_error(&error))?;
+            self.strong_watch.extend(strong.into_iter().zip(versions));
+        }
+        if !here.is_empty() {
+            self.shared.engine.watch(self.id, here).await;
+            self.watching = true;
+        }
+        Ok(())
+    }
+
+    /// `UNWATCH`.
+    pub(crate) async fn unwatch(&mut self) {
+        self.strong_watch.clear();
+        if std::mem::take(&mut self.watching) {
+            self.shared.engine.unwatch(self.id).await;
+        }
+    }
+}
+
+/// Why a transaction did not go through.
+enum Aborted {
+    /// A watched key has changed.
+    Changed,
+    /// It was refused, with this error.
+    Refused(String),
+}
+
+/// The reply of a command that became several operations: their counts add up.
+fn together(replies: Vec<Reply>) -> Reply {
+    let mut replies = replies.into_iter();
+    let Some(first) = replies.next() else { return Reply::Int(0) };
+    replies.fold(first, |sum, reply| match (sum, reply) {
+        (Reply::Int(sum), Reply::Int(more)) => Reply::Int(sum + more),
+        (Reply::Error(error), _) | (_, Reply::Error(error)) => Reply::Error(error),
+        (sum, _) => sum,
+    })
+}

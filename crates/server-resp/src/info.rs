@@ -1,0 +1,495 @@
+//! Commands of the connection and the server.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rhumb_resp::Protocol;
+use rhumb_state::number;
+use rhumb_types::record::{Record, VersionVector};
+
+use crate::{
+    command::{self, Class, CommandError, Control, script_by_digest, script_by_text},
+    connection::{Connection, Queue},
+    limits, render,
+};
+
+/// What `CONFIG GET` tells; clients ask for these at their start.
+const CONFIG: [(&str, &str); 7] = [
+    ("save", ""),
+    ("appendonly", "yes"),
+    ("appendfsync", "always"),
+    ("databases", "1"),
+    ("maxmemory", "0"),
+    ("proto-max-bulk-len", "4194304"),
+    ("timeout", "0"),
+];
+
+impl Connection {
+    /// Does what concerns the connection or the server.
+    pub(crate) async fn control(
+        &mut self,
+        control: Control,
+        words: Vec<Bytes>,
+    ) -> Result<(), CommandError> {
+        match control {
+            Control::Ping => self.ping(&words),
+            Control::Echo => self.writer().bulk(first(&words)?),
+            Control::Hello => self.hello(&words).await?,
+            Control::Auth => self.auth(&words).await,
+            Control::Select => match first(&words)?.as_ref() {
+                b"0" => self.writer().ok(),
+                _ => return Err(CommandError::Other("DB index is out of range: there is one")),
+            },
+            Control::Quit => {
+                self.writer().ok();
+                self.close_after_reply();
+            }
+            Control::Reset => self.reset().await,
+            Control::Client => self.client(&words)?,
+            Control::Command => self.describe(&words),
+            Control::Config => self.config(&words)?,
+            Control::Info => self.info(),
+            Control::Time => self.time(),
+            Control::Acl => self.acl(&words)?,
+            Control::Multi if self.queue.is_some() => {
+                return Err(CommandError::Other("MULTI calls can not be nested"));
+            }
+            Control::Multi => {
+                self.queue = Some(Queue::default());
+                self.writer().ok();
+            }
+            Control::Exec => self.exec_queue().await?,
+            Control::Discard => {
+                self.queue.take().ok_or(CommandError::Other("DISCARD without MULTI"))?;
+                self.unwatch().await;
+                self.writer().ok();
+            }
+            Control::Watch if self.queue.is_some() => {
+                return Err(CommandError::Other("WATCH inside MULTI is not allowed"));
+            }
+            Control::Watch => match self.watch(words).await {
+                Ok(()) => self.writer().ok(),
+                Err(error) => self.writer().error(&error),
+            },
+            Control::Unwatch => {
+                self.unwatch().await;
+                self.writer().ok();
+            }
+            Control::Wait => self.wait(&words).await?,
+            Control::Publish => self.publish(words).await,
+            Control::Subscribe
+            | Control::Unsubscribe
+            | Control::PSubscribe
+            | Control::PUnsubscribe => self.subscriptions(control, words)?,
+            Control::PubSub => self.pubsub(&words)?,
+            Control::Script => self.script(&words)?,
+            Control::Eval | Control::EvalSha => self.eval(control, &words).await?,
+            Control::Fence => self.fence(first(&words)?.clone()).await,
+            Control::Session => self.session(words.first())?,
+            Control::Why => self.why(first(&words)?),
+            Control::Conflicts => self.conflicts(words.first())?,
+        }
+        Ok(())
+    }
+
+    async fn exec_queue(&mut self) -> Result<(), CommandError> {
+        let queue = self.queue.take().ok_or(CommandError::Other("EXEC without MULTI"))?;
+        if queue.broken {
+            self.unwatch().await;
+            let error = "EXECABORT Transaction discarded because of previous errors.";
+            self.writer().error(error);
+            return Ok(());
+        }
+        self.exec(queue).await;
+        Ok(())
+    }
+
+    async fn hello(&mut self, words: &[Bytes]) -> Result<(), CommandError> {
+        let mut words = words.iter();
+        let protocol = match words.next().map(AsRef::as_ref) {
+            None => self.protocol,
+            Some(b"2") => Protocol::Resp2,
+            Some(b"3") => Protocol::Resp3,
+            Some(_) => {
+                self.writer().error("NOPROTO unsupported protocol version");
+                return Ok(());
+            }
+        };
+        while let Some(option) = words.next() {
+            if option.eq_ignore_ascii_case(b"auth") {
+                let name = words.next().ok_or(CommandError::Syntax)?;
+                let password = words.next().ok_or(CommandError::Syntax)?;
+                if let Err(error) = self.log_in(name, password).await {
+                    self.writer().error(error);
+                    return Ok(());
+                }
+            } else if option.eq_ignore_ascii_case(b"setname") {
+                self.name = words.next().ok_or(CommandError::Syntax)?.clone();
+            } else {
+                return Err(CommandError::Syntax);
+            }
+        }
+        if self.user.is_none() {
+            self.writer().error("NOAUTH HELLO must be called with AUTH");
+            return Ok(());
+        }
+        self.protocol = protocol;
+        let id = i64::try_from(self.id.0).unwrap_or(i64::MAX);
+        let mut out = self.writer();
+        out.map(7);
+        out.bulk(b"server");
+        out.bulk(b"redis");
+        out.bulk(b"version");
+        out.bulk(b"7.0.0");
+        out.bulk(b"proto");
+        out.integer(if protocol == Protocol::Resp3 { 3 } else { 2 });
+        out.bulk(b"id");
+        out.integer(id);
+        out.bulk(b"mode");
+        out.bulk(b"standalone");
+        out.bulk(b"role");
+        out.bulk(b"master");
+        out.bulk(b"modules");
+        out.array(0);
+        Ok(())
+    }
+
+    async fn auth(&mut self, words: &[Bytes]) {
+        let (name, password) = match words {
+            [name, password] => (name.as_ref(), password),
+            [password] => (b"default".as_slice(), password),
+            _ => return self.writer().error("ERR syntax error"),
+        };
+        match self.log_in(name, password).await {
+            Ok(()) => self.writer().ok(),
+            Err(error) => self.writer().error(error),
+        }
+    }
+
+    async fn log_in(&mut self, name: &[u8], password: &[u8]) -> Result<(), &'static str> {
+        let named = std::str::from_utf8(name).ok().and_then(|name| self.shared.users.get(name));
+        match named.filter(|user| user.has_password(password)).cloned() {
+            Some(user) => {
+                self.authenticated(user);
+                Ok(())
+            }
+            None => {
+                let user = String::from_utf8_lossy(name);
+                tracing::warn!(target: "audit", %user, "a password was refused");
+                tokio::time::sleep(limits::PASSWORD_PAUSE).await;
+                Err("WRONGPASS invalid username-password pair or user is disabled.")
+            }
+        }
+    }
+
+    async fn reset(&mut self) {
+        self.queue = None;
+        self.unwatch().await;
+        self.subscription = None;
+        self.channels.clear();
+        self.patterns.clear();
+        self.protocol = Protocol::Resp2;
+        self.user = self.shared.stranger();
+        self.writer().simple("RESET");
+    }
+
+    fn client(&mut self, words: &[Bytes]) -> Result<(), CommandError> {
+        let what = first(words)?.to_ascii_lowercase();
+        let id = i64::try_from(self.id.0).unwrap_or(i64::MAX);
+        match what.as_slice() {
+            b"id" => self.writer().integer(id),
+            b"getname" => {
+                let name = self.name.clone();
+                self.writer().bulk(&name);
+            }
+            b"setname" => {
+                self.name = words.get(1).ok_or(CommandError::Syntax)?.clone();
+                self.writer().ok();
+            }
+            b"setinfo" | b"no-evict" | b"no-touch" => self.writer().ok(),
+            b"info" | b"list" => {
+                let name = String::from_utf8_lossy(&self.name).into_owned();
+                let user = self.user.as_ref().map_or("", |user| user.name.as_str()).to_owned();
+                self.writer().bulk(format!("id={id} name={name} user={user} db=0\n").as_bytes());
+            }
+            _ => return Err(CommandError::Other("unknown CLIENT subcommand")),
+        }
+        Ok(())
+    }
+
+    fn describe(&mut self, words: &[Bytes]) {
+        let what = words.first().map(|word| word.to_ascii_lowercase()).unwrap_or_default();
+        let names: Vec<&str> = command::all().map(|known| known.name).collect();
+        let mut out = self.writer();
+        match what.as_slice() {
+            b"count" => out.integer(i64::try_from(names.len()).unwrap_or(i64::MAX)),
+            b"docs" => out.map(0),
+            b"list" => {
+                out.array(names.len());
+                names.iter().for_each(|name| out.bulk(name.as_bytes()));
+            }
+            _ => out.array(0),
+        }
+    }
+
+    fn config(&mut self, words: &[Bytes]) -> Result<(), CommandError> {
+        let (what, rest) = words.split_first().ok_or(CommandError::Syntax)?;
+        if what.eq_ignore_ascii_case(b"resetstat") {
+            self.writer().ok();
+            return Ok(());
+        }
+        if !what.eq_ignore_ascii_case(b"get") {
+            let why = "the configuration is changed with `rhumb config apply`";
+            return Err(CommandError::Refused { name: "config set".to_owned(), why });
+        }
+        let wanted = |name: &str| {
+            let matches = |pattern: &Bytes| rhumb_state::glob::matches(pattern, name.as_bytes());
+            rest.iter().any(matches)
+        };
+        let found: Vec<_> = CONFIG.iter().filter(|(name, _)| wanted(name)).collect();
+        let mut out = self.writer();
+        out.map(found.len());
+        for (name, value) in found {
+            out.bulk(name.as_bytes());
+            out.bulk(value.as_bytes());
+        }
+        Ok(())
+    }
+
+    fn info(&mut self) {
+        let status = self.shared.engine.status();
+        let connections = self.shared.connections.load(std::sync::atomic::Ordering::Relaxed);
+        let mut text = format!(
+            "# Server\r\nredis_version:7.0.0\r\nrhumb_version:{}\r\nregion:{}\r\nphase:{:?}\r\n\
+             clock_ok:{}\r\n\r\n# Clients\r\nconnected_clients:{connections}\r\n\r\n\
+             # Replication\r\nrole:master\r\norigin:{}\r\n",
+            env!("CARGO_PKG_VERSION"),
+            self.shared.region,
+            status.phase,
+            status.clock_ok,
+            status.origin,
+        );
+        for peer in &status.peers {
+            text.push_str(&format!(
+                "region_{}:up={},lag_ms={},behind={},ahead={},rtt_us={}\r\n",
+                peer.region,
+                peer.up,
+                peer.behind_millis,
+                peer.behind_transactions,
+                peer.ahead_transactions,
+                peer.round_trip_micros.unwrap_or_default(),
+            ));
+        }
+        text.push_str(&format!("conflicts:{}\r\n", status.conflicts));
+        self.writer().bulk(text.as_bytes());
+    }
+
+    fn time(&mut self) {
+        let now = self.shared.engine.clock().now().wall;
+        let mut out = self.writer();
+        out.array(2);
+        out.bulk((now.0 / 1_000).to_string().as_bytes());
+        out.bulk((now.0 % 1_000 * 1_000).to_string().as_bytes());
+    }
+
+    fn acl(&mut self, words: &[Bytes]) -> Result<(), CommandError> {
+        let name = self.user.as_ref().map_or("", |user| user.name.as_str()).to_owned();
+        let users: Vec<String> = self.shared.users.keys().cloned().collect();
+        let mut out = self.writer();
+        match first(words)?.to_ascii_lowercase().as_slice() {
+            b"whoami" => out.bulk(name.as_bytes()),
+            b"users" => {
+                out.array(users.len());
+                users.iter().for_each(|user| out.bulk(user.as_bytes()));
+            }
+            b"cat" => {
+                let classes: Vec<_> = Class::names().collect();
+                out.array(classes.len());
+                classes.iter().for_each(|class| out.bulk(class.as_bytes()));
+            }
+            _ => {
+                let why = "users stand in the configuration, under `acl`";
+                return Err(CommandError::Refused { name: "acl".to_owned(), why });
+            }
+        }
+        Ok(())
+    }
+
+    async fn wait(&mut self, words: &[Bytes]) -> Result<(), CommandError> {
+        let number = |at: usize| {
+            words.get(at).and_then(|word| number::parse_int(word)).ok_or(CommandError::NotAnInteger)
+        };
+        let (regions, millis) = (number(0)?, number(1)?);
+        let negative = |_| CommandError::Other("timeout is negative");
+        let millis = u64::try_from(millis).map_err(negative)?;
+        let wait = if millis == 0 { limits::WAIT_MAX } else { Duration::from_millis(millis) };
+        let regions = usize::try_from(regions).unwrap_or(0);
+        let written = Some(self.written.clone());
+        let had = self.shared.engine.wait_acks(written, regions, wait).await;
+        self.writer().integer(i64::try_from(had).unwrap_or(i64::MAX));
+        Ok(())
+    }
+
+    async fn publish(&mut self, words: Vec<Bytes>) {
+        let [channel, payload] = words.as_slice() else {
+            return self.writer().error("ERR syntax error");
+        };
+        if !self.user.as_ref().is_some_and(|user| user.may_use(channel)) {
+            return self.writer().error("NOPERM No permissions to access a channel");
+        }
+        let reached = self.shared.engine.publish(channel.clone(), payload.clone()).await;
+        self.writer().integer(i64::try_from(reached).unwrap_or(i64::MAX));
+    }
+
+    fn script(&mut self, words: &[Bytes]) -> Result<(), CommandError> {
+        let (what, rest) = words.split_first().ok_or(CommandError::Syntax)?;
+        if what.eq_ignore_ascii_case(b"load") {
+            let (_, digest) = script_by_text(first(rest)?).ok_or_else(unknown_script)?;
+            self.writer().bulk(digest.as_bytes());
+        } else if what.eq_ignore_ascii_case(b"exists") {
+            let mut out = self.writer();
+            out.array(rest.len());
+            rest.iter().for_each(|sha| out.integer(i64::from(script_by_digest(sha).is_some())));
+        } else if what.eq_ignore_ascii_case(b"flush") {
+            self.writer().ok();
+        } else {
+            return Err(unknown_script());
+        }
+        Ok(())
+    }
+
+    async fn eval(&mut self, control: Control, words: &[Bytes]) -> Result<(), CommandError> {
+        let (text, rest) = words.split_first().ok_or(CommandError::Syntax)?;
+        let script = if control == Control::Eval {
+            script_by_text(text).map(|(script, _)| script)
+        } else {
+            script_by_digest(text)
+        };
+        let Some(script) = script else {
+            if control == Control::EvalSha {
+                self.writer().error("NOSCRIPT No matching script. Please use EVAL.");
+                return Ok(());
+            }
+            return Err(unknown_script());
+        };
+        let (count, rest) = rest.split_first().ok_or(CommandError::Syntax)?;
+        let count = number::parse_int(count).and_then(|count| usize::try_from(count).ok());
+        let count = count.filter(|count| *count <= rest.len()).ok_or(CommandError::NotAnInteger)?;
+        let (keys, values) = rest.split_at(count);
+        let step = script.step(keys, values)?;
+        let allowed = |key: &Bytes| self.user.as_ref().is_some_and(|user| user.may_touch(key));
+        if !keys.iter().all(allowed) {
+            self.writer().error("NOPERM No permissions to access a key");
+            return Ok(());
+        }
+        match &mut self.queue {
+            Some(queue) => {
+                queue.steps.push(step);
+                self.writer().simple("QUEUED");
+            }
+            None => self.step(step).await,
+        }
+        Ok(())
+    }
+
+    async fn fence(&mut self, key: Bytes) {
+        let Some(client) = self.shared.engine.strong() else {
+            return self.writer().error("UNAVAILABLE the control plane is not running");
+        };
+        match client.fence(key).await {
+            Ok(Some(fence)) => self.writer().integer(i64::try_from(fence).unwrap_or(i64::MAX)),
+            Ok(None) => self.writer().null(),
+            Err(error) => self.writer().error(&render::strong_error(&error)),
+        }
+    }
+
+    /// Without a word: what this node has, as a token. With a token: later reads wait for it.
+    fn session(&mut self, token: Option<&Bytes>) -> Result<(), CommandError> {
+        let Some(token) = token else {
+            let mut seen = self.shared.engine.status().applied.clone();
+            seen.merge(&self.written);
+            let text: String = seen.encode().iter().map(|byte| format!("{byte:02x}")).collect();
+            self.writer().bulk(text.as_bytes());
+            return Ok(());
+        };
+        let refused = CommandError::Other("this is not a token of RHUMB.SESSION");
+        let vector = unhex(token).and_then(|bytes| VersionVector::decode(&bytes).ok());
+        self.session = Some(vector.ok_or(refused)?);
+        self.writer().ok();
+        Ok(())
+    }
+
+    /// What decides about a key, and which writes are behind it.
+    fn why(&mut self, key: &Bytes) {
+        let policy = self.shared.engine.policy(key).clone();
+        let head = rhumb_state::CellScan::head(&self.shared.engine.reader(), key);
+        let mut lines = vec![
+            format!("consistency: {:?}", policy.consistency),
+            format!("ack: {:?}", policy.ack),
+            format!("domain: {}", policy.domain),
+        ];
+        match head {
+            Ok(Some(head)) => {
+                lines.extend(head.cell.entries.iter().map(|entry| {
+                    format!(
+                        "written by {} version {} at {}",
+                        entry.dot.origin, entry.dot.version, entry.hlc
+                    )
+                }));
+                lines.extend(head.cell.deltas.iter().map(|delta| {
+                    format!("counted by {} up to version {}", delta.origin, delta.version)
+                }));
+            }
+            Ok(None) => lines.push("nothing is stored under this key".to_owned()),
+            Err(error) => return self.writer().error(&format!("ERR {error}")),
+        }
+        let mut out = self.writer();
+        out.array(lines.len());
+        lines.iter().for_each(|line| out.bulk(line.as_bytes()));
+    }
+
+    /// The newest entries of the conflict journal.
+    fn conflicts(&mut self, count: Option<&Bytes>) -> Result<(), CommandError> {
+        let count = match count {
+            Some(word) => number::parse_int(word)
+                .and_then(|count| usize::try_from(count).ok())
+                .ok_or(CommandError::NotAnInteger)?,
+            None => 10,
+        };
+        let entries = self.shared.engine.reader().store().conflicts(count.min(1_000));
+        let entries = match entries {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.writer().error(&format!("ERR {error}"));
+                return Ok(());
+            }
+        };
+        let mut out = self.writer();
+        out.array(entries.len());
+        for (sequence, bytes) in entries {
+            let entry = rhumb_state::ConflictEntry::decode(&bytes);
+            let text = entry.map_or_else(|error| error.to_string(), |entry| format!("{entry:?}"));
+            out.bulk(format!("{sequence} {text}").as_bytes());
+        }
+        Ok(())
+    }
+}
+
+fn first(words: &[Bytes]) -> Result<&Bytes, CommandError> {
+    words.first().ok_or(CommandError::Syntax)
+}
+
+const fn unknown_script() -> CommandError {
+    CommandError::Other(
+        "only the well-known lock scripts run, as built-ins: use MULTI with WATCH, or a strong \
+         namespace",
+    )
+}
+
+fn unhex(text: &[u8]) -> Option<Vec<u8>> {
+    if text.len() % 2 == 1 {
+        return None;
+    }
+    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    text.chunks(2).map(pair).collect()
+}

@@ -1,0 +1,23 @@
+//! The RESP server: Redis clients on a node's engine.
+//!
+//! One task per connection. Of a pipeline, consecutive writes go to the engine as one request, and
+//! reads are answered from the store in place, after the connection's own earlier writes.
+//!
+//! - [`mod@command`] turns words into typed steps, or into what concerns the connection itself.
+//! - `connection` reads, gathers, executes, and answers in order.
+//! - `acl` decides who may do what.
+//!
+//! Deliberately absent: what a command means, which is `rhumb-state`'s.
+
+mod acl;
+mod command;
+mod connection;
+mod execute;
+mod info;
+mod limits;
+mod render;
+mod server;
+mod subscribe;
+
+pub use acl::{UserConfig, UserError};
+pub use server::{RespConfig, RespServer};

@@ -1,0 +1,22 @@
+//! Every bound of the server, in one place.
+
+use std::time::Duration;
+
+/// Most connections at a time.
+pub(crate) const CONNECTIONS_MAX: usize = 10_000;
+/// Bytes asked of the socket at a time.
+pub(crate) const READ_BYTES: usize = 64 << 10;
+/// Most writes of one pipeline that go to the engine together.
+pub(crate) const WRITES_TOGETHER_MAX: usize = 256;
+/// Most commands between MULTI and EXEC.
+pub(crate) const QUEUED_MAX: usize = 4_096;
+/// Replies are sent when so many bytes have gathered, even inside a pipeline.
+pub(crate) const REPLY_BYTES_MAX: usize = 1 << 20;
+/// How long a client may leave replies unread before it is closed.
+pub(crate) const WRITE_WAIT_MAX: Duration = Duration::from_secs(60);
+/// How long a refused password delays its connection.
+pub(crate) const PASSWORD_PAUSE: Duration = Duration::from_millis(100);
+/// How often a write that chooses its members is prepared anew when they changed meanwhile.
+pub(crate) const CHOICES_MAX: usize = 8;
+/// How long `WAIT 0` and session reads wait at most.
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(3_600);
