@@ -35,6 +35,7 @@ use crate::{
     driver::{self, Inlet, Input},
     limits,
     log::{self, LogCursorError, LogPage},
+    oversee::Oversight,
     pubsub::{PubSub, Subscription},
     reader::Reader,
     rows,
@@ -152,22 +153,24 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-struct Shared {
-    inputs: mpsc::Sender<Input>,
-    store: Arc<dyn ReadStore>,
+pub(crate) struct Shared {
+    pub(crate) inputs: mpsc::Sender<Input>,
+    pub(crate) store: Arc<dyn ReadStore>,
     snapshots: Box<dyn Fn() -> Box<dyn ReadStore> + Send + Sync>,
     namespaces: Namespaces,
-    clock: Arc<dyn Clock>,
-    status: watch::Receiver<Arc<NodeStatus>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) status: watch::Receiver<Arc<NodeStatus>>,
     cleared: watch::Receiver<Arc<ClearedPrefixes>>,
     pubsub: PubSub,
     requests: AtomicU64,
     connections: AtomicU64,
-    tasks: Tasks,
+    pub(crate) tasks: Tasks,
     /// Random, for the names of strong requests.
     nonce: u64,
-    admin: OnceLock<AdminClient>,
+    admin: OnceLock<Arc<AdminClient>>,
     strong: OnceLock<StrongClient>,
+    pub(crate) alarms: mpsc::Sender<Alarm>,
+    pub(crate) oversight: OnceLock<Oversight>,
 }
 
 impl Engine {
@@ -208,7 +211,7 @@ impl Engine {
             pubsub: pubsub.clone(),
             status: status_in,
             cleared: cleared_in,
-            alarms: alarms_in,
+            alarms: alarms_in.clone(),
         };
         let (commit_store, commit_inputs) = (store.clone(), inputs.clone());
         spawn_thread("rhumb-commit", move || {
@@ -235,6 +238,8 @@ impl Engine {
             nonce: entropy.next_u64(),
             admin: OnceLock::new(),
             strong: OnceLock::new(),
+            alarms: alarms_in,
+            oversight: OnceLock::new(),
         };
         Ok((Self { shared: Arc::new(shared) }, Inlet(inputs), alarms))
     }
@@ -410,7 +415,7 @@ impl Engine {
         let Agreement { admin, views, strong } = agreement;
         let clock = || self.shared.clock.clone();
         let strong = StrongClient::new(strong, clock(), self.shared.nonce);
-        let admin = AdminClient::new(admin, clock(), views);
+        let admin = Arc::new(AdminClient::new(admin, clock(), views));
         let fresh = self.shared.strong.set(strong).is_ok() && self.shared.admin.set(admin).is_ok();
         assert!(fresh, "the consensus groups are attached once");
     }
@@ -424,7 +429,15 @@ impl Engine {
     /// The administrative group; `None` until the groups are attached.
     #[must_use]
     pub fn admin(&self) -> Option<&AdminClient> {
-        self.shared.admin.get()
+        self.shared.admin.get().map(Arc::as_ref)
+    }
+
+    pub(crate) fn admin_handle(&self) -> Option<Arc<AdminClient>> {
+        self.shared.admin.get().cloned()
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// The task group of this node.

@@ -24,3 +24,11 @@ pub const STRONG_WAIT: Duration = Duration::from_secs(10);
 pub const ADMIN_WAIT: Duration = Duration::from_secs(10);
 /// Pause between attempts to reach a group.
 pub const AGREEMENT_PAUSE: Duration = Duration::from_millis(50);
+/// Time between two ticks of the overseer; far below any heartbeat interval.
+pub const OVERSEER_TICK: Duration = Duration::from_millis(50);
+/// Events that wait for the overseer; past that observations are left out, and answers wait.
+pub const OVERSEER_EVENTS_MAX: usize = 1_024;
+/// How long a proposal of the overseer is tried at least.
+pub const PROPOSAL_WAIT_MIN: Duration = Duration::from_millis(500);
+/// Time between two looks through the audit chain.
+pub const AUDIT_INTERVAL: Duration = Duration::from_secs(30);

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use bytes::Bytes;
 use rhumb_ports::{
     peer::{PeerMessage, Published},
-    store::{Batch, Durability, StoreError},
+    store::{Batch, Durability, MetaName, StoreError},
 };
 use rhumb_state::{Op, ReadSet, Reply, RowId};
 use rhumb_types::{
@@ -178,6 +178,13 @@ pub enum Event {
         /// Every region that carries data or votes.
         members: Vec<Member>,
     },
+    /// Keep a record of the driver's own for the next start; it goes into the next commit.
+    Remember {
+        /// Which record.
+        name: MetaName,
+        /// What it holds.
+        value: Bytes,
+    },
     /// Which regions this node's own checks hold for usable, and how loaded this node is; goes
     /// into heartbeats.
     Observed {
@@ -332,6 +339,8 @@ pub enum Alarm {
         /// From whom.
         from: RegionId,
     },
+    /// The overseer tells a person.
+    Overseer(String),
     /// A bound was reached; what it is and what it means.
     Limit(&'static str),
 }

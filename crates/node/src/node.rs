@@ -195,6 +195,9 @@ impl Node {
             Event::Watch { connection, keys } => self.watches.watch(connection, keys),
             Event::Unwatch { connection } => self.watches.unwatch(connection),
             Event::Members { members } => self.set_members(members, out),
+            Event::Remember { name, value } => {
+                self.writing.extra(Write::Meta { name, value: Some(value) });
+            }
             Event::Observed { load, impaired } => {
                 self.load = load;
                 self.impaired = impaired;

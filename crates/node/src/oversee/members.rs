@@ -8,6 +8,7 @@ use rhumb_types::{
 };
 
 use super::{Overseer, OverseerEffect, OverseerEffects, proposals::Purpose};
+use crate::event;
 
 impl Overseer {
     /// This node as it would be a member.
@@ -67,18 +68,30 @@ impl Overseer {
         self.agreed.extend(self.view.regions.keys().cloned());
         let agreed: BTreeSet<&RegionId> =
             self.view.members.iter().map(|member| &member.region).collect();
-        if agreed.contains(&self.config.region) {
-            out.push(OverseerEffect::Members(self.view.members.clone()));
-        } else if self.live {
-            self.tell_if_replaced(out);
-        }
         let configured = self.config.facts.regions.iter().map(|facts| &facts.region.id);
         let coming = configured.filter(|region| !self.agreed.contains(*region));
         let watched: Vec<RegionId> = agreed.into_iter().chain(coming).cloned().collect();
+        if self.is_member() {
+            let members = watched.iter().map(|region| self.replica(region)).collect();
+            out.push(OverseerEffect::Members(members));
+        } else if self.live {
+            self.tell_if_replaced(out);
+        }
         self.board.set_peers(now.mono, watched);
         if !self.is_member() {
             self.holders.clear();
         }
+    }
+
+    /// A region as replication sees it.
+    fn replica(&self, region: &RegionId) -> event::Member {
+        let configured = self.config.facts.regions.iter().find(|f| f.region.id == *region);
+        let witness = match self.view.regions.get(region) {
+            Some(status) => status.witness,
+            None => configured.is_some_and(|facts| facts.region.witness),
+        };
+        let domains = self.config.domains.get(region).cloned().unwrap_or_default();
+        event::Member { region: region.clone(), witness, domains }
     }
 
     pub(super) fn watch_configured(&mut self, now: Timestamp) {

@@ -12,14 +12,14 @@ use rhumb_regions::{
     health::{Check, HealthChange},
 };
 use rhumb_types::{
-    ClusterId, Epoch, MonoTime, NodeId, Ratio, RegionId,
+    ClusterId, DomainId, Epoch, MonoTime, NodeId, Ratio, RegionId,
     control::{
         AdminOutcome, AdminRefusal, AdminRequest, ControlView, FailoverId, Member, RegionLease,
     },
 };
 
 use super::Token;
-use crate::status::NodeStatus;
+use crate::{event, status::NodeStatus};
 
 /// What an overseer is told at its start.
 #[derive(Debug, Clone)]
@@ -33,6 +33,8 @@ pub struct OverseerConfig {
     /// Whom to form the cluster with: this node as a member, and others as far as their ids are
     /// known. A node that is not among the agreed members joins as what it is here.
     pub founders: Vec<Member>,
+    /// The residency domains that regions carry beside the one of every region.
+    pub domains: BTreeMap<RegionId, Vec<DomainId>>,
     /// How health is judged, and the leases.
     pub health: HealthConfig,
     /// How failovers run.
@@ -158,8 +160,9 @@ pub enum OverseerEffect {
     Leases(Arc<Leases>),
     /// Keep this for the next start.
     Remember(Arc<ControlView>),
-    /// These are the members now.
-    Members(Vec<Member>),
+    /// Replicate with these regions from now on: those of the agreed members, and those that are
+    /// configured and may be about to join.
+    Members(Vec<event::Member>),
     /// Tell a person.
     Alarm(String),
     /// A peer's health changed here, for the log.

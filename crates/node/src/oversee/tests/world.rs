@@ -50,6 +50,7 @@ pub(super) fn config(at: usize) -> OverseerConfig {
         region: region(NAMES[at]),
         // Each knows only itself: the others join.
         founders: vec![member(at)],
+        domains: BTreeMap::new(),
         health: HealthConfig::fast(),
         failover: FailoverConfig {
             mode: FailoverMode::Automatic,
