@@ -12,8 +12,8 @@ use std::{
 
 use bytes::Bytes;
 use rhumb_node::{
-    Alarm, Boot, ConnectionId, Event, Identity, Node, NodeConfig, NodeStatus, Origins, Phase,
-    RequestId, Submit, SubmitError, WaitAcks, reads,
+    Alarm, ConnectionId, Event, Node, NodeConfig, NodeStatus, Phase, RequestId, Submit,
+    SubmitError, WaitAcks, reads,
 };
 use rhumb_ports::{
     clock::{Clock, Entropy},
@@ -26,7 +26,7 @@ use rhumb_state::{
 };
 use rhumb_types::{
     AckLevel, ErrorCode,
-    record::{CodecError, Record, Space, VersionVector},
+    record::{Space, VersionVector},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -39,6 +39,7 @@ use crate::{
     pubsub::{PubSub, Subscription},
     reader::Reader,
     rows,
+    start::{StartError, boot, meta},
     tasks::Tasks,
     world::{RealWorld, run_commits},
 };
@@ -110,36 +111,6 @@ impl WriteError {
 
 /// Why a read has no answer.
 pub type ReadError = QueryError<StoreError>;
-
-/// Why an engine did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The store cannot be read.
-    #[error("the store cannot be read")]
-    Store(#[from] StoreError),
-    /// One of the node's own records is damaged or newer.
-    #[error("the record `{name}` cannot be read")]
-    Record {
-        /// Which.
-        name: &'static str,
-        /// What is wrong with it.
-        #[source]
-        source: CodecError,
-    },
-    /// The data directory belongs to another node.
-    #[error(
-        "the data directory belongs to {found}, and this is {own}: point to the right directory, or start with an empty one"
-    )]
-    ForeignData {
-        /// Whose data it is.
-        found: String,
-        /// Who we are.
-        own: String,
-    },
-    /// A thread could not be started.
-    #[error("a thread cannot be started")]
-    Thread(#[from] std::io::Error),
-}
 
 /// A running node. Cheap to clone.
 #[derive(Clone)]
@@ -473,43 +444,4 @@ fn tick(tasks: &Tasks, inputs: mpsc::Sender<Input>) {
             ticks.tick().await;
         }
     });
-}
-
-fn boot(
-    store: &impl Store,
-    config: &NodeConfig,
-    entropy: &dyn Entropy,
-) -> Result<Boot, StartError> {
-    let identity = meta::<Identity>(store, &MetaName::Identity, "identity")?;
-    if let Some(found) = &identity
-        && (found.cluster != config.cluster
-            || found.region != config.region
-            || found.node != config.node)
-    {
-        let name = |cluster, region, node| format!("node {node} of {region} in cluster {cluster}");
-        return Err(StartError::ForeignData {
-            found: name(found.cluster, &found.region, found.node),
-            own: name(config.cluster, &config.region, config.node),
-        });
-    }
-    let cleared = meta(store, &MetaName::Cleared(Space::USER), "cleared prefixes")?;
-    let newest = store.conflicts(1)?.first().map(|(sequence, _)| sequence + 1);
-    Ok(Boot {
-        commit: store.commit_number(),
-        cleared: cleared.map(|cleared| (Space::USER, cleared)).into_iter().collect(),
-        conflicts: newest.unwrap_or_default(),
-        recovered: store.recovered().clone(),
-        identity,
-        origins: meta::<Origins>(store, &MetaName::Origins, "origins")?.unwrap_or_default(),
-        entropy: entropy.next_u64(),
-    })
-}
-
-fn meta<R: Record>(
-    store: &impl ReadStore,
-    name: &MetaName,
-    words: &'static str,
-) -> Result<Option<R>, StartError> {
-    let Some(bytes) = store.meta(name)? else { return Ok(None) };
-    R::decode(&bytes).map(Some).map_err(|source| StartError::Record { name: words, source })
 }

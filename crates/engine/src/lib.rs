@@ -17,6 +17,7 @@ mod oversee;
 mod pubsub;
 mod reader;
 mod rows;
+mod start;
 mod tasks;
 mod world;
 
@@ -32,4 +33,5 @@ pub use oversee::{HookRunner, OperateError, Operation, OversightConfig, RoutingE
 pub use pubsub::{Delivery, Subscription};
 pub use reader::Reader;
 pub use rhumb_node as node;
+pub use start::StartError;
 pub use tasks::Tasks;

@@ -12,6 +12,8 @@
 //!   disabling everything end in an error.
 //!
 //! The same request and snapshot give the same plan on every node.
+//!
+//! Long: the steps of one decision, in the order in which they are taken.
 
 use smallvec::SmallVec;
 

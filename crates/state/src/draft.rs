@@ -7,6 +7,8 @@
 //! and later edits are recorded after it.
 //!
 //! Its context is fixed when it is opened: finish it before a received transaction is applied.
+//!
+//! Long: every edit keeps the same books, and they are read together.
 
 use std::{
     collections::BTreeMap,

@@ -9,6 +9,8 @@
 //! than one row.
 //!
 //! Deliberately absent: writes that choose their members; [`lower()`] turns them into an `Op`.
+//!
+//! Long: one enumeration of every read, with what each field means.
 
 use std::ops::Bound;
 
