@@ -10,15 +10,12 @@
 //!
 //! Long: every edit keeps the same books, and they are read together.
 
-use std::{
-    collections::BTreeMap,
-    hash::{BuildHasher, Hasher},
-    mem,
-};
+mod record;
+mod size;
+
+use std::{collections::BTreeMap, mem};
 
 use bytes::Bytes;
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
 use rhumb_types::{
     Hlc, OriginId, RegionId, UnixMillis,
     record::{
@@ -28,6 +25,10 @@ use rhumb_types::{
     },
 };
 
+use self::{
+    record::{Recorded, Records},
+    size::{change_bytes, context_bytes},
+};
 use crate::{cell, context::Context, edit::Place, row::Missing, table::Table, visible};
 
 /// A draft with this many changes is full; one operation may bring as many again.
@@ -56,33 +57,6 @@ impl DraftContext {
     }
 }
 
-/// What the draft has recorded about one cell since the last barrier.
-#[derive(Clone, Default, Debug)]
-struct Recorded {
-    /// The place of its Put or Remove among the changes.
-    write: Option<usize>,
-    /// The place of its Add, with the origin's delta as it was before.
-    add: Option<(usize, Option<Box<Delta>>)>,
-}
-
-/// What the draft has recorded about one key since the last barrier.
-#[derive(Debug)]
-struct KeyRecord {
-    space: Space,
-    key: Bytes,
-    head: Recorded,
-    members: BTreeMap<Bytes, Recorded>,
-}
-
-impl KeyRecord {
-    fn cell(&mut self, field: &Field) -> &mut Recorded {
-        match field {
-            Field::Head => &mut self.head,
-            Field::Member(member) => self.members.entry(member.clone()).or_default(),
-        }
-    }
-}
-
 /// The open local transaction.
 #[derive(Debug)]
 pub struct Draft {
@@ -91,9 +65,7 @@ pub struct Draft {
     changes: Vec<Option<Change>>,
     gaps: usize,
     bytes: usize,
-    keys: Vec<KeyRecord>,
-    index: HashTable<usize>,
-    hasher: FixedState,
+    keys: Records,
     owned: BTreeMap<OwnedId, usize>,
     announced: bool,
 }
@@ -103,13 +75,11 @@ impl Draft {
     #[must_use]
     pub fn open(context: DraftContext) -> Self {
         Self {
+            bytes: context_bytes(&context),
             context,
             changes: Vec::new(),
             gaps: 0,
-            bytes: 0,
-            keys: Vec::new(),
-            index: HashTable::new(),
-            hasher: FixedState::default(),
+            keys: Records::new(),
             owned: BTreeMap::new(),
             announced: false,
         }
@@ -141,7 +111,7 @@ impl Draft {
     ) -> Result<(), Missing> {
         let place = table.place(&cell)?;
         self.announce(table);
-        let at = self.record_of(&cell);
+        let at = self.keys.place(&cell);
         self.take_back_add(table, place, at, &cell.field);
         self.put_at(table, place, at, (cell, value, expiry), cell::marks);
         Ok(())
@@ -165,7 +135,7 @@ impl Draft {
         let cell = CellId::head(space, key);
         let place = table.place(&cell)?;
         self.announce(table);
-        let at = self.record_of(&cell);
+        let at = self.keys.place(&cell);
         self.put_at(table, place, at, (cell, value, expiry), |_, _| Vec::new());
         Ok(())
     }
@@ -197,7 +167,7 @@ impl Draft {
     pub fn add(&mut self, table: &mut Table, cell: CellId, amount: Amount) -> Result<(), Missing> {
         let place = table.place(&cell)?;
         self.announce(table);
-        let at = self.record_of(&cell);
+        let at = self.keys.place(&cell);
         let dot = self.dot();
         let (before, frame, sum) = table.edit(place, |row| raise(row, dot, amount));
         let known = self.keys.get_mut(at).and_then(|key| key.cell(&cell.field).add.as_ref());
@@ -229,7 +199,7 @@ impl Draft {
             return Ok(());
         }
         self.announce(table);
-        let at = self.record_of(&cell);
+        let at = self.keys.place(&cell);
         self.take_back_add(table, place, at, &cell.field);
         let context = self.context.context();
         let mut marks = table.edit(place, |row| {
@@ -260,7 +230,7 @@ impl Draft {
             return Ok(());
         }
         self.announce(table);
-        let at = self.record_of(&cell);
+        let at = self.keys.place(&cell);
         self.take_back_key(table, at)?;
         let context = self.context.context();
         let marks = table.edit(place, |row| {
@@ -364,27 +334,6 @@ impl Draft {
         if !mem::replace(&mut self.announced, true) {
             table.reflect(self.dot());
         }
-    }
-
-    fn record_of(&mut self, cell: &CellId) -> usize {
-        let hash = hash_key(&self.hasher, cell.space, &cell.key);
-        let is = |key: &KeyRecord| key.key == cell.key && key.space == cell.space;
-        let known = self.index.find(hash, |at| self.keys.get(*at).is_some_and(is));
-        if let Some(at) = known {
-            return *at;
-        }
-        let at = self.keys.len();
-        self.keys.push(KeyRecord {
-            space: cell.space,
-            key: cell.key.clone(),
-            head: Recorded::default(),
-            members: BTreeMap::new(),
-        });
-        let (keys, hasher) = (&self.keys, &self.hasher);
-        self.index.insert_unique(hash, at, |at| {
-            keys.get(*at).map_or(0, |key| hash_key(hasher, key.space, &key.key))
-        });
-        at
     }
 
     /// Marks that the recorded write of a cell carries: a write in its place must carry them too.
@@ -516,38 +465,4 @@ fn restore(row: &mut Cell, origin: OriginId, before: Option<Delta>) {
         (Err(at), Some(before)) => row.deltas.insert(at, before),
         (Err(_), None) => {}
     }
-}
-
-fn hash_key(hasher: &FixedState, space: Space, key: &[u8]) -> u64 {
-    let mut state = hasher.build_hasher();
-    state.write_u8(space.0);
-    state.write(key);
-    state.finish()
-}
-
-/// An upper bound of a change's encoded size.
-fn change_bytes(change: &Change) -> usize {
-    /// Lengths, tags and numbers at their longest.
-    const FIXED: usize = 48;
-    /// A mark: four numbers of at most ten bytes and a fraction of eight.
-    const MARK: usize = 48;
-    let of_cell = |cell: &CellId| {
-        cell.key.len()
-            + match &cell.field {
-                Field::Head => 0,
-                Field::Member(member) => member.len(),
-            }
-    };
-    FIXED
-        + match change {
-            Change::Put { cell, value, marks, .. } => {
-                let value = if let Value::Bytes(bytes) = value { bytes.len() } else { 0 };
-                of_cell(cell) + value + marks.len() * MARK
-            }
-            Change::Add { cell, .. } => of_cell(cell),
-            Change::Remove { cell, marks } => of_cell(cell) + marks.len() * MARK,
-            Change::RemoveKey { key, .. } => key.len(),
-            Change::RemovePrefix { prefix, .. } => prefix.len(),
-            Change::Own(row) => row.id.key.len() + row.home.as_str().len() + row.payload.len(),
-        }
 }

@@ -152,7 +152,8 @@ impl Table {
     }
 
     /// Removes all keys that start with a prefix. Heads in the table are passed through it now,
-    /// the others when they are read.
+    /// which walks the whole table: such removals are rare, and reads stay cheap. The others are
+    /// passed through it when they are read.
     pub(crate) fn clear_prefix(&mut self, space: Space, prefix: &Bytes, removal: Removal) {
         let complete = self.is_complete(&removal);
         self.touch_prefix(space, prefix.clone());

@@ -1,11 +1,11 @@
 //! Which policy a key has: the one of the longest prefix that it starts with.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use rhumb_types::{AckLevel, Consistency, DomainId, control};
 
-/// Most namespaces of a configuration; a lookup walks them.
+/// Most namespaces of a configuration.
 pub const NAMESPACES_MAX: usize = 1_024;
 
 /// How the keys of a namespace behave.
@@ -44,8 +44,9 @@ pub enum NamespacesError {
 /// All namespaces of a cluster.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Namespaces {
-    /// Longest prefix first.
-    named: Vec<Namespace>,
+    /// Those of one length of prefix together, the longest first: a lookup takes one step for
+    /// each length that occurs.
+    lengths: Vec<(usize, BTreeMap<Bytes, Namespace>)>,
     other: NamespacePolicy,
 }
 
@@ -54,19 +55,18 @@ impl Namespaces {
     ///
     /// # Errors
     /// When a prefix occurs twice, or there are more than [`NAMESPACES_MAX`].
-    pub fn new(mut named: Vec<Namespace>, other: NamespacePolicy) -> Result<Self, NamespacesError> {
+    pub fn new(named: Vec<Namespace>, other: NamespacePolicy) -> Result<Self, NamespacesError> {
         if named.len() > NAMESPACES_MAX {
             return Err(NamespacesError::TooMany(named.len()));
         }
-        named.sort_by(|left, right| {
-            right.prefix.len().cmp(&left.prefix.len()).then_with(|| left.prefix.cmp(&right.prefix))
-        });
-        for (left, right) in named.iter().zip(named.iter().skip(1)) {
-            if left.prefix == right.prefix {
-                return Err(NamespacesError::Twice(left.prefix.clone()));
+        let mut lengths: BTreeMap<usize, BTreeMap<Bytes, Namespace>> = BTreeMap::new();
+        for namespace in named {
+            let same = lengths.entry(namespace.prefix.len()).or_default();
+            if let Some(twice) = same.insert(namespace.prefix.clone(), namespace) {
+                return Err(NamespacesError::Twice(twice.prefix));
             }
         }
-        Ok(Self { named, other })
+        Ok(Self { lengths: lengths.into_iter().rev().collect(), other })
     }
 
     /// The namespaces that the control plane agreed on. Its empty prefix is the policy of keys
@@ -101,12 +101,12 @@ impl Namespaces {
     /// The namespace of a key; `None` when it is outside all of them.
     #[must_use]
     pub fn namespace(&self, key: &[u8]) -> Option<&Namespace> {
-        self.named.iter().find(|namespace| key.starts_with(&namespace.prefix))
+        self.lengths.iter().find_map(|(length, same)| same.get(key.get(..*length)?))
     }
 
     /// Every namespace, longest prefix first.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Namespace> {
-        self.named.iter()
+    pub fn iter(&self) -> impl Iterator<Item = &Namespace> {
+        self.lengths.iter().flat_map(|(_, same)| same.values())
     }
 }
 

@@ -311,13 +311,14 @@ impl Table {
     }
 
     /// Forgets every row: the store's rows were changed past the table, by a commit up to this
-    /// one. Reads that are older are refused from now on.
+    /// one. Reads that are older are refused from now on, and sweeps under way begin again.
     ///
     /// # Panics
     /// When a row holds changes that are not on disk.
     pub fn clear(&mut self, commit: u64) {
         assert!(self.dirty.is_empty() && self.in_flight.is_empty(), "every change is on disk");
         self.slots = Slots::new(self.limits.hash_seed);
+        self.sweeps = Sweeps::default();
         self.hand = 0;
         self.committed = self.committed.max(commit);
         self.evicted_floor = self.committed;

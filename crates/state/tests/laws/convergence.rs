@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use rhumb_state::{Draft, DraftContext, KeyRows, MEMBERS_UNKNOWN, visible};
-use rhumb_types::record::{CellId, Change, Field};
+use rhumb_types::record::{CellId, Change, Field, Record};
 
 use crate::{
     history::{REGIONS, Step, World, counting_steps, ops, steps, sweeping_steps},
@@ -185,14 +185,17 @@ proptest! {
         }
     }
 
-    /// A transaction holds at most one write and one addition of a cell between barriers.
+    /// A transaction holds at most one write and one addition of a cell between barriers, and is
+    /// no longer than the draft says.
     #[test]
     fn a_transaction_is_folded(ops in proptest::collection::vec(ops(), 1..60)) {
         let mut region = Region::new(1, 1_000);
         for op in &ops {
             region.run(op, 1);
         }
+        let bytes = region.draft_bytes();
         let Some(transaction) = region.finish() else { return Ok(()) };
+        prop_assert!(transaction.encode().len() <= bytes);
         let mut seen = std::collections::BTreeSet::new();
         for change in &transaction.changes {
             let fresh = match change {

@@ -17,6 +17,7 @@ fn only_exact(steps: Vec<Step>) -> Vec<Step> {
             let op = match op {
                 Op::Set { value, .. } => Op::Set { key: 0, value, expiry: None },
                 Op::Incr { by, .. } => Op::Incr { key: 0, by },
+                Op::Expire { at, .. } => Op::Expire { key: 0, at },
                 Op::Del { .. } => Op::Del { key: 0 },
                 Op::DelEach { .. } => Op::DelEach { key: 1 },
                 Op::Hset { member, value, .. } => Op::Hset { key: 1, member, value },

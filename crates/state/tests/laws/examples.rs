@@ -258,6 +258,22 @@ fn an_addition_that_missed_a_removal_of_the_whole_key_brings_back_its_frame() {
 }
 
 #[test]
+fn an_overwrite_after_a_removal_of_the_whole_key_marks_what_the_removal_could_not() {
+    let hincr = |by| Op::Hincr { key: 0, member: 0, by };
+    let mut pair = Pair::after(&[hincr(100)]);
+    let removal = write(&mut pair.right, &[DEL], 10).unwrap();
+    let base = Op::Hset { key: 0, member: 0, value: "5" };
+    let overwrite = write(&mut pair.right, &[base], 11).unwrap();
+    let addition = write(&mut pair.left, &[hincr(1)], 10).unwrap();
+    pair.left.receive(&removal);
+    pair.left.receive(&overwrite);
+    pair.right.receive(&addition);
+    let cell = pair.left.table.member(SPACE, &key(0), &member(0)).unwrap().into_owned();
+    assert_eq!(visible::text(&cell), whole(6));
+    assert_eq!(pair.left.view(), pair.right.view());
+}
+
+#[test]
 fn the_journal_is_bounded() {
     use rhumb_state::conflict::{CONFLICT_JOURNAL_ENTRIES_MAX, CONFLICT_VALUE_BYTES_MAX};
     let mut world = World::new(1_000, false);

@@ -131,6 +131,7 @@ pub(crate) fn counting_steps(count: usize) -> impl Strategy<Value = Vec<Step>> {
     let op = prop_oneof![
         6 => (1_i64..9).prop_map(|by| Op::Incr { key: 0, by }),
         2 => Just(Op::Set { key: 0, value: "7", expiry: None }),
+        1 => Just(Op::Expire { key: 0, at: Some(9) }),
         2 => Just(Op::Del { key: 0 }),
         4 => (1_i64..9).prop_map(|by| Op::Hincr { key: 1, member: 0, by }),
         1 => Just(Op::Hset { key: 1, member: 0, value: "5" }),

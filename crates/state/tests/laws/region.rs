@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use rhumb_state::{
     ConflictSink, Draft, DraftContext, KeyRows, KeyType, Missing, ReadSet, Readiness, RowId,
-    RowWrite, Stability, SweepProgress, Table, TableLimits, Text, apply, readiness, rows_of,
-    visible,
+    RowWrite, Stability, SweepProgress, Table, TableLimits, apply, readiness, rows_of, visible,
 };
 use rhumb_types::{
     Hlc, OriginId, RegionId, UnixMillis,
@@ -254,6 +253,10 @@ impl Region {
         }
     }
 
+    pub(crate) fn draft_bytes(&self) -> usize {
+        self.draft.as_ref().map_or(0, Draft::bytes)
+    }
+
     /// Ends the open transaction and sends its rows on the way to the store.
     pub(crate) fn finish(&mut self) -> Option<Transaction> {
         let transaction = self.draft.take().and_then(Draft::finish);
@@ -454,17 +457,8 @@ fn evaluate_key(op: &Op, key: &Bytes, table: &mut Table, draft: &mut Draft) {
         Op::Incr { by, .. } if !matches!(kind, Some(KeyType::Collection(_))) => {
             draft.add(table, cell, Amount { int: *by, float: 0.0 }).unwrap();
         }
-        Op::Expire { at, .. } => {
-            let value = match kind {
-                None => return,
-                Some(KeyType::Collection(kind)) => Value::Kind(kind),
-                Some(KeyType::String) => match visible::text(&head.cell) {
-                    Some(Text::Bytes(bytes)) => Value::Bytes(bytes),
-                    Some(Text::Number(number)) => Value::Bytes(number.int.to_string().into()),
-                    None => return,
-                },
-            };
-            draft.put(table, cell, value, at.map(UnixMillis)).unwrap();
+        Op::Expire { at, .. } if kind.is_some() => {
+            draft.set_expiry(table, SPACE, key.clone(), at.map(UnixMillis)).unwrap();
         }
         Op::Del { .. } if has_members => {
             draft.remove_key(table, SPACE, key.clone()).unwrap();
