@@ -15,7 +15,12 @@ impl Node {
         let Some(peer) = self.peers.get_mut(region) else { return };
         peer.up = true;
         peer.heard = now.mono;
-        let hello = Hello {
+        let hello = self.own_hello(now);
+        out.push(Effect::Send { to: region.clone(), message: PeerMessage::Hello(hello) });
+    }
+
+    fn own_hello(&self, now: Timestamp) -> Hello {
+        Hello {
             protocol: PROTOCOL_VERSION,
             cluster: self.config.cluster,
             node: self.config.node,
@@ -24,8 +29,15 @@ impl Node {
             durable: self.durable.clone(),
             origins: self.origins.iter().cloned().collect(),
             wall: now.wall,
-        };
-        out.push(Effect::Send { to: region.clone(), message: PeerMessage::Hello(hello) });
+        }
+    }
+
+    /// Says hello again to everybody: there are origins that peers may not know of.
+    pub(crate) fn announce(&self, now: Timestamp, out: &mut Effects) {
+        for to in self.peers.up() {
+            let message = PeerMessage::Hello(self.own_hello(now));
+            out.push(Effect::Send { to: to.clone(), message });
+        }
     }
 
     pub(crate) fn peer_down(&mut self, region: &RegionId, out: &mut Effects) {
@@ -86,12 +98,16 @@ impl Node {
             return;
         }
         self.peers.said_hello(now.mono, from, hello);
+        let known = self.origins.len();
         for info in &hello.origins {
             if self.origins.len() >= limits::ORIGINS_MAX {
                 out.push(Effect::Alarm(Alarm::Limit("this node knows the most origins it may")));
                 break;
             }
             self.learn_origin(info);
+        }
+        if self.origins.len() > known {
+            self.announce(now, out);
         }
         if !hello.witness {
             self.acknowledged(from, hello.durable.clone(), out);

@@ -297,6 +297,7 @@ impl Node {
         self.learn_own_origins();
         let new = self.own_origin(DomainId::EVERYWHERE);
         out.push(Effect::Alarm(Alarm::OriginMinted { old: Some(old), new, reason }));
+        self.announce(now, out);
         self.assign(out);
     }
 
@@ -351,6 +352,12 @@ impl Node {
     /// How many conflicts were settled since the start.
     pub(crate) fn conflicts_total(&self) -> u64 {
         ConflictKind::ALL.iter().map(|kind| self.conflicts.count(*kind)).sum()
+    }
+
+    /// Whether the disk has failed, so that this process only serves reads.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.phase == Phase::Failed
     }
 
     /// Whether nothing of this node's waits for a commit.

@@ -25,7 +25,13 @@ struct Tail {
 impl Tail {
     fn push(&mut self, origin: OriginId, version: u64, transaction: Bytes) {
         self.bytes += transaction.len();
-        self.logs.entry(origin).or_default().push_back((version, transaction));
+        let log = self.logs.entry(origin).or_default();
+        if log.back().is_some_and(|(last, _)| last + 1 != version) {
+            // A snapshot has jumped over what lies between: only a log without gaps can be served
+            // from its places.
+            self.bytes -= log.drain(..).map(|(_, dropped)| dropped.len()).sum::<usize>();
+        }
+        log.push_back((version, transaction));
         self.order.push_back(origin);
         while self.bytes > TAIL_BYTES_MAX {
             let Some(oldest) = self.order.pop_front() else { break };
@@ -235,6 +241,22 @@ mod tests {
         outgoing.pump(&durable, &mut out);
         assert_eq!(sent(&mut out), [(1, 1), (2, 1), (3, 1), (4, 1)]);
         assert!(in_window > 4);
+    }
+
+    #[test]
+    fn never_serves_a_version_from_the_place_of_another() {
+        let mut outgoing = Outgoing::default();
+        let mut out = Effects::new();
+        let durable: VersionVector = [(ORIGIN, 6)].into_iter().collect();
+        for version in [1, 2, 5, 6] {
+            outgoing.durable(ORIGIN, version, Bytes::from(vec![u8::try_from(version).unwrap()]));
+        }
+        outgoing.follow(region(), ORIGIN, 2);
+        outgoing.pump(&durable, &mut out);
+        assert!(matches!(out.pop(), Some(Effect::ReadLog { after: 2, .. })));
+        outgoing.follow(region(), ORIGIN, 4);
+        outgoing.pump(&durable, &mut out);
+        assert_eq!(sent(&mut out), [(5, 2)]);
     }
 
     #[test]

@@ -1,0 +1,125 @@
+//! One machine: a node, its disk, its clocks.
+
+use rhumb_node::{Boot, Effects, Identity, Node, NodeConfig, Origins, reads::Transfers};
+use rhumb_ports::{
+    memory::{MemoryDisk, MemoryStore},
+    store::{MetaName, ReadStore, Store},
+};
+use rhumb_state::ClearedPrefixes;
+use rhumb_types::{
+    MonoTime, Timestamp, UnixMillis,
+    record::{Record, Space},
+};
+
+/// The wall clock at the start of every run, in milliseconds.
+const WALL_START: u64 = 1_700_000_000_000;
+
+/// What runs while the machine is up.
+#[derive(Debug)]
+pub struct Process {
+    /// The machine under test.
+    pub node: Node,
+    /// Its store.
+    pub store: MemoryStore,
+    /// What the last event wants done.
+    pub effects: Effects,
+    /// Snapshots that peers are loading.
+    pub transfers: Transfers<MemoryStore>,
+}
+
+/// One machine.
+#[derive(Debug)]
+pub struct Host {
+    /// Its configuration.
+    pub config: NodeConfig,
+    /// What outlives a crash.
+    pub disk: MemoryDisk,
+    /// What runs, when it is up.
+    pub process: Option<Process>,
+    /// Counts starts; events of an earlier one are lost.
+    pub incarnation: u64,
+    /// Until when it is frozen, in microseconds of the run.
+    pub paused_until: u64,
+    /// How far its wall clock is off, in milliseconds.
+    pub wall_offset: i64,
+    /// How much faster its clocks run, in parts per million.
+    pub drift_ppm: i64,
+    /// Added to every commit, in microseconds.
+    pub disk_delay_micros: u64,
+}
+
+impl Host {
+    /// A machine that is down, with an empty disk.
+    #[must_use]
+    pub fn new(config: NodeConfig) -> Self {
+        Self {
+            config,
+            disk: MemoryDisk::new(),
+            process: None,
+            incarnation: 0,
+            paused_until: 0,
+            wall_offset: 0,
+            drift_ppm: 0,
+            disk_delay_micros: 0,
+        }
+    }
+
+    /// What its clocks read at a time of the run, in microseconds.
+    #[must_use]
+    pub fn clock(&self, at: u64) -> Timestamp {
+        let drift = i128::from(at) * i128::from(self.drift_ppm) / 1_000_000;
+        let elapsed = u64::try_from(i128::from(at) + drift).unwrap_or(0);
+        let wall = (WALL_START + elapsed / 1_000).saturating_add_signed(self.wall_offset);
+        Timestamp { wall: UnixMillis(wall), mono: MonoTime(elapsed) }
+    }
+
+    /// Starts the process on what the disk holds.
+    ///
+    /// # Panics
+    /// When the disk holds a record that the node itself wrote and cannot read: a bug.
+    pub fn start(&mut self, at: u64, entropy: u64) {
+        self.incarnation += 1;
+        let store = self.disk.open();
+        let now = self.clock(at);
+        let boot = boot(&store, entropy);
+        let node = Node::new(self.config.clone(), boot, now);
+        self.process = Some(Process {
+            node,
+            store,
+            effects: Effects::new(),
+            transfers: Transfers::<MemoryStore>::new(),
+        });
+    }
+
+    /// Ends the process at once. `kept` unsynced batches survive on the disk.
+    pub fn crash(&mut self, kept: usize) {
+        self.incarnation += 1;
+        self.process = None;
+        self.disk.crash(kept);
+    }
+}
+
+fn boot(store: &MemoryStore, entropy: u64) -> Boot {
+    let cleared = meta::<ClearedPrefixes>(store, &MetaName::Cleared(Space::USER));
+    let newest = store.conflicts(1).ok().and_then(|newest| newest.first().map(|(at, _)| at + 1));
+    Boot {
+        recovered: store.recovered().clone(),
+        identity: meta::<Identity>(store, &MetaName::Identity),
+        origins: meta::<Origins>(store, &MetaName::Origins).unwrap_or_default(),
+        commit: store.commit_number(),
+        cleared: cleared.map(|cleared| (Space::USER, cleared)).into_iter().collect(),
+        conflicts: newest.unwrap_or(0),
+        entropy,
+    }
+}
+
+fn meta<R: Record>(store: &MemoryStore, name: &MetaName) -> Option<R> {
+    let bytes = match store.meta(name) {
+        Ok(bytes) => bytes?,
+        Err(error) => panic!("the simulated disk cannot be read: {error}"),
+    };
+    match R::decode(&bytes) {
+        Ok(record) => Some(record),
+        Err(error) => panic!("a record that the node wrote cannot be read: {error}"),
+    }
+}

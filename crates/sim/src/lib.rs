@@ -1,0 +1,23 @@
+//! Whole regions of the shipped node under a virtual clock, network and disk.
+//!
+//! One seed is one run: hosts, links, disks, clients and faults all draw from one stream of
+//! random numbers, so a run can be had again from its seed. The simulator calls
+//! [`rhumb_node::Node::on_event`] itself; it holds no copy of what a node decides.
+//!
+//! - [`world`] keeps time and the queue of what will happen.
+//! - [`host`] is one machine: a node, its disk, its clocks.
+//! - [`network`] is the links between them.
+//! - [`workload`] is what clients do, [`fault`] what goes wrong, [`check`] what must hold.
+//!
+//! Deliberately absent: threads, real time, real files.
+
+pub mod check;
+pub mod fault;
+pub mod host;
+pub mod network;
+pub mod random;
+pub mod run;
+pub mod workload;
+pub mod world;
+
+pub use run::{Options, Outcome, run};

@@ -1,0 +1,100 @@
+//! Links between hosts: delay, jitter, cuts in one direction or both.
+//!
+//! A link behaves as a connection does: messages arrive in order or not at all. While a direction
+//! is cut its messages wait; a cut that lasts longer than the time-out resets the connection, and
+//! what waited is lost. Connections are made again as soon as both directions are open.
+
+use std::{collections::VecDeque, time::Duration};
+
+use rhumb_ports::peer::PeerMessage;
+
+/// How long a connection survives silence in one direction.
+pub const RESET_AFTER: Duration = Duration::from_millis(1_500);
+/// How long both sides take to make a new connection once that is possible, beside the delay.
+pub const RECONNECT_AFTER: Duration = Duration::from_millis(120);
+
+/// One direction between two hosts.
+#[derive(Debug, Default)]
+pub struct Direction {
+    /// One-way delay in microseconds.
+    pub delay_micros: u64,
+    /// The most that is added to a message's delay, in microseconds.
+    pub jitter_micros: u64,
+    /// Whether nothing passes now.
+    pub cut: bool,
+    /// Since when it is cut, in microseconds of the run.
+    pub cut_since: u64,
+    /// The earliest arrival of the next message, so that order is kept.
+    pub not_before: u64,
+    /// What waits for the end of the cut.
+    pub waiting: VecDeque<PeerMessage>,
+}
+
+/// A pair of hosts.
+#[derive(Debug, Default)]
+pub struct Link {
+    /// Both directions: from the lower-numbered host, and back.
+    pub directions: [Direction; 2],
+    /// Counts connections; messages of an earlier one are lost.
+    pub connection: u64,
+    /// Whether the connection stands.
+    pub up: bool,
+}
+
+/// The links of all pairs of hosts.
+#[derive(Debug)]
+pub struct Network {
+    hosts: usize,
+    links: Vec<Link>,
+}
+
+impl Network {
+    /// Links between so many hosts, all down.
+    #[must_use]
+    pub fn new(hosts: usize) -> Self {
+        Self { hosts, links: (0..hosts * hosts).map(|_| Link::default()).collect() }
+    }
+
+    fn place(&self, a: usize, b: usize) -> usize {
+        a.min(b) * self.hosts + a.max(b)
+    }
+
+    /// The link of a pair.
+    pub fn link(&mut self, a: usize, b: usize) -> &mut Link {
+        let place = self.place(a, b);
+        match self.links.get_mut(place) {
+            Some(link) => link,
+            None => unreachable!("hosts are numbered below {}", self.hosts),
+        }
+    }
+
+    /// One direction of a pair.
+    pub fn direction(&mut self, from: usize, to: usize) -> &mut Direction {
+        let [up, down] = &mut self.link(from, to).directions;
+        if from < to { up } else { down }
+    }
+
+    /// Every pair, the lower number first.
+    pub fn pairs(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let hosts = self.hosts;
+        (0..hosts).flat_map(move |a| (a + 1..hosts).map(move |b| (a, b)))
+    }
+}
+
+impl Link {
+    /// Whether both directions pass.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.directions.iter().all(|direction| !direction.cut)
+    }
+
+    /// Ends the connection: what waits is lost, and what is on its way will not be delivered.
+    pub fn reset(&mut self) {
+        self.up = false;
+        self.connection += 1;
+        for direction in &mut self.directions {
+            direction.waiting.clear();
+            direction.not_before = 0;
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What clients do, and what they were promised.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use rhumb_node::{Event, RequestId, Submit, reads};
+use rhumb_state::{
+    Op, Reply,
+    op::{Presence, SetExpiry},
+};
+use rhumb_types::AckLevel;
+
+use crate::world::World;
+
+/// Keys of each kind; few, so that they are hot.
+const KEYS: u64 = 3;
+/// How long a client waits for other regions, in microseconds.
+const REMOTE_WAIT_MICROS: u64 = 3_000_000;
+
+/// A write whose fate is not known yet.
+#[derive(Debug)]
+struct Asked {
+    host: usize,
+    ack: AckLevel,
+    what: What,
+}
+
+/// What a write adds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum What {
+    /// A member of a set that nobody removes.
+    Member(Bytes, Bytes),
+    /// An increment.
+    Increment(Bytes),
+    /// Something that others may overwrite or remove.
+    Other,
+}
+
+/// The clients of a run, and their books.
+#[derive(Debug, Default)]
+pub struct Workload {
+    asked: BTreeMap<RequestId, Asked>,
+    requests: u64,
+    /// Members acknowledged at `local` or more, with the host that acknowledged.
+    pub members: BTreeMap<(Bytes, Bytes), (usize, AckLevel)>,
+    /// Increments acknowledged at `local` or more, by key and host.
+    pub counted: BTreeMap<(Bytes, usize), u64>,
+    /// Increments that may or may not have happened, by key.
+    pub unknown: BTreeMap<Bytes, u64>,
+    /// How many writes were acknowledged.
+    pub acknowledged: u64,
+    /// How many were refused or unconfirmed.
+    pub refused: u64,
+    /// Acknowledgement levels that were reached at least once.
+    pub reached: BTreeSet<AckLevel>,
+}
+
+impl Workload {
+    /// One client of a host writes something.
+    pub fn step(&mut self, world: &mut World, host: usize) {
+        self.requests += 1;
+        let request = RequestId(self.requests);
+        let levels = [AckLevel::Memory, AckLevel::Local, AckLevel::OneRemote, AckLevel::Quorum];
+        let ack = *world.random.pick(&levels).unwrap_or(&AckLevel::Local);
+        let (op, what) = self.op(world);
+        let now = world.now();
+        let Some(machine) = world.hosts.get(host) else { return };
+        let Some(process) = &machine.process else { return };
+        let mut rows = Vec::new();
+        op.rows(&mut |row| rows.push(row));
+        let Ok(reads) = reads::read_rows(&process.store, rows.into_iter()) else { return };
+        let deadline = machine.clock(now + REMOTE_WAIT_MICROS).mono;
+        if let What::Increment(key) = &what {
+            *self.unknown.entry(key.clone()).or_default() += 1;
+        }
+        self.asked.insert(request, Asked { host, ack, what });
+        let submit =
+            Submit { request, ops: vec![op], ack, deadline, reads, atomic: false, guard: None };
+        world.submit(host, Event::Submit(submit));
+    }
+
+    fn op(&self, world: &mut World) -> (Op, What) {
+        let nth = world.random.below(KEYS);
+        let value = Bytes::from(format!("v{}", self.requests));
+        let key = |kind: &str| Bytes::from(format!("{kind}{nth}"));
+        match world.random.below(8) {
+            0..=2 => {
+                let key = key("grow");
+                let what = What::Member(key.clone(), value.clone());
+                (Op::SAdd { key, members: vec![value] }, what)
+            }
+            3 => (Op::IncrBy { key: key("count"), by: 1 }, What::Increment(key("count"))),
+            4 => {
+                let (when, expiry) = (Presence::Any, SetExpiry::Clear);
+                (Op::Set { key: key("text"), value, when, get: false, expiry }, What::Other)
+            }
+            5 => (Op::SAdd { key: key("bag"), members: vec![value] }, What::Other),
+            6 => {
+                let pairs = vec![(Bytes::from_static(b"f"), value)];
+                (Op::HSet { key: key("hash"), pairs }, What::Other)
+            }
+            _ => (Op::Del { keys: vec![key("bag"), key("text"), key("hash")] }, What::Other),
+        }
+    }
+
+    /// A node has answered.
+    pub fn answered(&mut self, request: RequestId, result: Result<&[Reply], ()>) {
+        let Some(asked) = self.asked.remove(&request) else { return };
+        let done = result.is_ok_and(|replies| !matches!(replies, [Reply::Error(_)]));
+        if !done {
+            self.refused += 1;
+            return;
+        }
+        self.acknowledged += 1;
+        self.reached.insert(asked.ack);
+        // `memory` promises nothing.
+        if asked.ack == AckLevel::Memory {
+            return;
+        }
+        match asked.what {
+            What::Member(key, member) => {
+                self.members.insert((key, member), (asked.host, asked.ack));
+            }
+            What::Increment(key) => {
+                *self.counted.entry((key.clone(), asked.host)).or_default() += 1;
+                if let Some(unknown) = self.unknown.get_mut(&key) {
+                    *unknown = unknown.saturating_sub(1);
+                }
+            }
+            What::Other => {}
+        }
+    }
+}

@@ -1,0 +1,456 @@
+//! Time, and the queue of what will happen.
+//!
+//! Every event happens at a microsecond of the run; events of the same microsecond happen in the
+//! order in which they were planned, so a run is a function of its seed.
+
+use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
+
+use rhumb_node::{Effect, Event, NodeConfig, reads};
+use rhumb_ports::{
+    peer::PeerMessage,
+    store::{Batch, Durability, Store, StoreError},
+};
+use rhumb_types::{RegionId, record::Record};
+
+use crate::{
+    check::Checker,
+    host::{Host, Process},
+    network::{Network, RECONNECT_AFTER, RESET_AFTER},
+    random::Random,
+};
+
+/// The time of a local read, in microseconds.
+const READ_MICROS: u64 = 50;
+/// The time of a commit without fsync, in microseconds.
+const BUFFERED_MICROS: u64 = 20;
+/// The least time of an fsync, in microseconds.
+const SYNC_MICROS: u64 = 400;
+/// How often links are looked at, in microseconds.
+const LINK_CHECK_MICROS: u64 = 20_000;
+
+/// Something that will happen.
+#[derive(Debug)]
+enum What {
+    /// An event for a node.
+    Node(Event),
+    /// A commit reaches the disk.
+    Commit { batch: u64, writes: Batch, durability: Durability },
+    /// A sync reaches the disk.
+    Sync,
+    /// A message arrives over a connection.
+    Arrival { from: usize, connection: u64, message: PeerMessage },
+    /// Time passes for a node.
+    Tick,
+    /// Links are looked at.
+    Links,
+    /// Whoever drives the run wants to be called.
+    Wake(u64),
+}
+
+#[derive(Debug)]
+struct Planned {
+    at: u64,
+    order: u64,
+    host: usize,
+    incarnation: u64,
+    what: What,
+}
+
+impl PartialEq for Planned {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.order) == (other.at, other.order)
+    }
+}
+impl Eq for Planned {}
+impl PartialOrd for Planned {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Planned {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+/// What the driver of a run is called for.
+#[derive(Debug)]
+pub enum Call {
+    /// A wake that it planned.
+    Wake(u64),
+    /// A node answered, delivered or raised something.
+    Effect {
+        /// Which host.
+        host: usize,
+        /// What.
+        effect: Effect,
+    },
+}
+
+/// The whole of a run.
+#[derive(Debug)]
+pub struct World {
+    now: u64,
+    order: u64,
+    queue: BinaryHeap<Reverse<Planned>>,
+    /// The machines.
+    pub hosts: Vec<Host>,
+    /// The links between them.
+    pub network: Network,
+    /// The run's randomness.
+    pub random: Random,
+    /// What watches every step.
+    pub checker: Checker,
+    calls: std::collections::VecDeque<Call>,
+    events: u64,
+    trace: u64,
+}
+
+impl World {
+    /// Machines that are down, with empty disks.
+    #[must_use]
+    pub fn new(configs: Vec<NodeConfig>, random: Random) -> Self {
+        let hosts: Vec<Host> = configs.into_iter().map(Host::new).collect();
+        let mut world = Self {
+            now: 0,
+            order: 0,
+            queue: BinaryHeap::new(),
+            network: Network::new(hosts.len()),
+            hosts,
+            random,
+            checker: Checker::default(),
+            calls: std::collections::VecDeque::new(),
+            events: 0,
+            trace: 0xcbf2_9ce4_8422_2325,
+        };
+        world.plan(LINK_CHECK_MICROS, 0, What::Links);
+        world
+    }
+
+    /// The time of the run, in microseconds.
+    #[must_use]
+    pub const fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// How many events nodes have handled.
+    #[must_use]
+    pub const fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// A hash over everything that happened, to tell two runs apart.
+    #[must_use]
+    pub const fn trace(&self) -> u64 {
+        self.trace
+    }
+
+    fn plan(&mut self, after: u64, host: usize, what: What) {
+        let incarnation = self.hosts.get(host).map_or(0, |host| host.incarnation);
+        self.order += 1;
+        let planned = Planned { at: self.now + after, order: self.order, host, incarnation, what };
+        self.queue.push(Reverse(planned));
+    }
+
+    /// Calls the driver after some time.
+    pub fn wake(&mut self, after: Duration, token: u64) {
+        self.plan(micros(after), 0, What::Wake(token));
+    }
+
+    /// The host of a region.
+    #[must_use]
+    pub fn host_of(&self, region: &RegionId) -> Option<usize> {
+        self.hosts.iter().position(|host| host.config.region == *region)
+    }
+
+    /// Starts a machine that is down.
+    pub fn start(&mut self, host: usize) {
+        let entropy = self.random.bits();
+        let now = self.now;
+        let Some(machine) = self.hosts.get_mut(host) else { return };
+        if machine.process.is_some() {
+            return;
+        }
+        machine.start(now, entropy);
+        self.checker.started(host, machine);
+        self.plan(0, host, What::Tick);
+    }
+
+    /// Kills a machine; a power failure loses what was not synced, but for `kept` batches.
+    pub fn crash(&mut self, host: usize, kept: usize) {
+        let Some(machine) = self.hosts.get_mut(host) else { return };
+        if machine.process.is_none() {
+            return;
+        }
+        machine.crash(kept);
+        for other in 0..self.hosts.len() {
+            if other != host {
+                self.drop_link(host, other);
+            }
+        }
+    }
+
+    /// Hands an event to a node, as if a client had.
+    pub fn submit(&mut self, host: usize, event: Event) {
+        self.plan(1, host, What::Node(event));
+    }
+
+    /// Cuts or opens one direction.
+    pub fn set_cut(&mut self, from: usize, to: usize, cut: bool) {
+        let now = self.now;
+        let direction = self.network.direction(from, to);
+        if direction.cut == cut {
+            return;
+        }
+        direction.cut = cut;
+        direction.cut_since = now;
+        if !cut {
+            let waiting: Vec<PeerMessage> = direction.waiting.drain(..).collect();
+            for message in waiting {
+                self.transmit(from, to, message);
+            }
+        }
+    }
+
+    /// Runs until the driver is called, or until a time.
+    pub fn run_until(&mut self, end: u64) -> Option<Call> {
+        loop {
+            if let Some(call) = self.calls.pop_front() {
+                return Some(call);
+            }
+            let next = self.queue.peek().map(|Reverse(planned)| planned.at);
+            if next.is_none_or(|at| at > end) {
+                self.now = end;
+                return None;
+            }
+            let Reverse(planned) = self.queue.pop()?;
+            self.now = planned.at;
+            self.happen(planned);
+        }
+    }
+
+    fn happen(&mut self, planned: Planned) {
+        let Planned { at, host, incarnation, what, .. } = planned;
+        match what {
+            What::Links => {
+                self.look_at_links();
+                return self.plan(LINK_CHECK_MICROS, 0, What::Links);
+            }
+            What::Wake(token) => return self.calls.push_back(Call::Wake(token)),
+            _ => {}
+        }
+        let Some(machine) = self.hosts.get_mut(host) else { return };
+        if machine.incarnation != incarnation || machine.process.is_none() {
+            return;
+        }
+        if machine.paused_until > at {
+            // A frozen process does nothing; its disk and its sockets wait with it.
+            let after = machine.paused_until - at;
+            return self.plan(after, host, what);
+        }
+        self.mix(at ^ ((host as u64) << 56));
+        match what {
+            What::Node(event) => self.event(host, event),
+            What::Tick => {
+                self.event(host, Event::Tick);
+                self.plan(Event::TICK_MILLIS * 1_000, host, What::Tick);
+            }
+            What::Commit { batch, writes, durability } => {
+                let result = self.commit(host, &writes, durability);
+                self.event(host, Event::Committed { batch, result });
+            }
+            What::Sync => {
+                let result = self.sync(host);
+                self.event(host, Event::Synced { result });
+            }
+            What::Arrival { from, connection, message } => {
+                let link = self.network.link(from, host);
+                if !link.up || link.connection != connection {
+                    return;
+                }
+                let from = self.region(from);
+                self.event(host, Event::Peer { from, message });
+            }
+            What::Links | What::Wake(_) => {}
+        }
+    }
+
+    fn region(&self, host: usize) -> RegionId {
+        match self.hosts.get(host) {
+            Some(host) => host.config.region.clone(),
+            None => unreachable!("hosts are numbered"),
+        }
+    }
+
+    /// Gives an event to a node, lets it commit, and carries out what it wants.
+    fn event(&mut self, host: usize, event: Event) {
+        self.deliver(host, event);
+        self.deliver(host, Event::Flush);
+    }
+
+    fn deliver(&mut self, host: usize, event: Event) {
+        self.events += 1;
+        let now = self.now;
+        let Some(machine) = self.hosts.get_mut(host) else { return };
+        let clock = machine.clock(now);
+        let Some(process) = &mut machine.process else { return };
+        process.node.on_event(clock, event, &mut process.effects);
+        while let Some(effect) = self.next_effect(host) {
+            self.carry_out(host, effect);
+        }
+    }
+
+    fn next_effect(&mut self, host: usize) -> Option<Effect> {
+        self.process(host)?.effects.pop()
+    }
+
+    fn process(&mut self, host: usize) -> Option<&mut Process> {
+        self.hosts.get_mut(host)?.process.as_mut()
+    }
+
+    fn carry_out(&mut self, host: usize, effect: Effect) {
+        match effect {
+            Effect::Commit { batch, writes, durability } => {
+                let after = self.disk_time(host, durability);
+                self.plan(after, host, What::Commit { batch, writes, durability });
+            }
+            Effect::Sync => {
+                let after = self.disk_time(host, Durability::Synced);
+                self.plan(after, host, What::Sync);
+            }
+            Effect::Send { to, message } => self.send(host, &to, message),
+            Effect::Reply { .. } | Effect::Acked { .. } | Effect::Deliver(_) | Effect::Alarm(_) => {
+                self.calls.push_back(Call::Effect { host, effect });
+            }
+            Effect::Status(_) => {}
+            read => {
+                let answer = self.process(host).and_then(|process| {
+                    reads::answer(&process.store, &mut process.transfers, read)
+                });
+                if let Some(event) = answer {
+                    self.plan(READ_MICROS, host, What::Node(event));
+                }
+            }
+        }
+    }
+
+    fn disk_time(&mut self, host: usize, durability: Durability) -> u64 {
+        let slow = self.hosts.get(host).map_or(0, |host| host.disk_delay_micros);
+        match durability {
+            Durability::Buffered => BUFFERED_MICROS,
+            Durability::Synced => SYNC_MICROS + self.random.below(SYNC_MICROS) + slow,
+        }
+    }
+
+    fn commit(
+        &mut self,
+        host: usize,
+        writes: &Batch,
+        durability: Durability,
+    ) -> Result<u64, StoreError> {
+        let Some(machine) = self.hosts.get_mut(host) else { unreachable!("hosts are numbered") };
+        let Some(process) = &machine.process else { unreachable!("a commit needs a process") };
+        let result = process.store.commit(writes, durability);
+        if result.is_ok() {
+            self.checker.committed(host, writes, durability);
+        }
+        result
+    }
+
+    fn sync(&mut self, host: usize) -> Result<(), StoreError> {
+        let result = match self.process(host) {
+            Some(process) => process.store.sync(),
+            None => return Ok(()),
+        };
+        if result.is_ok() {
+            self.checker.synced(host);
+        }
+        result
+    }
+
+    fn send(&mut self, from: usize, to: &RegionId, message: PeerMessage) {
+        let Some(to) = self.host_of(to) else { return };
+        if !self.network.link(from, to).up {
+            return;
+        }
+        self.checker.sent(from, &message);
+        self.transmit(from, to, message);
+    }
+
+    fn transmit(&mut self, from: usize, to: usize, message: PeerMessage) {
+        let jitter = self.network.direction(from, to).jitter_micros;
+        let jitter = self.random.below(jitter + 1);
+        let now = self.now;
+        let connection = self.network.link(from, to).connection;
+        let direction = self.network.direction(from, to);
+        if direction.cut {
+            direction.waiting.push_back(message);
+            return;
+        }
+        let at = (now + direction.delay_micros + jitter).max(direction.not_before);
+        direction.not_before = at + 1;
+        self.plan(at - now, to, What::Arrival { from, connection, message });
+    }
+
+    // --- Connections ---
+
+    fn is_up(&self, host: usize) -> bool {
+        self.hosts.get(host).is_some_and(|host| host.process.is_some())
+    }
+
+    fn look_at_links(&mut self) {
+        for (a, b) in self.network.pairs() {
+            let both = self.is_up(a) && self.is_up(b);
+            let now = self.now;
+            let link = self.network.link(a, b);
+            let reset = micros(RESET_AFTER);
+            let dead = link.directions.iter().any(|d| d.cut && now - d.cut_since > reset);
+            match (link.up, both && link.is_open()) {
+                (true, _) if dead => self.drop_link(a, b),
+                (false, true) => self.make_link(a, b),
+                _ => {}
+            }
+        }
+    }
+
+    fn make_link(&mut self, a: usize, b: usize) {
+        let link = self.network.link(a, b);
+        link.connection += 1;
+        link.up = true;
+        let setup = micros(RECONNECT_AFTER);
+        for (host, peer) in [(a, b), (b, a)] {
+            let region = self.region(peer);
+            let delay = self.network.direction(peer, host).delay_micros;
+            self.network.direction(peer, host).not_before = self.now + setup + 2 * delay;
+            self.plan(setup + delay, host, What::Node(Event::PeerUp { region }));
+        }
+    }
+
+    fn drop_link(&mut self, a: usize, b: usize) {
+        let link = self.network.link(a, b);
+        if !link.up {
+            return;
+        }
+        link.reset();
+        for (host, peer) in [(a, b), (b, a)] {
+            let region = self.region(peer);
+            let delay = self.network.direction(peer, host).delay_micros;
+            self.plan(delay, host, What::Node(Event::PeerDown { region }));
+        }
+    }
+
+    fn mix(&mut self, value: u64) {
+        self.trace = (self.trace ^ value).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The encoded form of a record, for hashing.
+pub(crate) fn fingerprint(record: &impl Record) -> u64 {
+    record.encode().iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
