@@ -18,6 +18,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Runs this region's node until it is told to stop.
     Serve(Serve),
+    /// Looks at configuration files, without a running node.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Runs three regions on this machine as three processes, until Ctrl-C.
     Dev(Dev),
     /// Shows what Rhumb does, measured, on a fresh cluster on this machine: replication, counters,
@@ -82,4 +85,27 @@ pub(crate) struct Tour {
     /// For how many seconds clients write before and after the loss of the region.
     #[arg(long, default_value_t = 5)]
     pub(crate) load_seconds: u64,
+}
+
+/// `rhumb config`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Says everything that is wrong with a file, with line and column.
+    ///
+    /// Example: `rhumb config check --config rhumb.yaml`
+    Check(ConfigArgs),
+    /// Prints the JSON Schema of the file, for editors.
+    Schema,
+    /// Prints what differs between two files.
+    ///
+    /// Example: `rhumb config diff old.yaml new.yaml`
+    Diff {
+        /// The file as it was.
+        before: PathBuf,
+        /// The file as it is to be.
+        after: PathBuf,
+        /// Print the differences as JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }

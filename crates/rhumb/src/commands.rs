@@ -1,5 +1,6 @@
 //! One module per command.
 
+mod config;
 mod dev;
 mod serve;
 mod tour;
@@ -14,6 +15,7 @@ use crate::cli::{Cli, Command};
 pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Serve(args) => serve::run(args),
+        Command::Config(command) => config::run(command),
         Command::Dev(args) => dev::run(&args),
         Command::Tour(args) => tour::run(args),
     }
