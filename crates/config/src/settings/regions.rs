@@ -17,24 +17,24 @@ pub struct RegionSettings {
     /// Where the other nodes reach its node, as `host:port`.
     pub address: String,
     /// Its priority level; 1 is used first.
-    #[serde(default = "one")]
+    #[serde(default = "one", skip_serializing_if = "is_one")]
     pub priority: u32,
     /// Its share of keys and traffic, relative to the other weights. 0: only when nothing else is
     /// left.
-    #[serde(default = "one")]
+    #[serde(default = "one", skip_serializing_if = "is_one")]
     pub weight: u32,
     /// Where it is. Known for the regions of AWS, Google Cloud and Azure by their names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<LocationSettings>,
     /// What it can do at once.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "CapacitySettings::is_default")]
     pub capacity: CapacitySettings,
     /// The jurisdictions in which it lies, such as `eu` or `sg`.
     #[serde(default)]
     #[schemars(with = "BTreeSet<String>")]
     pub residency: BTreeSet<ResidencyTag>,
     /// The parts of the service that it offers. Without any: all.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     #[schemars(with = "BTreeSet<String>")]
     pub capabilities: BTreeSet<Capability>,
     /// Whether its node only votes, and holds no data.
@@ -47,6 +47,12 @@ pub struct RegionSettings {
 
 const fn one() -> u32 {
     1
+}
+
+// What a region does not say is not written either: a witness, for one, must not say it.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
+const fn is_one(number: &u32) -> bool {
+    *number == 1
 }
 
 /// A place on the globe, in degrees.
@@ -82,6 +88,12 @@ pub struct CapacitySettings {
     pub jobs: u32,
     /// Requests in flight.
     pub requests: u32,
+}
+
+impl CapacitySettings {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Default for CapacitySettings {

@@ -1,0 +1,20 @@
+//! Clusters of real processes on this machine, for tests and benchmarks.
+//!
+//! A [`Cluster`] is made of `rhumb serve` processes with identities, configuration and data in a
+//! folder of its own. They can be killed, ended, started again, and cut off from each other by
+//! [`relay`]s that their messages pass through. Deliberately absent: anything that stands in for a
+//! part of Rhumb; what is tested is the binary that ships.
+
+mod cluster;
+mod layout;
+mod load;
+mod ports;
+mod process;
+pub mod programs;
+mod relay;
+
+pub use cluster::{Cluster, READY_WAIT_MAX, eventually};
+pub use layout::Layout;
+pub use load::{Load, Written};
+pub use process::Launch;
+pub use relay::{Direction, Relay};
