@@ -6,11 +6,13 @@
 
 mod authority;
 mod files;
+mod secret;
 mod store;
 
 pub use authority::{AuthorityError, ClusterAuthority, Issued, Validity};
 pub use files::{FileError, write_private, write_public};
 pub(crate) use files::{failed, make_private_folder};
+pub use secret::{CLUSTER_SECRET_BYTES, ClusterSecret};
 pub use store::{Identities, IdentityError, Material};
 pub(crate) use store::{pem, provider, read_key, replace_certificate, write_identity};
 

@@ -29,8 +29,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     connect::{DialError, Keepalive, Tasks, connect, origin, secure},
     identity::{
-        AuthorityError, ClusterAuthority, FileError, Identities, Identity, IdentityError, Validity,
-        failed, make_private_folder, pem, write_identity, write_private,
+        AuthorityError, ClusterAuthority, ClusterSecret, FileError, Identities, Identity,
+        IdentityError, Issued, Validity, failed, make_private_folder, pem, write_identity,
+        write_private,
     },
     limits::{DIAL_TIMEOUT, INVITATIONS_MAX, JOIN_BYTES_MAX, JOINER_LIFETIME},
     pb::{JoinReply, JoinRequest, joining_client::JoiningClient},
@@ -113,6 +114,8 @@ struct Invitation {
 pub(crate) struct Grant {
     pub(crate) identity: Identity,
     pub(crate) certificate: CertificateDer<'static>,
+    /// Only for a node that joins: one that renews has it.
+    pub(crate) secret: Option<ClusterSecret>,
 }
 
 /// Hands out identities, on the node that holds the authority.
@@ -182,7 +185,8 @@ impl JoinDesk {
         }
         let cluster = self.authority.cluster();
         let identity = Identity { cluster, region: invitation.region, node: invitation.node };
-        Ok(self.renew(identity, request)?)
+        let secret = Some(self.authority.secret().clone());
+        Ok(Grant { secret, ..self.renew(identity, request)? })
     }
 
     /// Signs for an identity that was proved already.
@@ -192,7 +196,7 @@ impl JoinDesk {
         request: &[u8],
     ) -> Result<Grant, AuthorityError> {
         let certificate = self.authority.sign(&identity, request, Validity::node())?;
-        Ok(Grant { identity, certificate })
+        Ok(Grant { identity, certificate, secret: None })
     }
 
     /// An invitation is found by the hash of its secret, so that looking it up tells nothing.
@@ -242,10 +246,16 @@ pub async fn join(token: &JoinToken, folder: &Path) -> Result<Identity, JoinErro
     let reply = answered.map_err(|_| JoinError::Unreachable(too_late(token)))??;
 
     let identity = checked(token, &reply)?;
-    let certificate = pem(&reply.certificate);
-    let authorities: String = reply.authorities.iter().map(|der| pem(der)).collect();
-    let key = key.serialize_pem();
-    write_identity(folder, authorities.as_bytes(), certificate.as_bytes(), key.as_bytes())?;
+    let secret = ClusterSecret::from_bytes(&reply.cluster_secret).ok_or_else(|| {
+        JoinError::Answer("no secret of the cluster: upgrade that member first".to_owned())
+    })?;
+    let issued = Issued {
+        ca_pem: reply.authorities.iter().map(|der| pem(der)).collect(),
+        node_pem: pem(&reply.certificate),
+        key_pem: key.serialize_pem(),
+        secret,
+    };
+    write_identity(folder, &issued)?;
     Identities::load(folder, Some(&token.region))?;
     Ok(identity)
 }

@@ -38,7 +38,7 @@ mod session;
 mod tls;
 
 pub use event::{DownReason, PeerEvent, PeerEvents};
-pub use identity::{ClusterAuthority, Identities, Identity, Validity};
+pub use identity::{ClusterAuthority, ClusterSecret, Identities, Identity, Validity};
 pub use join::{JoinDesk, join};
 pub use member::Member;
 pub use peer::{LinkStatus, Peer, PeerConfig, StartError};

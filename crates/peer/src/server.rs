@@ -256,12 +256,13 @@ async fn sign(
             .to_owned()
     })?;
     let granted = shared.dialer.tasks.tracker.spawn_blocking(move || work(&desk)).await;
-    let Grant { identity, certificate } = granted.map_err(|error| error.to_string())??;
+    let Grant { identity, certificate, secret } = granted.map_err(|error| error.to_string())??;
     tracing::info!(%identity, "a certificate was issued");
     let authorities = shared.dialer.identities.current().authorities.clone();
     Ok(JoinReply {
         certificate: certificate.to_vec().into(),
         authorities: authorities.iter().map(|der| der.to_vec().into()).collect(),
+        cluster_secret: secret.map(|secret| secret.as_bytes().to_vec().into()).unwrap_or_default(),
     })
 }
 

@@ -1,8 +1,8 @@
 //! The authority of a cluster: the key that signs every node's certificate.
 //!
-//! `rhumb init` makes it, in the folder `ca` under the data directory of the node it runs on. The
-//! folder is all there is: whoever holds `ca.key` can make nodes of this cluster. It can be moved to
-//! another node, or off the machines; running nodes do not need it, only `join` and renewal do.
+//! `rhumb init` makes it, in a folder `authority`. The folder is all there is: whoever holds `ca.key`
+//! can make nodes of this cluster. It can be moved to another node, or off the machines; running
+//! nodes do not need it, only `join` and renewal do.
 
 use std::{
     path::Path,
@@ -20,8 +20,9 @@ use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{
-    FileError, Identity,
-    files::{self, make_private_folder, read, read_private, write_private, write_public},
+    ClusterSecret, FileError, Identity,
+    files::{make_private_folder, read, read_private, write_private, write_public},
+    secret::{SECRET_FILE, SecretError},
 };
 
 /// How long an authority is valid.
@@ -54,6 +55,15 @@ pub enum AuthorityError {
         path: String,
         /// What is wrong.
         reason: String,
+    },
+    /// The cluster's secret is not with the authority.
+    #[error(
+        "{path} has no `{SECRET_FILE}`, the secret that the cluster's nodes share: copy it from the \
+         `identity` folder of any node"
+    )]
+    NoSecret {
+        /// The folder.
+        path: String,
     },
     /// Signing failed.
     #[error("sign a certificate: {0}")]
@@ -96,6 +106,8 @@ pub struct Issued {
     pub node_pem: String,
     /// The node's key, PKCS #8 in PEM.
     pub key_pem: String,
+    /// The cluster's secret.
+    pub secret: ClusterSecret,
 }
 
 impl std::fmt::Debug for Issued {
@@ -110,6 +122,7 @@ pub struct ClusterAuthority {
     certificate: CertificateDer<'static>,
     certificate_pem: String,
     issuer: Issuer<'static, KeyPair>,
+    secret: ClusterSecret,
 }
 
 impl std::fmt::Debug for ClusterAuthority {
@@ -132,8 +145,11 @@ impl ClusterAuthority {
         let validity = Validity::lasting(DAY * u32::try_from(AUTHORITY_DAYS).unwrap_or(u32::MAX));
         set_validity(&mut params, validity)?;
         let certificate = params.self_signed(&key).map_err(signing)?;
+        let secret = ClusterSecret::create()
+            .map_err(|error| AuthorityError::Sign(format!("no randomness: {error}")))?;
         Ok(Self {
             cluster,
+            secret,
             certificate: certificate.der().clone(),
             certificate_pem: certificate.pem(),
             issuer: Issuer::new(params, key),
@@ -149,6 +165,7 @@ impl ClusterAuthority {
             return Err(AuthorityError::Exists { path: folder.display().to_string() });
         }
         make_private_folder(folder)?;
+        self.secret.write(folder)?;
         write_private(&folder.join(KEY_FILE), self.issuer.key().serialize_pem().as_bytes())?;
         write_public(&folder.join(CERTIFICATE_FILE), self.certificate_pem.as_bytes())?;
         Ok(())
@@ -168,13 +185,17 @@ impl ClusterAuthority {
     pub fn load(folder: &Path) -> Result<Self, AuthorityError> {
         let certificate_pem = read(&folder.join(CERTIFICATE_FILE))?;
         let key_pem = read_private(&folder.join(KEY_FILE))?;
-        Self::from_pem(&certificate_pem, &key_pem).map_err(|reason| AuthorityError::Damaged {
-            path: folder.display().to_string(),
-            reason,
+        let secret = read_secret(folder)?;
+        Self::from_pem(&certificate_pem, &key_pem, secret).map_err(|reason| {
+            AuthorityError::Damaged { path: folder.display().to_string(), reason }
         })
     }
 
-    fn from_pem(certificate_pem: &[u8], key_pem: &[u8]) -> Result<Self, String> {
+    fn from_pem(
+        certificate_pem: &[u8],
+        key_pem: &[u8],
+        secret: ClusterSecret,
+    ) -> Result<Self, String> {
         let certificate = CertificateDer::from_pem_slice(certificate_pem)
             .map_err(|error| format!("{CERTIFICATE_FILE}: {error}"))?;
         let key = std::str::from_utf8(key_pem)
@@ -191,7 +212,7 @@ impl ClusterAuthority {
         let certificate_pem = String::from_utf8_lossy(certificate_pem).into_owned();
         let issuer =
             Issuer::from_ca_cert_der(&certificate, key).map_err(|error| error.to_string())?;
-        Ok(Self { cluster, certificate_pem, issuer, certificate })
+        Ok(Self { cluster, certificate_pem, issuer, certificate, secret })
     }
 
     /// The cluster that it signs for.
@@ -212,6 +233,12 @@ impl ClusterAuthority {
         &self.certificate_pem
     }
 
+    /// The secret that the cluster's nodes share.
+    #[must_use]
+    pub const fn secret(&self) -> &ClusterSecret {
+        &self.secret
+    }
+
     /// Makes a key and a certificate for a node.
     ///
     /// # Errors
@@ -223,6 +250,7 @@ impl ClusterAuthority {
             ca_pem: self.certificate_pem.clone(),
             node_pem: certificate.pem(),
             key_pem: key.serialize_pem(),
+            secret: self.secret.clone(),
         })
     }
 
@@ -267,19 +295,26 @@ impl ClusterAuthority {
 }
 
 impl Issued {
-    /// Writes the three files of a node's identity into a folder.
+    /// Writes the files of a node's identity into a folder.
     ///
     /// # Errors
     /// [`FileError`].
     pub fn write(&self, folder: &Path) -> Result<(), FileError> {
-        files::make_private_folder(folder)?;
-        super::store::write_identity(
-            folder,
-            self.ca_pem.as_bytes(),
-            self.node_pem.as_bytes(),
-            self.key_pem.as_bytes(),
-        )
+        super::store::write_identity(folder, self)
     }
+}
+
+fn read_secret(folder: &Path) -> Result<ClusterSecret, AuthorityError> {
+    let path = folder.display().to_string();
+    if !folder.join(SECRET_FILE).exists() {
+        return Err(AuthorityError::NoSecret { path });
+    }
+    ClusterSecret::read(folder).map_err(|error| match error {
+        SecretError::File(error) => AuthorityError::File(error),
+        SecretError::Form => {
+            AuthorityError::Damaged { path, reason: format!("{SECRET_FILE}: {error}") }
+        }
+    })
 }
 
 /// An authority says in its common name whose it is.

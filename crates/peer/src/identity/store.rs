@@ -19,8 +19,9 @@ use tokio::sync::watch;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{
-    FileError, Identity, NameError,
+    ClusterSecret, FileError, Identity, Issued, NameError,
     files::{make_private_folder, read, read_private, write_private, write_public},
+    secret::{SECRET_FILE, SecretError},
 };
 
 const AUTHORITIES_FILE: &str = "ca.pem";
@@ -48,6 +49,15 @@ pub enum IdentityError {
         path: PathBuf,
         /// What is wrong.
         source: NameError,
+    },
+    /// The secret that the cluster's nodes share is not there.
+    #[error(
+        "{path} is missing, the secret that the cluster's nodes share: copy it from the `identity` \
+         folder of another node, readable for its owner only"
+    )]
+    NoSecret {
+        /// Which file.
+        path: PathBuf,
     },
     /// The certificate is over.
     #[error(
@@ -90,11 +100,12 @@ pub enum IdentityError {
     },
 }
 
-/// One consistent set of certificate, key and trusted authorities.
+/// One consistent set of certificate, key, trusted authorities and cluster secret.
 #[derive(Debug)]
 pub struct Material {
     identity: Identity,
     expires_at: SystemTime,
+    secret: ClusterSecret,
     pub(crate) shown: Arc<CertifiedKey>,
     pub(crate) roots: Arc<RootCertStore>,
     pub(crate) authorities: Vec<CertificateDer<'static>>,
@@ -113,6 +124,12 @@ impl Material {
     pub const fn expires_at(&self) -> SystemTime {
         self.expires_at
     }
+
+    /// The secret that the cluster's nodes share.
+    #[must_use]
+    pub const fn secret(&self) -> &ClusterSecret {
+        &self.secret
+    }
 }
 
 /// This node's identity, as connections use it. Cheap to share; a reload reaches every new
@@ -125,7 +142,7 @@ pub struct Identities {
 }
 
 impl Identities {
-    /// Reads `ca.pem`, `node.pem` and `node.key` of a folder.
+    /// Reads `ca.pem`, `node.pem`, `node.key` and `cluster.key` of a folder.
     ///
     /// # Errors
     /// [`IdentityError`]: missing, damaged, expired, not yet valid, of a foreign authority, or of
@@ -148,7 +165,7 @@ impl Identities {
     /// Reads the files again. What is in use stays when they are not good.
     ///
     /// # Errors
-    /// As [`Identities::load`]; also when they name another node than before.
+    /// As [`Identities::load`]; also when they are of another node or cluster than before.
     pub fn reload(&self) -> Result<Arc<Material>, IdentityError> {
         let fresh = Arc::new(read_material(&self.folder, self.region.as_ref())?);
         let now = self.current();
@@ -159,6 +176,13 @@ impl Identities {
                     "it is of {}, and this node runs as {}: restart it to change that",
                     fresh.identity, now.identity
                 ),
+            });
+        }
+        if !fresh.secret.is(&now.secret) {
+            return Err(IdentityError::Damaged {
+                path: self.folder.join(SECRET_FILE),
+                reason: "it is not the secret that this node runs with: restart it to change that"
+                    .to_owned(),
             });
         }
         self.current.send_replace(Arc::clone(&fresh));
@@ -189,23 +213,27 @@ impl Identities {
         self.current().expires_at
     }
 
-    /// The folder of the three files.
+    /// The secret that the cluster's nodes share; it stays the same while the node runs.
+    #[must_use]
+    pub fn secret(&self) -> ClusterSecret {
+        self.current().secret.clone()
+    }
+
+    /// The folder of the files.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 }
 
-pub(crate) fn write_identity(
-    folder: &Path,
-    authorities_pem: &[u8],
-    certificate_pem: &[u8],
-    key_pem: &[u8],
-) -> Result<(), FileError> {
+pub(crate) fn write_identity(folder: &Path, issued: &Issued) -> Result<(), FileError> {
+    let Issued { ca_pem, node_pem, key_pem, secret } = issued;
     make_private_folder(folder)?;
-    write_private(&folder.join(KEY_FILE), key_pem)?;
-    write_public(&folder.join(AUTHORITIES_FILE), authorities_pem)?;
-    write_public(&folder.join(CERTIFICATE_FILE), certificate_pem)
+    secret.write(folder)?;
+    write_private(&folder.join(KEY_FILE), key_pem.as_bytes())?;
+    write_public(&folder.join(AUTHORITIES_FILE), ca_pem.as_bytes())?;
+    // Last, because its presence says that there is an identity.
+    write_public(&folder.join(CERTIFICATE_FILE), node_pem.as_bytes())
 }
 
 /// Replaces what a renewal changes; the key stays.
@@ -261,6 +289,7 @@ fn read_material(folder: &Path, region: Option<&RegionId>) -> Result<Material, I
         return Err(IdentityError::WrongRegion { expected: expected.clone(), found: identity });
     }
     let expires_at = check_dates(&certificate_path, &certificate, &identity)?;
+    let secret = read_secret(folder)?;
 
     let roots = Arc::new(trust(&authorities_path, &authorities)?);
     let clients = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider())
@@ -278,7 +307,19 @@ fn read_material(folder: &Path, region: Option<&RegionId>) -> Result<Material, I
     let chain = std::iter::once(certificate).chain(authorities.iter().cloned()).collect();
     let shown = CertifiedKey::from_der(chain, key, &provider())
         .map_err(|error| damaged(&key_path, &error))?;
-    Ok(Material { identity, expires_at, shown: Arc::new(shown), roots, authorities, clients })
+    let shown = Arc::new(shown);
+    Ok(Material { identity, expires_at, secret, shown, roots, authorities, clients })
+}
+
+fn read_secret(folder: &Path) -> Result<ClusterSecret, IdentityError> {
+    let path = folder.join(SECRET_FILE);
+    if !path.exists() {
+        return Err(IdentityError::NoSecret { path });
+    }
+    ClusterSecret::read(folder).map_err(|error| match error {
+        SecretError::File(error) => IdentityError::File(error),
+        SecretError::Form => damaged(&path, &error),
+    })
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {

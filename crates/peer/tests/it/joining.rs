@@ -32,6 +32,8 @@ async fn a_token_makes_a_node_that_links_and_is_then_used_up() {
     let token = invite(&cluster, &desk, HOUR).to_string().parse().unwrap();
     let home = cluster.home("b");
     assert_eq!(join(&token, &home).await.unwrap(), identity("b", 5));
+    let secret = Identities::load(&home, None).unwrap().secret();
+    assert_eq!(secret.derive("test"), cluster.authority.secret().derive("test"));
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     cluster.members.push(rhumb_peer::Member {

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
-use rhumb_peer::{ClusterAuthority, Identities, Validity, identity::IdentityError};
+use rhumb_peer::{
+    ClusterAuthority, Identities, Validity,
+    identity::{IdentityError, Issued},
+};
 use rhumb_ports::peer::{CallError, PeerCall, PeerLink, Service};
 use tokio::net::TcpListener;
 
@@ -148,10 +151,34 @@ fn clear_words_for_files_that_cannot_be_used() {
     assert!(matches!(error, IdentityError::NotYetValid { .. }), "{error}");
 
     use std::os::unix::fs::PermissionsExt;
-    let key = home.join("node.key");
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    for private in ["node.key", "cluster.key"] {
+        issued.write(&home).unwrap();
+        let key = home.join(private);
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let error = Identities::load(&home, None).unwrap_err();
+        assert!(error.to_string().contains("chmod 600"), "{error}");
+    }
+
+    issued.write(&home).unwrap();
+    std::fs::remove_file(home.join("cluster.key")).unwrap();
     let error = Identities::load(&home, None).unwrap_err();
-    assert!(error.to_string().contains("chmod 600"), "{error}");
+    assert!(error.to_string().contains("copy it from"), "{error}");
+}
+
+#[test]
+fn a_running_node_does_not_change_its_cluster_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = ClusterAuthority::create(CLUSTER).unwrap();
+    let issued = authority.issue(&identity("a", 1), Validity::node()).unwrap();
+    issued.write(folder.path()).unwrap();
+    let identities = Identities::load(folder.path(), None).unwrap();
+    let other = ClusterAuthority::create(CLUSTER).unwrap();
+    let replaced = Issued { secret: other.secret().clone(), ..issued };
+    replaced.write(folder.path()).unwrap();
+    let error = identities.reload().unwrap_err();
+    assert!(error.to_string().contains("restart"), "{error}");
+    let kept = identities.secret().derive("test");
+    assert_eq!(kept, authority.secret().derive("test"));
 }
 
 #[test]
@@ -163,6 +190,7 @@ fn an_authority_survives_its_files_and_is_never_overwritten() {
     assert!(authority.save(&home).is_err());
     let loaded = ClusterAuthority::load(&home).unwrap();
     assert_eq!(loaded.cluster(), CLUSTER);
+    assert_eq!(loaded.secret().derive("test"), authority.secret().derive("test"));
     let node = folder.path().join("node");
     loaded.issue(&identity("a", 1), Validity::node()).unwrap().write(&node).unwrap();
     std::fs::write(node.join("ca.pem"), authority.certificate_pem()).unwrap();
