@@ -32,3 +32,5 @@ pub const OVERSEER_EVENTS_MAX: usize = 1_024;
 pub const PROPOSAL_WAIT_MIN: Duration = Duration::from_millis(500);
 /// Time between two looks through the audit chain.
 pub const AUDIT_INTERVAL: Duration = Duration::from_secs(30);
+/// Time between two looks at whether a group's seats are the agreed members.
+pub const SEATS_INTERVAL: Duration = Duration::from_secs(1);

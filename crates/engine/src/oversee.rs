@@ -36,8 +36,10 @@ use crate::{
 };
 
 mod audit;
+mod journal;
 mod operate;
 mod route;
+mod seats;
 
 pub use operate::{OperateError, Operation};
 pub use route::RoutingError;
@@ -66,6 +68,7 @@ pub(crate) struct Oversight {
     pub(crate) config: OverseerConfig,
     pub(crate) routing: watch::Receiver<Arc<RoutingSnapshot>>,
     pub(crate) leases: watch::Receiver<Arc<Leases>>,
+    pub(crate) views: watch::Receiver<Arc<ControlView>>,
     pub(crate) duties: watch::Sender<BTreeMap<RegionId, Vec<Duty>>>,
     pub(crate) events: mpsc::Sender<OverseerEvent>,
 }
@@ -93,6 +96,7 @@ pub(crate) fn start(
     let first = RoutingSnapshot::build(config.facts.clone()).ok()?;
     let (routing_in, routing) = watch::channel(Arc::new(first));
     let (leases_in, leases) = watch::channel(Arc::default());
+    let (views_in, views) = watch::channel(machine.view().clone());
     let (events_in, events) = mpsc::channel(OVERSEER_EVENTS_MAX);
     let driver = Driver {
         wait: config.health.renew_every().max(PROPOSAL_WAIT_MIN),
@@ -102,6 +106,7 @@ pub(crate) fn start(
         hooks,
         routing: routing_in,
         leases: leases_in,
+        views: views_in,
         events: events_in.clone(),
     };
     // What it says at once is there before the first request.
@@ -115,6 +120,7 @@ pub(crate) fn start(
         config,
         routing,
         leases,
+        views,
         duties: watch::Sender::new(BTreeMap::new()),
         events: events_in,
     })
@@ -127,6 +133,7 @@ struct Driver {
     auditor: Option<Auditor>,
     routing: watch::Sender<Arc<RoutingSnapshot>>,
     leases: watch::Sender<Arc<Leases>>,
+    views: watch::Sender<Arc<ControlView>>,
     events: mpsc::Sender<OverseerEvent>,
     wait: Duration,
 }
@@ -173,6 +180,15 @@ impl Driver {
     async fn handle(&mut self, event: OverseerEvent) {
         let mut effects = OverseerEffects::new();
         self.machine.on_event(self.around.clock.now(), event, &mut effects);
+        let view = self.machine.view();
+        self.views.send_if_modified(|shown| {
+            if Arc::ptr_eq(shown, view) {
+                return false;
+            }
+            journal::log_changes(shown, view);
+            shown.clone_from(view);
+            true
+        });
         let events = self.carry_out(effects);
         self.tell(events).await;
     }

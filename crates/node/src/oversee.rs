@@ -35,6 +35,7 @@ mod plan;
 mod proposals;
 mod run;
 mod runs;
+mod seats;
 mod words;
 
 #[cfg(test)]
@@ -42,6 +43,7 @@ mod tests;
 
 pub use plan::{dry_run, plan};
 pub use proposals::Token;
+pub use seats::{SeatChange, seat_changes};
 pub use words::{
     Leases, OverseerConfig, OverseerEffect, OverseerEffects, OverseerEvent, ProposalError, Tenure,
 };
@@ -159,6 +161,7 @@ impl Overseer {
                 self.part_ended(now, id, ticket, part, result, out);
             }
             OverseerEvent::Audited(head) => self.audit = Some(head),
+            OverseerEvent::Renewed(fingerprint) => self.on_renewed(fingerprint),
         }
     }
 

@@ -1,6 +1,7 @@
 //! A node, put together: the only place that names every adapter and server.
 
 mod groups;
+mod oversight;
 mod settings;
 
 use std::{sync::Arc, time::Duration};
@@ -79,6 +80,8 @@ impl Node {
         forward(&tasks, events, inlet);
         let groups = BothGroups::start(config, &identity, &data, &peer).await?;
         engine.attach(groups.agreement());
+        engine.oversee(oversight::config(config, peer.identities()));
+        oversight::follow(config, &engine, &peer);
         serve_resp(config, &region, &engine).await?;
         tracing::info!(%region, "the node runs");
         Ok(Self { engine, peer, groups, tasks })

@@ -7,7 +7,7 @@ use rhumb_ports::{
     control::{Control, ControlError, GroupStatus},
 };
 use rhumb_types::{
-    ErrorCode, NodeId, RegionId,
+    ErrorCode,
     control::{
         AdminAnswer, AdminCommand, AdminOutcome, AdminQuery, AdminQueryAnswer, AdminRefusal,
         AdminRequest, ControlView,
@@ -138,17 +138,9 @@ impl AdminClient {
         self.group.status()
     }
 
-    /// Makes a node a voter of the group, or a learner, or removes it (`None`).
-    ///
-    /// # Errors
-    /// [`AdminError::Control`].
-    pub async fn set_member(
-        &self,
-        node: NodeId,
-        region: RegionId,
-        voter: Option<bool>,
-    ) -> Result<(), AdminError> {
-        Ok(self.group.set_member(node, region, voter).await?)
+    /// The group itself.
+    pub(crate) fn group(&self) -> Arc<dyn Control> {
+        self.group.clone()
     }
 }
 

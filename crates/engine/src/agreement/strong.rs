@@ -112,6 +112,11 @@ impl StrongClient {
         Self { group, clock, nonce, requests: AtomicU64::new(0) }
     }
 
+    /// The group itself.
+    pub(crate) fn group(&self) -> Arc<dyn Control> {
+        self.group.clone()
+    }
+
     /// Does something in one agreed step. Repeats until the request's deadline under one name, so
     /// that it takes effect once at most.
     ///

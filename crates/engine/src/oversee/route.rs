@@ -12,7 +12,11 @@ use rhumb_regions::{
     Capability, Key, PlanRecord, Request, ResidencyTag, RouteError, RoutingSnapshot,
     failover::Duty, health::Check,
 };
-use rhumb_types::{Epoch, ErrorCode, Ratio, RegionId, control::ControlView, record::Record};
+use rhumb_types::{
+    Epoch, ErrorCode, Ratio, RegionId,
+    control::{ControlView, Digest},
+    record::Record,
+};
 use tokio::sync::watch;
 
 use super::{OversightConfig, Surroundings, start};
@@ -56,12 +60,14 @@ impl Engine {
             alarms: shared.alarms.clone(),
             tasks: shared.tasks.clone(),
         };
+        let node = config.overseer.node;
         let oversight = start(config, self.remembered_view(), around);
         assert!(oversight.is_some(), "the configured regions make a routing snapshot");
         if let Some(oversight) = oversight {
             let fresh = shared.oversight.set(oversight).is_ok();
             assert!(fresh, "the overseer is started once");
         }
+        self.keep_seats(node);
     }
 
     /// What the last run remembered of the agreed state.
@@ -87,6 +93,20 @@ impl Engine {
     #[must_use]
     pub fn routings(&self) -> Option<watch::Receiver<Arc<RoutingSnapshot>>> {
         self.shared().oversight.get().map(|oversight| oversight.routing.clone())
+    }
+
+    /// What is agreed, as this node knows it: from the group, and until that answers from what the
+    /// last run remembered. `None` while the overseer does not run.
+    #[must_use]
+    pub fn agreed(&self) -> Option<watch::Receiver<Arc<ControlView>>> {
+        self.shared().oversight.get().map(|oversight| oversight.views.clone())
+    }
+
+    /// Tells the overseer that this node shows another certificate from now on.
+    pub async fn renewed(&self, fingerprint: Digest) {
+        let Some(oversight) = self.shared().oversight.get() else { return };
+        // A node that has stopped hears nothing more.
+        let _stopped = oversight.events.send(OverseerEvent::Renewed(fingerprint)).await;
     }
 
     /// Where a request goes, and why, in words that can be kept.

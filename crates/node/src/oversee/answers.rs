@@ -36,7 +36,7 @@ impl Overseer {
                 self.run_answered(now, id, &fate);
                 self.drive_runs(now, out);
             }
-            Purpose::Form | Purpose::Join | Purpose::Version => match answer {
+            Purpose::Form | Purpose::Join | Purpose::Version | Purpose::Identity => match answer {
                 // Another node was first.
                 Ok(_) | Err(ProposalError::Refused(AdminRefusal::AlreadyFormed)) => {}
                 Err(ProposalError::Refused(refusal)) => {
@@ -44,7 +44,8 @@ impl Overseer {
                 }
                 Err(_) => {}
             },
-            Purpose::Vote(_) | Purpose::Head(_) | Purpose::Release(_) => {}
+            // Rules that an operator put first stay.
+            Purpose::Vote(_) | Purpose::Head(_) | Purpose::Release(_) | Purpose::Rules => {}
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rhumb_types::{
     RegionId, Timestamp,
-    control::{AdminCommand, Member},
+    control::{AdminCommand, Digest, Member},
 };
 
 use super::{Overseer, OverseerEffect, OverseerEffects, proposals::Purpose};
@@ -47,7 +47,32 @@ impl Overseer {
                 let command = AdminCommand::ReportVersion { node, reads };
                 self.propose(now, Purpose::Version, "it runs this release", command, out);
             }
+            Some(known) if own.fingerprint != known.fingerprint => {
+                let (node, fingerprint) = (own.node, own.fingerprint);
+                let command = AdminCommand::RotateIdentity { node, fingerprint };
+                self.propose(now, Purpose::Identity, "its certificate was renewed", command, out);
+            }
             _ => {}
+        }
+        self.hand_over_rules(now, out);
+    }
+
+    /// The configured affinity rules are those of a new cluster; afterwards the agreed ones count.
+    fn hand_over_rules(&mut self, now: Timestamp, out: &mut OverseerEffects) {
+        let rules = &self.config.facts.rules;
+        if self.view.rules_version > 0 || rules.is_empty() || !self.leads() {
+            return;
+        }
+        let command = AdminCommand::PutRules { expected: 0, rules: rules.clone() };
+        self.propose(now, Purpose::Rules, "the first start", command, out);
+    }
+
+    /// This node shows another certificate from now on.
+    pub(super) fn on_renewed(&mut self, fingerprint: Digest) {
+        let node = self.config.node;
+        let own = self.config.founders.iter_mut().find(|member| member.node == node);
+        if let Some(own) = own {
+            own.fingerprint = fingerprint;
         }
     }
 

@@ -24,6 +24,10 @@ pub(super) enum Purpose {
     Join,
     /// To say what this node reads.
     Version,
+    /// To say which certificate this node shows now.
+    Identity,
+    /// To hand over the affinity rules that a new cluster starts with.
+    Rules,
     /// To publish a head of the audit chain.
     Head(u64),
     /// To vote about a region.
@@ -54,7 +58,13 @@ impl Purpose {
     const fn is_patient(&self) -> bool {
         matches!(
             self,
-            Self::Form | Self::Join | Self::Version | Self::Head(_) | Self::StartFailover(_)
+            Self::Form
+                | Self::Join
+                | Self::Version
+                | Self::Identity
+                | Self::Rules
+                | Self::Head(_)
+                | Self::StartFailover(_)
         )
     }
 }

@@ -14,7 +14,8 @@ use rhumb_regions::{
 use rhumb_types::{
     ClusterId, DomainId, Epoch, MonoTime, NodeId, Ratio, RegionId,
     control::{
-        AdminOutcome, AdminRefusal, AdminRequest, ControlView, FailoverId, Member, RegionLease,
+        AdminOutcome, AdminRefusal, AdminRequest, ControlView, Digest, FailoverId, Member,
+        RegionLease,
     },
 };
 
@@ -106,6 +107,8 @@ pub enum OverseerEvent {
     },
     /// The last entry of this node's audit chain.
     Audited(Anchor),
+    /// This node shows the certificate with this SHA-256 fingerprint from now on.
+    Renewed(Digest),
 }
 
 /// Why a proposal was not answered by the machine with a yes.

@@ -23,6 +23,7 @@ use super::{
     files::{make_private_folder, read, read_private, write_private, write_public},
     secret::{SECRET_FILE, SecretError},
 };
+use crate::{tls, token::Fingerprint};
 
 const AUTHORITIES_FILE: &str = "ca.pem";
 const CERTIFICATE_FILE: &str = "node.pem";
@@ -129,6 +130,13 @@ impl Material {
     #[must_use]
     pub const fn secret(&self) -> &ClusterSecret {
         &self.secret
+    }
+
+    /// The SHA-256 of the certificate.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        // A certified key has a certificate; without one no peer would accept this node anyway.
+        tls::fingerprint(self.shown.cert.first().map_or(&[][..], |leaf| leaf.as_ref()))
     }
 }
 

@@ -52,6 +52,7 @@ impl Agreed {
             protocol: self.protocol,
             applied: self.applied,
             members: self.members.values().cloned().collect(),
+            retired: self.retired.iter().copied().collect(),
             regions: self.regions.clone(),
             leases: self.leases.clone(),
             rules_version: self.rules.version(),

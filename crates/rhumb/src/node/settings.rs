@@ -83,7 +83,7 @@ pub(super) fn resp(config: &Config, auth: bool) -> RespConfig {
 }
 
 /// The residency domains of a region, beside that of every region.
-fn domains(config: &Config, region: &RegionId) -> BTreeSet<DomainId> {
+pub(super) fn domains(config: &Config, region: &RegionId) -> BTreeSet<DomainId> {
     let all = config.domains().iter();
     all.filter(|(id, domain)| **id != DomainId::EVERYWHERE && domain.regions.contains(region))
         .map(|(id, _)| *id)

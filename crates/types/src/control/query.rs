@@ -8,7 +8,7 @@ use super::{
     AdminRefusal, AffinityRule, ApiToken, AuditEntry, AuditHead, Digest, Document, DocumentVersion,
     FailoverId, FailoverRecord, Member, NamespacePolicy, RegionLease, RegionStatus,
 };
-use crate::{ClusterId, OriginId, RegionId, record::Record};
+use crate::{ClusterId, NodeId, OriginId, RegionId, record::Record};
 
 /// A question.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -72,6 +72,8 @@ pub struct ControlView {
     pub applied: u64,
     /// The members.
     pub members: Vec<Member>,
+    /// Nodes that were removed or replaced and never come back, the newest of them.
+    pub retired: Vec<NodeId>,
     /// The regions.
     pub regions: BTreeMap<RegionId, RegionStatus>,
     /// Their leases.
