@@ -71,6 +71,9 @@ pub(crate) async fn keep(shared: Arc<Shared>, member: Member, lane: Lane, stop: 
     let mut complaint = String::new();
     loop {
         let started = Instant::now();
+        // Its node may have become known since.
+        let listed = shared.roster.current().get(&member.region).cloned();
+        let member = listed.unwrap_or_else(|| member.clone());
         let ended = tokio::select! {
             ended = attempt(&shared, &member, lane, &stop) => ended,
             () = stop.cancelled() => return,

@@ -191,7 +191,8 @@ impl Peer {
     }
 
     /// Replaces the members. Links and calls to nodes that are no longer listed, or that are listed
-    /// at another address, end; new ones begin.
+    /// at another address, end; new ones begin. A link stays when all that changed is that its very
+    /// node is now listed by its id.
     pub fn update_members(&self, members: Vec<Member>) {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let own = self.shared.dialer.identities.identity().region;
@@ -201,16 +202,30 @@ impl Peer {
             .map(|member| (member.region.clone(), member))
             .collect();
         let before = self.shared.roster.replace(fresh.clone());
-        for (region, member) in before.iter() {
-            if fresh.get(region) != Some(member) {
-                self.forget(region);
+        let mut begin = fresh.clone();
+        for (region, old) in before.iter() {
+            match fresh.get(region) {
+                Some(new) if new == old => drop(begin.remove(region)),
+                Some(new) if self.is_only_named(old, new) => {
+                    begin.remove(region);
+                    self.forget_lines(region);
+                }
+                _ => self.forget(region),
             }
         }
-        for (region, member) in fresh {
-            if before.get(&region) != Some(&member) && own < region {
+        for (region, member) in begin {
+            if own < region {
                 self.keep(member);
             }
         }
+    }
+
+    /// Whether a member that could be any node of its region is now the one that is linked.
+    fn is_only_named(&self, before: &Member, after: &Member) -> bool {
+        let linked = || self.shared.known_seats(&after.region);
+        before.address == after.address
+            && before.node.is_none()
+            && after.node.is_some_and(|node| linked().is_some_and(|it| it.are_taken_by(node)))
     }
 
     /// How the links to all members are doing, in order of their names.
@@ -268,6 +283,11 @@ impl Peer {
 
     fn forget(&self, region: &RegionId) {
         self.end_links(region, &DownReason::Removed);
+        self.forget_lines(region);
+    }
+
+    /// The next call dials anew; those under way go on.
+    fn forget_lines(&self, region: &RegionId) {
         let mut lines = self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.retain(|(to, _), _| to != region);
     }

@@ -101,6 +101,12 @@ impl Seats {
         }
     }
 
+    /// Whether both lanes are up, to this very node.
+    pub(crate) fn are_taken_by(&self, node: NodeId) -> bool {
+        let taken = |seat: &Seat| seat.current().is_some_and(|session| session.node() == node);
+        taken(&self.bulk) && taken(&self.heartbeat)
+    }
+
     pub(crate) fn end(&self, reason: &DownReason) {
         self.bulk.end(reason);
         self.heartbeat.end(reason);

@@ -90,6 +90,23 @@ async fn a_replaced_node_loses_its_link() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_becomes_known_by_its_id_keeps_its_link() {
+    let (mut cluster, a, _b) = Cluster::pair(Duration::ZERO).await;
+    let linked = || a.peer.links().pop().unwrap();
+    while !linked().heartbeats {
+        tokio::task::yield_now().await;
+    }
+    let node = linked().node;
+    cluster.members[1].node = node;
+    a.peer.update_members(cluster.members.clone());
+    assert!(node.is_some() && linked().node == node && linked().heartbeats);
+    // Listed by another id it loses the link at once.
+    cluster.members[1].node = Some(rhumb_types::NodeId(77));
+    a.peer.update_members(cluster.members.clone());
+    assert_eq!(linked().node, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_region_at_the_address_is_refused() {
     let mut cluster = Cluster::new(&["a", "b", "c"]).await;
     let address = cluster.address("c");
