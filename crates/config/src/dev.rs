@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
-use rhumb_types::{AckLevel, Consistency, RegionId};
+use rhumb_types::{AckLevel, Consistency, RegionId, control::FailoverMode};
 
 use crate::{
     Settings,
@@ -24,7 +24,8 @@ pub const STRONG_PREFIX: &str = "lock:";
 pub const SAFE_PREFIX: &str = "safe:";
 
 /// A cluster on the loopback address: the first region has the ports from `first_port` on, each
-/// further region 100 more. Every server is on. The fast profile makes losses visible quickly.
+/// further region 100 more. Every server is on. The fast profile makes losses visible quickly, and
+/// nobody is there to approve a failover.
 #[must_use]
 pub fn settings(regions: &[RegionId], data: PathBuf, first_port: u16) -> Settings {
     let mut by_name = BTreeMap::new();
@@ -36,6 +37,7 @@ pub fn settings(regions: &[RegionId], data: PathBuf, first_port: u16) -> Setting
     let mut settings =
         Settings { cluster: "dev".to_owned(), data, regions: by_name, ..Settings::default() };
     settings.failover.profile = Profile::Fast;
+    settings.failover.mode = FailoverMode::Automatic;
     let named = |prefix: &str, consistency, ack| NamespaceSettings {
         prefix: prefix.to_owned(),
         consistency,
