@@ -122,6 +122,16 @@ impl Cluster {
         self.addresses[nth].resp
     }
 
+    /// Where a node listens for its peers.
+    ///
+    /// # Panics
+    /// When there is no such node.
+    #[must_use]
+    pub fn peer(&self, nth: usize) -> SocketAddr {
+        #[expect(clippy::indexing_slicing, reason = "a test that names no node is wrong")]
+        self.addresses[nth].peer
+    }
+
     /// Where a node's HTTP server listens.
     ///
     /// # Panics
@@ -146,6 +156,12 @@ impl Cluster {
     #[must_use]
     pub fn data(&self, nth: usize) -> PathBuf {
         self.data.join(self.region(nth))
+    }
+
+    /// The authority that signed the identities which the layout made.
+    #[must_use]
+    pub const fn authority(&self) -> &ClusterAuthority {
+        &self.authority
     }
 
     /// What a node has written to its log so far.

@@ -32,6 +32,7 @@ pub struct Layout {
     regions: usize,
     witness: bool,
     relayed: bool,
+    identities: bool,
     data: Option<PathBuf>,
     adjust: Option<Adjust>,
 }
@@ -48,7 +49,14 @@ impl Layout {
     /// all others at `local`.
     #[must_use]
     pub fn regions(count: usize) -> Self {
-        Self { regions: count, witness: false, relayed: false, data: None, adjust: None }
+        Self {
+            regions: count,
+            witness: false,
+            relayed: false,
+            identities: true,
+            data: None,
+            adjust: None,
+        }
     }
 
     /// The last region only votes.
@@ -62,6 +70,13 @@ impl Layout {
     #[must_use]
     pub const fn relayed(mut self) -> Self {
         self.relayed = true;
+        self
+    }
+
+    /// No node has an identity yet.
+    #[must_use]
+    pub const fn without_identities(mut self) -> Self {
+        self.identities = false;
         self
     }
 
@@ -114,7 +129,9 @@ impl Layout {
             nodes.push(Node::new(region.as_str().to_owned(), config, log));
         }
         let authority = ClusterAuthority::create(ClusterId(OsEntropy.next_u64()))?;
-        issue(&authority, &data, &regions)?;
+        if self.identities {
+            issue(&authority, &data, &regions)?;
+        }
         Ok(Cluster::new(folder, data, authority, addresses, nodes, links, ports))
     }
 

@@ -20,11 +20,12 @@ use crate::{
     call::Line,
     connect::{Dialer, Tasks},
     event::{DownReason, Heard, PeerEvents},
-    identity::Identities,
+    identity::{Identities, Identity},
     join::JoinDesk,
     limits::{DRAIN_TIMEOUT, EVENTS_MAX, HEARTBEAT_EVENTS_MAX},
     link,
     member::{Member, Roster},
+    pb::JoinReply,
     server,
     session::{Lane, Seats},
     shape::{Shape, Shapes},
@@ -190,6 +191,12 @@ impl Peer {
         let _ = self.shared.desk.set(desk);
     }
 
+    /// Whether this node hands out identities.
+    #[must_use]
+    pub fn hands_out(&self) -> bool {
+        self.shared.desk.get().is_some()
+    }
+
     /// Replaces the members. Links and calls to nodes that are no longer listed, or that are listed
     /// at another address, end; new ones begin. A link stays when all that changed is that its very
     /// node is now listed by its id.
@@ -268,6 +275,14 @@ impl Peer {
         }
         stop.cancel();
         tracker.wait().await;
+    }
+
+    pub(crate) async fn renew_here(
+        &self,
+        identity: Identity,
+        request: Bytes,
+    ) -> Result<JoinReply, String> {
+        server::renew(&self.shared, identity, request).await
     }
 
     fn keep(&self, member: Member) {

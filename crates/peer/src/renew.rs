@@ -20,6 +20,9 @@ pub enum RenewError {
     /// The member that holds the authority could not be asked, or refused.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// This node's own desk refused.
+    #[error("{0}")]
+    Refused(String),
     /// The key of this node cannot be used.
     #[error("use this node's key: {0}")]
     Key(String),
@@ -39,6 +42,8 @@ impl Peer {
     /// the new certificate for every new connection. The key stays, so that one file changes and a
     /// crash in between does no harm. Gives the new end of validity.
     ///
+    /// A node that hands out identities renews its own from its own region.
+    ///
     /// # Errors
     /// [`RenewError`].
     pub async fn renew(&self, from: RegionId) -> Result<SystemTime, RenewError> {
@@ -46,9 +51,13 @@ impl Peer {
         let key = read_key(identities.folder())?;
         let key = KeyPair::from_pem(&key).map_err(|error| RenewError::Key(error.to_string()))?;
         let request = Bytes::from(signing_request(&key).map_err(RenewError::Key)?);
-        let answer = self.call(from, Service::Join, request).await?;
-        let reply =
-            JoinReply::decode(answer).map_err(|error| RenewError::Answer(error.to_string()))?;
+        let own = identities.identity();
+        let reply = if own.region == from {
+            self.renew_here(own, request).await.map_err(RenewError::Refused)?
+        } else {
+            let answer = self.call(from, Service::Join, request).await?;
+            JoinReply::decode(answer).map_err(|error| RenewError::Answer(error.to_string()))?
+        };
         let authorities: String = reply.authorities.iter().map(|der| pem(der)).collect();
         replace_certificate(identities.folder(), &authorities, &pem(&reply.certificate))?;
         Ok(identities.reload()?.expires_at())

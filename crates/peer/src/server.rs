@@ -237,13 +237,20 @@ impl Conversation {
 
 impl Conversation {
     async fn renew(&self, request: Bytes) -> Result<Bytes, String> {
-        let identity = self.identity.clone();
-        let reply = sign(&self.shared, move |desk| {
-            desk.renew(identity, &request).map_err(|error| error.to_string())
-        })
-        .await?;
+        let reply = renew(&self.shared, self.identity.clone(), request).await?;
         Ok(reply.encode_to_vec().into())
     }
+}
+
+/// Signs for a node that has proved who it is.
+pub(crate) async fn renew(
+    shared: &Shared,
+    identity: Identity,
+    request: Bytes,
+) -> Result<JoinReply, String> {
+    let signed =
+        move |desk: &JoinDesk| desk.renew(identity, &request).map_err(|error| error.to_string());
+    sign(shared, signed).await
 }
 
 /// Has the desk sign, off the async tasks: it reads and writes files.

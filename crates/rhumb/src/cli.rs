@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use self::identity::{Init, Join, JoinToken};
+
+mod identity;
+
 /// Runs one service across every region in the same way.
 #[derive(Debug, Parser)]
 #[command(name = "rhumb", version, about, arg_required_else_help = true)]
@@ -18,6 +22,18 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Runs this region's node until it is told to stop.
     Serve(Serve),
+    /// Makes a new cluster's authority, and the identities of its first nodes.
+    ///
+    /// Example: `rhumb init --config rhumb.yaml`
+    Init(Init),
+    /// Makes a token with which one new node can join, on the machine that holds the authority.
+    ///
+    /// Example: `rhumb join-token --region ap-southeast-1 --expires 30m`
+    JoinToken(JoinToken),
+    /// Gets this machine's node its identity, with a token.
+    ///
+    /// Example: `rhumb join rhumb-join-AfdsSd... --config rhumb.yaml`
+    Join(Join),
     /// Looks at configuration files, without a running node.
     #[command(subcommand)]
     Config(ConfigCommand),

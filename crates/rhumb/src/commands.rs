@@ -2,6 +2,9 @@
 
 mod config;
 mod dev;
+mod init;
+mod join;
+mod join_token;
 mod serve;
 mod tour;
 
@@ -15,6 +18,9 @@ use crate::cli::{Cli, Command};
 pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Serve(args) => serve::run(args),
+        Command::Init(args) => init::run(&args),
+        Command::JoinToken(args) => join_token::run(&args),
+        Command::Join(args) => join::run(&args),
         Command::Config(command) => config::run(command),
         Command::Dev(args) => dev::run(&args),
         Command::Tour(args) => tour::run(args),
@@ -25,6 +31,12 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
 pub(crate) fn say(line: &str) {
     // A closed standard output means that nobody reads it.
     let _closed = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Tells the user something beside what was asked for, so that a script sees only the answer.
+pub(crate) fn note(line: &str) {
+    // Nothing is left to be done when standard error is closed.
+    let _closed = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Tells the user what went wrong.

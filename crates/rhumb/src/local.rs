@@ -15,12 +15,10 @@ use rhumb_config::{
     dev,
     settings::{Server, Settings},
 };
-use rhumb_engine::OsEntropy;
-use rhumb_peer::{ClusterAuthority, Identities, Identity, Validity};
-use rhumb_ports::clock::Entropy;
-use rhumb_types::{ClusterId, NodeId, RegionId};
+use rhumb_peer::{ClusterAuthority, Identities};
+use rhumb_types::RegionId;
 
-use crate::cli::LocalArgs;
+use crate::{cli::LocalArgs, folders, founding};
 
 /// How long a process may take to listen.
 const START_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -158,23 +156,17 @@ impl Drop for Local {
 }
 
 fn make_identities(data: &Path, regions: &[RegionId]) -> Result<()> {
-    let folder = data.join("authority");
+    let folder = folders::authority(data);
     let authority = if ClusterAuthority::is_in(&folder) {
         ClusterAuthority::load(&folder)?
     } else {
-        let authority = ClusterAuthority::create(ClusterId(OsEntropy.next_u64()))?;
-        authority.save(&folder)?;
-        authority
+        founding::found(&folder)?
     };
-    for (nth, region) in (1..).zip(regions) {
-        let own = data.join(region.as_str()).join("identity");
-        if Identities::is_in(&own) {
-            continue;
+    for region in regions {
+        let own = folders::identity(data, region);
+        if !Identities::is_in(&own) {
+            founding::issue(&authority, region, own)?;
         }
-        let identity =
-            Identity { cluster: authority.cluster(), region: region.clone(), node: NodeId(nth) };
-        fs::create_dir_all(&own)?;
-        authority.issue(&identity, Validity::node())?.write(&own)?;
     }
     Ok(())
 }

@@ -3,8 +3,11 @@
 mod cli;
 mod client;
 mod commands;
+mod folders;
+mod founding;
 mod local;
 mod node;
+mod table;
 
 use std::process::ExitCode;
 

@@ -1,6 +1,7 @@
 //! A node, put together: the only place that names every adapter and server.
 
 mod groups;
+mod identity;
 mod oversight;
 mod settings;
 
@@ -14,9 +15,9 @@ use rhumb_peer::{Identities, Peer, PeerConfig, PeerEvent, PeerEvents};
 use rhumb_server_resp::RespServer;
 use rhumb_store_fjall::FjallStore;
 use rhumb_types::RegionId;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 
-use self::groups::BothGroups;
+use self::{groups::BothGroups, identity::CertificateHealth};
 
 /// What the command line adds to the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +34,8 @@ pub(crate) struct Node {
     engine: Engine,
     peer: Arc<Peer>,
     groups: BothGroups,
+    #[expect(dead_code, reason = "shown by the HTTP server, which is not wired yet")]
+    certificate: watch::Receiver<CertificateHealth>,
     tasks: Tasks,
 }
 
@@ -78,13 +81,15 @@ impl Node {
             tasks.clone(),
         )?;
         forward(&tasks, events, inlet);
+        let members = settings::members(config);
+        let certificate = identity::keep(&tasks, &peer, &config.settings().data, members);
         let groups = BothGroups::start(config, &identity, &data, &peer).await?;
         engine.attach(groups.agreement());
         engine.oversee(oversight::config(config, peer.identities()));
         oversight::follow(config, &engine, &peer);
         serve_resp(config, &region, &engine).await?;
         tracing::info!(%region, "the node runs");
-        Ok(Self { engine, peer, groups, tasks })
+        Ok(Self { engine, peer, groups, certificate, tasks })
     }
 
     /// Reads the certificates anew.

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{
-    ClusterSecret, FileError, Identity, Issued, NameError,
+    ClusterSecret, FileError, Identity, Issued, NameError, Validity,
     files::{make_private_folder, read, read_private, write_private, write_public},
     secret::{SECRET_FILE, SecretError},
 };
@@ -105,7 +105,7 @@ pub enum IdentityError {
 #[derive(Debug)]
 pub struct Material {
     identity: Identity,
-    expires_at: SystemTime,
+    validity: Validity,
     secret: ClusterSecret,
     pub(crate) shown: Arc<CertifiedKey>,
     pub(crate) roots: Arc<RootCertStore>,
@@ -123,7 +123,13 @@ impl Material {
     /// When the certificate ends.
     #[must_use]
     pub const fn expires_at(&self) -> SystemTime {
-        self.expires_at
+        self.validity.until
+    }
+
+    /// From when to when the certificate is valid.
+    #[must_use]
+    pub const fn validity(&self) -> Validity {
+        self.validity
     }
 
     /// The secret that the cluster's nodes share.
@@ -218,7 +224,7 @@ impl Identities {
     /// When the certificate ends; raise an alarm well before.
     #[must_use]
     pub fn expires_at(&self) -> SystemTime {
-        self.current().expires_at
+        self.current().expires_at()
     }
 
     /// The secret that the cluster's nodes share; it stays the same while the node runs.
@@ -296,7 +302,7 @@ fn read_material(folder: &Path, region: Option<&RegionId>) -> Result<Material, I
     if let Some(expected) = region.filter(|expected| **expected != identity.region) {
         return Err(IdentityError::WrongRegion { expected: expected.clone(), found: identity });
     }
-    let expires_at = check_dates(&certificate_path, &certificate, &identity)?;
+    let validity = check_dates(&certificate_path, &certificate, &identity)?;
     let secret = read_secret(folder)?;
 
     let roots = Arc::new(trust(&authorities_path, &authorities)?);
@@ -316,7 +322,7 @@ fn read_material(folder: &Path, region: Option<&RegionId>) -> Result<Material, I
     let shown = CertifiedKey::from_der(chain, key, &provider())
         .map_err(|error| damaged(&key_path, &error))?;
     let shown = Arc::new(shown);
-    Ok(Material { identity, expires_at, secret, shown, roots, authorities, clients })
+    Ok(Material { identity, validity, secret, shown, roots, authorities, clients })
 }
 
 fn read_secret(folder: &Path) -> Result<ClusterSecret, IdentityError> {
@@ -351,7 +357,7 @@ fn check_dates(
     path: &Path,
     certificate: &[u8],
     identity: &Identity,
-) -> Result<SystemTime, IdentityError> {
+) -> Result<Validity, IdentityError> {
     let (_, parsed) =
         X509Certificate::from_der(certificate).map_err(|error| damaged(path, &error))?;
     let validity = parsed.validity();
@@ -367,7 +373,7 @@ fn check_dates(
     if until < now {
         return Err(IdentityError::Expired { identity, until: validity.not_after.to_string() });
     }
-    Ok(until)
+    Ok(Validity { from, until })
 }
 
 fn damaged(path: &Path, error: &impl ToString) -> IdentityError {

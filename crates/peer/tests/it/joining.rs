@@ -117,4 +117,9 @@ async fn a_certificate_is_renewed_while_the_link_goes_on() {
     b.peer.send(&region("a"), follow(1)).unwrap();
     assert_eq!(a.message().await, follow(1));
     b.peer.call(region("a"), Service::Control, Bytes::new()).await.unwrap();
+    // Who holds the authority needs nobody; who does not cannot sign for itself.
+    let own = a.peer.identities().expires_at();
+    assert!(a.peer.renew(region("a")).await.unwrap() >= own);
+    let error = b.peer.renew(region("b")).await.unwrap_err();
+    assert!(error.to_string().contains("does not hold the cluster's authority"), "{error}");
 }

@@ -15,10 +15,11 @@ use rhumb_server_resp::{RespConfig, UserConfig};
 use rhumb_state::Namespaces;
 use rhumb_types::{DomainId, RegionId};
 
-/// The data directory of a region's node. Nodes that share a file on one machine each have their
-/// own below it.
+use crate::folders;
+
+/// The data directory of a region's node.
 pub(super) fn data_directory(config: &Config, region: &RegionId) -> PathBuf {
-    config.settings().data.join(region.as_str())
+    folders::node(&config.settings().data, region)
 }
 
 /// The members, as peers know each other.
