@@ -173,8 +173,8 @@ impl Config {
         carried.map(|(id, _)| *id).collect()
     }
 
-    /// The regions whose nodes vote in the control plane from the start, by name: all, or of more
-    /// than five the witnesses and then the first by priority and name.
+    /// The regions whose nodes vote in the control plane from the start, the best leader first:
+    /// all, or of more than five the witnesses and then the first by priority and name.
     #[must_use]
     pub fn voters(&self) -> &[RegionId] {
         &self.voters

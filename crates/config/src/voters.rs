@@ -11,7 +11,8 @@ use crate::Settings;
 /// globe.
 pub(crate) const ROUND_TRIP_ASSUMED: Duration = Duration::from_millis(250);
 
-/// The regions whose nodes vote, in the order of their names.
+/// The regions whose nodes vote, the best leader first: data before witnesses, then by how soon a
+/// majority can answer, then by name.
 ///
 /// All of them, or of more than the control plane takes: the witnesses, then the first by priority
 /// and name.
@@ -20,8 +21,22 @@ pub(crate) fn voters(settings: &Settings) -> Vec<RegionId> {
     by_rank.sort_by_key(|(id, region)| (!region.witness, region.priority, *id));
     let mut voters: Vec<RegionId> =
         by_rank.into_iter().take(VOTERS_MAX).map(|(id, _)| id.clone()).collect();
-    voters.sort();
+    let all = voters.clone();
+    voters.sort_by_cached_key(|id| {
+        let witness = settings.regions.get(id).is_some_and(|region| region.witness);
+        (witness, reach(settings, id, &all), id.clone())
+    });
     voters
+}
+
+/// How long a leader in a region waits for a majority, and for all.
+fn reach(settings: &Settings, leader: &RegionId, voters: &[RegionId]) -> (Duration, Duration) {
+    let others = voters.iter().filter(|id| *id != leader);
+    let mut trips: Vec<Duration> = others.map(|id| round_trip(settings, leader, id)).collect();
+    trips.sort();
+    // With itself a majority: half of all voters are other ones.
+    let majority = (voters.len() / 2).checked_sub(1).and_then(|nth| trips.get(nth));
+    (majority.copied().unwrap_or_default(), trips.last().copied().unwrap_or_default())
 }
 
 /// The longest round trip between any two of some regions.

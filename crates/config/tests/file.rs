@@ -390,6 +390,24 @@ fn of_many_regions_five_vote() {
 }
 
 #[test]
+fn the_voter_that_a_majority_answers_soonest_is_named_first() {
+    let order = |regions: &str| {
+        let regions: String = regions
+            .split(' ')
+            .map(|name| format!("  {name}: {{ address: '{name}:1' }}\n"))
+            .collect();
+        let config = Config::parse(&format!("cluster: a\nregions:\n{regions}"), &NOTHING);
+        let config = config.unwrap_or_else(|faults| panic!("{faults:?}"));
+        config.voters().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    // Both wait equally long for a majority; Ireland is nearer to the one that is left.
+    assert_eq!(
+        order("ap-southeast-1 eu-west-1 us-east-1"),
+        ["eu-west-1", "us-east-1", "ap-southeast-1"]
+    );
+}
+
+#[test]
 fn an_even_number_of_votes_is_allowed_with_a_note() {
     let text = "cluster: a\nregions: { a: { address: 'a:1' }, b: { address: 'b:1' } }";
     let config = Config::parse(text, &NOTHING).unwrap();

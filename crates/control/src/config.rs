@@ -26,8 +26,10 @@ pub struct GroupConfig {
     pub node: NodeId,
     /// Where it is.
     pub region: RegionId,
-    /// The regions whose nodes form the group, one to [`VOTERS_MAX`], the same list on every
-    /// node. Members beyond these are added with `set_member`.
+    /// The regions whose nodes form the group, one to [`VOTERS_MAX`], the same list in the same
+    /// order on every node, the best leader first: it forms the group, and the earlier a region
+    /// stands, the earlier it offers itself when a leader is lost. Members beyond these are added
+    /// with `set_member`.
     pub founders: Vec<RegionId>,
     /// How much it takes.
     pub limits: Limits,
@@ -169,6 +171,11 @@ pub enum ConfigError {
     },
 }
 
+/// A small count, beside milliseconds.
+fn millis_count(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
 impl GroupConfig {
     /// Checks what contradicts itself.
     ///
@@ -194,8 +201,13 @@ impl GroupConfig {
     pub(crate) fn raft(&self) -> openraft::Config {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let (min, max) = (millis(self.timing.election_min), millis(self.timing.election_max));
-        // Drawn here and handed over as a range of one, so that a run can be repeated.
-        let election = min + self.seed % (max - min + 1);
+        // Drawn here and handed over as a range of one, so that a run can be repeated. Every
+        // founder draws from a part of its own, so that two rarely stand at the same time.
+        let parts = millis_count(self.founders.len());
+        let place = self.founders.iter().position(|region| *region == self.region);
+        let place = place.map_or(parts - 1, millis_count);
+        let part = (max - min) / parts;
+        let election = min + part * place + self.seed % (part + 1);
         openraft::Config {
             cluster_name: self.name.clone(),
             election_timeout_min: election,

@@ -209,6 +209,9 @@ impl Inner {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
         let membership = metrics.membership_config.membership();
+        // What formation said last is old once there are members.
+        let formed = membership.nodes().next().is_some();
+        let waits = (!formed).then(|| self.formation.waits_for());
         let voters: Vec<NodeId> = membership.voter_ids().collect();
         let members = membership.nodes().filter_map(|(node, seat)| {
             let voter = voters.contains(node);
@@ -219,7 +222,7 @@ impl Inner {
             term: metrics.current_term,
             applied: metrics.last_applied.map_or(0, |applied| applied.index),
             members: members.collect(),
-            trouble: self.fault().or_else(|| self.formation.waits_for()),
+            trouble: self.fault().or_else(|| waits.flatten()),
         }
     }
 }

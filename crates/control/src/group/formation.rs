@@ -1,6 +1,6 @@
 //! Forming the group (rule 15).
 //!
-//! The founder with the lowest name asks all the others. Only when each of them answers, and each
+//! The founder that is listed first asks all the others. Only when each of them answers, and each
 //! is empty, does it form the group. Any other node waits for the group to reach it. A node that
 //! lost its disk finds the others not empty, and waits to be added under its new id.
 
@@ -65,7 +65,7 @@ impl Inner {
 
     /// Forms the group, or says what that waits for.
     async fn try_to_form(&self) -> Result<(), String> {
-        let first = self.config.founders.iter().min();
+        let first = self.config.founders.first();
         if first != Some(&self.config.region) {
             let first = first.map_or("nobody", RegionId::as_str);
             return Err(format!(
