@@ -70,6 +70,35 @@ impl AdminMachine {
     }
 
     fn apply_request(&mut self, request: &AdminRequest) -> Result<AdminOutcome, AdminRefusal> {
+        match &request.command {
+            AdminCommand::Together { commands } => self.apply_together(request, commands),
+            _ => self.apply_one(request),
+        }
+    }
+
+    /// All or none. A refusal leaves the one audit entry that says which was refused.
+    fn apply_together(
+        &mut self,
+        request: &AdminRequest,
+        commands: &[AdminCommand],
+    ) -> Result<AdminOutcome, AdminRefusal> {
+        if let Err(refusal) = validate::together(commands) {
+            self.agreed.chain.append(describe::deed(request, &Err(refusal.clone())));
+            return Err(refusal);
+        }
+        let mut fresh = self.clone();
+        let mut last = AdminOutcome::Unchanged;
+        for command in commands {
+            let one = AdminRequest { command: command.clone(), ..request.clone() };
+            last = fresh.apply_one(&one).inspect_err(|refusal| {
+                self.agreed.chain.append(describe::deed(&one, &Err(refusal.clone())));
+            })?;
+        }
+        *self = fresh;
+        Ok(last)
+    }
+
+    fn apply_one(&mut self, request: &AdminRequest) -> Result<AdminOutcome, AdminRefusal> {
         let answer = validate::request(request)
             .and_then(|()| self.agreed.admit(&request.command))
             .and_then(|()| self.agreed.execute(request));

@@ -8,6 +8,7 @@ use rhumb_types::{
     MonoTime, Timestamp,
     control::{
         AdminCommand, AdminOutcome, AdminRefusal, FailoverPlan, FailoverRecord, FailoverState,
+        limits::COMMANDS_TOGETHER_MAX,
     },
 };
 
@@ -28,9 +29,13 @@ pub(super) struct Run {
     /// What was asked of the leases, and is looked at with every event.
     pub(super) waits: Vec<Wait>,
     busy: Option<Token>,
+    /// How many of the works the proposal under way carries.
+    carried: usize,
     again: MonoTime,
-    /// Whether the line under way may have been agreed already.
+    /// Whether these works may have been agreed already: their answer was lost.
     unknown: bool,
+    /// Whether a group of works was refused, so that the first of them is tried by itself.
+    alone: bool,
 }
 
 /// What a step waits for that this node only observes.
@@ -83,8 +88,10 @@ impl Run {
             works: effects.into(),
             waits: Vec::new(),
             busy: None,
+            carried: 0,
             again: now.mono,
             unknown: false,
+            alone: false,
         }
     }
 
@@ -125,20 +132,12 @@ impl Run {
                 Some(work) if open && ticket(work).is_some_and(|ticket| ticket != present) => {
                     self.works.pop_front();
                 }
-                Some(Effect::Record { state, step }) => {
-                    let (id, sequence) = (self.failover.id(), self.sequence);
-                    let (state, step) = (*state, step.clone());
-                    let command = AdminCommand::AdvanceFailover { id, sequence, state, step };
-                    return Next::Propose(Box::new(command), self.reason.clone());
-                }
-                Some(Effect::Agree { commands, ticket }) => {
-                    if let Some(command) = commands.first() {
-                        return Next::Propose(Box::new(command.clone()), self.reason.clone());
+                Some(Effect::Record { .. } | Effect::Agree { .. }) => match self.gather() {
+                    Some(command) => {
+                        return Next::Propose(Box::new(command), self.reason.clone());
                     }
-                    let ticket = *ticket;
-                    self.works.pop_front();
-                    self.tell(now, Event::Finished { ticket, part: Part::Agreement });
-                }
+                    None => self.agreed(now),
+                },
                 Some(Effect::Fence { ticket, .. }) => {
                     self.waits.push(Wait::Fenced(*ticket));
                     self.works.pop_front();
@@ -151,6 +150,43 @@ impl Run {
                     return self.works.pop_front().map_or(Next::Idle, Next::Do);
                 }
             }
+        }
+    }
+
+    /// As many of the next works as are proposals, in one: distance is paid once. They are agreed in
+    /// their order or not at all, so what a line announces is never agreed without the line.
+    fn gather(&mut self) -> Option<AdminCommand> {
+        let most = match (self.unknown, self.alone) {
+            // The same again, so that its fate can be told from the refusal.
+            (true, _) => self.carried,
+            (false, true) => 1,
+            (false, false) => COMMANDS_TOGETHER_MAX,
+        };
+        let (present, open) = (self.failover.ticket(), !self.failover.state().is_closed());
+        let mut commands = Vec::new();
+        let (mut carried, mut sequence) = (0, self.sequence);
+        for work in self.works.iter().take(most) {
+            let stale = open && ticket(work).is_some_and(|ticket| ticket != present);
+            let more: Vec<AdminCommand> = match work {
+                Effect::Record { state, step } => {
+                    let (id, step) = (self.failover.id(), step.clone());
+                    vec![AdminCommand::AdvanceFailover { id, sequence, state: *state, step }]
+                }
+                Effect::Agree { commands, .. } if !stale => commands.clone(),
+                _ => break,
+            };
+            if !commands.is_empty() && commands.len() + more.len() > COMMANDS_TOGETHER_MAX {
+                break;
+            }
+            sequence += u64::from(matches!(work, Effect::Record { .. }));
+            commands.extend(more);
+            carried += 1;
+        }
+        self.carried = carried;
+        match commands.len() {
+            0 => None,
+            1 => commands.pop(),
+            _ => Some(AdminCommand::Together { commands }),
         }
     }
 
@@ -170,8 +206,8 @@ impl Run {
         }
         self.busy = None;
         let refusal = match answer {
-            Ok(outcome) => {
-                self.agreed(&outcome);
+            Ok(_) => {
+                self.agreed(now);
                 return Fate::GoesOn;
             }
             Err(ProposalError::Refused(refusal)) => refusal,
@@ -181,20 +217,25 @@ impl Run {
                 return Fate::GoesOn;
             }
         };
+        let carried = self.works.iter().take(self.carried);
+        let lines = carried.filter(|work| matches!(work, Effect::Record { .. })).count();
+        let after = u64::try_from(lines).map_or(u64::MAX, |lines| self.sequence + lines);
+        // Its own lines, whose answer was lost.
+        if self.unknown && lines > 0 && found(&refusal) == Some(after) {
+            self.agreed(now);
+            return Fate::GoesOn;
+        }
+        self.unknown = false;
         match self.works.front() {
+            // One of several was refused, and so none was agreed: which one shows by itself.
+            _ if self.carried > 1 => {
+                self.alone = true;
+                Fate::GoesOn
+            }
             Some(Effect::Agree { ticket, .. }) => {
                 let (ticket, part, error) = (*ticket, Part::Agreement, refusal.to_string());
                 self.works.pop_front();
                 self.tell(now, Event::Failed { ticket, part, error });
-                Fate::GoesOn
-            }
-            // Its own line, whose answer was lost.
-            Some(Effect::Record { .. })
-                if self.unknown && found(&refusal) == Some(self.sequence + 1) =>
-            {
-                self.sequence += 1;
-                self.unknown = false;
-                self.works.pop_front();
                 Fate::GoesOn
             }
             // A record that takes no line at all is left alone until it is gone.
@@ -202,19 +243,17 @@ impl Run {
         }
     }
 
-    fn agreed(&mut self, outcome: &AdminOutcome) {
-        self.unknown = false;
-        match self.works.front_mut() {
-            Some(Effect::Agree { commands, .. }) if !commands.is_empty() => {
-                commands.remove(0);
-            }
-            Some(Effect::Record { .. }) => {
-                if let AdminOutcome::Failover { sequence, .. } = outcome {
-                    self.sequence = *sequence;
+    /// What the proposal carried is done.
+    fn agreed(&mut self, now: Timestamp) {
+        (self.unknown, self.alone) = (false, false);
+        for _ in 0..std::mem::take(&mut self.carried) {
+            match self.works.pop_front() {
+                Some(Effect::Record { .. }) => self.sequence += 1,
+                Some(Effect::Agree { ticket, .. }) => {
+                    self.tell(now, Event::Finished { ticket, part: Part::Agreement });
                 }
-                self.works.pop_front();
+                _ => {}
             }
-            _ => {}
         }
     }
 }

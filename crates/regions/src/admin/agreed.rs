@@ -102,6 +102,7 @@ impl Agreed {
             | C::RevokeApiToken { .. }
             | C::DropApiToken { .. } => self.execute_token(request),
             C::PublishHead { head } => self.publish_head(head),
+            C::Together { .. } => Err(AdminRefusal::NotFound("single command".to_owned())),
         }
     }
 

@@ -111,5 +111,7 @@ fn name(command: &AdminCommand) -> (&'static str, String) {
         C::RevokeApiToken { id } => ("revoke-api-token", id.clone()),
         C::DropApiToken { id } => ("drop-api-token", id.clone()),
         C::PublishHead { head } => ("publish-head", format!("{} at {}", head.region, head.index)),
+        // Of a whole group only a malformed one is told; otherwise each has an entry of its own.
+        C::Together { commands } => ("together", format!("{} commands", commands.len())),
     }
 }

@@ -133,6 +133,7 @@ fn failovers_and_tokens() -> Vec<AdminCommand> {
         C::RevokeApiToken { id: "ci".to_owned() },
         C::DropApiToken { id: "ci".to_owned() },
         C::PublishHead { head },
+        C::Together { commands: vec![C::DropApiToken { id: "ci".to_owned() }] },
     ]
 }
 
@@ -186,4 +187,5 @@ a04947aa put-namespace: lock:
 316652a4 revoke-api-token: ci
 b4dfc285 drop-api-token: ci
 1b037bc3 publish-head: eu at 4
+cc0e0cb3 together: 1 commands
 ";

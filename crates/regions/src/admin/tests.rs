@@ -7,7 +7,7 @@ use rhumb_types::{
         FailoverId, FailoverKind, FailoverMode, FailoverPlan, FailoverState, FailoverStep,
         FailoverStrategy, JoinToken, Member, MemberRole, NamespacePolicy, RegionLease, RuleMatch,
         StepRecord, StepState,
-        limits::{AUDIT_ENTRIES_MAX, COMMAND_BYTES_MAX, FAILOVERS_MAX},
+        limits::{AUDIT_ENTRIES_MAX, COMMAND_BYTES_MAX, COMMANDS_TOGETHER_MAX, FAILOVERS_MAX},
     },
 };
 
@@ -578,4 +578,31 @@ fn a_damaged_snapshot_is_refused_and_changes_nothing() {
     assert!(fixture.machine.restore(&[1, 2, 3]).is_err());
     assert!(fixture.machine.restore(&[]).is_err());
     assert_eq!(fixture.machine, before);
+}
+
+#[test]
+fn commands_together_are_all_agreed_or_none() {
+    let mut fixture = Fixture::formed();
+    let state = |name: &str| AdminCommand::SetRegionState {
+        region: region(name),
+        state: AdminState::Disabled,
+        expected: None,
+    };
+    let ramp = AdminCommand::SetRamp { region: region("us"), percent: 10 };
+    let (before, at) = (fixture.machine.view().regions, fixture.machine.audit_head().index);
+    let commands = vec![state("us"), ramp.clone(), state("nowhere")];
+    assert_eq!(fixture.refused(AdminCommand::Together { commands }), "unknown-region");
+    assert_eq!(fixture.machine.view().regions, before);
+    assert_eq!(fixture.machine.audit_head().index, at + 1);
+
+    fixture.ok(AdminCommand::Together { commands: vec![state("us"), ramp.clone()] });
+    let after = fixture.machine.view().regions[&region("us")].clone();
+    assert_eq!((after.state, after.ramp_percent), (AdminState::Disabled, 10));
+    assert_eq!(fixture.machine.audit_head().index, at + 3);
+
+    assert_eq!(fixture.refused(AdminCommand::Together { commands: Vec::new() }), "invalid");
+    let nested = vec![AdminCommand::Together { commands: vec![ramp.clone()] }];
+    assert_eq!(fixture.refused(AdminCommand::Together { commands: nested }), "invalid");
+    let many = vec![ramp; COMMANDS_TOGETHER_MAX + 1];
+    assert_eq!(fixture.refused(AdminCommand::Together { commands: many }), "limit");
 }

@@ -4,8 +4,9 @@ use rhumb_types::control::{
     AdminCommand, AdminRefusal, AdminRequest, ApiToken, FailoverPlan, Member, NamespacePolicy,
     RuleMatch, StepRecord,
     limits::{
-        CLOSED_ORIGINS_MAX, CONFIG_BYTES_MAX, DUTIES_MAX, LABEL_BYTES_MAX, LEASE_MAX, LEASE_MIN,
-        MEMBERS_MAX, REASON_BYTES_MAX, REGIONS_MAX, RULES_MAX, TOKEN_SCOPES_MAX,
+        CLOSED_ORIGINS_MAX, COMMANDS_TOGETHER_MAX, CONFIG_BYTES_MAX, DUTIES_MAX, LABEL_BYTES_MAX,
+        LEASE_MAX, LEASE_MIN, MEMBERS_MAX, REASON_BYTES_MAX, REGIONS_MAX, RULES_MAX,
+        TOKEN_SCOPES_MAX,
     },
 };
 
@@ -35,6 +36,17 @@ fn label(field: &str, value: &str) -> Check {
 
 fn count(what: &str, found: usize, max: usize) -> Check {
     if found > max { Err(limit(what, max)) } else { Ok(()) }
+}
+
+/// Checks the shape of a group of commands; each is checked by itself when its turn comes.
+pub(super) fn together(commands: &[AdminCommand]) -> Check {
+    if commands.is_empty() {
+        return Err(invalid("the commands", "there are none"));
+    }
+    if commands.iter().any(|command| matches!(command, AdminCommand::Together { .. })) {
+        return Err(invalid("the commands", "groups of commands do not nest"));
+    }
+    count("commands together", commands.len(), COMMANDS_TOGETHER_MAX)
 }
 
 /// Checks what every command carries, and then what this one does.

@@ -247,6 +247,12 @@ pub enum AdminCommand {
         /// The head.
         head: AuditHead,
     },
+    /// Several commands in one agreed step, in order: all of them, or none when one is refused.
+    /// The answer is that of the last. They do not nest.
+    Together {
+        /// The commands; at most [`super::limits::COMMANDS_TOGETHER_MAX`].
+        commands: Vec<AdminCommand>,
+    },
 }
 
 impl AdminCommand {

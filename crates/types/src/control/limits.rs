@@ -51,3 +51,5 @@ pub const AUDIT_PAGE_MAX: usize = 512;
 pub const AUDIT_HEADS_PER_REGION_MAX: usize = 16;
 /// Largest encoded command, in bytes.
 pub const COMMAND_BYTES_MAX: usize = 1 << 20;
+/// Commands in one [`super::AdminCommand::Together`].
+pub const COMMANDS_TOGETHER_MAX: usize = 16;
