@@ -29,11 +29,9 @@ mod answer;
 mod formation;
 mod lead;
 mod members;
-mod recover;
 mod route;
 
 pub use answer::Groups;
-pub use recover::{RecoverError, Recovered};
 
 /// A group on one node. Clones are the same group.
 #[derive(Clone)]

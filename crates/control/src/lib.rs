@@ -25,6 +25,7 @@ mod group;
 mod log;
 mod machine;
 mod network;
+mod offline;
 mod raft;
 mod snapshot;
 mod wire;
@@ -33,5 +34,6 @@ pub use config::{ConfigError, GroupConfig, Limits, Rate, Timing, VOTERS_MAX};
 pub use disk::{Disk, FileDisk, OpenError};
 #[cfg(any(test, feature = "sim"))]
 pub use disk::{Faults, SimDisk};
-pub use group::{Group, Groups, RecoverError, Recovered, StartError};
+pub use group::{Group, Groups, StartError};
 pub use log::OpenLogError;
+pub use offline::{Offline, OfflineStatus, RECOVERY_LEAP, RecoverError, Recovered};

@@ -40,7 +40,8 @@ struct Inner {
     hosted: Mutex<Hosted>,
 }
 
-struct Hosted {
+/// The machine and its place in the log.
+pub(crate) struct Hosted {
     machine: Box<dyn Replicated>,
     applied: Option<LogId>,
     membership: StoredMembership,
@@ -56,22 +57,16 @@ impl Machine {
     /// Hosts a machine, restored from the snapshot on the disk.
     pub(crate) async fn open(
         disk: Arc<dyn Disk>,
-        mut machine: Box<dyn Replicated>,
+        machine: Box<dyn Replicated>,
         salt: u64,
     ) -> Result<Self, OpenLogError> {
-        let (mut applied, mut membership) = (None, StoredMembership::default());
-        if let Some(stored) = Stored::load(disk.as_ref()).await? {
-            machine
-                .restore(&stored.data)
-                .map_err(|what| OpenLogError::Damaged { file: SNAPSHOT_NAME.to_owned(), what })?;
-            (applied, membership) = (stored.meta.last_log_id, stored.meta.last_membership);
-        }
+        let hosted = Hosted::open(disk.as_ref(), machine).await?;
         Ok(Self(Arc::new(Inner {
             disk,
             salt,
             snapshots: AtomicU64::new(0),
-            saved: sync::Mutex::new(applied),
-            hosted: Mutex::new(Hosted { machine, applied, membership }),
+            saved: sync::Mutex::new(hosted.applied),
+            hosted: Mutex::new(hosted),
         })))
     }
 
@@ -93,7 +88,7 @@ impl Machine {
 
     /// Answers a query from what is applied here.
     pub(crate) fn read(&self, query: &[u8]) -> Bytes {
-        self.hosted().machine.read(query)
+        self.hosted().read(query)
     }
 
     fn hosted(&self) -> MutexGuard<'_, Hosted> {
@@ -102,11 +97,52 @@ impl Machine {
 }
 
 impl Hosted {
-    fn apply(&mut self, entry: Entry) -> Bytes {
+    /// A machine, restored from the snapshot on the disk.
+    pub(crate) async fn open(
+        disk: &dyn Disk,
+        mut machine: Box<dyn Replicated>,
+    ) -> Result<Self, OpenLogError> {
+        let (mut applied, mut membership) = (None, StoredMembership::default());
+        if let Some(stored) = Stored::load(disk).await? {
+            machine
+                .restore(&stored.data)
+                .map_err(|what| OpenLogError::Damaged { file: SNAPSHOT_NAME.to_owned(), what })?;
+            (applied, membership) = (stored.meta.last_log_id, stored.meta.last_membership);
+        }
+        Ok(Self { machine, applied, membership })
+    }
+
+    /// The last entry that is applied.
+    pub(crate) const fn applied(&self) -> Option<LogId> {
+        self.applied
+    }
+
+    /// The members, as the last entry left them.
+    pub(crate) const fn membership(&self) -> &StoredMembership {
+        &self.membership
+    }
+
+    /// Answers a query from what is applied.
+    pub(crate) fn read(&self, query: &[u8]) -> Bytes {
+        self.machine.read(query)
+    }
+
+    /// The machine's state.
+    pub(crate) fn snapshot(&self) -> Bytes {
+        self.machine.snapshot()
+    }
+
+    /// Applies a command at a place.
+    pub(crate) fn command(&mut self, place: LogId, command: &[u8]) -> Bytes {
+        self.applied = Some(place);
+        self.machine.apply(place.index, command)
+    }
+
+    pub(crate) fn apply(&mut self, entry: Entry) -> Bytes {
         self.applied = Some(entry.log_id);
         match entry.payload {
             EntryPayload::Blank => Bytes::new(),
-            EntryPayload::Normal(command) => self.machine.apply(entry.log_id.index, &command.bytes),
+            EntryPayload::Normal(command) => self.command(entry.log_id, &command.bytes),
             EntryPayload::Membership(membership) => {
                 self.membership = StoredMembership::new(Some(entry.log_id), membership);
                 Bytes::new()

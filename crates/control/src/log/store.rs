@@ -12,7 +12,6 @@ use openraft::{
     EntryPayload, LogState, OptionalSend, RaftLogReader, StorageIOError,
     storage::{LogFlushed, RaftLogStorage},
 };
-use rhumb_types::NodeId;
 use tokio::sync;
 
 use super::{
@@ -165,20 +164,10 @@ impl LogStore {
         })
     }
 
-    /// The last entry.
-    pub(crate) fn last(&self) -> Option<LogId> {
-        let memory = self.memory();
-        memory.entries.back().map(|entry| entry.log_id).or(memory.purged)
-    }
-
-    /// Every node that an entry of the log names as a member.
-    pub(crate) fn members(&self) -> Vec<NodeId> {
-        let memory = self.memory();
-        let memberships = memory.entries.iter().filter_map(|entry| match &entry.payload {
-            EntryPayload::Membership(membership) => Some(membership),
-            EntryPayload::Blank | EntryPayload::Normal(_) => None,
-        });
-        memberships.flat_map(|membership| membership.nodes().map(|(node, _)| *node)).collect()
+    /// The entries after a place.
+    pub(crate) fn entries_after(&self, place: Option<LogId>) -> Vec<Entry> {
+        let first = place.map_or(0, |place| place.index + 1);
+        self.memory().range(first..).cloned().collect()
     }
 
     /// The last vote.
@@ -186,22 +175,15 @@ impl LogStore {
         self.0.writer.lock().await.state.vote.unwrap_or_default()
     }
 
-    /// Votes and appends an entry without being asked by openraft; only forced recovery does.
-    pub(crate) async fn force(
-        &self,
-        vote: Vote,
-        snapshot: Option<LogId>,
-        entry: Entry,
-    ) -> io::Result<()> {
+    /// Votes, and forgets the whole log for a snapshot after it, without being asked by openraft;
+    /// only forced recovery does.
+    pub(crate) async fn force(&self, vote: Vote, snapshot: LogId) -> io::Result<()> {
         {
             let mut writer = self.0.writer.lock().await;
             let next = State { vote: Some(vote), ..writer.state.clone() };
             self.write_state(&mut writer, next).await?;
         }
-        if let Some(snapshot) = snapshot.filter(|snapshot| self.last() < Some(*snapshot)) {
-            self.purge_through(snapshot).await?;
-        }
-        self.append_entries(vec![entry]).await
+        self.purge_through(snapshot).await
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {

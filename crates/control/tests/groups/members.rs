@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use rhumb_control::{Faults, Group, Groups, Limits, Rate, SimDisk, VOTERS_MAX};
+use rhumb_control::{
+    Disk, Faults, Group, Groups, Limits, Offline, RECOVERY_LEAP, Rate, SimDisk, VOTERS_MAX,
+};
 use rhumb_ports::{
     contract::control::{Tape, number},
     control::{Control, ControlError, GroupMember},
@@ -203,21 +205,40 @@ async fn a_forced_recovery_goes_on_and_the_old_voters_are_refused() {
     let path = |name: &str| three.directory.path().join(name);
     let mut survivor = config(3, "ap", &REGIONS, FAST);
     survivor.seed = 0xfeed;
-    let disk = Arc::new(open_free(&path("ap")).await);
-    let recovered = Group::recover(&survivor, disk).await.unwrap();
-    assert_eq!(recovered.removed, [NodeId(1), NodeId(2)]);
+    let disk: Arc<dyn Disk> = Arc::new(open_free(&path("ap")).await);
+    let open = || Offline::open(survivor.clone(), Box::new(Tape::default()), disk.clone());
+    // Looking at it, and thinking better of it, changes nothing.
+    let mut offline = open().await.unwrap();
+    let before = offline.status();
+    assert_eq!(before.members.len(), 3);
+    offline.propose(&word("thought better of")).unwrap();
+    drop(offline);
+    let mut offline = open().await.unwrap();
+    assert_eq!(offline.status(), before);
+    offline.propose(&word("recovered")).unwrap();
+    let recovered = offline.recover().await.unwrap();
+    let removed: Vec<NodeId> = recovered.removed.iter().map(|member| member.node).collect();
+    assert_eq!(removed, [NodeId(1), NodeId(2)]);
+    assert_eq!(Some(recovered.last_index), before.last_index);
+    // It was interrupted before anybody knew, and is asked for again.
+    let again = open().await.unwrap();
+    assert_eq!(number(&again.read(b"")), Some(6));
+    assert_eq!(again.recover().await.unwrap().removed, []);
+    drop(disk);
 
     let ap = start(survivor, &path("ap"), &three.net).await;
-    assert_eq!(number(&ap.read(ALL).await.unwrap()), Some(5));
+    assert_eq!(number(&ap.read(ALL).await.unwrap()), Some(6));
     ap.propose(word("alone")).await.unwrap();
+    // Whatever place the lost two gave out later, this one is past it.
+    assert!(ap.status().applied > 2 * RECOVERY_LEAP);
 
     // The lost two are a majority of the old group and elect a leader, who must not reach us.
     let us = start(config(1, "us", &REGIONS, FAST), &path("us"), &three.net).await;
     let eu = start(config(2, "eu", &REGIONS, FAST), &path("eu"), &three.net).await;
     while us.propose(word("of the past")).await.is_err() {}
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(number(&ap.read(ALL).await.unwrap()), Some(6));
-    let last = Bytes::copy_from_slice(&5_u64.to_le_bytes());
+    assert_eq!(number(&ap.read(ALL).await.unwrap()), Some(7));
+    let last = Bytes::copy_from_slice(&6_u64.to_le_bytes());
     assert_eq!(ap.read(last).await.unwrap(), word("alone"));
 
     // One of them returns as it should: empty, under a new id.
@@ -225,7 +246,7 @@ async fn a_forced_recovery_goes_on_and_the_old_voters_are_refused() {
     eu.stop().await;
     let us = start(config(11, "us", &REGIONS, FAST), &path("us-again"), &three.net).await;
     ap.set_member(NodeId(11), region("us"), Some(true)).await.unwrap();
-    assert_eq!(number(&us.read(ALL).await.unwrap()), Some(6));
+    assert_eq!(number(&us.read(ALL).await.unwrap()), Some(7));
 }
 
 async fn alone(limits: Limits) -> (Group, SimDisk) {
