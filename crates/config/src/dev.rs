@@ -10,6 +10,7 @@ use crate::{
         CapacitySettings, HTTP_PORT, ListenerSettings, ListenersSettings, NamespaceSettings,
         Profile, RegionSettings, Server,
     },
+    units::Period,
 };
 
 /// How far apart the ports of two regions are.
@@ -38,6 +39,9 @@ pub fn settings(regions: &[RegionId], data: PathBuf, first_port: u16) -> Setting
         Settings { cluster: "dev".to_owned(), data, regions: by_name, ..Settings::default() };
     settings.failover.profile = Profile::Fast;
     settings.failover.mode = FailoverMode::Automatic;
+    settings.failover.watch = Period::from_secs(5);
+    settings.failover.failback_after = Some(Period::from_secs(2));
+    settings.failover.ramp_hold = Period::from_secs(1);
     let named = |prefix: &str, consistency, ack| NamespaceSettings {
         prefix: prefix.to_owned(),
         consistency,

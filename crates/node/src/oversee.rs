@@ -76,6 +76,8 @@ pub struct Overseer {
     resume_from: BTreeMap<FailoverId, u64>,
     /// The keys of the failovers that this node asked for, by region.
     started: BTreeMap<RegionId, String>,
+    /// Since when displaced regions have been well, seen from here.
+    well_since: BTreeMap<RegionId, MonoTime>,
     duties: BTreeMap<RegionId, Vec<Duty>>,
     audit: Option<Anchor>,
     audit_published: u64,
@@ -112,6 +114,7 @@ impl Overseer {
             runs: BTreeMap::new(),
             resume_from: BTreeMap::new(),
             started: BTreeMap::new(),
+            well_since: BTreeMap::new(),
             duties: BTreeMap::new(),
             audit: None,
             audit_published: 0,
@@ -174,6 +177,7 @@ impl Overseer {
             self.cast_votes(now, out);
             self.keep_leases(now, out);
             self.start_failovers(now, out);
+            self.start_failbacks(now, out);
             self.publish_head(now, out);
         }
         self.drive_runs(now, out);

@@ -96,6 +96,9 @@ fn steps(review: &mut Review<'_>) {
         );
         review.refuse(&failover.key("timeout"), message);
     }
+    if settings.watch.0.is_zero() {
+        review.refuse(&failover.key("watch"), "0s watches nothing; say how long, 60s for instance");
+    }
     if settings.drain_timeout.0.is_zero() {
         review.refuse(
             &failover.key("drain_timeout"),

@@ -92,6 +92,14 @@ pub struct FailoverSettings {
     pub retries: u8,
     /// How long work in hand may take to finish in a drain.
     pub drain_timeout: Period,
+    /// How long the surviving regions are watched after a failover, before it counts as done.
+    pub watch: Period,
+    /// How long a region that was failed over without being asked for must be well before it gets
+    /// its duties back in the same way. Without it only an operator fails back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failback_after: Option<Period>,
+    /// How long each stage of a fail-back lasts at least: 1, 10, 50 and 100 percent.
+    pub ramp_hold: Period,
 }
 
 impl Default for FailoverSettings {
@@ -105,6 +113,9 @@ impl Default for FailoverSettings {
             timeout: Period::from_secs(30),
             retries: 2,
             drain_timeout: Period::from_secs(30),
+            watch: Period::from_secs(60),
+            failback_after: None,
+            ramp_hold: Period::from_secs(30),
         }
     }
 }

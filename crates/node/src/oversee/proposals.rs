@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rhumb_regions::lease::LeaseAttempt;
 use rhumb_types::{
     MonoTime, RegionId, Timestamp,
-    control::{AdminCommand, AdminRequest, FailoverId},
+    control::{AdminCommand, AdminRequest, FailoverId, NODE_ACTOR},
 };
 
 use super::{Overseer, OverseerEffect, OverseerEffects};
@@ -119,7 +119,7 @@ impl Overseer {
         proposals.last += 1;
         let token = Token(proposals.last);
         proposals.out.insert(token, purpose);
-        let (actor, reason) = (format!("node:{}", self.config.node), reason.to_owned());
+        let (actor, reason) = (format!("{NODE_ACTOR}{}", self.config.node), reason.to_owned());
         let request = Box::new(AdminRequest { at: now.wall, actor, reason, command });
         out.push(OverseerEffect::Propose { token, request });
         true

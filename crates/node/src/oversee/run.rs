@@ -8,7 +8,7 @@ use rhumb_types::{
     MonoTime, Timestamp,
     control::{
         AdminCommand, AdminOutcome, AdminRefusal, FailoverPlan, FailoverRecord, FailoverState,
-        limits::COMMANDS_TOGETHER_MAX,
+        NODE_ACTOR, limits::COMMANDS_TOGETHER_MAX,
     },
 };
 
@@ -82,7 +82,7 @@ impl Run {
         Self {
             failover,
             plan: record.plan.clone(),
-            by_node: record.actor.starts_with("node:"),
+            by_node: record.actor.starts_with(NODE_ACTOR),
             sequence: record.sequence,
             reason: format!("failover {}: {}", record.id.0, record.reason),
             works: effects.into(),

@@ -1,10 +1,10 @@
 //! The run-books: opening them after a verdict, and running those that are open.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use rhumb_regions::{
     Health,
-    failover::{Effect, Event, Part, Ticket, on_verdict},
+    failover::{DryRun, Effect, Event, Part, Ticket, on_verdict},
 };
 use rhumb_types::{
     Ratio, RegionId, Timestamp,
@@ -50,6 +50,41 @@ impl Overseer {
             if self.propose(now, purpose, "the other regions hold that it is down", command, out) {
                 self.started.insert(region.clone(), key);
             }
+        }
+    }
+
+    /// Gives a region its duties back that nodes moved by themselves, once it has been well for as
+    /// long as is configured. The leader alone does, and the key is made of the failover, so that
+    /// one is opened; what an operator asked for stays as he left it.
+    pub(super) fn start_failbacks(&mut self, now: Timestamp, out: &mut OverseerEffects) {
+        let Some(after) = self.config.failover.failback_after.filter(|_| self.leads()) else {
+            return;
+        };
+        let view = self.view.clone();
+        let well = |overseer: &Self, region: &RegionId| {
+            let status = view.regions.get(region);
+            let seen = overseer.board.assess(now.mono, region);
+            let own = *region == overseer.config.region;
+            status.is_some_and(|status| status.verdict.is_none())
+                && (own || seen.is_some_and(|seen| seen.health == Health::Healthy))
+        };
+        let regions: Vec<(RegionId, FailoverId)> =
+            view.displaced.iter().map(|(region, id)| (region.clone(), *id)).collect();
+        let fit: BTreeSet<RegionId> =
+            regions.iter().map(|(region, _)| region).filter(|it| well(self, it)).cloned().collect();
+        self.well_since.retain(|region, _| fit.contains(region));
+        for (region, id) in regions.into_iter().filter(|(region, _)| fit.contains(region)) {
+            let since = *self.well_since.entry(region.clone()).or_insert(now.mono);
+            if now.mono.saturating_since(since) < after {
+                continue;
+            }
+            let dry_run = DryRun::default();
+            let key = format!("return:{region}:{}", id.0);
+            let config = &self.config.failover;
+            let plan = plan::plan(&region, FailoverKind::FailBack, &key, &dry_run, config);
+            let command = AdminCommand::StartFailover { plan };
+            let purpose = Purpose::StartFailover(region);
+            self.propose(now, purpose, "it has been well for long enough", command, out);
         }
     }
 

@@ -8,6 +8,8 @@
 
 mod world;
 
+use std::time::Duration;
+
 use rhumb_regions::health::Sign;
 use rhumb_types::control::{
     AdminCommand, AdminState, FailoverKind, FailoverMode, FailoverPlan, FailoverStrategy,
@@ -51,6 +53,19 @@ fn fail_back(name: &str, key: &str) -> AdminCommand {
             moves: Vec::new(),
         },
     }
+}
+
+fn drain(name: &str, successor: &str) -> AdminCommand {
+    let plan = FailoverPlan {
+        idempotency_key: "drain".to_owned(),
+        region: region(name),
+        kind: FailoverKind::Drain,
+        mode: FailoverMode::Manual,
+        strategy: FailoverStrategy::Graceful,
+        successor: Some(region(successor)),
+        moves: Vec::new(),
+    };
+    AdminCommand::StartFailover { plan }
 }
 
 #[test]
@@ -124,16 +139,7 @@ fn the_cut_off_side_agrees_on_nothing_and_stops_to_act_before_it_is_taken_over()
 fn an_operator_drains_a_region_that_gives_its_lease_up() {
     let mut world = settled(6);
     world.run(2.0);
-    let plan = FailoverPlan {
-        idempotency_key: "drain".to_owned(),
-        region: region(NAMES[2]),
-        kind: FailoverKind::Drain,
-        mode: FailoverMode::Manual,
-        strategy: FailoverStrategy::Graceful,
-        successor: Some(region(NAMES[1])),
-        moves: Vec::new(),
-    };
-    world.operator(AdminCommand::StartFailover { plan }).unwrap();
+    world.operator(drain(NAMES[2], NAMES[1])).unwrap();
     let took = world.until("it moves", |world| world.acts(NAMES[2]) == Some(1));
     assert!(took < 2_000, "a lease that is given up is not waited out: {took} ms");
     let released = |command: &AdminCommand| matches!(command, AdminCommand::ReleaseLease { .. });
@@ -212,4 +218,33 @@ fn audit_heads_are_published_when_the_chain_grows() {
     world.run(2.0);
     let published = |command: &AdminCommand| matches!(command, AdminCommand::PublishHead { .. });
     assert_eq!(world.count(published), 1);
+}
+
+#[test]
+fn a_region_that_nodes_moved_comes_back_by_itself_when_that_is_configured() {
+    let fail_back_alone = |world: &mut World| {
+        for overseer in world.places.iter_mut().filter_map(|place| place.overseer.as_mut()) {
+            overseer.config.failover.failback_after = Some(Duration::from_secs(2));
+        }
+    };
+    let mut world = World::new(7);
+    fail_back_alone(&mut world);
+    world.until("every region has its own lease", |world| {
+        (0..NAMES.len()).all(|at| world.acts(NAMES[at]) == Some(at))
+    });
+    world.kill(2);
+    world.until("another acts for it", |world| world.acts(NAMES[2]).is_some_and(|at| at != 2));
+    world.until("the failover is closed", |world| world.agreed.view().open_failovers.is_empty());
+    assert_eq!(world.agreed.view().displaced.len(), 1);
+    world.start(2);
+    fail_back_alone(&mut world);
+    world.until("it acts for itself", |world| world.acts(NAMES[2]) == Some(2));
+    world.until("the fail-back is closed", |world| world.agreed.view().open_failovers.is_empty());
+    assert!(world.agreed.view().displaced.is_empty());
+    // What an operator drained stays as he left it.
+    world.operator(drain(NAMES[1], NAMES[0])).unwrap();
+    world.until("another acts for it", |world| world.acts(NAMES[1]).is_some_and(|at| at != 1));
+    world.until("the drain is closed", |world| world.agreed.view().open_failovers.is_empty());
+    world.run(10.0);
+    assert_ne!(world.acts(NAMES[1]), Some(1));
 }

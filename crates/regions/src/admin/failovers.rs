@@ -1,10 +1,16 @@
 //! Failover records: opened once per idempotency key, one open per region, each followed to its
 //! end.
 
-use rhumb_types::control::{
-    AdminOutcome, AdminRefusal, AdminRequest, FailoverId, FailoverKind, FailoverMode, FailoverPlan,
-    FailoverRecord, FailoverState, StepRecord, StepState,
-    limits::{FAILOVER_STEPS_MAX, FAILOVERS_MAX},
+use std::collections::BTreeMap;
+
+use rhumb_types::{
+    RegionId,
+    control::{
+        AdminOutcome, AdminRefusal, AdminRequest, AdminState, FailoverId, FailoverKind,
+        FailoverMode, FailoverPlan, FailoverRecord, FailoverState, NODE_ACTOR, StepRecord,
+        StepState,
+        limits::{FAILOVER_STEPS_MAX, FAILOVERS_MAX},
+    },
 };
 
 use super::{
@@ -50,6 +56,27 @@ impl Agreed {
         };
         self.failovers.insert(id, record);
         Ok(AdminOutcome::Failover { id, sequence: 0 })
+    }
+
+    /// The regions that a failover disabled which no person asked for, and that are still as it
+    /// left them.
+    pub(super) fn displaced(&self) -> BTreeMap<RegionId, FailoverId> {
+        let mut displaced = BTreeMap::new();
+        for (region, status) in &self.regions {
+            let newest = self.failovers.values().rev().find(|it| it.plan.region == *region);
+            let by_nodes = newest.filter(|record| {
+                record.plan.kind == FailoverKind::Failover
+                    && record.state == FailoverState::Succeeded
+                    && record.actor.starts_with(NODE_ACTOR)
+            });
+            if status.state == AdminState::Disabled
+                && status.actor.starts_with(NODE_ACTOR)
+                && let Some(record) = by_nodes
+            {
+                displaced.insert(region.clone(), record.id);
+            }
+        }
+        displaced
     }
 
     pub(super) fn advance_failover(

@@ -62,6 +62,7 @@ impl Agreed {
             config_version: self.config.version(),
             closed_origins: self.closed_origins.clone(),
             open_failovers: open.cloned().collect(),
+            displaced: self.displaced(),
         }
     }
 }

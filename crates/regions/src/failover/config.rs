@@ -46,6 +46,9 @@ pub struct FailoverConfig {
     pub ramp: Vec<u8>,
     /// How long each stage lasts at least.
     pub ramp_hold: Duration,
+    /// How long a region that was moved without being asked for must be well before it gets its
+    /// duties back in the same way; only an operator fails back when `None`.
+    pub failback_after: Option<Duration>,
     /// Commands that belong to a step.
     pub hooks: BTreeMap<FailoverStep, Hook>,
 }
@@ -65,6 +68,7 @@ impl Default for FailoverConfig {
             catch_up_timeout: Duration::from_secs(3_600),
             ramp: vec![1, 10, 50, 100],
             ramp_hold: Duration::from_secs(30),
+            failback_after: None,
             hooks: BTreeMap::new(),
         }
     }

@@ -34,7 +34,7 @@ pub struct Survivor {
 }
 
 /// What a failover would do. Nothing was changed to find out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DryRun {
     /// The duties that move, the heaviest first; one that no survivor can carry has no target.
     pub moves: Vec<DutyMove>,

@@ -76,6 +76,9 @@ fn failover(config: &Config) -> FailoverConfig {
         drain_timeout: given.drain_timeout.0,
         // A lease that was renewed a moment before its holder died must still run out in time.
         fence_timeout: defaults.fence_timeout.max(config.health().lease * 2),
+        watch_for: given.watch.0,
+        failback_after: given.failback_after.map(|period| period.0),
+        ramp_hold: given.ramp_hold.0,
         ..defaults
     }
 }

@@ -8,6 +8,9 @@ use super::{
 };
 use crate::{ClusterId, Epoch, NodeId, OriginId, RegionId, UnixMillis, record::Record};
 
+/// What the actor of a request begins with when a node asks by itself, before the node's id.
+pub const NODE_ACTOR: &str = "node:";
+
 /// A command with who asks, when and why; what the agreed log holds.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct AdminRequest {

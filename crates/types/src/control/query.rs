@@ -92,6 +92,9 @@ pub struct ControlView {
     pub closed_origins: BTreeMap<OriginId, u64>,
     /// Failovers that are not closed.
     pub open_failovers: Vec<FailoverRecord>,
+    /// Regions whose duties nodes moved by themselves, with the failover that did; nothing was
+    /// asked of them since.
+    pub displaced: BTreeMap<RegionId, FailoverId>,
 }
 
 impl ControlView {
