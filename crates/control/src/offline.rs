@@ -55,9 +55,9 @@ pub struct OfflineStatus {
 /// What a forced recovery did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovered {
-    /// The last index of the log that it goes on from. What was agreed later, without this node,
-    /// is lost.
-    pub last_index: u64,
+    /// The last index of the log that it goes on from, if it held anything. What was agreed later,
+    /// without this node, is lost.
+    pub last_index: Option<u64>,
     /// The members that are no longer; each must join again under a new id.
     pub removed: Vec<GroupMember>,
 }
@@ -65,9 +65,6 @@ pub struct Recovered {
 /// Why nothing was recovered.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {
-    /// There is nothing to go on from.
-    #[error("recover the group: this node's log is empty")]
-    Empty,
     /// The log could not be changed.
     #[error("recover the group: the log cannot be written")]
     Write(#[source] io::Error),
@@ -132,35 +129,31 @@ impl Offline {
 
     /// Agrees on a command for the group after its recovery. Nothing is written before
     /// [`Offline::recover`].
-    ///
-    /// # Errors
-    /// [`RecoverError::Empty`].
-    pub fn propose(&mut self, command: &[u8]) -> Result<Bytes, RecoverError> {
-        let place = self.next()?;
-        Ok(self.hosted.command(place, command))
+    pub fn propose(&mut self, command: &[u8]) -> Bytes {
+        let place = self.next();
+        self.hosted.command(place, command)
     }
 
-    /// Makes this node the only member of its group. Can be repeated when it was interrupted.
+    /// Makes this node the only member of its group, also when it knows of none: a group that was
+    /// never formed here would wait for its founders. Can be repeated when it was interrupted.
     ///
     /// # Errors
-    /// When there is no log to go on from, or it cannot be written.
+    /// [`RecoverError`].
     pub async fn recover(self) -> Result<Recovered, RecoverError> {
-        let last = self.last.ok_or(RecoverError::Empty)?;
-        let place = self.next()?;
+        let place = self.next();
         let mut removed = self.members();
         removed.retain(|member| member.node != self.config.node);
         self.write(place).await.map_err(RecoverError::Write)?;
-        Ok(Recovered { last_index: last.index, removed })
+        Ok(Recovered { last_index: self.last.map(|last| last.index), removed })
     }
 
     /// The next place in the recovered log: in a term after every other, so that it outranks what
     /// lost voters may hold, and past every token that they may have handed out.
-    fn next(&self) -> Result<LogId, RecoverError> {
-        let last = self.last.ok_or(RecoverError::Empty)?;
+    fn next(&self) -> LogId {
         let leader = CommittedLeaderId::new(self.term + 1, self.config.node);
-        let leap = last.index.saturating_add(RECOVERY_LEAP);
-        let proposed = self.hosted.applied().map_or(0, |place| place.index + 1);
-        Ok(RaftLogId::new(leader, leap.max(proposed)))
+        let index = |place: Option<LogId>| place.map_or(0, |place| place.index);
+        let leap = index(self.last).saturating_add(RECOVERY_LEAP);
+        RaftLogId::new(leader, leap.max(index(self.hosted.applied()) + 1))
     }
 
     fn alone(&self) -> Membership<NodeId, Seat> {

@@ -211,15 +211,15 @@ async fn a_forced_recovery_goes_on_and_the_old_voters_are_refused() {
     let mut offline = open().await.unwrap();
     let before = offline.status();
     assert_eq!(before.members.len(), 3);
-    offline.propose(&word("thought better of")).unwrap();
+    let _answer = offline.propose(&word("thought better of"));
     drop(offline);
     let mut offline = open().await.unwrap();
     assert_eq!(offline.status(), before);
-    offline.propose(&word("recovered")).unwrap();
+    let _answer = offline.propose(&word("recovered"));
     let recovered = offline.recover().await.unwrap();
     let removed: Vec<NodeId> = recovered.removed.iter().map(|member| member.node).collect();
     assert_eq!(removed, [NodeId(1), NodeId(2)]);
-    assert_eq!(Some(recovered.last_index), before.last_index);
+    assert_eq!(recovered.last_index, before.last_index);
     // It was interrupted before anybody knew, and is asked for again.
     let again = open().await.unwrap();
     assert_eq!(number(&again.read(b"")), Some(6));
@@ -247,6 +247,20 @@ async fn a_forced_recovery_goes_on_and_the_old_voters_are_refused() {
     let us = start(config(11, "us", &REGIONS, FAST), &path("us-again"), &three.net).await;
     ap.set_member(NodeId(11), region("us"), Some(true)).await.unwrap();
     assert_eq!(number(&us.read(ALL).await.unwrap()), Some(7));
+}
+
+/// One group had not formed yet when the others were lost.
+#[tokio::test]
+async fn a_group_that_never_formed_is_recovered_too() {
+    let net = Net::with_delay(FAST / 2);
+    let directory = tempfile::tempdir().unwrap();
+    let survivor = config(3, "ap", &REGIONS, FAST);
+    let disk = Arc::new(open_free(directory.path()).await);
+    let offline = Offline::open(survivor.clone(), Box::new(Tape::default()), disk).await.unwrap();
+    assert_eq!(offline.status().last_index, None);
+    offline.recover().await.unwrap();
+    let ap = start(survivor, directory.path(), &net).await;
+    ap.propose(word("alone")).await.unwrap();
 }
 
 async fn alone(limits: Limits) -> (Group, SimDisk) {
