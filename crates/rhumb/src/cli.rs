@@ -4,8 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use self::identity::{Init, Join, JoinToken};
+pub(crate) use self::{
+    control::{ControlCommand, ControlStatus, Recover},
+    identity::{Init, Join, JoinToken},
+};
 
+mod control;
 mod identity;
 
 /// Runs one service across every region in the same way.
@@ -34,6 +38,9 @@ pub(crate) enum Command {
     ///
     /// Example: `rhumb join rhumb-join-AfdsSd... --config rhumb.yaml`
     Join(Join),
+    /// The control plane's log of this machine's node, while it does not run.
+    #[command(subcommand)]
+    Control(ControlCommand),
     /// Looks at configuration files, without a running node.
     #[command(subcommand)]
     Config(ConfigCommand),

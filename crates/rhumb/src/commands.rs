@@ -1,6 +1,7 @@
 //! One module per command.
 
 mod config;
+mod control;
 mod dev;
 mod init;
 mod join;
@@ -21,6 +22,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Init(args) => init::run(&args),
         Command::JoinToken(args) => join_token::run(&args),
         Command::Join(args) => join::run(&args),
+        Command::Control(command) => control::run(&command),
         Command::Config(command) => config::run(command),
         Command::Dev(args) => dev::run(&args),
         Command::Tour(args) => tour::run(args),

@@ -4,12 +4,19 @@
 //! a file on one machine keep apart. The authority is in the folder of the node that holds it, or
 //! beside all of them.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
 
 use rhumb_peer::ClusterAuthority;
 use rhumb_types::RegionId;
 
-const AUTHORITY: &str = "authority";
+/// The name of an authority's folder.
+pub(crate) const AUTHORITY: &str = "authority";
+/// The name of an identity's folder.
+pub(crate) const IDENTITY: &str = "identity";
 
 /// The folder of a region's node.
 pub(crate) fn node(data: &Path, region: &RegionId) -> PathBuf {
@@ -18,7 +25,7 @@ pub(crate) fn node(data: &Path, region: &RegionId) -> PathBuf {
 
 /// The folder of a node's identity.
 pub(crate) fn identity(data: &Path, region: &RegionId) -> PathBuf {
-    node(data, region).join("identity")
+    node(data, region).join(IDENTITY)
 }
 
 /// Where an authority is made that belongs to no node.
@@ -38,4 +45,9 @@ pub(crate) fn authority_of_any<'a>(
     mut regions: impl Iterator<Item = &'a RegionId>,
 ) -> Option<PathBuf> {
     regions.find_map(|region| authority_of(data, region))
+}
+
+/// Makes the names in a folder durable.
+pub(crate) fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }

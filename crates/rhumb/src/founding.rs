@@ -37,14 +37,14 @@ pub(crate) fn node_id() -> NodeId {
     NodeId((OsEntropy.next_u64() >> (u64::BITS - NODE_BITS)).max(1))
 }
 
-/// Makes the identity of a new node of a region.
+/// Makes the identity of a region's node.
 pub(crate) fn issue(
     authority: &ClusterAuthority,
     region: &RegionId,
+    node: NodeId,
     folder: PathBuf,
 ) -> Result<Made> {
-    let identity =
-        Identity { cluster: authority.cluster(), region: region.clone(), node: node_id() };
+    let identity = Identity { cluster: authority.cluster(), region: region.clone(), node };
     let parent = folder.parent().unwrap_or(&folder);
     std::fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
     authority.issue(&identity, Validity::node())?.write(&folder)?;

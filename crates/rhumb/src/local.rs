@@ -165,7 +165,7 @@ fn make_identities(data: &Path, regions: &[RegionId]) -> Result<()> {
     for region in regions {
         let own = folders::identity(data, region);
         if !Identities::is_in(&own) {
-            founding::issue(&authority, region, own)?;
+            founding::issue(&authority, region, founding::node_id(), own)?;
         }
     }
     Ok(())

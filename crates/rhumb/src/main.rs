@@ -7,6 +7,7 @@ mod folders;
 mod founding;
 mod local;
 mod node;
+mod stopped;
 mod table;
 
 use std::process::ExitCode;

@@ -1,6 +1,6 @@
 //! A node, put together: the only place that names every adapter and server.
 
-mod groups;
+pub(crate) mod groups;
 mod identity;
 mod oversight;
 mod settings;

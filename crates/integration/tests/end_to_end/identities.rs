@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::Path,
-    process::{Command, Output, Stdio},
+    process::Command,
     time::{Duration, SystemTime},
 };
 
@@ -12,29 +12,12 @@ use rhumb_peer::{ClusterAuthority, Identities, JoinDesk, Validity};
 use rhumb_types::{ClusterId, NodeId, RegionId};
 use serde_json::Value;
 
+use crate::{fails, rhumb, works};
+
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 /// How long a node may take to renew its certificate, in a debug build on a busy machine.
 const RENEWAL_WAIT_MAX: Duration = Duration::from_secs(30);
-
-/// Runs `rhumb` as a person on a node's machine would.
-fn rhumb(cluster: &Cluster, nth: usize, words: &[&str]) -> Output {
-    let mut command = Command::new(programs::rhumb().unwrap());
-    command.args(words).arg("--config").arg(cluster.config(nth)).stdin(Stdio::null());
-    command.env("RHUMB_REGION", cluster.region(nth)).output().unwrap()
-}
-
-fn works(output: Output) -> String {
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{complaint}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// What a command says that must fail.
-fn fails(output: Output) -> String {
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    String::from_utf8(output.stderr).unwrap()
-}
 
 fn token(cluster: &Cluster, holder: usize, region: usize, expires: &str) -> String {
     let words = ["join-token", "--region", cluster.region(region), "--expires", expires];

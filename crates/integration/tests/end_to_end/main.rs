@@ -14,9 +14,12 @@ mod identities;
 mod kills;
 mod malformed;
 mod partitions;
+mod recovery;
 mod restarts;
 
 use std::process::{Command, Output, Stdio};
+
+use rhumb_integration::{Cluster, programs};
 
 /// Says why a test does not run here.
 fn skipped(reason: &str) {
@@ -30,4 +33,23 @@ fn run(command: &mut Command) -> String {
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {}\n{printed}\n{complaint}", output.status);
     printed
+}
+
+/// Runs `rhumb` as a person on a node's machine would.
+fn rhumb(cluster: &Cluster, nth: usize, words: &[&str]) -> Output {
+    let mut command = Command::new(programs::rhumb().unwrap());
+    command.args(words).arg("--config").arg(cluster.config(nth)).stdin(Stdio::null());
+    command.env("RHUMB_REGION", cluster.region(nth)).output().unwrap()
+}
+
+fn works(output: Output) -> String {
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaint}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What a command says that must fail.
+fn fails(output: Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
 }

@@ -137,6 +137,17 @@ impl ClusterAuthority {
     /// # Errors
     /// [`AuthorityError::Sign`] when the system gives no randomness.
     pub fn create(cluster: ClusterId) -> Result<Self, AuthorityError> {
+        let secret = ClusterSecret::create()
+            .map_err(|error| AuthorityError::Sign(format!("no randomness: {error}")))?;
+        Self::succeed(cluster, secret)
+    }
+
+    /// As [`ClusterAuthority::create`], for a cluster that goes on with the secret of another, so
+    /// that what the secret's keys have signed can still be checked.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Sign`] when the system gives no randomness.
+    pub fn succeed(cluster: ClusterId, secret: ClusterSecret) -> Result<Self, AuthorityError> {
         let key = KeyPair::generate().map_err(signing)?;
         let mut params = CertificateParams::default();
         params.distinguished_name = name(&format!("rhumb cluster {cluster}"));
@@ -145,8 +156,6 @@ impl ClusterAuthority {
         let validity = Validity::lasting(DAY * u32::try_from(AUTHORITY_DAYS).unwrap_or(u32::MAX));
         set_validity(&mut params, validity)?;
         let certificate = params.self_signed(&key).map_err(signing)?;
-        let secret = ClusterSecret::create()
-            .map_err(|error| AuthorityError::Sign(format!("no randomness: {error}")))?;
         Ok(Self {
             cluster,
             secret,

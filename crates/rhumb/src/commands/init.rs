@@ -88,10 +88,8 @@ fn begin(config: &Config, out: &Path) -> Result<Founded> {
     }
     let folder = folders::authority(out);
     let authority = founding::found(&folder)?;
-    let made = regions()
-        .map(|region| founding::issue(&authority, region, folders::identity(out, region)))
-        .collect::<Result<_>>()
-        .context(
+    let made =
+        regions().map(|region| issue(&authority, out, region)).collect::<Result<_>>().context(
             "the authority is made, and not every identity: `rhumb init --region` makes one",
         )?;
     Ok(Founded { authority: folder, cluster: authority.cluster().to_string(), made })
@@ -114,9 +112,13 @@ fn add(config: &Config, out: &Path, region: &RegionId) -> Result<Founded> {
     })?;
     refuse_second(out, region)?;
     let authority = ClusterAuthority::load(&folder)?;
-    let made = founding::issue(&authority, region, folders::identity(out, region))?;
+    let made = issue(&authority, out, region)?;
     let cluster = authority.cluster().to_string();
     Ok(Founded { authority: folder, cluster, made: vec![made] })
+}
+
+fn issue(authority: &ClusterAuthority, out: &Path, region: &RegionId) -> Result<Made> {
+    founding::issue(authority, region, founding::node_id(), folders::identity(out, region))
 }
 
 fn refuse_second(out: &Path, region: &RegionId) -> Result<()> {

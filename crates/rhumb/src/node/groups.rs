@@ -1,6 +1,9 @@
 //! The consensus groups of a node: administration, and strong namespaces.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result};
 use rhumb_config::Config;
@@ -10,6 +13,40 @@ use rhumb_peer::{Identity, Peer};
 use rhumb_ports::{clock::Entropy, control::Replicated, peer::Service};
 use rhumb_types::control::ControlView;
 use tokio::sync::watch;
+
+/// The folder of a group's log, in a node's folder.
+pub(crate) fn folder(node: &Path, group: &str) -> PathBuf {
+    node.join("control").join(group)
+}
+
+/// A node's part in the administrative group.
+pub(crate) fn admin(config: &Config, identity: &Identity) -> GroupConfig {
+    group("admin", Service::ControlRaft, Limits::administrative(), config, identity)
+}
+
+/// A node's part in the group of the strong namespaces.
+pub(crate) fn strong(config: &Config, identity: &Identity) -> GroupConfig {
+    group("strong", Service::StrongRaft, Limits::strong(), config, identity)
+}
+
+fn group(
+    name: &str,
+    service: Service,
+    limits: Limits,
+    config: &Config,
+    identity: &Identity,
+) -> GroupConfig {
+    GroupConfig {
+        name: name.to_owned(),
+        service,
+        node: identity.node,
+        region: identity.region.clone(),
+        founders: config.voters().to_vec(),
+        limits,
+        timing: Timing::for_round_trip(config.voter_round_trip()),
+        seed: OsEntropy.next_u64(),
+    }
+}
 
 /// Both groups.
 #[derive(Debug)]
@@ -27,27 +64,15 @@ impl BothGroups {
         data: &Path,
         peer: &Arc<Peer>,
     ) -> Result<Self> {
-        let group = |name: &str, service, limits| GroupConfig {
-            name: name.to_owned(),
-            service,
-            node: identity.node,
-            region: identity.region.clone(),
-            founders: config.voters().to_vec(),
-            limits,
-            timing: Timing::for_round_trip(config.voter_round_trip()),
-            seed: OsEntropy.next_u64(),
-        };
         let start = async |config: GroupConfig, machine: Box<dyn Replicated>| {
             let name = config.name.clone();
-            let disk = FileDisk::open(data.join("control").join(&name))?;
+            let disk = FileDisk::open(folder(data, &name))?;
             let group = Group::start(config, machine, Arc::new(disk), peer.clone()).await;
             group.with_context(|| format!("the {name} group did not start"))
         };
         let (machine, views) = HostedAdmin::new();
-        let admin = group("admin", Service::ControlRaft, Limits::administrative());
-        let admin = start(admin, Box::new(machine)).await?;
-        let strong = group("strong", Service::StrongRaft, Limits::strong());
-        let strong = start(strong, Box::new(HostedStrong::new())).await?;
+        let admin = start(admin(config, identity), Box::new(machine)).await?;
+        let strong = start(strong(config, identity), Box::new(HostedStrong::new())).await?;
         peer.answer_with(Arc::new(Groups::new([admin.clone(), strong.clone()])));
         Ok(Self { admin, strong, views })
     }
