@@ -334,9 +334,15 @@ impl Engine {
         ConnectionId(self.shared.connections.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Watches keys for a connection, from before any later read of that connection.
+    /// Watches keys for a connection, from before any later read of that connection; returns when
+    /// reads see everything that was executed before.
     pub async fn watch(&self, connection: ConnectionId, keys: Vec<Bytes>) {
         self.tell(Event::Watch { connection, keys }).await;
+        // What was executed before may still be in flight, where no read sees it and no watch
+        // notices it: a write of nothing is answered after it. A node that refuses it refuses the
+        // guarded write too.
+        let nothing = Request { ack: Some(AckLevel::Memory), ..Request::new(Vec::new()) };
+        let _refused = self.write(nothing).await;
     }
 
     /// Ends the watches of a connection.

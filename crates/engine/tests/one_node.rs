@@ -103,6 +103,41 @@ async fn a_watched_key_that_changed_refuses_the_transaction() {
     assert_eq!(get(&engine, "k"), Reply::Bytes(Bytes::from_static(b"mine")));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_transactions_that_watch_one_key_none_overwrites_what_it_has_not_read() {
+    const ADDITIONS: usize = 50;
+    let engine = start(&MemoryDisk::new());
+    let increment = async |engine: &Engine| {
+        let connection = engine.connection();
+        engine.watch(connection, vec![Bytes::from_static(b"n")]).await;
+        let read = match get(engine, "n") {
+            Reply::Bytes(text) => std::str::from_utf8(&text).unwrap().parse::<u64>().unwrap(),
+            _ => 0,
+        };
+        let guard = Some(connection);
+        let next = (read + 1).to_string();
+        let guarded = Request { atomic: true, guard, ..Request::new(vec![set("n", &next)]) };
+        let written = engine.write(guarded).await.is_ok();
+        engine.unwatch(connection).await;
+        written
+    };
+    let mut workers = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let engine = engine.clone();
+        workers.spawn(async move {
+            let mut done = 0;
+            while done < ADDITIONS {
+                done += usize::from(increment(&engine).await);
+            }
+        });
+    }
+    while let Some(ended) = workers.join_next().await {
+        ended.unwrap();
+    }
+    let sum = (4 * ADDITIONS).to_string();
+    assert_eq!(get(&engine, "n"), Reply::Bytes(Bytes::from(sum)));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_published_message_reaches_subscribers() {
     let engine = start(&MemoryDisk::new());

@@ -178,6 +178,10 @@ impl Node {
     }
 
     fn try_execute(&mut self, now: Timestamp, mut submit: Submit, out: &mut Effects) {
+        if submit.guard.is_some() {
+            // What others changed in the open batch counts as well.
+            self.note_touched();
+        }
         let guarded = submit.guard.is_some_and(|connection| self.watches.has_changed(connection));
         if guarded {
             self.writing.waiting -= 1;
