@@ -55,6 +55,12 @@ impl<'a> Key<'a> {
         Self { name: self.name, ..Self::repository(repository) }
     }
 
+    /// The same key, as a part of an organisation.
+    #[must_use]
+    pub const fn owned_by(self, organisation: &'a str) -> Self {
+        Self { name: self.name, organisation: Some(organisation), repository: None }
+    }
+
     /// The bytes that are hashed.
     #[must_use]
     pub const fn name(&self) -> &'a [u8] {

@@ -4,11 +4,13 @@
 //! `region` is always the other region, `origin_region` the one whose writes are meant.
 
 mod command;
+mod http;
 mod region;
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
 pub use command::{Command, Outcome};
+pub use http::HttpRoute;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
@@ -61,6 +63,19 @@ pub struct Commits {
     pub failed: Count,
 }
 
+/// What waits in the node, and what it had to drop or settle.
+#[derive(Debug, Clone, Default)]
+pub struct Queues {
+    /// Submits and waits for the acknowledgement of other regions.
+    pub acks_waiting: Level,
+    /// Received transactions that wait for what they depend on.
+    pub received_waiting: Level,
+    /// Their bytes.
+    pub received_waiting_bytes: Level,
+    /// Pub/sub messages dropped.
+    pub published_dropped: Count,
+}
+
 /// Connections of one server.
 #[derive(Debug, Clone)]
 pub struct Connections {
@@ -82,8 +97,11 @@ pub struct Metrics {
     open: Family<Server, Level>,
     accepted: Family<Server, Count>,
     refused: Family<Server, Count>,
+    http: http::Families,
     /// The writing loop and its disk.
     pub commits: Commits,
+    /// What waits in the node.
+    pub queues: Queues,
     /// Whether this node serves: 0 while it starts, drains, or its disk or clock fails.
     pub serving: Level,
     /// How far this node's clock is from its peers' median, in seconds.
@@ -123,6 +141,8 @@ impl Metrics {
         Self {
             commands: command::Families::register(&mut registry),
             regions: region::Families::register(&mut registry),
+            http: http::Families::register(&mut registry),
+            queues: queues(&mut registry),
             registry,
             conflicts,
             open,
@@ -165,6 +185,19 @@ impl Metrics {
         }
     }
 
+    /// The handle of a route of the HTTP server, by its method and pattern. Both are part of the
+    /// program, so their number is bounded.
+    #[must_use]
+    pub fn http_route(&self, method: &'static str, route: &'static str) -> HttpRoute {
+        self.http.route(method, route)
+    }
+
+    /// The counter of HTTP requests whose bearer was refused for a reason.
+    #[must_use]
+    pub fn http_refused(&self, reason: &'static str) -> Count {
+        self.http.refused(reason)
+    }
+
     /// Forgets a region that left the cluster, so that it is not shown any more.
     pub fn forget_region(&self, region: &RegionId) {
         self.regions.forget(region);
@@ -179,6 +212,19 @@ impl Metrics {
             Err(error) => unreachable!("writing into a string: {error}"),
         }
     }
+}
+
+fn queues(registry: &mut Registry) -> Queues {
+    let queues = Queues::default();
+    let help = "Submits and waits for the acknowledgement of other regions";
+    registry.register("acks_waiting", help, queues.acks_waiting.clone());
+    let help = "Received transactions that wait for what they depend on";
+    registry.register("received_waiting", help, queues.received_waiting.clone());
+    let (help, bytes) = ("Bytes of the received transactions that wait", Unit::Bytes);
+    let waiting = queues.received_waiting_bytes.clone();
+    registry.register_with_unit("received_waiting", help, bytes, waiting);
+    registry.register("published_dropped", "Messages dropped", queues.published_dropped.clone());
+    queues
 }
 
 fn commits(registry: &mut Registry) -> Commits {

@@ -82,6 +82,10 @@ pub struct Region {
     pub lease: Lease,
     /// Takeovers of its duties.
     pub failovers: Count,
+    /// This node's transactions that it has not acknowledged.
+    pub unacknowledged: Level,
+    /// For how long the oldest of those has been durable here, in seconds; 0 when there is none.
+    pub unacknowledged_seconds: Measure,
     health: [Level; HEALTH_STATES.len()],
     admin: [Level; ADMIN_STATES.len()],
 }
@@ -120,6 +124,8 @@ pub(super) struct Families {
     held: Family<Other, Level>,
     epoch: Family<Other, Level>,
     failovers: Family<Other, Count>,
+    unacknowledged: Family<Other, Level>,
+    unacknowledged_seconds: Family<Other, Measure>,
     health: Family<OtherState, Level>,
     admin: Family<OtherState, Level>,
 }
@@ -139,6 +145,8 @@ impl Families {
             held: Family::default(),
             epoch: Family::default(),
             failovers: Family::default(),
+            unacknowledged: Family::default(),
+            unacknowledged_seconds: Family::default(),
             health: Family::default(),
             admin: Family::default(),
         };
@@ -167,6 +175,17 @@ impl Families {
             "Received from a region",
             Unit::Bytes,
             self.received.clone(),
+        );
+        registry.register(
+            "unacknowledged_transactions",
+            "Transactions of this node that a region has not acknowledged",
+            self.unacknowledged.clone(),
+        );
+        registry.register_with_unit(
+            "unacknowledged",
+            "For how long the oldest of them has been durable here",
+            Unit::Seconds,
+            self.unacknowledged_seconds.clone(),
         );
         registry.register_with_unit(
             "replication_lag",
@@ -216,6 +235,8 @@ impl Families {
                 epoch: self.epoch.get_or_create_owned(&other),
             },
             failovers: self.failovers.get_or_create_owned(&other),
+            unacknowledged: self.unacknowledged.get_or_create_owned(&other),
+            unacknowledged_seconds: self.unacknowledged_seconds.get_or_create_owned(&other),
             health: HEALTH_STATES.map(|name| self.health.get_or_create_owned(&state(name))),
             admin: ADMIN_STATES.map(|name| self.admin.get_or_create_owned(&state(name))),
         }
@@ -235,6 +256,8 @@ impl Families {
         self.held.remove(&other);
         self.epoch.remove(&other);
         self.failovers.remove(&other);
+        self.unacknowledged.remove(&other);
+        self.unacknowledged_seconds.remove(&other);
         for state in HEALTH_STATES {
             self.health.remove(&OtherState { region: other.region.clone(), state });
         }

@@ -112,3 +112,24 @@ fn the_rest_is_there_and_the_text_ends_as_openmetrics_does() {
     );
     assert!(metrics.render().ends_with("# EOF\n"));
 }
+
+#[test]
+fn http_requests_are_counted_by_route_and_status() {
+    let metrics = metrics();
+    let route = metrics.http_route("GET", "/v1/kv/{*key}");
+    route.record(200, Duration::from_micros(300));
+    route.record(200, Duration::from_micros(300));
+    route.record(404, Duration::from_micros(300));
+    metrics.http_refused("expired").inc();
+    metrics.queues.acks_waiting.set(3);
+    assert_lines(
+        &metrics,
+        &[
+            "rhumb_http_requests_total{method=\"GET\",route=\"/v1/kv/{*key}\",status=\"200\"} 2",
+            "rhumb_http_requests_total{method=\"GET\",route=\"/v1/kv/{*key}\",status=\"404\"} 1",
+            "rhumb_http_request_seconds_count{method=\"GET\",route=\"/v1/kv/{*key}\"} 3",
+            "rhumb_http_refused_total{reason=\"expired\"} 1",
+            "rhumb_acks_waiting 3",
+        ],
+    );
+}

@@ -1,0 +1,1 @@
+//! Handlers of what operators ask for.

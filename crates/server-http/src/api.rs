@@ -1,0 +1,9 @@
+//! Handlers of what programs ask for.
+
+pub(crate) mod health;
+pub(crate) mod kv;
+pub(crate) mod metrics;
+pub(crate) mod origins;
+pub(crate) mod regions;
+pub(crate) mod route;
+pub(crate) mod status;

@@ -1,0 +1,132 @@
+//! `GET /v1/route` and `GET /v1/home`: where a key goes, and why.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use rhumb_engine::RoutingError;
+use rhumb_regions::{
+    Capability, Client, Key, Policy, Request, ResidencyTag, Strategy,
+    affinity::{GeoCode, Origin},
+    select,
+};
+use rhumb_types::RegionId;
+use serde_json::{Value, json};
+
+use crate::{
+    encode,
+    params::Params,
+    problem::Problem,
+    request::{Call, Outcome},
+};
+
+/// Turns of requests that name none, so that round robin goes round.
+static TURNS: AtomicU64 = AtomicU64::new(0);
+
+/// What names the thing that is to be placed.
+struct Named {
+    key: Bytes,
+    tenant: Option<String>,
+    repository: Option<String>,
+}
+
+impl Named {
+    fn of(params: &mut Params) -> Result<Self, Problem> {
+        let key = params.bytes("key");
+        let (tenant, repository) = (params.text("tenant")?, params.text("repository")?);
+        if tenant.is_some() && repository.is_some() {
+            let both = "`tenant` and `repository` exclude each other: a repository names its owner";
+            return Err(Problem::invalid(both));
+        }
+        let name = repository.as_ref().or(tenant.as_ref()).map(|name| Bytes::from(name.clone()));
+        let Some(key) = key.or(name) else {
+            return Err(Problem::invalid("name what is to be placed, with `key`"));
+        };
+        Ok(Self { key, tenant, repository })
+    }
+
+    fn key(&self) -> Key<'_> {
+        let key = Key::new(&self.key);
+        match (&self.repository, &self.tenant) {
+            (Some(repository), _) => key.within(repository),
+            (None, Some(tenant)) => key.owned_by(tenant),
+            (None, None) => key,
+        }
+    }
+}
+
+fn strategy(text: &str) -> Option<Strategy> {
+    Strategy::ALL.into_iter().find(|strategy| strategy.as_str() == text)
+}
+
+/// Names in a list, separated by commas.
+fn list<T>(text: &str, read: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+    text.split(',').map(str::trim).map(read).collect()
+}
+
+fn residency(params: &mut Params) -> Result<Vec<ResidencyTag>, Problem> {
+    let read = |text: &str| list(text, |tag| ResidencyTag::new(tag).ok());
+    Ok(params.read("residency", "a list of residency tags", read)?.unwrap_or_default())
+}
+
+pub(crate) async fn plan(call: Call) -> Outcome {
+    let mut params = call.params()?;
+    let named = Named::of(&mut params)?;
+    let residency = residency(&mut params)?;
+    let capabilities = |text: &str| list(text, |name| Capability::new(name).ok());
+    let needs = params.read("needs", "a list of capabilities", capabilities)?.unwrap_or_default();
+    let known = "one of round_robin, weighted, latency, geographic, priority, cost, affinity";
+    let strategy = params.read("strategy", known, strategy)?;
+    let region = params.read("client_region", "a region", |text| RegionId::new(text).ok())?;
+    let code = |text: &str| GeoCode::new(text).ok();
+    let country = params.read("country", "two letters", code)?;
+    let continent = params.read("continent", "two letters", code)?;
+    let turn = params.number("turn", 0..=u64::MAX)?;
+    params.done()?;
+    let client =
+        Client { region: region.as_ref(), location: None, origin: Origin { country, continent } };
+    let request = Request {
+        key: named.key(),
+        client,
+        turn: turn.unwrap_or_else(|| TURNS.fetch_add(1, Ordering::Relaxed)),
+        residency: &residency,
+        needs: &needs,
+        sticky: None,
+    };
+    let snapshot = call.engine().routing().ok_or(RoutingError::Off)?;
+    let policy = strategy.map_or_else(|| snapshot.policy().clone(), Policy::new);
+    let plan = select::select(&snapshot, &request, &policy).map_err(RoutingError::Route)?;
+    let mut body =
+        json!({ "strategy": policy.strategy, "home": home_of(&call, &named, &residency) });
+    encode::put_key(&mut body, &named.key);
+    merge(&mut body, serde_json::to_value(plan.to_record()).unwrap_or_default());
+    Ok(encode::json(&body))
+}
+
+fn home_of(call: &Call, named: &Named, residency: &[ResidencyTag]) -> Option<RegionId> {
+    call.engine().home(&named.key(), residency).ok()
+}
+
+fn merge(body: &mut Value, more: Value) {
+    if let (Some(body), Value::Object(more)) = (body.as_object_mut(), more) {
+        body.extend(more);
+    }
+}
+
+pub(crate) async fn home(call: Call) -> Outcome {
+    let mut params = call.params()?;
+    let named = Named::of(&mut params)?;
+    let residency = residency(&mut params)?;
+    params.done()?;
+    let home = call.engine().home(&named.key(), &residency)?;
+    let view = call.engine().admin().map(|admin| admin.view()).unwrap_or_default();
+    let acting = view.acting_for(&home);
+    let epoch = view.leases.get(&home).map(|lease| lease.epoch);
+    let mut body = json!({
+        "home": home,
+        "acting": acting,
+        "epoch": epoch,
+        "here": home == call.shared.surroundings.region,
+    });
+    encode::put_key(&mut body, &named.key);
+    Ok(encode::json(&body))
+}

@@ -1,0 +1,224 @@
+//! One connection: the handshake, HTTP/1.1 or HTTP/2, and its end.
+
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use axum::Router;
+use http::Request;
+use hyper::{body::Incoming, rt::Executor, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::conn::auto::Builder,
+};
+use rhumb_engine::Tasks;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{Instant, Sleep, sleep, timeout},
+};
+use tower_service::Service;
+
+use crate::{
+    dispatch::Client,
+    limits::{
+        DRAIN_WAIT_MAX, HANDSHAKE_WAIT_MAX, HEAD_BYTES_MAX, HEAD_WAIT_MAX, HEADER_LIST_BYTES_MAX,
+        HEADERS_MAX, PING_INTERVAL, STREAMS_PER_CONNECTION_MAX, WRITE_WAIT_MAX,
+    },
+    server::Shared,
+};
+
+/// Why a connection ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectionError {
+    #[error("the handshake took too long")]
+    Late,
+    #[error("the handshake failed: {0}")]
+    Handshake(#[source] io::Error),
+    #[error(transparent)]
+    Socket(#[from] io::Error),
+    #[error("{0}")]
+    Http(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Serves a connection to its end, or until the node stops.
+pub(crate) async fn serve(
+    shared: &Arc<Shared>,
+    router: Router,
+    stream: TcpStream,
+    client: SocketAddr,
+) -> Result<(), ConnectionError> {
+    stream.set_nodelay(true)?;
+    let Some(tls) = &shared.tls else {
+        return speak(shared, router, stream, client, false).await;
+    };
+    let handshake = timeout(HANDSHAKE_WAIT_MAX, tls.acceptor().accept(stream));
+    let stream = handshake.await.map_err(|_| ConnectionError::Late)?;
+    let stream = stream.map_err(ConnectionError::Handshake)?;
+    let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    speak(shared, router, stream, client, two).await
+}
+
+/// Speaks HTTP/2 where the handshake agreed on it, else HTTP/1.1. Which one is never guessed from
+/// the first bytes: a client that sends none would hold its place for ever.
+async fn speak(
+    shared: &Shared,
+    router: Router,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    client: SocketAddr,
+    two: bool,
+) -> Result<(), ConnectionError> {
+    let tasks = shared.engine.tasks();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Client(client));
+        router.clone().call(request)
+    });
+    let builder = builder(tasks, two);
+    let stream = TokioIo::new(Patient::new(stream));
+    let mut connection = pin!(builder.serve_connection(stream, service));
+    tokio::select! {
+        ended = connection.as_mut() => return ended.map_err(ConnectionError::Http),
+        () = tasks.stopping() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    // What has not ended by then is cut off.
+    timeout(DRAIN_WAIT_MAX, connection).await.unwrap_or(Ok(())).map_err(ConnectionError::Http)
+}
+
+fn builder(tasks: &Tasks, two: bool) -> Builder<InGroup> {
+    let mut builder = Builder::new(InGroup(tasks.clone()));
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WAIT_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_INTERVAL);
+    if two { builder.http2_only() } else { builder.http1_only() }
+}
+
+/// Runs what a connection spawns in the node's task group, so that shutdown waits for it.
+#[derive(Clone, Debug)]
+struct InGroup(Tasks);
+
+impl<F> Executor<F> for InGroup
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, work: F) {
+        self.0.spawn(async move {
+            let _nothing = work.await;
+        });
+    }
+}
+
+/// A stream that gives up on a peer that leaves what is sent to it unread, or on which nothing
+/// moves at all.
+#[derive(Debug)]
+struct Patient<S> {
+    stream: S,
+    /// Runs out when nothing has been read or written for a while.
+    idle: Pin<Box<Sleep>>,
+    /// Runs out when a write has waited for a while.
+    stuck: Pin<Box<Sleep>>,
+    writing: bool,
+}
+
+impl<S> Patient<S> {
+    fn new(stream: S) -> Self {
+        let clock = || Box::pin(sleep(WRITE_WAIT_MAX));
+        Self { stream, idle: clock(), stuck: clock(), writing: false }
+    }
+
+    fn moved(&mut self) {
+        self.idle.as_mut().reset(Instant::now() + WRITE_WAIT_MAX);
+    }
+
+    /// The outcome of a write; an error when it has waited too long.
+    fn written<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        outcome: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if outcome.is_ready() {
+            self.writing = false;
+            self.moved();
+            return outcome;
+        }
+        if !self.writing {
+            self.writing = true;
+            self.stuck.as_mut().reset(Instant::now() + WRITE_WAIT_MAX);
+        }
+        ready!(self.stuck.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if let Poll::Ready(outcome) = Pin::new(&mut this.stream).poll_read(context, buffer) {
+            this.moved();
+            return Poll::Ready(outcome);
+        }
+        ready!(this.idle.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.stream).poll_write(context, bytes);
+        this.written(context, outcome)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
+        this.written(context, outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.stream).poll_flush(context);
+        if outcome.is_ready() && !this.writing {
+            // A flush of nothing is no movement.
+            return outcome;
+        }
+        this.written(context, outcome)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.stream).poll_shutdown(context);
+        this.written(context, outcome)
+    }
+}

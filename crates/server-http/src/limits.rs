@@ -1,0 +1,90 @@
+//! Every bound of the server, in one place.
+
+use std::time::Duration;
+
+use rhumb_state::op;
+
+/// Most connections at a time.
+pub(crate) const CONNECTIONS_MAX: usize = 4_096;
+/// Most requests in flight on one HTTP/2 connection.
+pub(crate) const STREAMS_PER_CONNECTION_MAX: u32 = 64;
+/// Bytes of a request's head: the line and all headers.
+pub(crate) const HEAD_BYTES_MAX: usize = 32 << 10;
+/// [`HEAD_BYTES_MAX`] as HTTP/2 counts it.
+pub(crate) const HEADER_LIST_BYTES_MAX: u32 = 32 << 10;
+/// Most headers of a request.
+pub(crate) const HEADERS_MAX: usize = 100;
+/// Most parameters of a query string.
+pub(crate) const PARAMETERS_MAX: usize = 16;
+/// How long a handshake may take.
+pub(crate) const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long a request's head may take, and how long an idle connection is kept.
+pub(crate) const HEAD_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long a request's body may take.
+pub(crate) const BODY_WAIT_MAX: Duration = Duration::from_secs(20);
+/// Bytes of a refused body that are thrown away, so that its sender sees why.
+pub(crate) const LINGER_BYTES_MAX: usize = 16 << 20;
+/// How long that may take.
+pub(crate) const LINGER_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long a request may take after its body is read; longer than anything the engine waits for.
+pub(crate) const REQUEST_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long a client may leave what is sent to it unread, or let a connection lie still.
+pub(crate) const WRITE_WAIT_MAX: Duration = Duration::from_secs(60);
+/// How often an HTTP/2 connection is asked whether it is still there.
+pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// How long requests in flight may go on when the node stops.
+pub(crate) const DRAIN_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Pause after a connection could not be accepted, such as for want of file descriptors.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Bytes of a value in `/v1/kv`.
+pub(crate) const VALUE_BYTES_MAX: usize = op::VALUE_BYTES_MAX;
+/// Bytes of a key in `/v1/kv`, before it is percent-encoded.
+pub(crate) const KEY_BYTES_MAX: usize = op::ROW_BYTES_MAX;
+/// Bytes of a JSON body.
+pub(crate) const JSON_BYTES_MAX: usize = 2 << 20;
+/// Bytes of all bodies that are read at the same time, in KiB.
+pub(crate) const BODIES_KIB_MAX: u32 = 256 << 10;
+
+/// Requests per second of one token, or of one address without a token.
+pub(crate) const REQUESTS_PER_SECOND: f64 = 2_000.0;
+/// Requests of one token or address that may come at once.
+pub(crate) const REQUESTS_BURST: f64 = 4_000.0;
+/// Failed authentications per second of one address.
+pub(crate) const FAILURES_PER_SECOND: f64 = 0.2;
+/// Failed authentications of one address that may come at once.
+pub(crate) const FAILURES_BURST: f64 = 10.0;
+/// Tokens and addresses whose rates are remembered.
+pub(crate) const BEARERS_MAX: usize = 4_096;
+/// Longest bearer token, in bytes.
+pub(crate) const TOKEN_BYTES_MAX: usize = 256;
+/// Random bytes of the secret of a new token.
+pub(crate) const SECRET_BYTES: usize = 32;
+/// Longest life of a new token.
+pub(crate) const TOKEN_LIFE_MAX: Duration = Duration::from_secs(366 * 24 * 3_600);
+
+/// Longest session token or cursor, in bytes.
+pub(crate) const VECTOR_BYTES_MAX: usize = 8 << 10;
+/// Keys of a page unless the caller says otherwise.
+pub(crate) const KEYS_DEFAULT: usize = 100;
+/// Most keys of a page.
+pub(crate) const KEYS_MAX: usize = 1_000;
+/// Transactions of a page of the change feed unless the caller says otherwise.
+pub(crate) const TRANSACTIONS_DEFAULT: usize = 100;
+/// Most transactions of a page of the change feed.
+pub(crate) const TRANSACTIONS_MAX: usize = 10_000;
+/// Most streams of the change feed at a time.
+pub(crate) const FEEDS_MAX: usize = 256;
+/// How often a stream of the change feed says that it is still there.
+pub(crate) const FEED_HEARTBEAT: Duration = Duration::from_secs(10);
+/// Origins whose regions are remembered.
+pub(crate) const ORIGINS_REMEMBERED_MAX: usize = 1_024;
+
+/// Most origins whose logs are looked at to find the oldest cursor.
+pub(crate) const TRIMS_MAX: usize = 64;
+/// Alarms that are remembered.
+pub(crate) const ALARMS_MAX: usize = 128;
+/// Failover records of an answer unless the caller says otherwise.
+pub(crate) const FAILOVERS_DEFAULT: u64 = 20;
+/// Audit entries of an answer unless the caller says otherwise.
+pub(crate) const AUDIT_DEFAULT: u64 = 100;
