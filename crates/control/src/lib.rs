@@ -36,4 +36,4 @@ pub use disk::{Disk, FileDisk, OpenError};
 pub use disk::{Faults, SimDisk};
 pub use group::{Group, Groups, StartError};
 pub use log::OpenLogError;
-pub use offline::{Offline, OfflineStatus, RECOVERY_LEAP, RecoverError, Recovered};
+pub use offline::{Offline, OfflineStatus, Part, RECOVERY_LEAP, RecoverError, Recovered};

@@ -13,10 +13,9 @@ use std::{
 use bytes::Bytes;
 use openraft::{CommittedLeaderId, LogId as RaftLogId, Membership, Vote};
 use rhumb_ports::control::{GroupMember, Replicated};
-use rhumb_types::NodeId;
+use rhumb_types::{NodeId, RegionId};
 
 use crate::{
-    config::GroupConfig,
     disk::Disk,
     log::{Identity, LogStore, OpenLogError},
     machine::Hosted,
@@ -29,10 +28,23 @@ use crate::{
 /// namespaces are limited it would need weeks for as many.
 pub const RECOVERY_LEAP: u64 = 1 << 32;
 
+/// Whose part of which group it is.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// The group's name.
+    pub group: String,
+    /// The node.
+    pub node: NodeId,
+    /// Where it is.
+    pub region: RegionId,
+    /// Random bits, new each time: they name what is created.
+    pub seed: u64,
+}
+
 /// A group's log and machine on one node's disk. Holds the disk's lock, so that the node cannot
 /// start.
 pub struct Offline {
-    config: GroupConfig,
+    part: Part,
     disk: Arc<dyn Disk>,
     log: LogStore,
     hosted: Hosted,
@@ -83,12 +95,11 @@ impl Offline {
     /// # Errors
     /// When what is on the disk cannot be used.
     pub async fn open(
-        config: GroupConfig,
+        part: Part,
         machine: Box<dyn Replicated>,
         disk: Arc<dyn Disk>,
     ) -> Result<Self, OpenLogError> {
-        let identity =
-            Identity { group: config.name.clone(), node: config.node, salt: config.seed };
+        let identity = Identity { group: part.group.clone(), node: part.node, salt: part.seed };
         let log = LogStore::open(Arc::clone(&disk), &identity).await?;
         let mut hosted = Hosted::open(disk.as_ref(), machine).await?;
         log.check_snapshot(hosted.applied())?;
@@ -98,7 +109,7 @@ impl Offline {
         let voted = log.vote().await.leader_id.term;
         let last = hosted.applied();
         let term = last.map_or(voted, |last| last.leader_id.term.max(voted));
-        Ok(Self { config, disk, log, hosted, last, term })
+        Ok(Self { part, disk, log, hosted, last, term })
     }
 
     /// What the log says.
@@ -142,7 +153,7 @@ impl Offline {
     pub async fn recover(self) -> Result<Recovered, RecoverError> {
         let place = self.next();
         let mut removed = self.members();
-        removed.retain(|member| member.node != self.config.node);
+        removed.retain(|member| member.node != self.part.node);
         self.write(place).await.map_err(RecoverError::Write)?;
         Ok(Recovered { last_index: self.last.map(|last| last.index), removed })
     }
@@ -150,28 +161,28 @@ impl Offline {
     /// The next place in the recovered log: in a term after every other, so that it outranks what
     /// lost voters may hold, and past every token that they may have handed out.
     fn next(&self) -> LogId {
-        let leader = CommittedLeaderId::new(self.term + 1, self.config.node);
+        let leader = CommittedLeaderId::new(self.term + 1, self.part.node);
         let index = |place: Option<LogId>| place.map_or(0, |place| place.index);
         let leap = index(self.last).saturating_add(RECOVERY_LEAP);
         RaftLogId::new(leader, leap.max(index(self.hosted.applied()) + 1))
     }
 
     fn alone(&self) -> Membership<NodeId, Seat> {
-        let seat = Seat { region: Some(self.config.region.clone()) };
-        let voters = vec![BTreeSet::from([self.config.node])];
-        Membership::new(voters, BTreeMap::from([(self.config.node, seat)]))
+        let seat = Seat { region: Some(self.part.region.clone()) };
+        let voters = vec![BTreeSet::from([self.part.node])];
+        Membership::new(voters, BTreeMap::from([(self.part.node, seat)]))
     }
 
     /// Makes a snapshot all there is: the log before it is of the old group.
     async fn write(&self, place: LogId) -> io::Result<()> {
-        self.log.fork(self.config.seed.max(1)).await?;
+        self.log.fork(self.part.seed.max(1)).await?;
         let meta = SnapshotMeta {
             last_log_id: Some(place),
             last_membership: StoredMembership::new(Some(place), self.alone()),
-            snapshot_id: format!("{:x}-recovered", self.config.seed),
+            snapshot_id: format!("{:x}-recovered", self.part.seed),
         };
         let stored = Stored { meta, data: self.hosted.snapshot() };
         stored.save(self.disk.as_ref()).await?;
-        self.log.force(Vote::new(self.term + 1, self.config.node), place).await
+        self.log.force(Vote::new(self.term + 1, self.part.node), place).await
     }
 }

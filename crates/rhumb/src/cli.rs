@@ -41,6 +41,9 @@ pub(crate) enum Command {
     /// The control plane's log of this machine's node, while it does not run.
     #[command(subcommand)]
     Control(ControlCommand),
+    /// The record of administrative acts.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Looks at configuration files, without a running node.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -108,6 +111,29 @@ pub(crate) struct Tour {
     /// For how many seconds clients write before and after the loss of the region.
     #[arg(long, default_value_t = 5)]
     pub(crate) load_seconds: u64,
+}
+
+/// `rhumb audit`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Checks that nothing was changed, removed, moved or cut off; ends with 1 when something was.
+    ///
+    /// Example: `rhumb audit verify audit.ndjson --data rhumb-data/us-east-1`
+    Verify(AuditVerify),
+}
+
+/// `rhumb audit verify`.
+#[derive(Debug, Args)]
+pub(crate) struct AuditVerify {
+    /// An exported chain, one JSON object per line. Without it: the chain in the folder.
+    #[arg(required_unless_present = "data")]
+    pub(crate) file: Option<PathBuf>,
+    /// The folder of a node that does not run: its signed heads show what was cut off or rewritten.
+    #[arg(long)]
+    pub(crate) data: Option<PathBuf>,
+    /// Print what was found as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `rhumb config`.

@@ -1,5 +1,6 @@
 //! One module per command.
 
+mod audit;
 mod config;
 mod control;
 mod dev;
@@ -23,6 +24,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::JoinToken(args) => join_token::run(&args),
         Command::Join(args) => join::run(&args),
         Command::Control(command) => control::run(&command),
+        Command::Audit(command) => audit::run(&command),
         Command::Config(command) => config::run(command),
         Command::Dev(args) => dev::run(&args),
         Command::Tour(args) => tour::run(args),

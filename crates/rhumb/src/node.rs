@@ -2,7 +2,7 @@
 
 pub(crate) mod groups;
 mod identity;
-mod oversight;
+pub(crate) mod oversight;
 mod settings;
 
 use std::{sync::Arc, time::Duration};

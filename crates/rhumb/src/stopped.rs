@@ -1,16 +1,22 @@
 //! A node that does not run, from its files.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result, bail};
 use rhumb_config::Config;
-use rhumb_control::{FileDisk, GroupConfig, Offline, OpenError};
-use rhumb_engine::{HostedAdmin, HostedStrong};
+use rhumb_control::{FileDisk, Offline, OpenError, Part};
+use rhumb_engine::{HostedAdmin, HostedStrong, OsEntropy};
 use rhumb_peer::{Identities, Identity, identity::Material};
-use rhumb_ports::control::Replicated;
-use rhumb_types::{RegionId, control::ControlView};
+use rhumb_ports::{clock::Entropy, control::Replicated};
+use rhumb_types::control::ControlView;
 
-use crate::{folders, node::groups};
+use crate::{
+    folders::{self, IDENTITY},
+    node::groups::{self, ADMIN, STRONG},
+};
 
 /// A node's identity and control logs. Holds their locks, so that the node cannot start.
 #[derive(Debug)]
@@ -29,19 +35,22 @@ pub(crate) struct Stopped {
 
 impl Stopped {
     /// Opens what this machine's node has left.
-    pub(crate) async fn open(config: &Config) -> Result<Self> {
-        let region = region(config)?;
-        let data = &config.settings().data;
-        let folder = folders::node(data, &region);
-        let identities = Identities::load(&folders::identity(data, &region), Some(&region))?;
-        let material = identities.current();
+    pub(crate) async fn of(config: &Config) -> Result<Self> {
+        let region = config
+            .region()
+            .context("which region's node is this? Set RHUMB_REGION, or `region` in the file")?;
+        Self::open(&folders::node(&config.settings().data, region)).await
+    }
+
+    /// Opens what a node has left in its folder.
+    pub(crate) async fn open(folder: &Path) -> Result<Self> {
+        let material = Identities::load(&folder.join(IDENTITY), None)?.current();
         let (machine, views) = HostedAdmin::new();
         let own = material.identity();
-        let admin = open(&folder, groups::admin(config, own), Box::new(machine)).await?;
-        let strong = Box::new(HostedStrong::new());
-        let strong = open(&folder, groups::strong(config, own), strong).await?;
+        let admin = open(folder, ADMIN, own, Box::new(machine)).await?;
+        let strong = open(folder, STRONG, own, Box::new(HostedStrong::new())).await?;
         let view = views.borrow().clone();
-        Ok(Self { folder, material, admin, view, strong })
+        Ok(Self { folder: folder.to_owned(), material, admin, view, strong })
     }
 
     /// Who the node is.
@@ -50,27 +59,28 @@ impl Stopped {
     }
 }
 
-/// The region of this machine's node.
-fn region(config: &Config) -> Result<RegionId> {
-    let region = config.region().cloned();
-    region.context("which region's node is this? Set RHUMB_REGION, or `region` in the file")
-}
-
 async fn open(
-    node: &std::path::Path,
-    group: GroupConfig,
+    node: &Path,
+    group: &str,
+    own: &Identity,
     machine: Box<dyn Replicated>,
 ) -> Result<Offline> {
-    let folder = groups::folder(node, &group.name);
+    let folder = groups::folder(node, group);
     if !folder.exists() {
         bail!("{} is not there: this node has never run", folder.display());
     }
     let disk = match FileDisk::open(&folder) {
         Err(OpenError::Locked(_)) => bail!(
             "the node of {} runs: stop it first, so that nothing changes meanwhile",
-            group.region
+            own.region
         ),
         other => other?,
     };
-    Ok(Offline::open(group, machine, Arc::new(disk)).await?)
+    let part = Part {
+        group: group.to_owned(),
+        node: own.node,
+        region: own.region.clone(),
+        seed: OsEntropy.next_u64(),
+    };
+    Ok(Offline::open(part, machine, Arc::new(disk)).await?)
 }

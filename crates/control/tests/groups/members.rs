@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rhumb_control::{
-    Disk, Faults, Group, Groups, Limits, Offline, RECOVERY_LEAP, Rate, SimDisk, VOTERS_MAX,
+    Disk, Faults, Group, GroupConfig, Groups, Limits, Offline, Part, RECOVERY_LEAP, Rate, SimDisk,
+    VOTERS_MAX,
 };
 use rhumb_ports::{
     contract::control::{Tape, number},
@@ -188,6 +189,11 @@ async fn a_member_far_behind_is_given_a_snapshot() {
     assert!(directory.path().join("ap/snapshot").exists());
 }
 
+fn part(config: &GroupConfig) -> Part {
+    let GroupConfig { name, node, region, seed, .. } = config.clone();
+    Part { group: name, node, region, seed }
+}
+
 /// Two regions of three are lost for good; later their old voters come back.
 #[tokio::test]
 async fn a_forced_recovery_goes_on_and_the_old_voters_are_refused() {
@@ -206,7 +212,7 @@ async fn a_forced_recovery_goes_on_and_the_old_voters_are_refused() {
     let mut survivor = config(3, "ap", &REGIONS, FAST);
     survivor.seed = 0xfeed;
     let disk: Arc<dyn Disk> = Arc::new(open_free(&path("ap")).await);
-    let open = || Offline::open(survivor.clone(), Box::new(Tape::default()), disk.clone());
+    let open = || Offline::open(part(&survivor), Box::new(Tape::default()), disk.clone());
     // Looking at it, and thinking better of it, changes nothing.
     let mut offline = open().await.unwrap();
     let before = offline.status();
@@ -256,7 +262,7 @@ async fn a_group_that_never_formed_is_recovered_too() {
     let directory = tempfile::tempdir().unwrap();
     let survivor = config(3, "ap", &REGIONS, FAST);
     let disk = Arc::new(open_free(directory.path()).await);
-    let offline = Offline::open(survivor.clone(), Box::new(Tape::default()), disk).await.unwrap();
+    let offline = Offline::open(part(&survivor), Box::new(Tape::default()), disk).await.unwrap();
     assert_eq!(offline.status().last_index, None);
     offline.recover().await.unwrap();
     let ap = start(survivor, directory.path(), &net).await;

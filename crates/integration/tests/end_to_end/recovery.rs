@@ -1,10 +1,10 @@
 //! The majority is lost for ever, and one survivor goes on: `rhumb control recover`.
 
-use std::{fs, time::Duration};
+use std::{fs, process::Command, time::Duration};
 
 use redis::Commands;
 use rhumb_config::dev::STRONG_PREFIX;
-use rhumb_integration::{Cluster, Layout};
+use rhumb_integration::{Cluster, Layout, programs};
 use rhumb_peer::{ClusterAuthority, Identities};
 use serde_json::Value;
 
@@ -111,6 +111,11 @@ fn one_survivor_of_three_goes_on_and_the_old_nodes_are_refused() {
         fails(rhumb(&cluster, 2, &lost))
     };
     assert!(alone.contains("the only member"), "{alone}");
+    // The chain of the old cluster goes on in the new one.
+    let folder = cluster.data(2);
+    let mut verify = Command::new(programs::rhumb().unwrap());
+    let whole = works(verify.args(["audit", "verify", "--data"]).arg(&folder).output().unwrap());
+    assert!(whole.contains("are whole"), "{whole}");
 }
 
 #[test]

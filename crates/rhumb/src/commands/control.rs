@@ -29,7 +29,7 @@ pub(crate) fn run(command: &ControlCommand) -> Result<ExitCode> {
 
 async fn status(args: &ControlStatus) -> Result<ExitCode> {
     let config = load(&args.config)?;
-    let node = Stopped::open(&config).await?;
+    let node = Stopped::of(&config).await?;
     let groups = [("admin", node.admin.status()), ("strong", node.strong.status())];
     let cluster = node.view.cluster.map(|cluster| cluster.to_string());
     if args.json {

@@ -14,19 +14,14 @@ use rhumb_ports::{clock::Entropy, control::Replicated, peer::Service};
 use rhumb_types::control::ControlView;
 use tokio::sync::watch;
 
+/// The name of the administrative group.
+pub(crate) const ADMIN: &str = "admin";
+/// The name of the group of the strong namespaces.
+pub(crate) const STRONG: &str = "strong";
+
 /// The folder of a group's log, in a node's folder.
 pub(crate) fn folder(node: &Path, group: &str) -> PathBuf {
     node.join("control").join(group)
-}
-
-/// A node's part in the administrative group.
-pub(crate) fn admin(config: &Config, identity: &Identity) -> GroupConfig {
-    group("admin", Service::ControlRaft, Limits::administrative(), config, identity)
-}
-
-/// A node's part in the group of the strong namespaces.
-pub(crate) fn strong(config: &Config, identity: &Identity) -> GroupConfig {
-    group("strong", Service::StrongRaft, Limits::strong(), config, identity)
 }
 
 fn group(
@@ -71,8 +66,11 @@ impl BothGroups {
             group.with_context(|| format!("the {name} group did not start"))
         };
         let (machine, views) = HostedAdmin::new();
-        let admin = start(admin(config, identity), Box::new(machine)).await?;
-        let strong = start(strong(config, identity), Box::new(HostedStrong::new())).await?;
+        let admin = Limits::administrative();
+        let admin = group(ADMIN, Service::ControlRaft, admin, config, identity);
+        let strong = group(STRONG, Service::StrongRaft, Limits::strong(), config, identity);
+        let admin = start(admin, Box::new(machine)).await?;
+        let strong = start(strong, Box::new(HostedStrong::new())).await?;
         peer.answer_with(Arc::new(Groups::new([admin.clone(), strong.clone()])));
         Ok(Self { admin, strong, views })
     }

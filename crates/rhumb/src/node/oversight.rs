@@ -15,7 +15,7 @@ use rhumb_types::{
 use super::settings;
 
 /// What the key that signs audit heads is derived for.
-const AUDIT_PURPOSE: &str = "audit heads";
+pub(crate) const AUDIT_PURPOSE: &str = "audit heads";
 
 /// What the overseer is started with.
 pub(super) fn config(config: &Config, identities: &Identities) -> OversightConfig {

@@ -70,7 +70,7 @@ struct Done {
 /// Recovers, once the operator has named what is lost.
 pub(super) async fn run(args: &Recover) -> Result<ExitCode> {
     let config = load(&args.config)?;
-    let node = Stopped::open(&config).await?;
+    let node = Stopped::of(&config).await?;
     let staged = Staged::find(&node.folder)?;
     // After the groups were recovered, what is left is only to finish.
     let begun = staged.as_ref().is_some_and(|staged| node.view.cluster == Some(staged.cluster()));
