@@ -6,6 +6,7 @@ mod commands;
 mod folders;
 mod founding;
 mod local;
+mod machine_token;
 mod node;
 mod stopped;
 mod table;

@@ -1,6 +1,7 @@
 //! A node, put together: the only place that names every adapter and server.
 
 pub(crate) mod groups;
+mod http;
 mod identity;
 pub(crate) mod oversight;
 mod settings;
@@ -12,12 +13,13 @@ use rhumb_config::{Config, settings::Server};
 use rhumb_engine::node::Event;
 use rhumb_engine::{Engine, EngineConfig, Inlet, OsEntropy, SystemClock, Tasks};
 use rhumb_peer::{Identities, Peer, PeerConfig, PeerEvent, PeerEvents};
+use rhumb_server_http::HttpServer;
 use rhumb_server_resp::RespServer;
 use rhumb_store_fjall::FjallStore;
 use rhumb_types::RegionId;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::net::TcpListener;
 
-use self::{groups::BothGroups, identity::CertificateHealth};
+use self::groups::BothGroups;
 
 /// What the command line adds to the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +36,7 @@ pub(crate) struct Node {
     engine: Engine,
     peer: Arc<Peer>,
     groups: BothGroups,
-    #[expect(dead_code, reason = "shown by the HTTP server, which is not wired yet")]
-    certificate: watch::Receiver<CertificateHealth>,
+    http: Option<HttpServer>,
     tasks: Tasks,
 }
 
@@ -72,7 +73,7 @@ impl Node {
         })?;
         let tasks = Tasks::new();
         let node = settings::node(config, &identity)?;
-        let (engine, inlet, _alarms) = Engine::start(
+        let (engine, inlet, alarms) = Engine::start(
             EngineConfig { node },
             Arc::new(store),
             peer.clone(),
@@ -82,14 +83,15 @@ impl Node {
         )?;
         forward(&tasks, events, inlet);
         let members = settings::members(config);
-        let certificate = identity::keep(&tasks, &peer, &config.settings().data, members);
+        let keeping = identity::keep(&tasks, &peer, &config.settings().data, members);
         let groups = BothGroups::start(config, &identity, &data, &peer).await?;
         engine.attach(groups.agreement());
         engine.oversee(oversight::config(config, peer.identities()));
         oversight::follow(config, &engine, &peer);
+        let http = http::serve(config, &engine, &peer, &keeping, alarms).await?;
         serve_resp(config, &region, &engine).await?;
         tracing::info!(%region, "the node runs");
-        Ok(Self { engine, peer, groups, certificate, tasks })
+        Ok(Self { engine, peer, groups, http, tasks })
     }
 
     /// Reads the certificates anew.
@@ -97,6 +99,9 @@ impl Node {
         match self.peer.identities().reload() {
             Ok(_) => tracing::info!("the certificates were read anew"),
             Err(error) => tracing::error!(%error, "the certificates stay as they were"),
+        }
+        if let Some(Err(error)) = self.http.as_ref().map(HttpServer::reload) {
+            tracing::error!(%error, "the certificate of HTTP stays as it was");
         }
     }
 

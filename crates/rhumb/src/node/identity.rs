@@ -40,6 +40,15 @@ pub(crate) struct CertificateHealth {
     pub(crate) alarm: Option<String>,
 }
 
+/// What is kept.
+#[derive(Debug)]
+pub(super) struct Keeping {
+    /// How the certificate is doing.
+    pub(super) certificate: watch::Receiver<CertificateHealth>,
+    /// The join desk, when the authority is here.
+    pub(super) desk: Option<Arc<JoinDesk>>,
+}
+
 /// Keeps a node's certificate fresh.
 struct Keeper {
     peer: Arc<Peer>,
@@ -53,32 +62,40 @@ pub(super) fn keep(
     peer: &Arc<Peer>,
     data: &Path,
     members: Vec<rhumb_peer::Member>,
-) -> watch::Receiver<CertificateHealth> {
+) -> Keeping {
     let region = peer.identities().identity().region;
-    if let Some(folder) = folders::authority_of(data, &region) {
-        match open_desk(peer, &folder) {
-            Ok(desk) => peer.hand_out(Arc::new(desk)),
-            // Running nodes do not need the authority.
-            Err(error) => tracing::error!(
-                folder = %folder.display(),
-                error = format!("{error:#}"),
-                "this node holds an authority and cannot use it: nobody can join or renew here"
-            ),
-        }
+    let folder = folders::authority_of(data, &region);
+    let desk = folder.and_then(|folder| open_desk(peer, &folder));
+    if let Some(desk) = &desk {
+        peer.hand_out(desk.clone());
     }
     let expires_at = peer.identities().expires_at();
-    let (health, seen) = watch::channel(CertificateHealth { expires_at, alarm: None });
+    let (health, certificate) = watch::channel(CertificateHealth { expires_at, alarm: None });
     let others = members.into_iter().map(|member| member.region).filter(|it| *it != region);
     let keeper = Keeper { peer: peer.clone(), others: others.collect(), health };
     tasks.spawn_until_stopped(keeper.run());
-    seen
+    Keeping { certificate, desk }
 }
 
-fn open_desk(peer: &Peer, folder: &Path) -> Result<JoinDesk> {
-    let desk = JoinDesk::open(folder)?;
-    let (theirs, own) = (desk.authority().cluster(), peer.identities().identity().cluster);
-    ensure!(theirs == own, "it is of cluster {theirs}, and this node of {own}");
-    Ok(desk)
+/// Opens the desk; running nodes do not need it, so a fault is only told.
+fn open_desk(peer: &Peer, folder: &Path) -> Option<Arc<JoinDesk>> {
+    let opened = || -> Result<JoinDesk> {
+        let desk = JoinDesk::open(folder)?;
+        let (theirs, own) = (desk.authority().cluster(), peer.identities().identity().cluster);
+        ensure!(theirs == own, "it is of cluster {theirs}, and this node of {own}");
+        Ok(desk)
+    };
+    match opened() {
+        Ok(desk) => Some(Arc::new(desk)),
+        Err(error) => {
+            tracing::error!(
+                folder = %folder.display(),
+                error = format!("{error:#}"),
+                "this node holds an authority and cannot use it: nobody can join or renew here"
+            );
+            None
+        }
+    }
 }
 
 impl Keeper {

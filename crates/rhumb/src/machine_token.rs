@@ -1,0 +1,39 @@
+//! How commands on a node's machine get in without a token of a person.
+//!
+//! Whoever can read the cluster's secret in a node's folder can do everything there already. So the
+//! HTTP server takes a token that is derived from it, and the command line shows that one when it is
+//! given no other: the first operator needs no password, and nothing has to be configured. In the
+//! audit chain its bearer is `machine`.
+
+use std::fmt::Write;
+
+use rhumb_peer::ClusterSecret;
+use rhumb_types::control::Digest;
+use sha2::Sha256;
+
+/// What the token is derived for.
+const PURPOSE: &str = "http machine token";
+
+/// The token of this cluster's machines.
+pub(crate) struct MachineToken(String);
+
+impl MachineToken {
+    /// Its public name.
+    pub(crate) const ID: &str = "machine";
+
+    /// The token of the cluster with a secret.
+    pub(crate) fn of(secret: &ClusterSecret) -> Self {
+        let mut text = String::new();
+        for byte in secret.derive(PURPOSE) {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        Self(text)
+    }
+
+    /// What the server compares with.
+    pub(crate) fn digest(&self) -> Digest {
+        use sha2::Digest as _;
+        Digest(Sha256::digest(self.0.as_bytes()).into())
+    }
+}

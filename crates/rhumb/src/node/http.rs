@@ -1,0 +1,158 @@
+//! The HTTP server of a node, and what surrounds it.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use rhumb_config::{
+    Config, Outside,
+    settings::{ListenerSettings, Server},
+};
+use rhumb_engine::{Engine, node::Alarm};
+use rhumb_peer::{JoinDesk, Peer};
+use rhumb_regions::audit::AuditKey;
+use rhumb_server_http::{
+    AlarmLog, ConfigCheck, HttpConfig, HttpServer, Invitation, InvitationError, Invitations,
+    LinkView, Links, StaticToken, Surroundings, TlsFiles,
+};
+use rhumb_telemetry::Metrics;
+use rhumb_types::{RegionId, control::ApiRole};
+use tokio::{sync::mpsc, sync::watch};
+
+use super::{
+    identity::{CertificateHealth, Keeping},
+    oversight::AUDIT_PURPOSE,
+    worst_election,
+};
+use crate::{founding, machine_token::MachineToken};
+
+/// Starts the HTTP server, where it is on; keeps the node's alarms in any case.
+pub(super) async fn serve(
+    config: &Config,
+    engine: &Engine,
+    peer: &Arc<Peer>,
+    keeping: &Keeping,
+    alarms: mpsc::Receiver<Alarm>,
+) -> Result<Option<HttpServer>> {
+    let alarms = AlarmLog::follow(engine, alarms);
+    warn_of_certificate(engine, &alarms, keeping.certificate.clone());
+    let region = peer.identities().identity().region;
+    let Some(listener) = config.listener(&region, Server::Http) else { return Ok(None) };
+    let surroundings = surroundings(config, peer, keeping, alarms);
+    let server = HttpServer::new(&http(config, listener, peer), engine.clone(), surroundings)?;
+    let address = server.listen().await?;
+    tracing::info!(%address, "HTTP is served");
+    Ok(Some(server))
+}
+
+fn http(config: &Config, listener: &ListenerSettings, peer: &Peer) -> HttpConfig {
+    let tls = config.settings().tls.as_ref().filter(|_| listener.tls).map(|tls| TlsFiles {
+        certificate: tls.certificate.clone(),
+        key: tls.key.clone(),
+        client_authorities: tls.client_authorities.clone(),
+    });
+    let machine = MachineToken::of(&peer.identities().secret());
+    HttpConfig {
+        address: listener.address(Server::Http),
+        auth: listener.auth,
+        tokens: vec![StaticToken {
+            id: MachineToken::ID.to_owned(),
+            secret: machine.digest(),
+            roles: vec![ApiRole::Admin],
+            scopes: Vec::new(),
+            expires: None,
+        }],
+        tls,
+    }
+}
+
+fn surroundings(
+    config: &Config,
+    peer: &Arc<Peer>,
+    keeping: &Keeping,
+    alarms: AlarmLog,
+) -> Surroundings {
+    let identity = peer.identities().identity();
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), &identity.region));
+    let desk = keeping.desk.clone().map(|desk| -> Arc<dyn Invitations> {
+        Arc::new(Desk { desk, own: identity.region.clone(), config: config.clone() })
+    });
+    Surroundings {
+        alarms,
+        links: Some(links(peer)),
+        invitations: desk,
+        config_check: Some(config_check()),
+        audit_key: Some(AuditKey::new(peer.identities().secret().derive(AUDIT_PURPOSE))),
+        ..Surroundings::new(identity.node, identity.region, metrics)
+    }
+}
+
+fn links(peer: &Arc<Peer>) -> Links {
+    let peer = peer.clone();
+    Arc::new(move || {
+        let view = |link: rhumb_peer::LinkStatus| LinkView {
+            region: link.region,
+            up: link.node.is_some(),
+            heartbeats: link.heartbeats,
+            queued_messages: link.queued_messages,
+            queued_bytes: link.queued_bytes,
+        };
+        peer.links().into_iter().map(view).collect()
+    })
+}
+
+/// A document is a whole file, without what the environment of one node lays over it.
+fn config_check() -> ConfigCheck {
+    Arc::new(|document| {
+        let outside = Outside { variable: &|_| None, worst_election: &worst_election };
+        let faults = Config::parse(document, &outside).err().unwrap_or_default();
+        if faults.is_empty() {
+            return Ok(());
+        }
+        Err(faults.iter().map(ToString::to_string).collect())
+    })
+}
+
+/// The join desk, for operators who ask over HTTP.
+struct Desk {
+    desk: Arc<JoinDesk>,
+    own: RegionId,
+    config: Config,
+}
+
+impl Invitations for Desk {
+    /// What a node does follows from its region in the file, so the role is not asked for.
+    fn invite(&self, invitation: &Invitation) -> Result<String, InvitationError> {
+        let refused = |reason: String| InvitationError::Refused(reason);
+        let address = |region: &RegionId| {
+            let settings = self.config.settings().regions.get(region);
+            settings.map(|settings| settings.address.clone())
+        };
+        let region = &invitation.region;
+        address(region).ok_or_else(|| refused(format!("{region} is not in the file")))?;
+        let own = address(&self.own).ok_or_else(|| refused("this region has no address".into()))?;
+        let token = self.desk.invite(region.clone(), founding::node_id(), own, invitation.lasting);
+        Ok(token.map_err(|error| refused(error.to_string()))?.to_string())
+    }
+}
+
+/// A certificate that is about to end is an alarm like any other.
+fn warn_of_certificate(
+    engine: &Engine,
+    alarms: &AlarmLog,
+    mut health: watch::Receiver<CertificateHealth>,
+) {
+    let (engine, alarms) = (engine.clone(), alarms.clone());
+    engine.clone().tasks().spawn_until_stopped(async move {
+        let mut last = None;
+        loop {
+            let alarm = health.borrow_and_update().alarm.clone();
+            if let Some(text) = alarm.clone().filter(|_| alarm != last) {
+                alarms.push(engine.clock().now().wall, Alarm::Overseer(text));
+            }
+            last = alarm;
+            if health.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+}
