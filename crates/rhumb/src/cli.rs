@@ -7,10 +7,12 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use self::{
     control::{ControlCommand, ControlStatus, Recover},
     identity::{Init, Join, JoinToken},
+    node::{Kv, KvCommand, NodeArgs, Regions, Route, Status},
 };
 
 mod control;
 mod identity;
+mod node;
 
 /// Runs one service across every region in the same way.
 #[derive(Debug, Parser)]
@@ -26,6 +28,18 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Runs this region's node until it is told to stop.
     Serve(Serve),
+    /// Shows a running node: its peers, lag, duties, the control plane, alarms.
+    ///
+    /// Example: `rhumb status`, or `rhumb status --url https://use1.acme.net:7400`
+    Status(Status),
+    /// Shows the regions as routing sees them, and what is agreed about each.
+    Regions(Regions),
+    /// Shows where a key goes, and why.
+    ///
+    /// Example: `rhumb route tenant:7:upload --client-region eu-west-1`
+    Route(Route),
+    /// Reads and writes values.
+    Kv(Kv),
     /// Makes a new cluster's authority, and the identities of its first nodes.
     ///
     /// Example: `rhumb init --config rhumb.yaml`

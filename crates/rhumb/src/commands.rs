@@ -7,7 +7,12 @@ mod dev;
 mod init;
 mod join;
 mod join_token;
-mod serve;
+mod kv;
+mod regions;
+mod route;
+pub(crate) mod serve;
+mod show;
+mod status;
 mod tour;
 
 use std::{io::Write, process::ExitCode};
@@ -20,6 +25,10 @@ use crate::cli::{Cli, Command};
 pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Serve(args) => serve::run(args),
+        Command::Status(args) => status::run(&args),
+        Command::Regions(args) => regions::run(&args),
+        Command::Route(args) => route::run(&args),
+        Command::Kv(args) => kv::run(&args),
         Command::Init(args) => init::run(&args),
         Command::JoinToken(args) => join_token::run(&args),
         Command::Join(args) => join::run(&args),

@@ -36,4 +36,9 @@ impl MachineToken {
         use sha2::Digest as _;
         Digest(Sha256::digest(self.0.as_bytes()).into())
     }
+
+    /// What a client sends.
+    pub(crate) fn bearer(&self) -> String {
+        format!("rhumb_{}_{}", Self::ID, self.0)
+    }
 }

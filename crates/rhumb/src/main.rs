@@ -5,6 +5,7 @@ mod client;
 mod commands;
 mod folders;
 mod founding;
+mod http;
 mod local;
 mod machine_token;
 mod node;
