@@ -144,6 +144,11 @@ impl Door {
         Self { asks, tokens, failures, counters }
     }
 
+    /// The ids of the configured tokens.
+    pub(crate) fn configured(&self) -> Vec<&str> {
+        self.tokens.iter().map(|token| token.id.as_str()).collect()
+    }
+
     /// Whether a configured token has this id.
     pub(crate) fn configures(&self, id: &str) -> bool {
         self.tokens.iter().any(|token| token.id == id)
@@ -299,6 +304,15 @@ fn same(one: Digest, other: Digest) -> bool {
 /// The digest under which a secret is kept.
 pub(crate) fn digest_of(secret: &str) -> Digest {
     Digest(Sha256::digest(secret.as_bytes()).into())
+}
+
+/// Random bytes as hexadecimal digits, for secrets and keys.
+pub(crate) fn random_hex<const BYTES: usize>() -> Result<String, Problem> {
+    let mut bytes = [0; BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Problem::new(ErrorCode::Internal, format!("there is no randomness: {error}"))
+    })?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The id and the secret of an authorization header (RFC 6750 section 2.1).

@@ -108,7 +108,7 @@ async fn serve(shared: &Arc<Shared>, route: &'static Route, request: Request) ->
             return Err(problem);
         }
     };
-    let call = Call { shared: shared.clone(), route, principal, uri, headers, body };
+    let call = Call { shared: shared.clone(), route, principal, client, uri, headers, body };
     match timeout(REQUEST_WAIT_MAX, (route.handler)(call)).await {
         Ok(outcome) => outcome,
         Err(_) => {

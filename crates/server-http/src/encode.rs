@@ -60,6 +60,13 @@ pub(crate) fn vector(vector: &VersionVector) -> Value {
     vector.iter().map(|(origin, version)| (origin.to_string(), Value::from(version))).collect()
 }
 
+/// Adds a member to an object.
+pub(crate) fn put(object: &mut Value, name: &str, value: impl Into<Value>) {
+    if let Some(object) = object.as_object_mut() {
+        object.insert(name.to_owned(), value.into());
+    }
+}
+
 /// Puts bytes into an object: under `name` as text, or under `name_base64`.
 pub(crate) fn put_bytes(object: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
     match std::str::from_utf8(bytes) {

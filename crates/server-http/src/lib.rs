@@ -35,6 +35,7 @@ mod tests;
 pub use config::{HttpConfig, HttpError, StaticToken, TlsFiles};
 pub use server::{HttpServer, ReloadError};
 pub use surroundings::{
-    AlarmLog, ConfigCheck, Invitation, InvitationError, Invitations, LinkView, Links, Surroundings,
+    AlarmLog, ConfigCheck, Invitation, InvitationError, Invitations, Invited, LinkView, Links,
+    Surroundings,
 };
 pub use tls::TlsError;

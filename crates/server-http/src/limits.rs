@@ -60,8 +60,16 @@ pub(crate) const BEARERS_MAX: usize = 4_096;
 pub(crate) const TOKEN_BYTES_MAX: usize = 256;
 /// Random bytes of the secret of a new token.
 pub(crate) const SECRET_BYTES: usize = 32;
+/// Random bytes of an idempotency key that the caller left out.
+pub(crate) const REQUEST_KEY_BYTES: usize = 16;
+/// Life of a new token unless the caller says otherwise.
+pub(crate) const TOKEN_LIFE_DEFAULT: Duration = Duration::from_secs(90 * 24 * 3_600);
 /// Longest life of a new token.
 pub(crate) const TOKEN_LIFE_MAX: Duration = Duration::from_secs(366 * 24 * 3_600);
+/// Life of a join token unless the caller says otherwise.
+pub(crate) const INVITATION_DEFAULT: Duration = Duration::from_secs(3_600);
+/// Longest life of a join token.
+pub(crate) const INVITATION_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// Longest session token or cursor, in bytes.
 pub(crate) const VECTOR_BYTES_MAX: usize = 8 << 10;
@@ -75,6 +83,8 @@ pub(crate) const TRANSACTIONS_DEFAULT: usize = 100;
 pub(crate) const TRANSACTIONS_MAX: usize = 10_000;
 /// Most streams of the change feed at a time.
 pub(crate) const FEEDS_MAX: usize = 256;
+/// How long a request for a page of the change feed may wait for something new.
+pub(crate) const FEED_WAIT_MAX: Duration = Duration::from_secs(20);
 /// How often a stream of the change feed says that it is still there.
 pub(crate) const FEED_HEARTBEAT: Duration = Duration::from_secs(10);
 /// Origins whose regions are remembered.

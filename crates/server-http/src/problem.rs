@@ -151,8 +151,9 @@ impl Problem {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+impl Problem {
+    /// What it says.
+    pub(crate) fn body(&self) -> Value {
         let mut body = json!({
             "type": "about:blank",
             "title": self.status.canonical_reason(),
@@ -162,9 +163,15 @@ impl IntoResponse for Problem {
             "help": self.help,
         });
         if let Some(members) = body.as_object_mut() {
-            members.extend(self.more);
+            members.extend(self.more.clone());
         }
-        let mut response = Response::new(Body::from(body.to_string()));
+        body
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(self.body().to_string()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         let json = HeaderValue::from_static("application/problem+json");

@@ -1,6 +1,6 @@
 //! A request on its way to its handler.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::response::Response;
 use bytes::Bytes;
@@ -27,6 +27,7 @@ pub(crate) struct Call {
     pub(crate) shared: Arc<Shared>,
     pub(crate) route: &'static Route,
     pub(crate) principal: Principal,
+    pub(crate) client: SocketAddr,
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
@@ -84,6 +85,13 @@ impl Call {
         let Some(value) = self.headers.get(name) else { return Ok(None) };
         let text = value.to_str().map(Some);
         text.map_err(|_| Problem::invalid(format!("the header `{name}` is not plain text")))
+    }
+
+    /// Whether the client names a content type among those that it takes.
+    pub(crate) fn accepts(&self, content_type: &str) -> Result<bool, Problem> {
+        let accept = self.header(header::ACCEPT.as_str())?.unwrap_or_default();
+        let named = |part: &str| part.split(';').next().unwrap_or_default().trim().to_owned();
+        Ok(accept.split(',').any(|part| named(part).eq_ignore_ascii_case(content_type)))
     }
 
     /// What the client's session has written and seen, if it says so.

@@ -1,13 +1,13 @@
 //! Every route, in one table. What is not in it does not exist; the tests walk it.
 
-use std::future::Future;
+use std::future::{Future, ready};
 
 use futures_util::future::BoxFuture;
-use http::Method;
 use rhumb_types::control::ApiRole;
 
 use crate::{
-    api::{health, kv, metrics, regions, route, status},
+    admin::{audit, documents, invite, members, namespaces, operate, regions, tokens},
+    api::{self, feed, health, kv, metrics, route, status},
     limits::{JSON_BYTES_MAX, VALUE_BYTES_MAX},
     request::{Call, Outcome},
 };
@@ -28,15 +28,6 @@ impl Verb {
             Self::Put => "PUT",
             Self::Post => "POST",
             Self::Delete => "DELETE",
-        }
-    }
-
-    pub(crate) const fn method(self) -> Method {
-        match self {
-            Self::Get => Method::GET,
-            Self::Put => Method::PUT,
-            Self::Post => Method::POST,
-            Self::Delete => Method::DELETE,
         }
     }
 }
@@ -133,6 +124,10 @@ const fn put(path: &'static str, access: Access, handler: Handler) -> Route {
     route(Verb::Put, path, access, handler)
 }
 
+const fn post(path: &'static str, access: Access, handler: Handler) -> Route {
+    route(Verb::Post, path, access, handler)
+}
+
 const fn delete(path: &'static str, access: Access, handler: Handler) -> Route {
     route(Verb::Delete, path, access, handler)
 }
@@ -149,26 +144,66 @@ impl Route {
     }
 }
 
+/// A handler that waits for nothing.
+fn at_once(outcome: Outcome) -> BoxFuture<'static, Outcome> {
+    Box::pin(ready(outcome))
+}
+
+/// A handler that waits.
 fn boxed(work: impl Future<Output = Outcome> + Send + 'static) -> BoxFuture<'static, Outcome> {
     Box::pin(work)
 }
 
-use Access::{Open, Operator, Reader};
+use Access::{Admin, Auditor, Open, Operator, Reader};
 use Reach::{Keys, Nothing};
 
 /// The table.
 pub(crate) static ROUTES: &[Route] = &[
-    get("/healthz", Open, |call| boxed(health::alive(call))),
-    get("/readyz", Open, |call| boxed(health::ready(call))),
-    get("/metrics", Reader, |call| boxed(metrics::show(call))).about(Nothing),
-    get("/v1/status", Reader, |call| boxed(status::show(call))).about(Nothing),
-    get("/v1/regions", Reader, |call| boxed(regions::show(call))).about(Nothing),
-    get("/v1/route", Reader, |call| boxed(route::plan(call))).about(Nothing),
-    get("/v1/home", Reader, |call| boxed(route::home(call))).about(Nothing),
+    get("/healthz", Open, |call| at_once(health::alive(&call))),
+    get("/readyz", Open, |call| at_once(health::ready(&call))),
+    get("/metrics", Reader, |call| at_once(metrics::show(&call))).about(Nothing),
+    get("/v1/status", Reader, |call| at_once(status::show(&call))).about(Nothing),
+    get("/v1/regions", Reader, |call| at_once(api::regions::show(&call))).about(Nothing),
+    get("/v1/route", Reader, |call| at_once(route::plan(&call))).about(Nothing),
+    get("/v1/home", Reader, |call| at_once(route::home(&call))).about(Nothing),
+    get("/v1/log", Reader, |call| boxed(feed::read(call))).about(Keys),
     get("/v1/kv", Reader, |call| boxed(kv::list(call))).about(Keys),
     get("/v1/kv/{*key}", Reader, |call| boxed(kv::read(call))).about(Keys),
     put("/v1/kv/{*key}", Operator, |call| boxed(kv::write(call)))
         .about(Keys)
         .with_body(VALUE_BYTES_MAX),
     delete("/v1/kv/{*key}", Operator, |call| boxed(kv::remove(call))).about(Keys),
+    post("/admin/failover/{region}", Operator, |call| boxed(operate::failover(call))),
+    post("/admin/drain/{region}", Operator, |call| boxed(operate::drain(call))),
+    post("/admin/failback/{region}", Operator, |call| boxed(operate::failback(call))),
+    get("/admin/failovers", Reader, |call| at_once(operate::list(&call))),
+    get("/admin/failovers/{id}", Reader, |call| boxed(operate::show(call))),
+    post("/admin/failovers/{id}/approve", Operator, |call| boxed(operate::approve(call))),
+    post("/admin/failovers/{id}/cancel", Operator, |call| boxed(operate::cancel(call))),
+    put("/admin/regions/{region}", Operator, |call| boxed(regions::set_state(call))),
+    post("/admin/regions/{region}/lift-verdict", Operator, |call| {
+        boxed(regions::lift_verdict(call))
+    }),
+    get("/admin/rules", Reader, |call| at_once(documents::rules(&call))),
+    put("/admin/rules", Operator, |call| boxed(documents::put_rules(call))),
+    get("/admin/rules/versions", Reader, |call| at_once(documents::rules_versions(&call))),
+    post("/admin/rules/rollback", Operator, |call| boxed(documents::roll_rules_back(call))),
+    get("/admin/config", Reader, |call| at_once(documents::config(&call))),
+    put("/admin/config", Admin, |call| boxed(documents::put_config(call))),
+    get("/admin/config/versions", Reader, |call| at_once(documents::config_versions(&call))),
+    get("/admin/config/versions/{version}", Reader, |call| at_once(documents::config_at(&call))),
+    post("/admin/config/rollback", Admin, |call| boxed(documents::roll_config_back(call))),
+    get("/admin/namespaces", Reader, |call| at_once(namespaces::list(&call))),
+    put("/admin/namespaces", Admin, |call| boxed(namespaces::put(call))),
+    delete("/admin/namespaces", Admin, |call| boxed(namespaces::remove(call))),
+    get("/admin/members", Reader, |call| at_once(members::list(&call))),
+    put("/admin/members/{node}", Admin, |call| boxed(members::set_role(call))),
+    delete("/admin/members/{node}", Admin, |call| boxed(members::remove(call))),
+    post("/admin/members/{node}/replace", Admin, |call| boxed(members::replace(call))),
+    get("/admin/tokens", Admin, |call| at_once(tokens::list(&call))),
+    post("/admin/tokens", Admin, |call| boxed(tokens::create(call))),
+    delete("/admin/tokens/{id}", Admin, |call| boxed(tokens::revoke(call))),
+    post("/admin/join-tokens", Admin, |call| boxed(invite::create(call))),
+    get("/admin/audit", Auditor, |call| at_once(audit::read(&call))),
+    get("/admin/audit/verify", Auditor, |call| at_once(audit::check(&call))),
 ];

@@ -10,7 +10,10 @@ use std::{
 use rhumb_engine::{Engine, node::Alarm};
 use rhumb_regions::audit::AuditKey;
 use rhumb_telemetry::Metrics;
-use rhumb_types::{NodeId, RegionId, UnixMillis, control::MemberRole};
+use rhumb_types::{
+    NodeId, RegionId, UnixMillis,
+    control::{Digest, MemberRole},
+};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -48,6 +51,15 @@ pub struct Invitation {
     pub lasting: Duration,
 }
 
+/// What the invited node needs, and what the cluster remembers of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Invited {
+    /// The text that `rhumb join` takes.
+    pub token: String,
+    /// The digest of its secret, under which it is agreed on.
+    pub secret: Digest,
+}
+
 /// Why there is no invitation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvitationError {
@@ -61,11 +73,11 @@ pub enum InvitationError {
 
 /// Hands out join tokens: the join desk of the node that holds the authority.
 pub trait Invitations: Send + Sync + 'static {
-    /// Makes a token with which one new node can join; the text that `rhumb join` takes.
+    /// Makes a token with which one new node can join. May block for the disk.
     ///
     /// # Errors
     /// [`InvitationError`].
-    fn invite(&self, invitation: &Invitation) -> Result<String, InvitationError>;
+    fn invite(&self, invitation: &Invitation) -> Result<Invited, InvitationError>;
 }
 
 /// What surrounds the server.

@@ -12,12 +12,12 @@ use crate::{
 };
 
 /// The process answers; nothing more is said. A node that is loading or drained is alive.
-pub(crate) async fn alive(_call: Call) -> Outcome {
+pub(crate) fn alive(_call: &Call) -> Outcome {
     Ok(encode::json(&json!({ "alive": true })))
 }
 
 /// Whether clients should be sent here, and if not, why.
-pub(crate) async fn ready(call: Call) -> Outcome {
+pub(crate) fn ready(call: &Call) -> Outcome {
     let reasons = reasons(&call.shared);
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -15,7 +15,7 @@ use crate::{
     server::Shared,
 };
 
-pub(crate) async fn show(call: Call) -> Outcome {
+pub(crate) fn show(call: &Call) -> Outcome {
     call.params()?.done()?;
     let shared = &call.shared;
     observe(shared);

@@ -10,7 +10,7 @@ use crate::{
     request::{Call, Outcome},
 };
 
-pub(crate) async fn show(call: Call) -> Outcome {
+pub(crate) fn show(call: &Call) -> Outcome {
     call.params()?.done()?;
     let snapshot = call.engine().routing().ok_or(RoutingError::Off)?;
     let view = call.engine().admin().map(|admin| admin.view()).unwrap_or_default();

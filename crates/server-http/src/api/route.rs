@@ -68,7 +68,7 @@ fn residency(params: &mut Params) -> Result<Vec<ResidencyTag>, Problem> {
     Ok(params.read("residency", "a list of residency tags", read)?.unwrap_or_default())
 }
 
-pub(crate) async fn plan(call: Call) -> Outcome {
+pub(crate) fn plan(call: &Call) -> Outcome {
     let mut params = call.params()?;
     let named = Named::of(&mut params)?;
     let residency = residency(&mut params)?;
@@ -96,7 +96,7 @@ pub(crate) async fn plan(call: Call) -> Outcome {
     let policy = strategy.map_or_else(|| snapshot.policy().clone(), Policy::new);
     let plan = select::select(&snapshot, &request, &policy).map_err(RoutingError::Route)?;
     let mut body =
-        json!({ "strategy": policy.strategy, "home": home_of(&call, &named, &residency) });
+        json!({ "strategy": policy.strategy, "home": home_of(call, &named, &residency) });
     encode::put_key(&mut body, &named.key);
     merge(&mut body, serde_json::to_value(plan.to_record()).unwrap_or_default());
     Ok(encode::json(&body))
@@ -112,7 +112,7 @@ fn merge(body: &mut Value, more: Value) {
     }
 }
 
-pub(crate) async fn home(call: Call) -> Outcome {
+pub(crate) fn home(call: &Call) -> Outcome {
     let mut params = call.params()?;
     let named = Named::of(&mut params)?;
     let residency = residency(&mut params)?;

@@ -102,6 +102,11 @@ fn namespaces() -> Namespaces {
 
 /// An engine of a region, without its groups.
 pub(super) fn engine() -> Engine {
+    engine_keeping(Retention::default())
+}
+
+/// The same, that keeps so much of its log.
+pub(super) fn engine_keeping(retention: Retention) -> Engine {
     let node = NodeConfig {
         cluster: ClusterId(1),
         node: NodeId(1),
@@ -109,7 +114,7 @@ pub(super) fn engine() -> Engine {
         witness: false,
         domains: Default::default(),
         namespaces: namespaces(),
-        retention: Retention::default(),
+        retention,
         heartbeat_interval: Duration::from_millis(100),
         members: vec![],
     };

@@ -4,7 +4,7 @@ use rhumb_engine::Request;
 use rhumb_state::Op;
 use serde_json::json;
 
-use super::harness::{HERE, Node};
+use super::harness::{Client, HERE, Node};
 use crate::limits::VALUE_BYTES_MAX;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,6 +105,20 @@ async fn conditions_and_times_to_live_hold() {
     }
 }
 
+/// Adds one to the number that was read, unless somebody else was faster.
+async fn increments(client: &mut Client) -> bool {
+    let read = client.get("/v1/kv/count").await.expect(200);
+    let tag = read.header("etag").to_owned();
+    let count: u64 = std::str::from_utf8(&read.body).unwrap().parse().unwrap();
+    let same = [("if-match", tag.as_str())];
+    let put = client.send("PUT", "/v1/kv/count", &same, (count + 1).to_string()).await;
+    if put.status.as_u16() == 412 {
+        return false;
+    }
+    put.expect(204);
+    true
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_concurrent_writes_under_one_tag_one_is_done() {
     let node = Node::open().await;
@@ -117,17 +131,7 @@ async fn of_concurrent_writes_under_one_tag_one_is_done() {
         node.engine.tasks().spawn(async move {
             let mut added = 0;
             while added < 20 {
-                let read = client.get("/v1/kv/count").await.expect(200);
-                let tag = read.header("etag").to_owned();
-                let count: u64 = std::str::from_utf8(&read.body).unwrap().parse().unwrap();
-                let same = [("if-match", tag.as_str())];
-                let body = (count + 1).to_string();
-                let put = client.send("PUT", "/v1/kv/count", &same, body).await;
-                match put.status.as_u16() {
-                    204 => added += 1,
-                    412 => {}
-                    other => panic!("{other}: {put:?}"),
-                }
+                added += u64::from(increments(&mut client).await);
             }
             let _gone = done.send(());
         });

@@ -1,0 +1,119 @@
+//! Transactions as JSON.
+
+use rhumb_types::record::{
+    CellId, Change, Field, Kind, OwnedRow, OwnedState, Space, Transaction, Value,
+};
+use serde_json::{Map, Value as Json, json};
+
+use crate::{auth::Principal, encode::put_bytes};
+
+/// What a bearer may see of a transaction; `None` when that is nothing.
+///
+/// Rhumb's own keys are left out. Owned rows belong to no key, so only a bearer without scopes sees
+/// them.
+pub(super) fn transaction(principal: &Principal, transaction: &Transaction) -> Option<Json> {
+    let changes: Vec<Json> =
+        transaction.changes.iter().filter_map(|one| change(principal, one)).collect();
+    if changes.is_empty() {
+        return None;
+    }
+    Some(json!({
+        "origin": transaction.origin.to_string(),
+        "version": transaction.version,
+        "region": transaction.region,
+        "timestamp": transaction.timestamp.to_string(),
+        "unix_ms": transaction.timestamp.millis(),
+        "changes": changes,
+    }))
+}
+
+fn change(principal: &Principal, change: &Change) -> Option<Json> {
+    let mut shown = Map::new();
+    let op = match change {
+        Change::Put { cell, value, expiry, .. } => {
+            place(principal, &mut shown, cell)?;
+            put_value(&mut shown, value);
+            if let Some(at) = expiry {
+                shown.insert("expires_unix_ms".to_owned(), at.0.into());
+            }
+            "put"
+        }
+        Change::Add { cell, frame, sum } => {
+            place(principal, &mut shown, cell)?;
+            shown.insert("frame".to_owned(), (*frame).into());
+            shown.insert("sum".to_owned(), json!({ "int": sum.int, "float": sum.float }));
+            "add"
+        }
+        Change::Remove { cell, .. } => {
+            place(principal, &mut shown, cell)?;
+            "remove"
+        }
+        Change::RemoveKey { space, key } => {
+            visible(principal, *space, key)?;
+            put_bytes(&mut shown, "key", key);
+            "remove_key"
+        }
+        Change::RemovePrefix { space, prefix } => {
+            let seen = *space == Space::USER && principal.touches(prefix);
+            seen.then(|| put_bytes(&mut shown, "prefix", prefix))?;
+            "remove_prefix"
+        }
+        Change::Own(row) => {
+            principal.sees_all().then(|| put_owned(&mut shown, row))?;
+            "own"
+        }
+    };
+    shown.insert("op".to_owned(), op.into());
+    Some(shown.into())
+}
+
+fn visible(principal: &Principal, space: Space, key: &[u8]) -> Option<()> {
+    (space == Space::USER && principal.covers(key)).then_some(())
+}
+
+fn place(principal: &Principal, shown: &mut Map<String, Json>, cell: &CellId) -> Option<()> {
+    visible(principal, cell.space, &cell.key)?;
+    put_bytes(shown, "key", &cell.key);
+    if let Field::Member(member) = &cell.field {
+        put_bytes(shown, "member", member);
+    }
+    Some(())
+}
+
+fn put_value(shown: &mut Map<String, Json>, value: &Value) {
+    match value {
+        Value::Bytes(bytes) => put_bytes(shown, "value", bytes),
+        Value::Unit => {}
+        Value::Score(score) => {
+            // Infinities are scores, and JSON has none.
+            let score = if score.is_finite() { json!(score) } else { json!(score.to_string()) };
+            shown.insert("score".to_owned(), score);
+        }
+        Value::Kind(kind) => {
+            let kind = match kind {
+                Kind::Hash => "hash",
+                Kind::Set => "set",
+                Kind::SortedSet => "zset",
+            };
+            shown.insert("type".to_owned(), kind.into());
+        }
+    }
+}
+
+fn put_owned(shown: &mut Map<String, Json>, row: &OwnedRow) {
+    let state = match row.state {
+        OwnedState::Ready => "ready",
+        OwnedState::Done => "done",
+    };
+    let about = [
+        ("table", json!(row.id.table)),
+        ("home", json!(row.home)),
+        ("pinned", json!(row.pinned)),
+        ("epoch", json!(row.epoch)),
+        ("sequence", json!(row.sequence)),
+        ("state", json!(state)),
+    ];
+    shown.extend(about.map(|(name, value)| (name.to_owned(), value)));
+    put_bytes(shown, "id", &row.id.key);
+    put_bytes(shown, "payload", &row.payload);
+}
