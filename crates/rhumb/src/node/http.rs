@@ -12,10 +12,14 @@ use rhumb_peer::{JoinDesk, Peer};
 use rhumb_regions::audit::AuditKey;
 use rhumb_server_http::{
     AlarmLog, ConfigCheck, HttpConfig, HttpServer, Invitation, InvitationError, Invitations,
-    LinkView, Links, StaticToken, Surroundings, TlsFiles,
+    Invited, LinkView, Links, StaticToken, Surroundings, TlsFiles,
 };
 use rhumb_telemetry::Metrics;
-use rhumb_types::{RegionId, control::ApiRole};
+use rhumb_types::{
+    RegionId,
+    control::{ApiRole, Digest},
+};
+use sha2::{Digest as _, Sha256};
 use tokio::{sync::mpsc, sync::watch};
 
 use super::{
@@ -121,7 +125,7 @@ struct Desk {
 
 impl Invitations for Desk {
     /// What a node does follows from its region in the file, so the role is not asked for.
-    fn invite(&self, invitation: &Invitation) -> Result<String, InvitationError> {
+    fn invite(&self, invitation: &Invitation) -> Result<Invited, InvitationError> {
         let refused = |reason: String| InvitationError::Refused(reason);
         let address = |region: &RegionId| {
             let settings = self.config.settings().regions.get(region);
@@ -131,7 +135,9 @@ impl Invitations for Desk {
         address(region).ok_or_else(|| refused(format!("{region} is not in the file")))?;
         let own = address(&self.own).ok_or_else(|| refused("this region has no address".into()))?;
         let token = self.desk.invite(region.clone(), founding::node_id(), own, invitation.lasting);
-        Ok(token.map_err(|error| refused(error.to_string()))?.to_string())
+        let token = token.map_err(|error| refused(error.to_string()))?;
+        let secret = Digest(Sha256::digest(token.secret).into());
+        Ok(Invited { token: token.to_string(), secret })
     }
 }
 
