@@ -203,7 +203,9 @@ impl Inner {
     }
 
     fn status(&self) -> GroupStatus {
-        let leader = self.leader();
+        // Asked before the metrics are held: who holds them and asks again waits for openraft, which
+        // waits to publish new ones.
+        let (leader, fault) = (self.leader(), self.fault());
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
         let membership = metrics.membership_config.membership();
@@ -220,7 +222,7 @@ impl Inner {
             term: metrics.current_term,
             applied: metrics.last_applied.map_or(0, |applied| applied.index),
             members: members.collect(),
-            trouble: self.fault().or_else(|| waits.flatten()),
+            trouble: fault.or_else(|| waits.flatten()),
         }
     }
 }

@@ -1,6 +1,12 @@
 //! Forming a group, changing its members, and recovering it by force.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use rhumb_control::{
@@ -280,6 +286,36 @@ async fn alone(limits: Limits) -> (Group, SimDisk) {
     net.register(region("us"), Groups::new([group.clone()]));
     group.propose(word("first")).await.unwrap();
     (group, disk)
+}
+
+/// openraft publishes its state while others read it; a reader that reads again within must not
+/// wait for the publisher that waits for the reader.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_status_can_be_asked_at_any_moment() {
+    const READERS: usize = 4;
+    let (group, _) = alone(Limits::strong()).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let reader = |group: Group, stop: Arc<AtomicBool>| {
+        move || {
+            while !stop.load(Ordering::Relaxed) {
+                assert_eq!(group.status().members.len(), 1);
+            }
+        }
+    };
+    let readers: Vec<_> = (0..READERS)
+        .map(|_| tokio::task::spawn_blocking(reader(group.clone(), stop.clone())))
+        .collect();
+    let writing = async {
+        for _ in 0..500 {
+            group.propose(word("x")).await.unwrap();
+        }
+    };
+    let wrote = tokio::time::timeout(Duration::from_secs(20), writing).await;
+    stop.store(true, Ordering::Relaxed);
+    assert!(wrote.is_ok(), "readers and the group wait for each other");
+    for reader in readers {
+        reader.await.unwrap();
+    }
 }
 
 #[tokio::test]
