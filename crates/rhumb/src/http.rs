@@ -6,7 +6,7 @@
 mod target;
 mod trust;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
@@ -157,23 +157,46 @@ impl Answer {
     }
 }
 
-/// A node that can be asked.
+/// A node that commands ask, one thing after the other.
 pub(crate) struct Http {
-    target: Target,
+    client: Client,
     runtime: Runtime,
 }
 
 impl Http {
     /// The node that the arguments, or the configuration, name.
     pub(crate) fn new(args: &NodeArgs) -> Result<Self, HttpError> {
-        let target = Target::find(args)?;
+        let client = Client { target: Arc::new(Target::find(args)?) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { target, runtime })
+        Ok(Self { client, runtime })
     }
 
     /// Asks, and reads the answer to its end.
     pub(crate) fn send(&self, ask: Ask) -> Result<Answer, HttpError> {
-        let (answer, status) = self.runtime.block_on(self.exchange(ask))?;
+        self.runtime.block_on(self.client.send(ask))
+    }
+
+    /// Asks for JSON.
+    pub(crate) fn json(&self, ask: Ask) -> Result<Value, HttpError> {
+        self.runtime.block_on(self.client.json(ask))
+    }
+}
+
+/// A node that can be asked, on the runtime of the caller. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Client {
+    target: Arc<Target>,
+}
+
+impl Client {
+    /// The node at an address, without a token.
+    pub(crate) fn open(url: &str) -> Result<Self, HttpError> {
+        Ok(Self { target: Arc::new(Target::open(url)?) })
+    }
+
+    /// Asks, and reads the answer to its end.
+    pub(crate) async fn send(&self, ask: Ask) -> Result<Answer, HttpError> {
+        let (answer, status) = self.exchange(ask).await?;
         if status.is_success() || status == StatusCode::NOT_MODIFIED {
             return Ok(answer);
         }
@@ -181,8 +204,8 @@ impl Http {
     }
 
     /// Asks for JSON.
-    pub(crate) fn json(&self, ask: Ask) -> Result<Value, HttpError> {
-        let answer = self.send(ask)?;
+    pub(crate) async fn json(&self, ask: Ask) -> Result<Value, HttpError> {
+        let answer = self.send(ask).await?;
         serde_json::from_slice(&answer.body)
             .map_err(|error| self.stranger(format!("its answer is not JSON: {error}")))
     }
@@ -236,7 +259,7 @@ impl Http {
     }
 
     async fn connect(&self) -> Result<Box<dyn Stream>, String> {
-        let Target { host, port, tls, .. } = &self.target;
+        let Target { host, port, tls, .. } = self.target.as_ref();
         let stream = TcpStream::connect((host.as_str(), *port)).await;
         let stream = stream.map_err(|error| error.to_string())?;
         let Some(tls) = tls else { return Ok(Box::new(stream)) };

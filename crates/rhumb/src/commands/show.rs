@@ -29,9 +29,11 @@ pub(super) fn duration(value: &Value, pointer: &str) -> String {
     say_millis(Some(seconds * 1e3 + nanos / 1e6))
 }
 
-fn say_millis(millis: Option<f64>) -> String {
+/// As [`millis`], from the number.
+pub(super) fn say_millis(millis: Option<f64>) -> String {
     match millis {
         None => NOTHING.to_owned(),
+        Some(0.0) => "0 ms".to_owned(),
         Some(millis) if millis < 10.0 => format!("{millis:.1} ms"),
         Some(millis) if millis < 10_000.0 => format!("{millis:.0} ms"),
         Some(millis) => format!("{:.0} s", millis / 1e3),

@@ -71,13 +71,22 @@ pub(super) struct Target {
 impl Target {
     pub(super) fn find(args: &NodeArgs) -> Result<Self, TargetError> {
         match &args.url {
-            Some(url) => Self::named(url, args),
+            Some(url) => Self::named(url, args.token.as_deref(), args.ca.clone()),
             None => Self::own(args),
         }
     }
 
+    /// A node by its address, without a token.
+    pub(super) fn open(url: &str) -> Result<Self, TargetError> {
+        Self::named(url, None, None)
+    }
+
     /// A node by its address.
-    fn named(url: &str, args: &NodeArgs) -> Result<Self, TargetError> {
+    fn named(
+        url: &str,
+        token: Option<&str>,
+        authorities: Option<PathBuf>,
+    ) -> Result<Self, TargetError> {
         let wrong = || TargetError::Url { url: url.to_owned() };
         let uri: Uri = url.parse().map_err(|_| wrong())?;
         let secure = match uri.scheme_str() {
@@ -88,10 +97,10 @@ impl Target {
         let bare = uri.path_and_query().is_none_or(|path| path.as_str() == "/");
         let host = uri.host().filter(|_| bare).ok_or_else(wrong)?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let trust = args.ca.clone().map_or(Trust::System, Trust::Authorities);
+        let trust = authorities.map_or(Trust::System, Trust::Authorities);
         let tls = secure.then(|| trust::config(&trust)).transpose()?;
         let port = uri.port_u16().unwrap_or(HTTP_PORT);
-        Self { tls, ..Self::at(host, port, secure, args.token.as_deref())? }.checked()
+        Self { tls, ..Self::at(host, port, secure, token)? }.checked()
     }
 
     /// This machine's node.
