@@ -33,6 +33,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{
     agreement::{AdminClient, Agreement, StrongClient},
     driver::{self, Inlet, Input},
+    held::Held,
     limits,
     log::{self, LogCursorError, LogPage},
     oversee::Oversight,
@@ -133,6 +134,7 @@ pub(crate) struct Shared {
     pub(crate) status: watch::Receiver<Arc<NodeStatus>>,
     cleared: watch::Receiver<Arc<ClearedPrefixes>>,
     pubsub: PubSub,
+    held: Arc<Held>,
     requests: AtomicU64,
     connections: AtomicU64,
     pub(crate) tasks: Tasks,
@@ -174,12 +176,14 @@ impl Engine {
         let (commits_in, commits) = std_mpsc::sync_channel(1);
         let (reads_in, reads) = mpsc::channel(limits::READS_WAITING_MAX);
         let pubsub = PubSub::default();
+        let held = Arc::new(Held::default());
         let world = RealWorld {
             store: store.clone(),
             commits: commits_in,
             reads: reads_in,
             links,
             pubsub: pubsub.clone(),
+            held: held.clone(),
             status: status_in,
             cleared: cleared_in,
             alarms: alarms_in.clone(),
@@ -203,6 +207,7 @@ impl Engine {
             status,
             cleared,
             pubsub,
+            held,
             requests: AtomicU64::new(1),
             connections: AtomicU64::new(1),
             tasks,
@@ -225,8 +230,13 @@ impl Engine {
         let Request { ops, ack, atomic, guard, wait } = request;
         let ack = ack.unwrap_or_else(|| self.ack_of(&ops));
         let mut rows = Vec::new();
+        let held = &self.shared.held;
         for op in &ops {
-            op.rows(&mut |row| rows.push(row));
+            op.rows(&mut |row| {
+                if !held.passes(&row) {
+                    rows.push(row);
+                }
+            });
         }
         let reads = reads::read_rows(self.shared.store.as_ref(), rows.into_iter())
             .map_err(WriteError::Store)?;

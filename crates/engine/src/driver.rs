@@ -1,6 +1,6 @@
 //! The loop: one thread that owns the node.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, thread, time::Instant};
 
 use rhumb_node::{Effect, Effects, Event, Node, RequestId};
 use rhumb_ports::clock::Clock;
@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     api::{Answer, WriteError},
-    limits::EVENTS_PER_FLUSH_MAX,
+    limits::{COMMIT_LINGER_MAX, EVENTS_PER_FLUSH_MAX, SIBLINGS_MAX, SIBLINGS_MIN},
     world::World,
 };
 
@@ -57,17 +57,63 @@ pub(crate) fn run(
     while let Some(first) = inputs.blocking_recv() {
         let mut next = Some(first);
         let mut taken = 0;
+        let mut siblings = Siblings::default();
         while let Some(input) = next {
             taken += 1;
+            siblings.note(&input);
             stopping |= take(&mut node, input, clock, &mut waiting, &mut effects);
-            carry_out(&mut node, clock, &mut waiting, &mut effects, &mut world);
-            next = if taken < EVENTS_PER_FLUSH_MAX { inputs.try_recv().ok() } else { None };
+            siblings.answered +=
+                carry_out(&mut node, clock, &mut waiting, &mut effects, &mut world);
+            next = if taken < EVENTS_PER_FLUSH_MAX {
+                inputs.try_recv().ok().or_else(|| siblings.wait(&mut inputs))
+            } else {
+                None
+            };
         }
         node.on_event(clock.now(), Event::Flush, &mut effects);
         carry_out(&mut node, clock, &mut waiting, &mut effects, &mut world);
         if stopping && node.is_settled() {
             return;
         }
+    }
+}
+
+/// The clients that a commit has just answered. Most of them write again within microseconds, and
+/// belong into the next commit: without them two halves of the clients take turns, and every fsync
+/// carries half of what it could (the idea of PostgreSQL's `commit_siblings`).
+#[derive(Debug, Default)]
+struct Siblings {
+    /// Operations that were answered since then.
+    answered: usize,
+    /// Operations that came since then.
+    came: usize,
+    /// When the last commit ended; nothing if that was before the last flush.
+    since: Option<Instant>,
+}
+
+impl Siblings {
+    fn note(&mut self, input: &Input) {
+        match input {
+            Input::Event(Event::Committed { .. }) => {
+                *self = Self { since: Some(Instant::now()), ..Self::default() };
+            }
+            Input::Write(Event::Submit(submit), ..) => self.came += submit.ops.len(),
+            _ => {}
+        }
+    }
+
+    /// Waits for those that are still to come, for a moment. Large batches gain nothing by it: the
+    /// work for them takes longer than the fsync, and is better done beside it.
+    fn wait(&self, inputs: &mut mpsc::Receiver<Input>) -> Option<Input> {
+        let worth = SIBLINGS_MIN..=SIBLINGS_MAX;
+        let since = self.since.filter(|_| worth.contains(&self.answered))?;
+        while self.came < self.answered && since.elapsed() < COMMIT_LINGER_MAX {
+            thread::yield_now();
+            if let Ok(input) = inputs.try_recv() {
+                return Some(input);
+            }
+        }
+        None
     }
 }
 
@@ -95,18 +141,21 @@ fn take(
     false
 }
 
+/// Carries out what the node wants; gives how many operations were answered.
 fn carry_out(
     node: &mut Node,
     clock: &Arc<dyn Clock>,
     waiting: &mut Waiting,
     effects: &mut Effects,
     world: &mut impl World,
-) {
+) -> usize {
+    let mut answered = 0;
     while let Some(effect) = effects.pop() {
         match effect {
             // A caller that has gone away wants no answer.
             Effect::Reply { request, result, written } => {
                 if let Some(answer) = waiting.writes.remove(&request) {
+                    answered += result.as_ref().map_or(1, Vec::len);
                     let result = result
                         .map(|replies| Answer { replies, written })
                         .map_err(WriteError::Refused);
@@ -127,4 +176,5 @@ fn carry_out(
             }
         }
     }
+    answered
 }

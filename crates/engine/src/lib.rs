@@ -11,6 +11,7 @@ mod agreement;
 mod api;
 mod clock;
 mod driver;
+mod held;
 pub mod limits;
 mod log;
 mod oversee;

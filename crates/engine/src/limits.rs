@@ -6,6 +6,12 @@ use std::time::Duration;
 pub const INPUTS_MAX: usize = 16_384;
 /// Most events that the loop takes before it lets the node commit.
 pub const EVENTS_PER_FLUSH_MAX: usize = 2_048;
+/// How long a commit waits at most for the clients that the one before has just answered.
+pub const COMMIT_LINGER_MAX: Duration = Duration::from_micros(200);
+/// Answered operations from which on it is worth to wait for the next ones.
+pub const SIBLINGS_MIN: usize = 4;
+/// Answered operations up to which it is worth to wait for the next ones.
+pub const SIBLINGS_MAX: usize = 256;
 /// Most reads that wait for the reading thread.
 pub const READS_WAITING_MAX: usize = 65_536;
 /// Messages that a subscriber may leave unread before it is cut off.

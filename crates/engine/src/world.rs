@@ -11,7 +11,7 @@ use rhumb_state::ClearedPrefixes;
 use rhumb_types::record::{Record, Space};
 use tokio::sync::{mpsc, watch};
 
-use crate::{driver::Input, pubsub::PubSub, rows::Read};
+use crate::{driver::Input, held::Held, pubsub::PubSub, rows::Read};
 
 /// Carries out effects; some at once, with what follows.
 pub(crate) trait World {
@@ -35,6 +35,7 @@ pub(crate) struct RealWorld<S> {
     pub(crate) reads: mpsc::Sender<Read>,
     pub(crate) links: Arc<dyn PeerLink>,
     pub(crate) pubsub: PubSub,
+    pub(crate) held: Arc<Held>,
     pub(crate) status: watch::Sender<Arc<NodeStatus>>,
     pub(crate) cleared: watch::Sender<Arc<ClearedPrefixes>>,
     pub(crate) alarms: mpsc::Sender<Alarm>,
@@ -65,6 +66,9 @@ impl<S: Store> World for RealWorld<S> {
             }
             Effect::Reply { .. } | Effect::Acked { .. } => {}
             read => {
+                if matches!(read, Effect::Fetch { .. }) {
+                    self.held.missed();
+                }
                 // The node bounds what it asks for, so the queue has room.
                 if self.reads.try_send(Read(read)).is_err() {
                     tracing::error!("the reading thread is behind or gone");
