@@ -24,6 +24,7 @@ use rhumb_state::{
     ClearedPrefixes, NamespacePolicy, Namespaces, Op, Reply,
     query::{Query, QueryError, answer},
 };
+use rhumb_telemetry::Metrics;
 use rhumb_types::{
     AckLevel, ErrorCode,
     record::{Space, VersionVector},
@@ -36,6 +37,7 @@ use crate::{
     held::Held,
     limits,
     log::{self, LogCursorError, LogPage},
+    meter::Meter,
     oversee::Oversight,
     pubsub::{PubSub, Subscription},
     reader::Reader,
@@ -144,6 +146,7 @@ pub(crate) struct Shared {
     strong: OnceLock<StrongClient>,
     pub(crate) alarms: mpsc::Sender<Alarm>,
     pub(crate) oversight: OnceLock<Oversight>,
+    meter: Meter,
 }
 
 impl Engine {
@@ -175,7 +178,7 @@ impl Engine {
         let (alarms_in, alarms) = mpsc::channel(256);
         let (commits_in, commits) = std_mpsc::sync_channel(1);
         let (reads_in, reads) = mpsc::channel(limits::READS_WAITING_MAX);
-        let pubsub = PubSub::default();
+        let (pubsub, meter) = (PubSub::default(), Meter::default());
         let held = Arc::new(Held::default());
         let world = RealWorld {
             store: store.clone(),
@@ -187,10 +190,12 @@ impl Engine {
             status: status_in,
             cleared: cleared_in,
             alarms: alarms_in.clone(),
+            meter: meter.clone(),
         };
         let (commit_store, commit_inputs) = (store.clone(), inputs.clone());
+        let commit_meter = meter.clone();
         spawn_thread("rhumb-commit", move || {
-            run_commits(commit_store.as_ref(), &commits, &commit_inputs);
+            run_commits(commit_store.as_ref(), &commits, &commit_inputs, &commit_meter);
         })?;
         let (read_store, read_inputs) = (store.clone(), inputs.clone());
         spawn_thread("rhumb-read", move || rows::run(read_store.as_ref(), reads, &read_inputs))?;
@@ -216,6 +221,7 @@ impl Engine {
             strong: OnceLock::new(),
             alarms: alarms_in,
             oversight: OnceLock::new(),
+            meter,
         };
         Ok((Self { shared: Arc::new(shared) }, Inlet(inputs), alarms))
     }
@@ -305,6 +311,17 @@ impl Engine {
     #[must_use]
     pub fn status(&self) -> Arc<NodeStatus> {
         self.shared.status.borrow().clone()
+    }
+
+    /// Counts and times commits in some metrics from now on.
+    pub fn measure(&self, metrics: &Metrics) {
+        self.shared.meter.show(metrics.commits.clone());
+    }
+
+    /// The policies of all keys that this node applies.
+    #[must_use]
+    pub fn namespaces(&self) -> &Namespaces {
+        &self.shared.namespaces
     }
 
     /// Whether the node takes writes.

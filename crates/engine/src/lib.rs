@@ -14,6 +14,7 @@ mod driver;
 mod held;
 pub mod limits;
 mod log;
+mod meter;
 mod oversee;
 mod pubsub;
 mod reader;
@@ -34,5 +35,6 @@ pub use oversee::{HookRunner, OperateError, Operation, OversightConfig, RoutingE
 pub use pubsub::{Delivery, Subscription};
 pub use reader::Reader;
 pub use rhumb_node as node;
+pub use rhumb_telemetry as telemetry;
 pub use start::StartError;
 pub use tasks::Tasks;

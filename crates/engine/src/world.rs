@@ -11,7 +11,7 @@ use rhumb_state::ClearedPrefixes;
 use rhumb_types::record::{Record, Space};
 use tokio::sync::{mpsc, watch};
 
-use crate::{driver::Input, held::Held, pubsub::PubSub, rows::Read};
+use crate::{driver::Input, held::Held, meter::Meter, pubsub::PubSub, rows::Read};
 
 /// Carries out effects; some at once, with what follows.
 pub(crate) trait World {
@@ -39,6 +39,7 @@ pub(crate) struct RealWorld<S> {
     pub(crate) status: watch::Sender<Arc<NodeStatus>>,
     pub(crate) cleared: watch::Sender<Arc<ClearedPrefixes>>,
     pub(crate) alarms: mpsc::Sender<Alarm>,
+    pub(crate) meter: Meter,
 }
 
 impl<S: Store> World for RealWorld<S> {
@@ -88,7 +89,7 @@ impl<S: Store> RealWorld<S> {
                 None
             }
             Durability::Buffered => {
-                let result = self.store.commit(&writes, Durability::Buffered);
+                let result = self.meter.commit(&*self.store, &writes, Durability::Buffered);
                 Some(Event::Committed { batch, result })
             }
         }
@@ -131,11 +132,13 @@ pub(crate) fn run_commits<S: Store>(
     store: &S,
     commits: &std_mpsc::Receiver<Commit>,
     inputs: &mpsc::Sender<Input>,
+    meter: &Meter,
 ) {
     while let Ok(work) = commits.recv() {
         let event = match work {
             Commit::Batch(batch, writes) => {
-                Event::Committed { batch, result: store.commit(&writes, Durability::Synced) }
+                let result = meter.commit(store, &writes, Durability::Synced);
+                Event::Committed { batch, result }
             }
             Commit::Sync => Event::Synced { result: store.sync() },
         };

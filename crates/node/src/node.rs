@@ -18,7 +18,7 @@ use crate::{
     acks::{Acks, Wait},
     bootstrap::Bootstrap,
     clock::{ClockChange, PeerClocks},
-    event::{Alarm, Effect, Effects, Event, Member, Ticket, WaitAcks},
+    event::{Alarm, ConnectionId, Effect, Effects, Event, Member, Ticket, WaitAcks},
     identity::{Boot, Identity, Origins, Proof, prove},
     lag::DurableTimes,
     limits,
@@ -335,6 +335,12 @@ impl Node {
         for (_, prefix) in &touched.prefixes {
             self.watches.changed_prefix(prefix);
         }
+    }
+
+    /// Whether a key that a connection watches has changed, in the open batch included.
+    pub(crate) fn has_watched_change(&mut self, connection: ConnectionId) -> bool {
+        self.note_touched();
+        self.watches.has_changed(connection)
     }
 
     /// Adds new entries of the conflict journal to a commit.

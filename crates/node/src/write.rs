@@ -178,12 +178,7 @@ impl Node {
     }
 
     fn try_execute(&mut self, now: Timestamp, mut submit: Submit, out: &mut Effects) {
-        if submit.guard.is_some() {
-            // What others changed in the open batch counts as well.
-            self.note_touched();
-        }
-        let guarded = submit.guard.is_some_and(|connection| self.watches.has_changed(connection));
-        if guarded {
+        if submit.guard.is_some_and(|connection| self.has_watched_change(connection)) {
             self.writing.waiting -= 1;
             return refuse(&submit, SubmitError::Guarded, out);
         }

@@ -11,7 +11,7 @@ use std::{
 
 use http::{HeaderMap, HeaderValue, header};
 use rhumb_engine::Engine;
-use rhumb_telemetry::{Metrics, metrics::Count};
+use rhumb_engine::telemetry::{Metrics, metrics::Count};
 use rhumb_types::{
     ErrorCode, UnixMillis,
     control::{AdminQuery, AdminQueryAnswer, ApiRole, ApiToken, Digest},

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
-use rhumb_telemetry::metrics::HttpRoute;
+use rhumb_engine::telemetry::metrics::HttpRoute;
 use rhumb_types::ErrorCode;
 use tokio::{
     sync::SemaphorePermit,

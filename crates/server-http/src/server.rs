@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use axum::Router;
 use rhumb_engine::Engine;
-use rhumb_telemetry::metrics::Connections;
+use rhumb_engine::telemetry::metrics::Connections;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -71,6 +71,7 @@ impl HttpServer {
             let address = config.address;
             tracing::warn!(%address, "HTTP asks for no token: everything is allowed to this machine");
         }
+        engine.measure(&surroundings.metrics);
         let shared = Shared {
             door: Door::new(config.auth, config.tokens.clone(), &surroundings.metrics),
             asks: config.auth,

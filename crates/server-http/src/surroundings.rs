@@ -7,9 +7,9 @@ use std::{
     time::Duration,
 };
 
+use rhumb_engine::telemetry::Metrics;
 use rhumb_engine::{Engine, node::Alarm};
 use rhumb_regions::audit::AuditKey;
-use rhumb_telemetry::Metrics;
 use rhumb_types::{
     NodeId, RegionId, UnixMillis,
     control::{Digest, MemberRole},

@@ -6,7 +6,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use rhumb_engine::node::{NodeStatus, Phase};
-use rhumb_telemetry::{Metrics, metrics::CONTENT_TYPE};
+use rhumb_engine::telemetry::{Metrics, metrics::CONTENT_TYPE};
 use rhumb_types::control::ControlView;
 
 use crate::{

@@ -125,7 +125,7 @@ async fn it_is_not_built_without_what_its_address_needs() {
     certificate(folder.path());
     let metrics = || {
         let region = super::harness::region(super::harness::HERE);
-        let metrics = Arc::new(rhumb_telemetry::Metrics::new("test", &region));
+        let metrics = Arc::new(rhumb_engine::telemetry::Metrics::new("test", &region));
         Surroundings::new(rhumb_types::NodeId(1), region, metrics)
     };
     let engine = engine();

@@ -7,6 +7,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
+use rhumb_engine::telemetry::Metrics;
 use rhumb_engine::{
     Agreement, Engine, EngineConfig, HostedAdmin, HostedStrong, OsEntropy, OversightConfig,
     SystemClock, Tasks, node::oversee::OverseerConfig,
@@ -21,7 +22,6 @@ use rhumb_regions::{
     Facts, FailoverConfig, HealthConfig, Policy, RegionFacts, audit::AuditKey, registry::Region,
 };
 use rhumb_state::{NamespacePolicy, Namespaces, namespace::Namespace};
-use rhumb_telemetry::Metrics;
 use rhumb_types::{
     AckLevel, ClusterId, Consistency, NodeId, RegionId,
     control::{ApiRole, Digest, Member, MemberRole},

@@ -105,8 +105,11 @@ async fn metrics_are_openmetrics_and_count_requests_by_route() {
         "rhumb_http_requests_total{method=\"ANY\",route=\"unmatched\",status=\"404\"} 1",
         "rhumb_serving 1",
         "rhumb_region_admin{region=\"us-east-1\",state=\"active\"} 1",
+        "rhumb_commits_failed_total 0",
         "rhumb_connections{server=\"http\"} 1",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
     }
+    let commits = text.lines().find_map(|line| line.strip_prefix("rhumb_commit_seconds_count "));
+    assert!(commits.unwrap().parse::<u64>().unwrap() > 0);
 }

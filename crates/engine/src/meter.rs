@@ -1,0 +1,43 @@
+//! How long commits take.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
+
+use rhumb_ports::store::{Batch, Durability, Store, StoreError};
+use rhumb_telemetry::metrics::Commits;
+
+/// Measures commits, once somebody wants to know.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Meter(Arc<OnceLock<Commits>>);
+
+impl Meter {
+    /// Shows commits from now on; what was given first stays.
+    pub(crate) fn show(&self, commits: Commits) {
+        let _known = self.0.set(commits);
+    }
+
+    /// Commits, and notes how long it took.
+    pub(crate) fn commit(
+        &self,
+        store: &impl Store,
+        writes: &Batch,
+        durability: Durability,
+    ) -> Result<u64, StoreError> {
+        let Some(shown) = self.0.get() else { return store.commit(writes, durability) };
+        let began = Instant::now();
+        let result = store.commit(writes, durability);
+        let took = began.elapsed();
+        shown.seconds.observe_time(took);
+        if durability == Durability::Synced {
+            shown.synced_seconds.observe_time(took);
+        }
+        let rows = u32::try_from(writes.writes.len()).unwrap_or(u32::MAX);
+        shown.rows.observe(f64::from(rows));
+        if result.is_err() {
+            shown.failed.inc();
+        }
+        result
+    }
+}
