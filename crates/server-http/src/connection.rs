@@ -222,3 +222,49 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         this.written(context, outcome)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    const PART: std::time::Duration = std::time::Duration::from_secs(40);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_on_which_nothing_moves_is_given_up() {
+        let (near, mut far) = duplex(64);
+        let mut near = Patient::new(near);
+        let mut byte = [0];
+        for _ in 0..3 {
+            sleep(PART).await;
+            far.write_all(b"x").await.unwrap();
+            near.read_exact(&mut byte).await.unwrap();
+        }
+        let began = Instant::now();
+        let error = near.read_exact(&mut byte).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(began.elapsed().as_secs(), WRITE_WAIT_MAX.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn writing_keeps_a_silent_reader_alive_until_it_stops_reading() {
+        let (near, mut far) = duplex(64);
+        let mut near = Patient::new(near);
+        let mut bytes = [0; 64];
+        for _ in 0..3 {
+            let mut byte = [0];
+            let silence = timeout(PART, near.read_exact(&mut byte)).await;
+            assert!(silence.is_err(), "still open");
+            near.write_all(b":").await.unwrap();
+            far.read_exact(&mut byte).await.unwrap();
+        }
+        // The buffer between takes one part; the next waits for a reader that does not come.
+        near.write_all(&[0; 64]).await.unwrap();
+        let began = Instant::now();
+        let error = near.write_all(&[0; 64]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(began.elapsed().as_secs(), WRITE_WAIT_MAX.as_secs());
+        far.read_exact(&mut bytes).await.unwrap();
+    }
+}

@@ -108,6 +108,9 @@ async fn serve(shared: &Arc<Shared>, route: &'static Route, request: Request) ->
             return Err(problem);
         }
     };
+    if route.verb != Verb::Get && route.path.starts_with("/admin/") {
+        tracing::info!(token = %principal.id, %client, %uri, route = ?route, "administration");
+    }
     let call = Call { shared: shared.clone(), route, principal, client, uri, headers, body };
     match timeout(REQUEST_WAIT_MAX, (route.handler)(call)).await {
         Ok(outcome) => outcome,

@@ -136,6 +136,8 @@ pub(crate) fn duration_millis(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn params(query: &str) -> Result<Params, Problem> {
@@ -157,6 +159,23 @@ mod tests {
         assert!(params("a=1").unwrap().done().is_err());
         let many: Vec<String> = (0..=PARAMETERS_MAX).map(|n| format!("p{n}=")).collect();
         assert!(params(&many.join("&")).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_percent_encoded_comes_back(key in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let text: String = key.iter().map(|byte| format!("%{byte:02X}")).collect();
+            prop_assert_eq!(&percent_decode(&text).unwrap()[..], &key[..]);
+            let mut read = params(&format!("key={text}")).unwrap();
+            prop_assert_eq!(&read.bytes("key").unwrap()[..], &key[..]);
+        }
+
+        #[test]
+        fn any_query_is_read_or_refused(query in "[ -~&&[^#]]{0,80}") {
+            if let Ok(uri) = format!("/x?{}", query.replace(' ', "+")).parse() {
+                let _read_or_refused = Params::of(&uri);
+            }
+        }
     }
 
     #[test]

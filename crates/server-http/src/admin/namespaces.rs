@@ -1,5 +1,6 @@
 //! Namespaces: what holds for keys by prefix.
 
+use rhumb_state::Namespace;
 use rhumb_types::{
     AckLevel, Consistency, DomainId,
     control::{AdminCommand, NamespacePolicy},
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{answer, reason_of, versioned};
 use crate::{
+    encode,
     problem::Problem,
     request::{Call, Outcome},
 };
@@ -31,9 +33,26 @@ struct Put {
 pub(crate) fn list(call: &Call) -> Outcome {
     call.params()?.done()?;
     let view = call.admin()?.view();
-    let namespaces: Vec<Value> = view.namespaces.iter().map(shown).collect();
+    let agreed: Vec<Value> = view.namespaces.iter().map(shown).collect();
+    let in_use: Vec<Value> = call.engine().namespaces().iter().map(in_use).collect();
     let version = view.namespaces_version;
-    Ok(versioned(version, &json!({ "version": version, "namespaces": namespaces })))
+    let body = json!({ "version": version, "namespaces": agreed, "in_use": in_use });
+    Ok(versioned(version, &body))
+}
+
+/// What this node applies: what it started with.
+fn in_use(namespace: &Namespace) -> Value {
+    let policy = &namespace.policy;
+    let mut shown = json!({
+        "consistency": policy.consistency,
+        "ack": policy.ack,
+        "ttl_ms": policy.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
+        "domain": policy.domain,
+    });
+    if let Some(object) = shown.as_object_mut() {
+        encode::put_bytes(object, "prefix", &namespace.prefix);
+    }
+    shown
 }
 
 fn shown(namespace: &NamespacePolicy) -> Value {

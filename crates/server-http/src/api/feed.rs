@@ -16,8 +16,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 mod shape;
 
+use shape::View;
+
 use crate::{
-    auth::Principal,
     encode,
     limits::{FEED_HEARTBEAT, FEED_WAIT_MAX, TRANSACTIONS_DEFAULT, TRANSACTIONS_MAX, TRIMS_MAX},
     params::{Params, duration_millis},
@@ -38,9 +39,11 @@ const HEARTBEAT: &[u8] = b":\n\n";
 pub(crate) async fn read(call: Call) -> Outcome {
     let mut params = call.params()?;
     let cursor = cursor_of(&call, &mut params)?;
+    let prefix = params.bytes("prefix").unwrap_or_default();
+    let view = View { principal: call.principal.clone(), prefix };
     if call.accepts(EVENTS)? {
         params.done()?;
-        return follow(call, cursor);
+        return follow(call, view, cursor);
     }
     let limit = params.number("limit", 1..=TRANSACTIONS_MAX as u64)?;
     let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(TRANSACTIONS_DEFAULT);
@@ -55,7 +58,7 @@ pub(crate) async fn read(call: Call) -> Outcome {
     }
     let page = page(call.engine(), &cursor, limit)?;
     let mut text = String::new();
-    for (line, _) in lines(&call.principal, cursor, &page) {
+    for (line, _) in lines(&view, cursor, &page) {
         text.push_str(&line.to_string());
         text.push('\n');
     }
@@ -120,15 +123,15 @@ fn gone(engine: &Engine, cursor: &VersionVector, error: LogCursorError) -> Probl
         .with("present", session::encode(&engine.status().durable))
 }
 
-/// What the bearer may see of a page, each with the cursor after it.
+/// What a feed shows of a page, each with the cursor after it.
 fn lines(
-    principal: &Principal,
+    view: &View,
     mut cursor: VersionVector,
     page: &LogPage,
 ) -> impl Iterator<Item = (Value, String)> {
     page.transactions.iter().filter_map(move |transaction| {
         cursor.raise(transaction.origin, transaction.version);
-        let mut line = shape::transaction(principal, transaction)?;
+        let mut line = shape::transaction(view, transaction)?;
         let after = session::encode(&cursor);
         encode::put(&mut line, "cursor", after.clone());
         Some((line, after))
@@ -139,7 +142,7 @@ fn lines(
 struct Follower {
     shared: Arc<Shared>,
     route: &'static Route,
-    principal: Principal,
+    view: View,
     headers: HeaderMap,
     client: std::net::SocketAddr,
     cursor: VersionVector,
@@ -148,17 +151,17 @@ struct Follower {
     _place: OwnedSemaphorePermit,
 }
 
-fn follow(call: Call, cursor: VersionVector) -> Outcome {
+fn follow(call: Call, view: View, cursor: VersionVector) -> Outcome {
     let place = call.shared.feeds.clone().try_acquire_owned().map_err(|_| {
         Problem::new(ErrorCode::Overloaded, "too many streams of the change feed are open")
     })?;
     // A cursor that is too old is refused before the stream begins.
     page(call.engine(), &cursor, 1)?;
-    let Call { shared, route, principal, headers, client, .. } = call;
+    let Call { shared, route, headers, client, .. } = call;
     let follower = Follower {
         shared,
         route,
-        principal,
+        view,
         headers,
         client,
         cursor,
@@ -172,6 +175,8 @@ fn follow(call: Call, cursor: VersionVector) -> Outcome {
     });
     let mut response = Response::new(Body::from_stream(events));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(EVENTS));
+    // nginx holds answers back until they are whole, unless it is told.
+    encode::set(&mut response, "x-accel-buffering", "no");
     Ok(response)
 }
 
@@ -196,7 +201,7 @@ impl Follower {
             };
             let before = std::mem::replace(&mut self.cursor, page.cursor.clone());
             let mut events = Vec::new();
-            for (line, after) in lines(&self.principal, before.clone(), &page) {
+            for (line, after) in lines(&self.view, before.clone(), &page) {
                 events.extend_from_slice(&event("transaction", Some(&after), &line));
             }
             if !events.is_empty() {

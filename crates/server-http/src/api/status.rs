@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rhumb_engine::node::{NodeStatus, Phase};
+use rhumb_engine::node::{Alarm, NodeStatus, Phase};
 use rhumb_types::RegionId;
 use serde_json::{Value, json};
 
@@ -119,5 +119,38 @@ fn leases(shared: &Shared) -> Vec<Value> {
 fn alarms(shared: &Shared) -> Vec<Value> {
     let alarms = shared.surroundings.alarms.alarms();
     let said = alarms.into_iter().rev();
-    said.map(|(at, alarm)| json!({ "unix_ms": at, "alarm": format!("{alarm:?}") })).collect()
+    let said = said.map(|(at, alarm)| {
+        let (code, detail) = in_words(&alarm);
+        json!({ "unix_ms": at, "code": code, "detail": detail })
+    });
+    said.collect()
+}
+
+/// An alarm's name and what it says.
+fn in_words(alarm: &Alarm) -> (&'static str, String) {
+    match alarm {
+        Alarm::Disk(error) => ("disk", format!("the disk failed: {error}")),
+        Alarm::Clock { offset_millis } => {
+            ("clock", format!("the clock is {offset_millis} ms from its peers' median"))
+        }
+        Alarm::ClockRecovered => ("clock_recovered", "the clock is within bounds again".to_owned()),
+        Alarm::StampBeyondBound { origin } => {
+            ("stamp_beyond_bound", format!("{origin} wrote with a clock that is too far ahead"))
+        }
+        Alarm::Parked { region, origin, reason } => {
+            ("parked", format!("{region} sends what this node cannot read, of {origin}: {reason}"))
+        }
+        Alarm::ForeignCluster { region } => {
+            ("foreign_cluster", format!("the node of {region} belongs to another cluster"))
+        }
+        Alarm::OriginMinted { old, new, reason } => {
+            let old = old.map_or_else(String::new, |old| format!(" in place of {old}"));
+            ("origin_minted", format!("this node writes as {new}{old}: {reason}"))
+        }
+        Alarm::Bootstrapping { from } => {
+            ("bootstrapping", format!("a snapshot is being loaded from {from}"))
+        }
+        Alarm::Overseer(text) => ("overseer", text.clone()),
+        Alarm::Limit(what) => ("limit", (*what).to_owned()),
+    }
 }

@@ -265,3 +265,34 @@ async fn bad_json_is_told_where_it_is_bad() {
     let long = json!({ "reason": "x".repeat(2_000) });
     client.json("POST", &path, long).await.problem(400, "invalid");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_majority_what_was_agreed_is_shown_and_changes_are_refused_in_time() {
+    let node = Node::open().await;
+    let mut client = node.client().await;
+    client.put("/v1/kv/lock:a", "me").await.expect(204);
+    node.groups.iter().for_each(|group| group.set_reachable(false));
+    for path in [
+        "/readyz",
+        "/v1/status",
+        "/v1/regions",
+        "/v1/route?key=a",
+        "/admin/rules",
+        "/admin/config",
+        "/admin/members",
+        "/admin/tokens",
+        "/admin/failovers",
+        "/admin/audit",
+        "/admin/audit/verify",
+    ] {
+        client.get(path).await.expect(200);
+    }
+    client.put("/v1/kv/plain", "x").await.expect(204);
+    let mut other = node.client().await;
+    let state = json!({ "state": "draining", "reason": REASON });
+    let path = format!("/admin/regions/{THERE}");
+    let (change, lock) =
+        tokio::join!(client.json("PUT", &path, state), other.put("/v1/kv/lock:a", "you"));
+    change.problem(503, "unavailable");
+    lock.problem(503, "unavailable");
+}

@@ -99,6 +99,22 @@ async fn a_certificate_is_replaced_while_the_server_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn with_authorities_a_client_must_show_a_certificate_of_theirs() {
+    let folder = tempfile::tempdir().unwrap();
+    let trusted = certificate(folder.path());
+    let client_authorities = Some(folder.path().join("c.pem"));
+    let tls = Some(TlsFiles { client_authorities, ..files(folder.path()) });
+    let node = Node::start(HttpConfig { tls, ..exposed(folder.path()) }, |_| {}).await;
+    // With TLS 1.3 the refusal comes after the client's side of the handshake.
+    let refused = async {
+        let mut stream = handshake(node.address, &trusted, b"http/1.1").await?;
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await?;
+        stream.read_u8().await
+    };
+    assert!(refused.await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn http_2_is_spoken_where_the_handshake_agrees_on_it() {
     let folder = tempfile::tempdir().unwrap();
     let trusted = certificate(folder.path());

@@ -134,6 +134,22 @@ async fn every_kind_of_change_has_a_form() {
     assert_eq!((&added["key"], &added["sum"]["int"]), (&json!("n"), &json!(3)));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_is_narrowed_to_keys_with_a_prefix() {
+    let node = Node::open().await;
+    for key in ["a:1", "b:1", "a:2"] {
+        write(&node, vec![Op::MSet { pairs: vec![(key.into(), "1".into())] }]).await;
+    }
+    write(&node, vec![Op::FlushDb]).await;
+    let mut client = node.client().await;
+    let page = client.get("/v1/log?prefix=a:").await.expect(200);
+    let seen = lines(&page.body);
+    assert_eq!(keys(&seen), ["a:1", "a:2"]);
+    assert_eq!(seen[2]["changes"][0]["op"], "remove_prefix");
+    let all = client.get("/v1/log").await.expect(200);
+    assert_eq!(page.header("rhumb-cursor"), all.header("rhumb-cursor"));
+}
+
 /// Events of a stream, as they come.
 struct Events {
     body: Incoming,

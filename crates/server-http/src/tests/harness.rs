@@ -150,6 +150,8 @@ pub(super) struct Node {
     pub(super) engine: Engine,
     pub(super) server: HttpServer,
     pub(super) address: SocketAddr,
+    /// Both groups, to cut them off.
+    pub(super) groups: Vec<Arc<MemoryControl>>,
 }
 
 impl Node {
@@ -161,15 +163,17 @@ impl Node {
     pub(super) async fn start(config: HttpConfig, adapt: impl FnOnce(&mut Surroundings)) -> Self {
         let engine = engine();
         let (hosted, views) = HostedAdmin::new();
-        let admin = MemoryControl::new(hosted, NodeId(1), region(HERE));
-        let strong = MemoryControl::new(HostedStrong::new(), NodeId(1), region(HERE));
-        engine.attach(Agreement { admin: Arc::new(admin), views, strong: Arc::new(strong) });
+        let admin = Arc::new(MemoryControl::new(hosted, NodeId(1), region(HERE)));
+        let strong = HostedStrong::new();
+        let strong = Arc::new(MemoryControl::new(strong, NodeId(1), region(HERE)));
+        let groups = vec![admin.clone(), strong.clone()];
+        engine.attach(Agreement { admin, views, strong });
         engine.oversee(oversight());
         until("the cluster", || {
             engine.admin().unwrap().view().cluster.is_some() && engine.is_ready()
         })
         .await;
-        Self::serve(engine, config, adapt).await
+        Self { groups, ..Self::serve(engine, config, adapt).await }
     }
 
     /// A server on an engine as it is.
@@ -184,7 +188,7 @@ impl Node {
         adapt(&mut surroundings);
         let server = HttpServer::new(&config, engine.clone(), surroundings).unwrap();
         let address = server.listen().await.unwrap();
-        Self { engine, server, address }
+        Self { engine, server, address, groups: Vec::new() }
     }
 
     pub(super) async fn client(&self) -> Client {

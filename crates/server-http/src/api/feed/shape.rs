@@ -1,5 +1,6 @@
 //! Transactions as JSON.
 
+use bytes::Bytes;
 use rhumb_types::record::{
     CellId, Change, Field, Kind, OwnedRow, OwnedState, Space, Transaction, Value,
 };
@@ -7,13 +8,36 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::{auth::Principal, encode::put_bytes};
 
-/// What a bearer may see of a transaction; `None` when that is nothing.
+/// Whose feed it is, and which keys are asked for.
+#[derive(Clone, Debug)]
+pub(super) struct View {
+    pub(super) principal: Principal,
+    pub(super) prefix: Bytes,
+}
+
+impl View {
+    fn covers(&self, key: &[u8]) -> bool {
+        key.starts_with(&self.prefix) && self.principal.covers(key)
+    }
+
+    /// Whether a removal of all keys with a prefix touches keys of this feed.
+    fn touches(&self, removed: &[u8]) -> bool {
+        let asked = removed.starts_with(&self.prefix) || self.prefix.starts_with(removed);
+        asked && self.principal.touches(removed)
+    }
+
+    fn sees_all(&self) -> bool {
+        self.prefix.is_empty() && self.principal.sees_all()
+    }
+}
+
+/// What a feed shows of a transaction; `None` when that is nothing.
 ///
-/// Rhumb's own keys are left out. Owned rows belong to no key, so only a bearer without scopes sees
+/// Rhumb's own keys are left out. Owned rows belong to no key, so only a feed of everything shows
 /// them.
-pub(super) fn transaction(principal: &Principal, transaction: &Transaction) -> Option<Json> {
+pub(super) fn transaction(view: &View, transaction: &Transaction) -> Option<Json> {
     let changes: Vec<Json> =
-        transaction.changes.iter().filter_map(|one| change(principal, one)).collect();
+        transaction.changes.iter().filter_map(|one| change(view, one)).collect();
     if changes.is_empty() {
         return None;
     }
@@ -27,11 +51,11 @@ pub(super) fn transaction(principal: &Principal, transaction: &Transaction) -> O
     }))
 }
 
-fn change(principal: &Principal, change: &Change) -> Option<Json> {
+fn change(view: &View, change: &Change) -> Option<Json> {
     let mut shown = Map::new();
     let op = match change {
         Change::Put { cell, value, expiry, .. } => {
-            place(principal, &mut shown, cell)?;
+            place(view, &mut shown, cell)?;
             put_value(&mut shown, value);
             if let Some(at) = expiry {
                 shown.insert("expires_unix_ms".to_owned(), at.0.into());
@@ -39,27 +63,27 @@ fn change(principal: &Principal, change: &Change) -> Option<Json> {
             "put"
         }
         Change::Add { cell, frame, sum } => {
-            place(principal, &mut shown, cell)?;
+            place(view, &mut shown, cell)?;
             shown.insert("frame".to_owned(), (*frame).into());
             shown.insert("sum".to_owned(), json!({ "int": sum.int, "float": sum.float }));
             "add"
         }
         Change::Remove { cell, .. } => {
-            place(principal, &mut shown, cell)?;
+            place(view, &mut shown, cell)?;
             "remove"
         }
         Change::RemoveKey { space, key } => {
-            visible(principal, *space, key)?;
+            visible(view, *space, key)?;
             put_bytes(&mut shown, "key", key);
             "remove_key"
         }
         Change::RemovePrefix { space, prefix } => {
-            let seen = *space == Space::USER && principal.touches(prefix);
+            let seen = *space == Space::USER && view.touches(prefix);
             seen.then(|| put_bytes(&mut shown, "prefix", prefix))?;
             "remove_prefix"
         }
         Change::Own(row) => {
-            principal.sees_all().then(|| put_owned(&mut shown, row))?;
+            view.sees_all().then(|| put_owned(&mut shown, row))?;
             "own"
         }
     };
@@ -67,12 +91,12 @@ fn change(principal: &Principal, change: &Change) -> Option<Json> {
     Some(shown.into())
 }
 
-fn visible(principal: &Principal, space: Space, key: &[u8]) -> Option<()> {
-    (space == Space::USER && principal.covers(key)).then_some(())
+fn visible(view: &View, space: Space, key: &[u8]) -> Option<()> {
+    (space == Space::USER && view.covers(key)).then_some(())
 }
 
-fn place(principal: &Principal, shown: &mut Map<String, Json>, cell: &CellId) -> Option<()> {
-    visible(principal, cell.space, &cell.key)?;
+fn place(view: &View, shown: &mut Map<String, Json>, cell: &CellId) -> Option<()> {
+    visible(view, cell.space, &cell.key)?;
     put_bytes(shown, "key", &cell.key);
     if let Field::Member(member) = &cell.field {
         put_bytes(shown, "member", member);
