@@ -8,11 +8,16 @@ pub(crate) use self::{
     control::{ControlCommand, ControlStatus, Recover},
     identity::{Init, Join, JoinToken},
     node::{Kv, KvCommand, NodeArgs, Regions, Route, Status},
+    operate::{
+        Asked, Change, ConfigApply, FailBack, FailoversCommand, MemberCommand, Move, RegionCommand,
+        TokenCommand,
+    },
 };
 
 mod control;
 mod identity;
 mod node;
+mod operate;
 
 /// Runs one service across every region in the same way.
 #[derive(Debug, Parser)]
@@ -40,6 +45,28 @@ pub(crate) enum Command {
     Route(Route),
     /// Reads and writes values.
     Kv(Kv),
+    /// Moves the duties of a region that is down, and follows that to its end.
+    ///
+    /// Example: `rhumb failover us-east-1 --dry-run`
+    Failover(Move),
+    /// Moves the duties of a region in order, such as before maintenance.
+    ///
+    /// Example: `rhumb drain us-east-1 --reason "kernel update"`
+    Drain(Move),
+    /// Gives a region its duties back, in a ramp.
+    Failback(FailBack),
+    /// Failovers, drains and fail-backs: those under way and those that were.
+    #[command(subcommand)]
+    Failovers(FailoversCommand),
+    /// What is wanted of a region, set by hand.
+    #[command(subcommand)]
+    Region(RegionCommand),
+    /// The members of the cluster.
+    #[command(subcommand)]
+    Member(MemberCommand),
+    /// Tokens of the HTTP interface.
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Makes a new cluster's authority, and the identities of its first nodes.
     ///
     /// Example: `rhumb init --config rhumb.yaml`
@@ -58,7 +85,7 @@ pub(crate) enum Command {
     /// The record of administrative acts.
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// Looks at configuration files, without a running node.
+    /// Configuration: files, and what the cluster agreed on.
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Runs three regions on this machine as three processes, until Ctrl-C.
@@ -134,17 +161,23 @@ pub(crate) enum AuditCommand {
     ///
     /// Example: `rhumb audit verify audit.ndjson --data rhumb-data/us-east-1`
     Verify(AuditVerify),
+    /// Prints the chain as a running node has it, one entry per line.
+    ///
+    /// Example: `rhumb audit export > audit.ndjson`
+    Export(NodeArgs),
 }
 
 /// `rhumb audit verify`.
 #[derive(Debug, Args)]
 pub(crate) struct AuditVerify {
-    /// An exported chain, one JSON object per line. Without it: the chain in the folder.
-    #[arg(required_unless_present = "data")]
+    /// An exported chain, one JSON object per line. Without it: the chain in the folder, or the one
+    /// that a running node has.
     pub(crate) file: Option<PathBuf>,
     /// The folder of a node that does not run: its signed heads show what was cut off or rewritten.
     #[arg(long)]
     pub(crate) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
     /// Print what was found as JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -159,16 +192,27 @@ pub(crate) enum ConfigCommand {
     Check(ConfigArgs),
     /// Prints the JSON Schema of the file, for editors.
     Schema,
-    /// Prints what differs between two files.
+    /// Prints what differs between two files, or between what the cluster agreed on and a file.
     ///
-    /// Example: `rhumb config diff old.yaml new.yaml`
+    /// Example: `rhumb config diff old.yaml new.yaml`, or `rhumb config diff rhumb.yaml`
     Diff {
-        /// The file as it was.
+        /// The file as it was; or, when it is the only one, as it is to be.
         before: PathBuf,
         /// The file as it is to be.
-        after: PathBuf,
+        after: Option<PathBuf>,
+        #[command(flatten)]
+        node: NodeArgs,
         /// Print the differences as JSON.
         #[arg(long)]
         json: bool,
     },
+    /// Has the cluster agree on a file. Its affinity rules are in force at once; other settings are
+    /// what each node was started with.
+    ///
+    /// Example: `rhumb config apply rhumb.yaml --reason "a third region"`
+    Apply(ConfigApply),
+    /// Prints the configuration that the cluster agreed on.
+    Show(Asked),
+    /// Lists the versions that were agreed on.
+    Versions(Asked),
 }

@@ -1,6 +1,7 @@
 //! One module per command.
 
 mod audit;
+mod change;
 mod config;
 mod control;
 mod dev;
@@ -8,11 +9,15 @@ mod init;
 mod join;
 mod join_token;
 mod kv;
+mod member;
+mod operate;
+mod region;
 mod regions;
 mod route;
 pub(crate) mod serve;
 mod show;
 mod status;
+mod token;
 mod tour;
 
 use std::{io::Write, process::ExitCode};
@@ -29,6 +34,13 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Regions(args) => regions::run(&args),
         Command::Route(args) => route::run(&args),
         Command::Kv(args) => kv::run(&args),
+        Command::Failover(args) => operate::start("failover", &args),
+        Command::Drain(args) => operate::start("drain", &args),
+        Command::Failback(args) => operate::failback(&args),
+        Command::Failovers(command) => operate::runs(&command),
+        Command::Region(command) => region::run(&command),
+        Command::Member(command) => member::run(&command),
+        Command::Token(command) => token::run(&command),
         Command::Init(args) => init::run(&args),
         Command::JoinToken(args) => join_token::run(&args),
         Command::Join(args) => join::run(&args),

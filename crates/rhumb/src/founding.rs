@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
+    time::SystemTime,
 };
 
 use anyhow::{Context, Result};
@@ -53,42 +53,9 @@ pub(crate) fn issue(
     Ok(Made { identity, folder, until })
 }
 
-/// A day as people write it, in UTC.
-pub(crate) fn day(at: SystemTime) -> String {
-    instant(at).map_or_else(|| "?".to_owned(), |at| at.date().to_string())
-}
-
-/// A minute as people write it, in UTC.
-pub(crate) fn minute(at: SystemTime) -> String {
-    instant(at).map_or_else(
-        || "?".to_owned(),
-        |at| format!("{} {:02}:{:02} UTC", at.date(), at.hour(), at.minute()),
-    )
-}
-
-/// Seconds since 1970, for JSON.
-pub(crate) fn unix_seconds(at: SystemTime) -> u64 {
-    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-fn instant(at: SystemTime) -> Option<time::OffsetDateTime> {
-    let seconds = i64::try_from(unix_seconds(at)).ok()?;
-    time::OffsetDateTime::from_unix_timestamp(seconds).ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-
-    #[test]
-    fn days_and_minutes_are_of_the_calendar() {
-        let at = UNIX_EPOCH + Duration::from_secs(1_795_236_000);
-        assert_eq!(day(at), "2026-11-21");
-        assert_eq!(minute(at), "2026-11-21 04:40 UTC");
-        assert_eq!(unix_seconds(at), 1_795_236_000);
-    }
 
     #[test]
     fn ids_of_nodes_are_short_and_differ() {

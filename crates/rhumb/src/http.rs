@@ -135,6 +135,12 @@ impl Ask {
         self
     }
 
+    /// Sends JSON along.
+    pub(crate) fn json(self, body: &Value) -> Self {
+        let json = HeaderValue::from_static("application/json");
+        self.header(header::CONTENT_TYPE, json).body(body.to_string())
+    }
+
     /// Sends bytes along.
     pub(crate) fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();

@@ -11,6 +11,7 @@ mod machine_token;
 mod node;
 mod stopped;
 mod table;
+mod when;
 
 use std::process::ExitCode;
 

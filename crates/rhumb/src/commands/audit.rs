@@ -4,18 +4,28 @@
 //! written anew, shows only against heads that regions signed and other nodes kept; so a file from
 //! one node is best checked with the folder of another.
 
-use std::{fs, path::Path, process::ExitCode};
+use std::{fs, io::Write, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
+use http::{HeaderValue, header};
 use rhumb_control::Offline;
 use rhumb_regions::audit::{Anchor, AuditKey, Finding, Verified, import_ndjson, verify};
 use rhumb_types::{
     control::{AdminQuery, AdminQueryAnswer, AuditEntry, AuditHead, limits::AUDIT_PAGE_MAX},
     record::Record,
 };
+use serde_json::Value;
 
-use super::{note, say};
-use crate::{cli::AuditCommand, node::oversight::AUDIT_PURPOSE, stopped::Stopped};
+use super::{
+    note, say,
+    show::{items, word},
+};
+use crate::{
+    cli::{AuditCommand, AuditVerify, NodeArgs},
+    http::{Ask, Http},
+    node::oversight::AUDIT_PURPOSE,
+    stopped::Stopped,
+};
 
 /// What one node holds against a chain.
 struct Witness {
@@ -26,12 +36,18 @@ struct Witness {
 
 /// Runs a command.
 pub(crate) fn run(command: &AuditCommand) -> Result<ExitCode> {
-    let AuditCommand::Verify(args) = command;
+    let args = match command {
+        AuditCommand::Verify(args) => args,
+        AuditCommand::Export(node) => return export(node),
+    };
+    if args.file.is_none() && args.data.is_none() {
+        return ask_node(args);
+    }
     let witness = args.data.as_deref().map(witness).transpose()?;
     let entries = match (&args.file, &witness) {
         (Some(file), _) => read(file)?,
         (None, Some(witness)) => witness.entries.clone(),
-        (None, None) => bail!("name a file, or a node's folder with --data"),
+        (None, None) => Vec::new(),
     };
     // Without the cluster's secret no head proves anything, and none is looked at.
     let (heads, key) = witness.map_or_else(
@@ -45,6 +61,32 @@ pub(crate) fn run(command: &AuditCommand) -> Result<ExitCode> {
         explain(&entries, heads.len(), &checked);
     }
     Ok(if checked.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The chain as a running node has it.
+fn export(node: &NodeArgs) -> Result<ExitCode> {
+    let ndjson = HeaderValue::from_static("application/x-ndjson");
+    let ask = Ask::get("/admin/audit").header(header::ACCEPT, ndjson);
+    let answer = Http::new(node)?.send(ask)?;
+    std::io::stdout().write_all(&answer.body).context("print the chain")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Has a running node check the chain that it has.
+fn ask_node(args: &AuditVerify) -> Result<ExitCode> {
+    let answer = Http::new(&args.node)?.json(Ask::get("/admin/audit/verify"))?;
+    let whole = answer.get("whole").and_then(Value::as_bool).unwrap_or_default();
+    if args.json {
+        say(&serde_json::to_string_pretty(&answer)?);
+    } else if whole {
+        let at = |pointer: &str| word(&answer, pointer);
+        let (first, last, heads) = (at("/first"), at("/last"), at("/heads"));
+        say(&format!("entries {first} to {last} are whole; {heads} signed heads agree"));
+    } else {
+        let findings = items(&answer, "/findings").iter().filter_map(Value::as_str);
+        findings.for_each(say);
+    }
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn read(file: &Path) -> Result<Vec<AuditEntry>> {
@@ -140,7 +182,7 @@ mod tests {
     use rhumb_types::UnixMillis;
 
     use super::*;
-    use crate::cli::AuditVerify;
+    use crate::cli::ConfigArgs;
 
     fn chain(length: u64) -> Vec<AuditEntry> {
         let mut chain = AuditChain::default();
@@ -156,7 +198,9 @@ mod tests {
     fn verified(folder: &Path, entries: &[AuditEntry]) -> ExitCode {
         let file = folder.join("audit.ndjson");
         fs::write(&file, export_ndjson(entries).unwrap()).unwrap();
-        run(&AuditCommand::Verify(AuditVerify { file: Some(file), data: None, json: true }))
+        let config = ConfigArgs { config: "none.yaml".into() };
+        let node = NodeArgs { config, url: None, token: None, ca: None };
+        run(&AuditCommand::Verify(AuditVerify { file: Some(file), data: None, node, json: true }))
             .unwrap()
     }
 

@@ -21,6 +21,7 @@ use crate::{
     folders,
     founding::{self, Made},
     table::table,
+    when,
 };
 
 /// A configuration to start from.
@@ -141,7 +142,7 @@ fn as_json(founded: &Founded) -> serde_json::Value {
             "region": made.identity.region,
             "node": made.identity.node.to_string(),
             "folder": made.folder,
-            "expires_unix": founding::unix_seconds(made.until),
+            "expires_unix": when::unix_seconds(made.until),
         })
     });
     serde_json::json!({
@@ -188,7 +189,7 @@ fn row(made: &Made) -> [String; 4] {
         made.identity.region.to_string(),
         made.identity.node.to_string(),
         made.folder.display().to_string(),
-        founding::day(made.until),
+        when::day(made.until),
     ]
 }
 

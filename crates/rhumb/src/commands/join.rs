@@ -5,8 +5,8 @@ use std::{io::Read, process::ExitCode};
 use anyhow::{Context, Result, ensure};
 use rhumb_peer::{Identities, JoinToken};
 
-use super::{say, serve::load};
-use crate::{cli::Join, folders, founding};
+use super::{member::hex, say, serve::load};
+use crate::{cli::Join, folders, when};
 
 /// The most that is read of a token from standard input.
 const TOKEN_BYTES_MAX: u64 = 4_096;
@@ -40,20 +40,23 @@ pub(crate) fn run(args: &Join) -> Result<ExitCode> {
     std::fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let identity = runtime.block_on(rhumb_peer::join(&token, &folder))?;
-    let until = Identities::load(&folder, Some(&token.region))?.expires_at();
+    let material = Identities::load(&folder, Some(&token.region))?.current();
+    let (until, fingerprint) = (material.expires_at(), hex(&material.fingerprint()));
     if args.json {
         let value = serde_json::json!({
             "cluster": identity.cluster.to_string(),
             "region": identity.region,
             "node": identity.node.to_string(),
+            "fingerprint": fingerprint,
             "folder": folder,
-            "expires_unix": founding::unix_seconds(until),
+            "expires_unix": when::unix_seconds(until),
         });
         say(&value.to_string());
         return Ok(ExitCode::SUCCESS);
     }
-    say(&format!("this node is {identity}, until {}", founding::day(until)));
-    say(&format!("its identity is in {}", folder.display()));
+    say(&format!("this node is {identity}, until {}", when::day(until)));
+    say(&format!("its identity is in {}, with the fingerprint", folder.display()));
+    say(&fingerprint);
     say("Next:");
     say(&format!("  RHUMB_REGION={} rhumb serve --config {file}", identity.region));
     Ok(ExitCode::SUCCESS)

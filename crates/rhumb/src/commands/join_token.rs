@@ -13,7 +13,7 @@ use rhumb_peer::JoinDesk;
 use rhumb_types::RegionId;
 
 use super::{note, say, serve::load};
-use crate::{cli::JoinToken, folders, founding};
+use crate::{cli::JoinToken, folders, founding, when};
 
 /// The longest life of a token: it is a secret that travels.
 const EXPIRES_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &JoinToken) -> Result<ExitCode> {
             "region": args.region,
             "node": node.to_string(),
             "address": token.address,
-            "expires_unix": founding::unix_seconds(until),
+            "expires_unix": when::unix_seconds(until),
         });
         say(&value.to_string());
         return Ok(ExitCode::SUCCESS);
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &JoinToken) -> Result<ExitCode> {
     note(&format!(
         "For one node of {}, as {node}, until {}. Whoever has it first becomes that node.",
         args.region,
-        founding::minute(until)
+        when::minute(until)
     ));
     note(&format!("While the node of {holder} runs, on the new machine: rhumb join TOKEN"));
     Ok(ExitCode::SUCCESS)

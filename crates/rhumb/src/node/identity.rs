@@ -16,7 +16,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{folders, founding};
+use crate::{folders, when};
 
 /// When this part of a certificate's life is left, it is renewed.
 const RENEWED_IN_LAST: u32 = 3;
@@ -113,7 +113,7 @@ impl Keeper {
                 }
                 Err(_) => match self.renew().await {
                     Ok(until) => {
-                        tracing::info!(until = founding::day(until), "the certificate is renewed");
+                        tracing::info!(until = when::day(until), "the certificate is renewed");
                         self.tell(until, None);
                         retry = RETRY_MIN;
                         LOOK_INTERVAL
@@ -154,7 +154,7 @@ impl Keeper {
 
     fn tell(&self, expires_at: SystemTime, failure: Option<&str>) {
         let left = expires_at.duration_since(SystemTime::now()).unwrap_or_default();
-        let until = founding::minute(expires_at);
+        let until = when::minute(expires_at);
         let alarm = failure.filter(|_| left < ALARM_BEFORE).map(|reasons| {
             format!(
                 "this node's certificate ends at {until} and cannot be renewed. Put the \

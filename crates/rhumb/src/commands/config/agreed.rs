@@ -1,0 +1,119 @@
+//! The configuration that the cluster agreed on: put there, shown, compared with.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result, bail};
+use http::{HeaderValue, Method, header};
+use rhumb_config::{Config, ConfigError, Outside};
+use rhumb_types::control::AffinityRule;
+use serde_json::{Value, json};
+
+use crate::{
+    cli::{Asked, ConfigApply, NodeArgs},
+    commands::{say, show::items, show::word},
+    http::{Ask, Http},
+    node::worst_election,
+    table::table,
+    when,
+};
+
+const CONFIG: &str = "/admin/config";
+const RULES: &str = "/admin/rules";
+
+/// Puts a file in place of what was agreed, with its affinity rules.
+pub(super) fn apply(args: &ConfigApply) -> Result<()> {
+    let file = &args.file;
+    let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+    let config = parse(file, &text)?;
+    let node = Http::new(&args.change.asked.node)?;
+    let reason = &args.change.reason;
+
+    let agreed = node.json(Ask::get(CONFIG))?;
+    let same = agreed.get("document").and_then(Value::as_str) == Some(text.as_str());
+    let document = json!({ "document": text, "reason": reason });
+    let config_version = put(&node, CONFIG, &agreed, same, &document)?;
+
+    let agreed = node.json(Ask::get(RULES))?;
+    let known: Vec<AffinityRule> =
+        serde_json::from_value(agreed.get("rules").cloned().unwrap_or_default())
+            .context("the node's answer holds no affinity rules")?;
+    let rules = json!({ "rules": config.rules(), "reason": reason });
+    let rules_version = put(&node, RULES, &agreed, known == config.rules(), &rules)?;
+
+    if args.change.asked.json {
+        let value = json!({ "config_version": config_version, "rules_version": rules_version });
+        say(&value.to_string());
+        return Ok(());
+    }
+    for (what, version) in [("configuration", config_version), ("affinity rules", rules_version)] {
+        match version {
+            Some(version) => say(&format!("{what}: version {version} now")),
+            None => say(&format!("{what}: so already")),
+        }
+    }
+    Ok(())
+}
+
+/// Replaces a version of a document by what is wanted, unless it is so already.
+fn put(node: &Http, path: &str, agreed: &Value, same: bool, body: &Value) -> Result<Option<u64>> {
+    if same {
+        return Ok(None);
+    }
+    let version = HeaderValue::try_from(format!("\"{}\"", word(agreed, "/version")))?;
+    let ask = Ask::new(Method::PUT, path).header(header::IF_MATCH, version).json(body);
+    Ok(node.json(ask)?.get("version").and_then(Value::as_u64))
+}
+
+/// Prints what was agreed.
+pub(super) fn show(asked: &Asked) -> Result<()> {
+    let answer = Http::new(&asked.node)?.json(Ask::get(CONFIG))?;
+    if asked.json {
+        say(&serde_json::to_string_pretty(&answer)?);
+    } else {
+        say(document(&answer)?.trim_end());
+    }
+    Ok(())
+}
+
+/// Lists the versions.
+pub(super) fn versions(asked: &Asked) -> Result<()> {
+    let answer = Http::new(&asked.node)?.json(Ask::get(CONFIG).part(b"versions"))?;
+    if asked.json {
+        say(&serde_json::to_string_pretty(&answer)?);
+        return Ok(());
+    }
+    let row = |version: &Value| {
+        let at = version.get("at_unix_ms").and_then(Value::as_u64).unwrap_or_default();
+        [
+            word(version, "/version"),
+            when::minute(when::from_unix_millis(at)),
+            word(version, "/actor"),
+            word(version, "/reason"),
+        ]
+    };
+    let rows: Vec<[String; 4]> = items(&answer, "/versions").iter().map(row).collect();
+    table(["version", "at", "by", "reason"], &rows).iter().for_each(|line| say(line));
+    Ok(())
+}
+
+/// What was agreed, as a configuration.
+pub(super) fn agreed(node: &NodeArgs) -> Result<Config> {
+    let answer = Http::new(node)?.json(Ask::get(CONFIG))?;
+    parse(Path::new("agreed"), document(&answer)?)
+}
+
+fn document(answer: &Value) -> Result<&str> {
+    match answer.get("document").and_then(Value::as_str) {
+        None | Some("") => {
+            bail!("the cluster has agreed on no configuration yet: `rhumb config apply FILE`")
+        }
+        Some(document) => Ok(document),
+    }
+}
+
+/// A file as every node would read it, without what the environment of one lays over it.
+fn parse(file: &Path, text: &str) -> Result<Config> {
+    let outside = Outside { variable: &|_| None, worst_election: &worst_election };
+    let refused = |faults| ConfigError { file: file.to_owned(), faults };
+    Ok(Config::parse(text, &outside).map_err(refused)?)
+}
