@@ -9,8 +9,8 @@ pub(crate) use self::{
     identity::{Init, Join, JoinToken},
     node::{Kv, KvCommand, NodeArgs, Regions, Route, Status},
     operate::{
-        Asked, Change, ConfigApply, FailBack, FailoversCommand, MemberCommand, Move, RegionCommand,
-        TokenCommand,
+        Asked, Change, ConfigApply, FailBack, FailoversCommand, MemberCommand, Move, NewNode,
+        RegionCommand, TokenCommand,
     },
 };
 

@@ -197,6 +197,7 @@ pub(crate) static ROUTES: &[Route] = &[
     put("/admin/namespaces", Admin, |call| boxed(namespaces::put(call))),
     delete("/admin/namespaces", Admin, |call| boxed(namespaces::remove(call))),
     get("/admin/members", Reader, |call| at_once(members::list(&call))),
+    post("/admin/members", Admin, |call| boxed(members::add(call))),
     put("/admin/members/{node}", Admin, |call| boxed(members::set_role(call))),
     delete("/admin/members/{node}", Admin, |call| boxed(members::remove(call))),
     post("/admin/members/{node}/replace", Admin, |call| boxed(members::replace(call))),

@@ -13,6 +13,7 @@ mod disks;
 mod identities;
 mod kills;
 mod malformed;
+mod operators;
 mod partitions;
 mod recovery;
 mod restarts;

@@ -150,6 +150,19 @@ pub(crate) enum MemberCommand {
         #[command(flatten)]
         asked: Asked,
     },
+    /// Adds a node that does not add itself: one of a region that had no member left, or that the
+    /// other nodes' files do not name.
+    ///
+    /// Run it on the machine of the new node, after `rhumb join`, with --url of a running one.
+    Add {
+        /// What it does.
+        #[arg(long, default_value = "voter")]
+        role: Role,
+        #[command(flatten)]
+        new: NewNode,
+        #[command(flatten)]
+        change: Change,
+    },
     /// Changes what a member does.
     Role {
         /// The member, such as n2a.
@@ -169,19 +182,29 @@ pub(crate) enum MemberCommand {
     /// Puts a new node in the place of one that is lost.
     ///
     /// Run it on the machine of the new node, after `rhumb join`, with --url of a running one; or
-    /// say who the new node is with --node and --fingerprint, as `rhumb join` printed them.
+    /// say who the new node is with --node-id and --fingerprint, as `rhumb join` printed them.
     Replace {
         /// The member that is lost, such as n2a.
         old: String,
         #[command(flatten)]
+        new: NewNode,
+        #[command(flatten)]
         change: Change,
-        /// The new node.
-        #[arg(long, requires = "fingerprint")]
-        node_id: Option<String>,
-        /// The SHA-256 of its certificate.
-        #[arg(long, requires = "node_id")]
-        fingerprint: Option<String>,
     },
+}
+
+/// Who a new node is. Without it: the node of this machine.
+#[derive(Debug, Args)]
+pub(crate) struct NewNode {
+    /// Its id, such as n51.
+    #[arg(long, requires_all = ["fingerprint", "region"])]
+    pub(crate) node_id: Option<String>,
+    /// The SHA-256 of its certificate.
+    #[arg(long, requires = "node_id")]
+    pub(crate) fingerprint: Option<String>,
+    /// Its region; the file says at which address it is.
+    #[arg(long, value_parser = region)]
+    pub(crate) region: Option<RegionId>,
 }
 
 /// What a member does.

@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use http::Method;
 use rhumb_peer::Identities;
+use rhumb_types::RegionId;
 use serde_json::{Value, json};
 
 use super::{
@@ -14,7 +15,7 @@ use super::{
     show::{items, word},
 };
 use crate::{
-    cli::{Asked, Change, MemberCommand, NodeArgs},
+    cli::{Asked, Change, MemberCommand, NewNode, NodeArgs},
     folders,
     http::{Ask, Http},
     table::table,
@@ -32,36 +33,49 @@ pub(crate) fn run(command: &MemberCommand) -> Result<ExitCode> {
             let ask = Ask::new(Method::DELETE, "/admin/members").part(node.as_bytes());
             say_changed(asked, &Http::new(&asked.node)?.json(ask.param("reason", reason))?)?;
         }
-        MemberCommand::Replace { old, change: why, node_id, fingerprint } => {
-            let (new, print, address) = match node_id.as_ref().zip(fingerprint.as_ref()) {
-                Some((new, print)) => (new.clone(), print.clone(), None),
-                None => here(&why.asked.node)?,
-            };
-            let node = Http::new(&why.asked.node)?;
-            let address = match address {
-                Some(address) => address,
-                None => address_of(&node, old)?,
-            };
+        MemberCommand::Add { role, new, change: why } => {
+            let Joiner { region, node, fingerprint, address } = joiner(new, &why.asked.node)?;
+            let body = json!({
+                "region": region, "node": node, "fingerprint": fingerprint, "address": address,
+                "role": role.word(),
+            });
+            change(why, Ask::new(Method::POST, "/admin/members"), body)?;
+        }
+        MemberCommand::Replace { old, new, change: why } => {
+            let Joiner { node, fingerprint, address, .. } = joiner(new, &why.asked.node)?;
             let ask = Ask::new(Method::POST, &format!("/admin/members/{old}/replace"));
-            let body = json!({ "node": new, "fingerprint": print, "address": address });
+            let body = json!({ "node": node, "fingerprint": fingerprint, "address": address });
             change(why, ask, body)?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// This machine's node: its id, the fingerprint of its certificate, and its address.
-fn here(args: &NodeArgs) -> Result<(String, String, Option<String>)> {
+/// A node that is to become a member.
+struct Joiner {
+    region: RegionId,
+    node: String,
+    fingerprint: String,
+    address: String,
+}
+
+/// The node that is named, or the one of this machine; its address stands in the file.
+fn joiner(new: &NewNode, args: &NodeArgs) -> Result<Joiner> {
     let config = load(&args.config)?;
-    let region = config.region().context(
-        "which region's node is this? Set RHUMB_REGION, or say who the new node is with --node-id \
-         and --fingerprint",
+    let region = new.region.as_ref().or(config.region()).cloned().context(
+        "which region's node is it? Set RHUMB_REGION on its own machine, or name it with --region",
     )?;
-    let folder = folders::identity(&config.settings().data, region);
-    let material = Identities::load(&folder, Some(region))?.current();
-    let settings = config.settings().regions.get(region);
-    let address = settings.map(|settings| settings.address.clone());
-    Ok((material.identity().node.to_string(), hex(&material.fingerprint()), address))
+    let settings = config.settings().regions.get(&region);
+    let address = settings.with_context(|| format!("{region} is not in the file"))?.address.clone();
+    if let Some((node, fingerprint)) = new.node_id.clone().zip(new.fingerprint.clone()) {
+        return Ok(Joiner { region, node, fingerprint, address });
+    }
+    let folder = folders::identity(&config.settings().data, &region);
+    let material = Identities::load(&folder, Some(&region))
+        .context("say who it is with --node-id and --fingerprint, or run this on its machine")?
+        .current();
+    let (node, fingerprint) = (material.identity().node.to_string(), hex(&material.fingerprint()));
+    Ok(Joiner { region, node, fingerprint, address })
 }
 
 /// Lower-case digits, as fingerprints are written.
@@ -73,15 +87,6 @@ pub(super) fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
     }
     text
-}
-
-/// Where the lost member was: the new one is taken to be there too.
-fn address_of(node: &Http, old: &str) -> Result<String> {
-    let answer = node.json(Ask::get("/admin/members"))?;
-    let member = items(&answer, "/members").iter().find(|member| word(member, "/node") == old);
-    let address = member.and_then(|member| member.get("address")).and_then(Value::as_str);
-    ensure!(address.is_some(), "{old} is not a member: see `rhumb member list`");
-    Ok(address.unwrap_or_default().to_owned())
 }
 
 fn list(asked: &Asked) -> Result<()> {

@@ -13,6 +13,7 @@ use crate::{
     cli::Status,
     http::{Ask, Http},
     table::table,
+    when,
 };
 
 /// Prints the status; fails when the node should get no traffic, so that scripts can ask.
@@ -60,7 +61,11 @@ fn lines(status: &Value) -> Vec<String> {
     if !alarms.is_empty() {
         lines.push(String::new());
         lines.push("alarms, the newest first".to_owned());
-        lines.extend(alarms.iter().map(|alarm| format!("  {}", word(alarm, "/alarm"))));
+        let said = |alarm: &Value| {
+            let at = alarm.get("unix_ms").and_then(Value::as_u64).unwrap_or_default();
+            format!("  {}  {}", when::minute(when::from_unix_millis(at)), word(alarm, "/detail"))
+        };
+        lines.extend(alarms.iter().map(said));
     }
     lines
 }

@@ -23,6 +23,25 @@ struct SetRole {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Add {
+    node: String,
+    region: RegionId,
+    #[serde(default = "voter")]
+    role: MemberRole,
+    address: String,
+    fingerprint: Digest,
+    /// As the cluster agreed unless it is said.
+    #[serde(default)]
+    reads: Option<u16>,
+    reason: String,
+}
+
+const fn voter() -> MemberRole {
+    MemberRole::Voter
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Replace {
     /// The new node's id; a node that lost its disk has a new one.
     node: String,
@@ -65,6 +84,22 @@ fn shown(member: &Member) -> Value {
     })
 }
 
+/// A node's id in a body.
+fn node_in(body: &str) -> Result<NodeId, Problem> {
+    node_id(body).ok_or_else(|| Problem::invalid("`node` is not a node's id, such as n2a"))
+}
+
+/// Adds a node that does not add itself: one of a region that had no member left, or that the other
+/// nodes' files do not name.
+pub(crate) async fn add(call: Call) -> Outcome {
+    call.params()?.done()?;
+    let Add { node, region, role, address, fingerprint, reads, reason } = call.json()?;
+    let reads = reads.unwrap_or(call.admin()?.view().protocol);
+    let member = Member { node: node_in(&node)?, region, role, address, fingerprint, reads };
+    let command = AdminCommand::Join { member, token: None };
+    Ok(answer(&call.propose(&reason, command).await?))
+}
+
 pub(crate) async fn set_role(call: Call) -> Outcome {
     call.params()?.done()?;
     let node = node_of(&call)?;
@@ -84,8 +119,7 @@ pub(crate) async fn replace(call: Call) -> Outcome {
     call.params()?.done()?;
     let old = node_of(&call)?;
     let Replace { node, address, fingerprint, role, reads, reason } = call.json()?;
-    let node =
-        node_id(&node).ok_or_else(|| Problem::invalid("`node` is not a node's id, such as n2a"))?;
+    let node = node_in(&node)?;
     let view = call.admin()?.view();
     let replaced = view.members.iter().find(|member| member.node == old);
     let replaced = replaced.ok_or_else(|| {

@@ -179,6 +179,16 @@ async fn members_change_their_roles_are_replaced_and_leave() {
         (&json!("n2b"), &json!("learner"))
     );
     client.json("POST", "/admin/members/n9/replace", new).await.problem(404, "not_found");
+    let mut another = json!({
+        "node": "n2c", "region": "ap-southeast-1", "address": "ap:7401", "role": "learner",
+        "fingerprint": "ac".repeat(32), "reason": "growth",
+    });
+    client.json("POST", "/admin/members", another.clone()).await.expect(200);
+    let members = client.get("/admin/members").await.expect(200).json();
+    let known = members["members"].as_array().unwrap().iter().find(|it| it["node"] == "n2c");
+    assert_eq!(known.unwrap()["address"], "ap:7401");
+    another["node"] = "two".into();
+    client.json("POST", "/admin/members", another).await.problem(400, "invalid");
     let gone = client.send("DELETE", "/admin/members/n1?reason=x", &[], "").await;
     assert_eq!(gone.problem(409, "conflict")["refusal"], "last-voter");
     client.send("DELETE", "/admin/members/n2b", &[], "").await.problem(400, "invalid");

@@ -128,7 +128,7 @@ fn row(region: &RegionId, status: &Value) -> [String; 7] {
         if duties.is_empty() { NOTHING.to_owned() } else { duties.join(", ") },
         say_millis(behind.reduce(f64::max)),
         word(status, "/conflicts"),
-        items(status, "/alarms").first().map_or(NOTHING.to_owned(), |it| word(it, "/alarm")),
+        items(status, "/alarms").first().map_or(NOTHING.to_owned(), |it| word(it, "/detail")),
     ]
 }
 

@@ -1,0 +1,180 @@
+//! What operators do with a running cluster, by the commands that they have.
+
+use std::{fs, process::Command, process::Output};
+
+use rhumb_config::settings::TlsSettings;
+use rhumb_integration::{Cluster, Layout, READY_WAIT_MAX, eventually, programs};
+use rhumb_peer::{ClusterAuthority, Identity, Validity};
+use rhumb_types::{ClusterId, NodeId, RegionId};
+use serde_json::Value;
+
+use crate::{fails, rhumb, works};
+
+/// Runs `rhumb` away from the nodes' machines, with a token.
+fn elsewhere(url: &str, token: &str, words: &[&str]) -> Output {
+    let mut command = Command::new(programs::rhumb().unwrap());
+    command.args(words).env("RHUMB_URL", url).env("RHUMB_TOKEN", token).output().unwrap()
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+/// A part of an answer.
+fn at<'v>(value: &'v Value, pointer: &str) -> &'v Value {
+    value.pointer(pointer).unwrap_or(&Value::Null)
+}
+
+/// Who holds the duties of a node's region, as another says.
+fn holder(cluster: &Cluster, asked: usize, nth: usize) -> String {
+    let regions = json(&works(rhumb(cluster, asked, &["regions", "--json"])));
+    let regions = at(&regions, "/regions").as_array().unwrap();
+    let own = Value::from(cluster.region(nth));
+    let region = regions.iter().find(|region| at(region, "/region") == &own).unwrap();
+    at(region, "/lease/holder/region").as_str().unwrap_or_default().to_owned()
+}
+
+fn wait_for_duties(cluster: &Cluster, nodes: std::ops::Range<usize>) {
+    for nth in nodes {
+        eventually(READY_WAIT_MAX, || {
+            let holder = holder(cluster, 0, nth);
+            anyhow::ensure!(holder == cluster.region(nth), "{nth} is held by `{holder}`");
+            Ok(())
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn duties_move_and_return_and_the_chain_says_who_asked() {
+    let asks = |settings: &mut rhumb_config::Settings| {
+        for region in settings.regions.values_mut() {
+            if let Some(http) = &mut region.listeners.http {
+                http.auth = true;
+            }
+        }
+    };
+    let cluster = Layout::regions(3).adjust(asks).start().unwrap();
+    let url = format!("http://{}", cluster.http(0));
+    wait_for_duties(&cluster, 0..3);
+
+    // Nobody gets in without a token, and a reader changes nothing.
+    let stranger = fails(elsewhere(&url, "rhumb_x_y", &["status"]));
+    assert!(stranger.contains("unauthenticated"), "{stranger}");
+    let create = ["token", "create", "graphs", "--role", "reader", "--reason", "dashboards"];
+    let token = works(rhumb(&cluster, 0, &create));
+    let token = token.trim();
+    works(elsewhere(&url, token, &["status"]));
+    let drain = ["drain", cluster.region(2), "--reason", "kernel update"];
+    let reader = fails(elsewhere(&url, token, &drain));
+    assert!(reader.contains("forbidden"), "{reader}");
+    works(rhumb(&cluster, 1, &["token", "revoke", "graphs", "--reason", "leaked"]));
+    eventually(READY_WAIT_MAX, || {
+        let refused = elsewhere(&url, token, &["status"]);
+        anyhow::ensure!(!refused.status.success(), "a revoked token still opens");
+        Ok(())
+    })
+    .unwrap();
+
+    let dry =
+        json(&works(rhumb(&cluster, 0, &["drain", cluster.region(2), "--dry-run", "--json"])));
+    assert_eq!(at(&dry, "/carried"), &Value::Bool(true), "{dry}");
+    assert_eq!(holder(&cluster, 0, 2), cluster.region(2));
+    let told = works(rhumb(&cluster, 0, &drain));
+    assert!(told.contains("take over") && told.trim_end().ends_with("succeeded"), "{told}");
+    assert_ne!(holder(&cluster, 0, 2), cluster.region(2));
+    works(rhumb(&cluster, 0, &["failback", cluster.region(2), "--reason", "updated"]));
+    wait_for_duties(&cluster, 2..3);
+    let runs = works(rhumb(&cluster, 1, &["failovers", "list"]));
+    assert!(runs.contains("drain") && runs.contains("fail back"), "{runs}");
+
+    let chain = works(rhumb(&cluster, 0, &["audit", "export"]));
+    assert!(chain.contains("\"machine\"") && chain.contains("kernel update"), "{chain}");
+    let file = cluster.data(0).join("audit.ndjson");
+    let verify = ["audit", "verify", file.to_str().unwrap()];
+    fs::write(&file, &chain).unwrap();
+    works(rhumb(&cluster, 0, &verify));
+    fs::write(&file, chain.replace("kernel update", "kernel upgrade")).unwrap();
+    let edited = rhumb(&cluster, 0, &verify);
+    assert_eq!(edited.status.code(), Some(1));
+    let finding = String::from_utf8_lossy(&edited.stdout).into_owned();
+    assert!(finding.contains("was edited"), "{finding}");
+}
+
+#[test]
+fn a_nodes_own_machine_believes_its_certificate_and_others_do_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = ClusterAuthority::create(ClusterId(1)).unwrap();
+    let region = RegionId::new("us-east-1").unwrap();
+    let identity = Identity { cluster: ClusterId(1), region, node: NodeId(1) };
+    let issued = authority.issue(&identity, Validity::node()).unwrap();
+    let (certificate, key) = (folder.path().join("server.pem"), folder.path().join("server.key"));
+    fs::write(&certificate, &issued.node_pem).unwrap();
+    fs::write(&key, &issued.key_pem).unwrap();
+    let tls = TlsSettings { certificate, key, client_authorities: None };
+    let secure = move |settings: &mut rhumb_config::Settings| {
+        settings.tls = Some(tls);
+        for region in settings.regions.values_mut() {
+            if let Some(http) = &mut region.listeners.http {
+                (http.auth, http.tls) = (true, true);
+            }
+        }
+    };
+    let cluster = Layout::regions(1).adjust(secure).start().unwrap();
+    works(rhumb(&cluster, 0, &["kv", "put", "a", "1"]));
+    assert_eq!(works(rhumb(&cluster, 0, &["kv", "get", "a"])), "1");
+    let missing = fails(rhumb(&cluster, 0, &["kv", "get", "b"]));
+    assert!(missing.contains("no such key"), "{missing}");
+    let url = format!("https://{}", cluster.http(0));
+    let stranger = fails(elsewhere(&url, "rhumb_a_b", &["status"]));
+    assert!(stranger.contains("cannot be reached"), "{stranger}");
+}
+
+#[test]
+fn a_node_that_lost_its_disk_is_replaced() {
+    let mut cluster = Layout::regions(3).without_identities().prepare().unwrap();
+    works(rhumb(&cluster, 0, &["init"]));
+    for nth in 0..3 {
+        cluster.start(nth).unwrap();
+    }
+    cluster.wait_until_linked(0..3).unwrap();
+    cluster.wait_until_agreed(0..3).unwrap();
+    wait_for_duties(&cluster, 0..3);
+    let node = |cluster: &Cluster| {
+        let members = json(&works(rhumb(cluster, 0, &["member", "list", "--json"])));
+        let members = at(&members, "/members").as_array().unwrap().clone();
+        let own = Value::from(cluster.region(2));
+        let member = members.into_iter().find(|member| at(member, "/region") == &own).unwrap();
+        at(&member, "/node").as_str().unwrap().to_owned()
+    };
+    works(rhumb(&cluster, 0, &["kv", "put", "kept", "1", "--ack", "quorum"]));
+    let lost = node(&cluster);
+    cluster.kill(2).unwrap();
+    fs::remove_dir_all(cluster.data(2)).unwrap();
+
+    let words = ["join-token", "--region", cluster.region(2)];
+    let token = works(rhumb(&cluster, 0, &words));
+    works(rhumb(&cluster, 2, &["join", token.trim()]));
+    // On the machine of the new node, which asks a running one.
+    let url = format!("http://{}", cluster.http(0));
+    let replace = ["member", "replace", &lost, "--reason", "disk lost", "--url", &url];
+    works(rhumb(&cluster, 2, &replace));
+    assert_ne!(node(&cluster), lost);
+    cluster.start(2).unwrap();
+    cluster.wait_until_linked(0..3).unwrap();
+    cluster.wait_until_agreed(2..3).unwrap();
+    eventually(READY_WAIT_MAX, || {
+        let kept = rhumb(&cluster, 2, &["kv", "get", "kept"]);
+        anyhow::ensure!(kept.status.success(), "what was written before is not there yet");
+        Ok(())
+    })
+    .unwrap();
+    // It votes: one of the others can be missed.
+    cluster.kill(1).unwrap();
+    eventually(READY_WAIT_MAX * 2, || {
+        let put = rhumb(&cluster, 2, &["kv", "put", "lock:a", "1"]);
+        anyhow::ensure!(put.status.success(), "{}", String::from_utf8_lossy(&put.stderr));
+        Ok(())
+    })
+    .unwrap();
+}
