@@ -25,6 +25,9 @@ use crate::{
     relay::Relay,
 };
 
+/// Regions beyond those of `rhumb dev`.
+const MORE: [&str; 2] = ["us-west-2", "eu-central-1"];
+
 type Adjust = Box<dyn FnOnce(&mut Settings)>;
 
 /// What a cluster is made of.
@@ -44,7 +47,7 @@ impl fmt::Debug for Layout {
 }
 
 impl Layout {
-    /// So many of the regions of `rhumb dev`, with its settings: keys under `lock:` are strong,
+    /// So many regions, first those of `rhumb dev`, at most five, with its settings: keys under `lock:` are strong,
     /// keys under `safe:` are acknowledged at `one_remote` where there is more than one region,
     /// all others at `local`.
     #[must_use]
@@ -101,7 +104,7 @@ impl Layout {
     pub fn prepare(self) -> Result<Cluster> {
         let folder = tempfile::Builder::new().prefix("rhumb-test-").tempdir()?;
         let data = self.data.clone().unwrap_or_else(|| folder.path().to_owned());
-        let names = dev::REGIONS.iter().take(self.regions);
+        let names = dev::REGIONS.iter().chain(&MORE).take(self.regions);
         let regions = names.map(|name| RegionId::new(name)).collect::<Result<Vec<_>, _>>()?;
         let mut ports = Ports::take()?;
         let addresses =

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use rhumb_config::{Config, Outside};
 use rhumb_integration::{Cluster, Layout, eventually, programs};
 use rhumb_peer::{ClusterAuthority, Identities, JoinDesk, Validity};
 use rhumb_types::{ClusterId, NodeId, RegionId};
@@ -96,6 +97,47 @@ fn foreign_token(cluster: &Cluster, folder: &Path) -> String {
     let desk = JoinDesk::open(&folder).unwrap();
     let region = RegionId::new(cluster.region(2)).unwrap();
     desk.invite(region, NodeId(9), cluster.peer(0).to_string(), HOUR).unwrap().to_string()
+}
+
+/// The file of a node, without a region.
+fn leave_out(cluster: &Cluster, nth: usize, region: usize) {
+    let file = cluster.config(nth);
+    let outside = Outside { variable: &|_| None, worst_election: &|_| Duration::ZERO };
+    let mut settings = Config::load(file, &outside).unwrap().settings().clone();
+    settings.regions.remove(&RegionId::new(cluster.region(region)).unwrap()).unwrap();
+    fs::write(file, settings.to_yaml().unwrap()).unwrap();
+}
+
+#[test]
+fn a_fourth_region_joins_three_that_run() {
+    let mut cluster = Layout::regions(4).without_identities().prepare().unwrap();
+    let full = fs::read_to_string(cluster.config(3)).unwrap();
+    (0..3).for_each(|nth| leave_out(&cluster, nth, 3));
+    works(rhumb(&cluster, 0, &["init"]));
+    assert!(!Identities::is_in(&identity(&cluster, 3)));
+    for nth in 0..3 {
+        cluster.start(nth).unwrap();
+    }
+    cluster.wait_until_linked(0..3).unwrap();
+    cluster.wait_until_agreed(0..3).unwrap();
+
+    // The file changes on every machine; nobody restarts.
+    (0..3).for_each(|nth| fs::write(cluster.config(nth), &full).unwrap());
+    let token = token(&cluster, 0, 3, "10m");
+    works(rhumb(&cluster, 3, &["join", &token]));
+    let url = format!("http://{}", cluster.http(1));
+    works(rhumb(&cluster, 3, &["member", "add", "--reason", "growth", "--url", &url]));
+    cluster.start(3).unwrap();
+    cluster.wait_until_linked(0..4).unwrap();
+    cluster.wait_until_agreed(3..4).unwrap();
+    // It votes: of four, three are a majority.
+    cluster.kill(2).unwrap();
+    eventually(RENEWAL_WAIT_MAX, || {
+        let put = rhumb(&cluster, 3, &["kv", "put", "lock:a", "1"]);
+        anyhow::ensure!(put.status.success(), "{}", String::from_utf8_lossy(&put.stderr));
+        Ok(())
+    })
+    .unwrap();
 }
 
 #[test]

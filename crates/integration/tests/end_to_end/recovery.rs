@@ -4,7 +4,7 @@ use std::{fs, process::Command, time::Duration};
 
 use redis::Commands;
 use rhumb_config::dev::STRONG_PREFIX;
-use rhumb_integration::{Cluster, Layout, programs};
+use rhumb_integration::{Cluster, Layout, READY_WAIT_MAX, eventually, programs};
 use rhumb_peer::{ClusterAuthority, Identities};
 use serde_json::Value;
 
@@ -12,9 +12,6 @@ use crate::{fails, rhumb, works};
 
 /// How long nodes of the old cluster try to reach the new one.
 const TRIAL: Duration = Duration::from_secs(2);
-
-/// How often a node is looked at until it is a member.
-const TRIES_MAX: usize = 20;
 
 fn lock(name: &str) -> String {
     format!("{STRONG_PREFIX}{name}")
@@ -32,21 +29,36 @@ fn exists(cluster: &Cluster, nth: usize, key: &str) -> bool {
     cluster.connect(nth).unwrap().exists(key).unwrap()
 }
 
-/// Ends a node once its log says that it is a member: it joins in its own time.
+/// Ends a node once it knows all members: they join in their own time.
 fn terminate_as_member(cluster: &mut Cluster, nth: usize) {
-    for _ in 0..TRIES_MAX {
-        cluster.terminate(nth).unwrap();
-        let status = works(rhumb(cluster, nth, &["control", "status", "--json"]));
-        let status: Value = serde_json::from_str(&status).unwrap();
-        let members = status.pointer("/members").and_then(Value::as_array).unwrap();
-        let own = Value::from(cluster.region(nth));
-        if members.iter().any(|member| member.get("region") == Some(&own)) {
-            return;
-        }
-        cluster.start(nth).unwrap();
-        cluster.wait_until_agreed(nth..nth + 1).unwrap();
-    }
-    panic!("{} does not become a member", cluster.region(nth));
+    eventually(READY_WAIT_MAX, || {
+        let members = works(rhumb(cluster, nth, &["member", "list", "--json"]));
+        let members: Value = serde_json::from_str(&members)?;
+        let known = members.pointer("/members").and_then(Value::as_array).map_or(0, Vec::len);
+        anyhow::ensure!(known == cluster.len(), "{known} members");
+        Ok(())
+    })
+    .unwrap();
+    cluster.terminate(nth).unwrap();
+}
+
+/// On the machine of an old node a new one takes part, with empty data.
+fn grow_again(cluster: &mut Cluster, survivor: usize, nth: usize) {
+    fs::remove_dir_all(cluster.data(nth)).unwrap();
+    let token = ["join-token", "--region", cluster.region(nth)];
+    let token = works(rhumb(cluster, survivor, &token));
+    works(rhumb(cluster, nth, &["join", token.trim()]));
+    let url = format!("http://{}", cluster.http(survivor));
+    works(rhumb(cluster, nth, &["member", "add", "--reason", "anew", "--url", &url]));
+    cluster.start(nth).unwrap();
+    cluster.wait_until_ready(nth).unwrap();
+    cluster.wait_until_agreed(nth..nth + 1).unwrap();
+    take(cluster, nth, "again");
+    eventually(READY_WAIT_MAX, || {
+        anyhow::ensure!(exists(cluster, nth, "eventual"), "old writes have not come");
+        Ok(())
+    })
+    .unwrap();
 }
 
 #[test]
@@ -54,7 +66,7 @@ fn one_survivor_of_three_goes_on_and_the_old_nodes_are_refused() {
     let mut cluster = Layout::regions(3).start().unwrap();
     let before = take(&cluster, 2, "before");
     let () = cluster.connect(0).unwrap().set("eventual", 1).unwrap();
-    rhumb_integration::eventually(TRIAL * 5, || {
+    eventually(TRIAL * 5, || {
         anyhow::ensure!(exists(&cluster, 2, "eventual"), "the write has not come");
         Ok(())
     })
@@ -101,16 +113,18 @@ fn one_survivor_of_three_goes_on_and_the_old_nodes_are_refused() {
     assert!(cluster.log(2).contains("certificate"), "{}", cluster.log(2));
     take(&cluster, 2, "at last");
 
+    cluster.kill(0).unwrap();
+    cluster.kill(1).unwrap();
+    grow_again(&mut cluster, 2, 0);
+
     let own = cluster.data(2);
     let authority = ClusterAuthority::load(&own.join("authority")).unwrap();
     let identity = Identities::load(&own.join("identity"), None).unwrap();
     assert_eq!(authority.cluster(), identity.identity().cluster);
     assert_ne!(authority.cluster(), cluster.authority().cluster());
-    let alone = {
-        cluster.terminate(2).unwrap();
-        fails(rhumb(&cluster, 2, &lost))
-    };
-    assert!(alone.contains("the only member"), "{alone}");
+    cluster.terminate(2).unwrap();
+    let half = fails(rhumb(&cluster, 2, &["control", "recover"]));
+    assert!(half.contains("--lost-for-ever us-east-1"), "{half}");
     // The chain of the old cluster goes on in the new one.
     let folder = cluster.data(2);
     let mut verify = Command::new(programs::rhumb().unwrap());

@@ -260,7 +260,7 @@ fn report(args: &Recover, before: Option<ClusterId>, done: &Done) {
         args.config.config.display()
     ));
     say("  2. Never start the old nodes again. Their machines can hold new ones, with empty data:");
-    say("     `rhumb join-token` here, `rhumb join` there.");
+    say("     `rhumb join-token` here, then `rhumb join` and `rhumb member add` there.");
 }
 
 /// The authority and the identity of the new cluster, before they are in place.
