@@ -252,7 +252,11 @@ impl Engine {
         let (answer, answered) = oneshot::channel();
         let input = Input::Write(Event::Submit(submit), request, answer);
         self.shared.inputs.send(input).await.map_err(|_| WriteError::Stopped)?;
-        answered.await.map_err(|_| WriteError::Stopped)?
+        let answer = answered.await.map_err(|_| WriteError::Stopped)?;
+        if matches!(answer, Err(WriteError::Refused(SubmitError::Unconfirmed { .. }))) {
+            self.shared.meter.unconfirmed();
+        }
+        answer
     }
 
     /// The strictest acknowledgement level of the keys' namespaces.
@@ -313,9 +317,9 @@ impl Engine {
         self.shared.status.borrow().clone()
     }
 
-    /// Counts and times commits in some metrics from now on.
+    /// Counts and times commits, and unconfirmed writes, in some metrics from now on.
     pub fn measure(&self, metrics: &Metrics) {
-        self.shared.meter.show(metrics.commits.clone());
+        self.shared.meter.show(metrics);
     }
 
     /// The policies of all keys that this node applies.

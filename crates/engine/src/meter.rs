@@ -1,4 +1,4 @@
-//! How long commits take.
+//! How long commits take, and what was not acknowledged in time.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -6,16 +6,33 @@ use std::{
 };
 
 use rhumb_ports::store::{Batch, Durability, Store, StoreError};
-use rhumb_telemetry::metrics::Commits;
+use rhumb_telemetry::{
+    Metrics,
+    metrics::{Commits, Count},
+};
 
-/// Measures commits, once somebody wants to know.
+/// Measures, once somebody wants to know.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Meter(Arc<OnceLock<Commits>>);
+pub(crate) struct Meter(Arc<OnceLock<Shown>>);
+
+#[derive(Debug)]
+struct Shown {
+    commits: Commits,
+    unconfirmed: Count,
+}
 
 impl Meter {
-    /// Shows commits from now on; what was given first stays.
-    pub(crate) fn show(&self, commits: Commits) {
-        let _known = self.0.set(commits);
+    /// Shows what happens from now on; what was given first stays.
+    pub(crate) fn show(&self, metrics: &Metrics) {
+        let (commits, unconfirmed) = (metrics.commits.clone(), metrics.unconfirmed.clone());
+        let _known = self.0.set(Shown { commits, unconfirmed });
+    }
+
+    /// An acknowledgement did not come in time.
+    pub(crate) fn unconfirmed(&self) {
+        if let Some(shown) = self.0.get() {
+            shown.unconfirmed.inc();
+        }
     }
 
     /// Commits, and notes how long it took.
@@ -25,7 +42,9 @@ impl Meter {
         writes: &Batch,
         durability: Durability,
     ) -> Result<u64, StoreError> {
-        let Some(shown) = self.0.get() else { return store.commit(writes, durability) };
+        let Some(Shown { commits: shown, .. }) = self.0.get() else {
+            return store.commit(writes, durability);
+        };
         let began = Instant::now();
         let result = store.commit(writes, durability);
         let took = began.elapsed();

@@ -47,9 +47,9 @@ pub(crate) const JSON_BYTES_MAX: usize = 2 << 20;
 pub(crate) const BODIES_KIB_MAX: u32 = 256 << 10;
 
 /// Requests per second of one token, or of one address without a token.
-pub(crate) const REQUESTS_PER_SECOND: f64 = 2_000.0;
+pub(crate) const REQUESTS_PER_SECOND: f64 = 10_000.0;
 /// Requests of one token or address that may come at once.
-pub(crate) const REQUESTS_BURST: f64 = 4_000.0;
+pub(crate) const REQUESTS_BURST: f64 = 20_000.0;
 /// Failed authentications per second of one address.
 pub(crate) const FAILURES_PER_SECOND: f64 = 0.2;
 /// Failed authentications of one address that may come at once.

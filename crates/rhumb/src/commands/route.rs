@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     say,
-    show::{duration, items, percent, word},
+    show::{items, millis, percent, word},
 };
 use crate::{
     cli::Route,
@@ -54,6 +54,6 @@ fn row(score: &Value) -> [String; 7] {
         percent(score, "/utilisation"),
         word(score, "/priority"),
         word(score, "/weight"),
-        duration(score, "/rtt"),
+        millis(score, "/round_trip_ms"),
     ]
 }

@@ -20,15 +20,6 @@ pub(super) fn millis(value: &Value, pointer: &str) -> String {
     say_millis(value.pointer(pointer).and_then(Value::as_f64))
 }
 
-/// A duration of seconds and nanoseconds.
-pub(super) fn duration(value: &Value, pointer: &str) -> String {
-    let part = |name: &str| value.pointer(pointer)?.get(name)?.as_f64();
-    let (Some(seconds), Some(nanos)) = (part("secs"), part("nanos")) else {
-        return NOTHING.to_owned();
-    };
-    say_millis(Some(seconds * 1e3 + nanos / 1e6))
-}
-
 /// As [`millis`], from the number.
 pub(super) fn say_millis(millis: Option<f64>) -> String {
     match millis {

@@ -3,11 +3,11 @@
 //! Counters are kept up to date where things happen. What a node only knows of itself at a moment
 //! is read here, when somebody asks.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
 
 use rhumb_engine::node::{NodeStatus, Phase};
 use rhumb_engine::telemetry::{Metrics, metrics::CONTENT_TYPE};
-use rhumb_types::control::ControlView;
+use rhumb_types::{RegionId, control::ControlView};
 
 use crate::{
     encode,
@@ -35,6 +35,7 @@ fn observe(shared: &Shared) {
     queues.published_dropped.inner().store(status.published_dropped, Ordering::Relaxed);
     metrics.conflicts("settled").inner().store(status.conflicts, Ordering::Relaxed);
     peers(metrics, &status);
+    applied(shared, &status);
     if let Some(admin) = engine.admin() {
         agreed(metrics, &admin.view());
     }
@@ -54,6 +55,10 @@ fn peers(metrics: &Metrics, status: &NodeStatus) {
     for peer in &status.peers {
         let region = metrics.region(&peer.region);
         region.peer.up.set(i64::from(peer.up));
+        if let Some(micros) = peer.round_trip_micros {
+            // A sample, as often as somebody looks.
+            region.peer.round_trip_seconds.observe_time(Duration::from_micros(micros));
+        }
         let ahead = i64::try_from(peer.ahead_transactions).unwrap_or(i64::MAX);
         region.replication.lag_transactions.set(ahead);
         // How old what is missing is, only the writer knows.
@@ -69,6 +74,20 @@ fn peers(metrics: &Metrics, status: &NodeStatus) {
     if let Some(median) = offsets.get(offsets.len() / 2) {
         let milliseconds = i32::try_from(*median).unwrap_or(i32::MAX);
         metrics.clock_offset_seconds.set(f64::from(milliseconds) / 1e3);
+    }
+}
+
+/// How much of each region's writes is applied here; origins of one region count together.
+fn applied(shared: &Shared, status: &NodeStatus) {
+    let mut by_region: BTreeMap<RegionId, u64> = BTreeMap::new();
+    for (origin, version) in status.durable.iter() {
+        if let Some(region) = shared.region_of(origin) {
+            *by_region.entry(region).or_default() += version;
+        }
+    }
+    for (region, transactions) in by_region {
+        let shown = shared.surroundings.metrics.region(&region).replication.applied;
+        shown.inner().store(transactions, Ordering::Relaxed);
     }
 }
 

@@ -7,6 +7,7 @@ use rhumb_engine::RoutingError;
 use rhumb_regions::{
     Capability, Client, Key, Policy, Request, ResidencyTag, Strategy,
     affinity::{GeoCode, Origin},
+    plan::Score,
     select,
 };
 use rhumb_types::RegionId;
@@ -95,21 +96,37 @@ pub(crate) fn plan(call: &Call) -> Outcome {
     let snapshot = call.engine().routing().ok_or(RoutingError::Off)?;
     let policy = strategy.map_or_else(|| snapshot.policy().clone(), Policy::new);
     let plan = select::select(&snapshot, &request, &policy).map_err(RoutingError::Route)?;
-    let mut body =
-        json!({ "strategy": policy.strategy, "home": home_of(call, &named, &residency) });
+    let record = plan.to_record();
+    let mut body = json!({
+        "version": record.version,
+        "strategy": policy.strategy,
+        "home": home_of(call, &named, &residency),
+        "regions": record.regions,
+        "panic": record.panic,
+        "reasons": record.reasons,
+        "scores": record.scores.iter().map(score).collect::<Vec<_>>(),
+    });
     encode::put_key(&mut body, &named.key);
-    merge(&mut body, serde_json::to_value(plan.to_record()).unwrap_or_default());
     Ok(encode::json(&body))
+}
+
+fn score(score: &Score) -> Value {
+    json!({
+        "region": score.region,
+        "admin": score.admin,
+        "health": score.health,
+        "utilisation": score.utilisation,
+        "load": score.load,
+        "priority": score.priority,
+        "weight": score.weight,
+        "round_trip_ms": score.rtt.as_secs_f64() * 1e3,
+        "micro_dollars_per_gb": score.cost,
+        "draw": score.draw,
+    })
 }
 
 fn home_of(call: &Call, named: &Named, residency: &[ResidencyTag]) -> Option<RegionId> {
     call.engine().home(&named.key(), residency).ok()
-}
-
-fn merge(body: &mut Value, more: Value) {
-    if let (Some(body), Value::Object(more)) = (body.as_object_mut(), more) {
-        body.extend(more);
-    }
 }
 
 pub(crate) fn home(call: &Call) -> Outcome {

@@ -95,6 +95,7 @@ async fn metrics_are_openmetrics_and_count_requests_by_route() {
     client.put("/v1/kv/a", "1").await.expect(204);
     client.get("/v1/kv/a").await.expect(200);
     client.get("/v1/kv/none").await.expect(404);
+    client.put("/v1/kv/a?ack=one_remote", "2").await.problem(504, "unconfirmed");
     client.get("/nowhere").await.problem(404, "not_found");
     let metrics = client.get("/metrics").await.expect(200);
     assert!(metrics.header("content-type").starts_with("application/openmetrics-text"));
@@ -106,6 +107,8 @@ async fn metrics_are_openmetrics_and_count_requests_by_route() {
         "rhumb_serving 1",
         "rhumb_region_admin{region=\"us-east-1\",state=\"active\"} 1",
         "rhumb_commits_failed_total 0",
+        "rhumb_unconfirmed_total 1",
+        "rhumb_replication_applied_transactions_total{origin_region=\"us-east-1\"} 2",
         "rhumb_connections{server=\"http\"} 1",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
