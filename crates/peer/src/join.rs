@@ -8,6 +8,10 @@
 //!
 //! A node renews its certificate with [`crate::Peer::renew`], for which its present one is proof.
 //!
+//! An invitation can say what the node will be in the cluster. Then the cluster agrees on it, by the
+//! desk's [`Registrar`], after the certificate is signed and before it is handed out: a node that
+//! holds it is a member already, and every other node knows where it is.
+//!
 //! Invitations are files under the authority's folder, so that `rhumb` can make one while the node
 //! runs; they hold the hash of the secret and never the secret.
 
@@ -15,11 +19,13 @@ use std::{
     fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rcgen::{CertificateParams, KeyPair};
-use rhumb_types::{NodeId, RegionId};
+use rhumb_ports::BoxFuture;
+use rhumb_types::{NodeId, RegionId, control::MemberRole};
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -37,7 +43,7 @@ use crate::{
     pb::{JoinReply, JoinRequest, joining_client::JoiningClient},
     shape::ShapedStream,
     tls,
-    token::{JoinToken, SECRET_BYTES},
+    token::{Fingerprint, JoinToken, SECRET_BYTES},
 };
 
 const INVITATIONS_FOLDER: &str = "invitations";
@@ -101,12 +107,67 @@ pub enum JoinError {
     Identity(#[from] IdentityError),
 }
 
+/// What an invited node will be in the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seat {
+    /// Where peers will reach it, as `host:port`.
+    pub address: String,
+    /// What it will do.
+    pub role: MemberRole,
+    /// The member that it takes the place of.
+    #[serde(default)]
+    pub replaces: Option<NodeId>,
+    /// Whether the control plane knows the invitation, by the digest of its secret.
+    #[serde(default)]
+    pub agreed: bool,
+}
+
+/// A node whose invitation was good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Newcomer {
+    /// Who it is.
+    pub identity: Identity,
+    /// The SHA-256 of its certificate.
+    pub fingerprint: Fingerprint,
+    /// What it will be.
+    pub seat: Seat,
+    /// The SHA-256 of the invitation's secret.
+    pub secret: [u8; 32],
+}
+
+/// Has the cluster agree on a newcomer; the error says why it does not.
+pub type Registrar = Arc<dyn Fn(Newcomer) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Invitation {
     region: RegionId,
     node: NodeId,
     expires_unix: u64,
+    #[serde(default)]
+    seat: Option<Seat>,
+}
+
+/// An invitation that was taken and signed for. It is spent unless it is put back.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    pub(crate) grant: Grant,
+    pub(crate) newcomer: Option<Newcomer>,
+    taken: PathBuf,
+    open: PathBuf,
+}
+
+impl Admission {
+    /// The node is a member, or needs not be.
+    pub(crate) fn settle(&self) -> Result<(), FileError> {
+        fs::remove_file(&self.taken).map_err(failed("remove", &self.taken))
+    }
+
+    /// The cluster did not agree: the token can be used again.
+    pub(crate) fn put_back(&self) -> Result<(), FileError> {
+        fs::rename(&self.taken, &self.open).map_err(failed("put back", &self.open))
+    }
 }
 
 /// A signed certificate and whom it is for.
@@ -138,6 +199,7 @@ impl JoinDesk {
     }
 
     /// Makes an invitation for one node, to be used within a time at the address of this node.
+    /// Without a seat the node gets its identity, and joins as it is configured.
     ///
     /// # Errors
     /// [`InviteError`].
@@ -145,6 +207,7 @@ impl JoinDesk {
         &self,
         region: RegionId,
         node: NodeId,
+        seat: Option<Seat>,
         address: String,
         lasting: Duration,
     ) -> Result<JoinToken, InviteError> {
@@ -154,7 +217,7 @@ impl JoinDesk {
         let mut secret = [0; SECRET_BYTES];
         getrandom::fill(&mut secret).map_err(|error| InviteError::Entropy(error.to_string()))?;
         let expires_unix = unix_now().saturating_add(lasting.as_secs());
-        let invitation = Invitation { region: region.clone(), node, expires_unix };
+        let invitation = Invitation { region: region.clone(), node, expires_unix, seat };
         let content = serde_json::to_vec(&invitation)
             .map_err(|error| InviteError::Entropy(error.to_string()))?;
         write_private(&self.place(&secret, OPEN), &content)?;
@@ -168,16 +231,15 @@ impl JoinDesk {
         &self.authority
     }
 
-    pub(crate) fn admit(&self, secret: &[u8], request: &[u8]) -> Result<Grant, AdmitError> {
-        let taken = self.place(secret, TAKEN);
-        match fs::rename(self.place(secret, OPEN), &taken) {
+    pub(crate) fn admit(&self, secret: &[u8], request: &[u8]) -> Result<Admission, AdmitError> {
+        let (open, taken) = (self.place(secret, OPEN), self.place(secret, TAKEN));
+        match fs::rename(&open, &taken) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(AdmitError::Unknown);
             }
             other => other.map_err(failed("take", &taken))?,
         }
         let content = fs::read(&taken).map_err(failed("read", &taken))?;
-        fs::remove_file(&taken).map_err(failed("remove", &taken))?;
         let invitation: Invitation =
             serde_json::from_slice(&content).map_err(|_| AdmitError::Unknown)?;
         if invitation.expires_unix < unix_now() {
@@ -185,8 +247,15 @@ impl JoinDesk {
         }
         let cluster = self.authority.cluster();
         let identity = Identity { cluster, region: invitation.region, node: invitation.node };
-        let secret = Some(self.authority.secret().clone());
-        Ok(Grant { secret, ..self.renew(identity, request)? })
+        let shared = Some(self.authority.secret().clone());
+        let grant = Grant { secret: shared, ..self.renew(identity, request)? };
+        let newcomer = invitation.seat.map(|seat| Newcomer {
+            identity: grant.identity.clone(),
+            fingerprint: tls::fingerprint(&grant.certificate),
+            seat,
+            secret: Sha256::digest(secret).into(),
+        });
+        Ok(Admission { grant, newcomer, taken, open })
     }
 
     /// Signs for an identity that was proved already.

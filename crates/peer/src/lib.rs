@@ -39,7 +39,7 @@ mod tls;
 
 pub use event::{DownReason, PeerEvent, PeerEvents};
 pub use identity::{ClusterAuthority, ClusterSecret, Identities, Identity, Validity};
-pub use join::{JoinDesk, join};
+pub use join::{JoinDesk, Newcomer, Registrar, Seat, join};
 pub use member::Member;
 pub use peer::{LinkStatus, Peer, PeerConfig, StartError};
 pub use shape::Shape;

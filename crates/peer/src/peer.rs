@@ -21,7 +21,7 @@ use crate::{
     connect::{Dialer, Tasks},
     event::{DownReason, Heard, PeerEvents},
     identity::{Identities, Identity},
-    join::JoinDesk,
+    join::{JoinDesk, Registrar},
     limits::{DRAIN_TIMEOUT, EVENTS_MAX, HEARTBEAT_EVENTS_MAX},
     link,
     member::{Member, Roster},
@@ -72,6 +72,7 @@ pub(crate) struct Shared {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) service: OnceLock<Arc<dyn PeerService>>,
     pub(crate) desk: OnceLock<Arc<JoinDesk>>,
+    pub(crate) registrar: OnceLock<Registrar>,
     /// Cancelled first: no new connections and links. The task group stops once calls have ended.
     pub(crate) closing: CancellationToken,
     pub(crate) bulk_events: mpsc::Sender<Heard>,
@@ -166,6 +167,7 @@ impl Peer {
             entropy,
             service: OnceLock::new(),
             desk: OnceLock::new(),
+            registrar: OnceLock::new(),
             closing: stop.child_token(),
             bulk_events,
             heartbeat_events,
@@ -189,6 +191,12 @@ impl Peer {
     /// taken.
     pub fn hand_out(&self, desk: Arc<JoinDesk>) {
         let _ = self.shared.desk.set(desk);
+    }
+
+    /// Registers nodes that are invited to a seat, from here on; until then they are refused. Only
+    /// the first registrar is taken.
+    pub fn register_with(&self, registrar: Registrar) {
+        let _ = self.shared.registrar.set(registrar);
     }
 
     /// Whether this node hands out identities.

@@ -253,24 +253,58 @@ pub(crate) async fn renew(
     sign(shared, signed).await
 }
 
-/// Has the desk sign, off the async tasks: it reads and writes files.
+/// Admits a node by its invitation, once the cluster agrees to have it.
+async fn admit(shared: &Shared, request: JoinRequest) -> Result<JoinReply, String> {
+    let JoinRequest { secret, signing_request } = request;
+    let taken = move |desk: &JoinDesk| {
+        desk.admit(&secret, &signing_request).map_err(|error| error.to_string())
+    };
+    let admission = at_desk(shared, taken).await?;
+    let agreed = match (&admission.newcomer, shared.registrar.get()) {
+        (Some(newcomer), Some(register)) => register(newcomer.clone()).await,
+        (Some(_), None) => Err("this node is still starting: try again".to_owned()),
+        (None, _) => Ok(()),
+    };
+    // Dropped before here, the invitation is spent: whether the cluster agreed is not known.
+    let settle = move |_: &JoinDesk| {
+        let kept = if agreed.is_ok() { admission.settle() } else { admission.put_back() };
+        kept.map_err(|error| error.to_string())?;
+        agreed.map(|()| admission.grant)
+    };
+    let grant = at_desk(shared, settle).await?;
+    Ok(reply(shared, grant))
+}
+
+/// Has the desk sign.
 async fn sign(
     shared: &Shared,
     work: impl FnOnce(&JoinDesk) -> Result<Grant, String> + Send + 'static,
 ) -> Result<JoinReply, String> {
+    Ok(reply(shared, at_desk(shared, work).await?))
+}
+
+/// Does something at the desk, off the async tasks: it reads and writes files.
+async fn at_desk<T: Send + 'static>(
+    shared: &Shared,
+    work: impl FnOnce(&JoinDesk) -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
     let desk = shared.desk.get().cloned().ok_or_else(|| {
         "this node does not hold the cluster's authority: use a token of the node that does"
             .to_owned()
     })?;
-    let granted = shared.dialer.tasks.tracker.spawn_blocking(move || work(&desk)).await;
-    let Grant { identity, certificate, secret } = granted.map_err(|error| error.to_string())??;
+    let done = shared.dialer.tasks.tracker.spawn_blocking(move || work(&desk)).await;
+    done.map_err(|error| error.to_string())?
+}
+
+fn reply(shared: &Shared, grant: Grant) -> JoinReply {
+    let Grant { identity, certificate, secret } = grant;
     tracing::info!(%identity, "a certificate was issued");
     let authorities = shared.dialer.identities.current().authorities.clone();
-    Ok(JoinReply {
+    JoinReply {
         certificate: certificate.to_vec().into(),
         authorities: authorities.iter().map(|der| der.to_vec().into()).collect(),
         cluster_secret: secret.map(|secret| secret.as_bytes().to_vec().into()).unwrap_or_default(),
-    })
+    }
 }
 
 type Envelopes =
@@ -330,12 +364,7 @@ impl joining_server::Joining for Guest {
         &self,
         request: tonic::Request<JoinRequest>,
     ) -> Result<tonic::Response<JoinReply>, Status> {
-        let JoinRequest { secret, signing_request } = request.into_inner();
-        let granted = sign(&self.shared, move |desk| {
-            desk.admit(&secret, &signing_request).map_err(|error| error.to_string())
-        })
-        .await;
-        match granted {
+        match admit(&self.shared, request.into_inner()).await {
             Ok(reply) => Ok(tonic::Response::new(reply)),
             Err(reason) => {
                 tracing::warn!(reason, "a node may not join");

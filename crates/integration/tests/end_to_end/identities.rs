@@ -96,7 +96,7 @@ fn foreign_token(cluster: &Cluster, folder: &Path) -> String {
     ClusterAuthority::create(ClusterId(7)).unwrap().save(&folder).unwrap();
     let desk = JoinDesk::open(&folder).unwrap();
     let region = RegionId::new(cluster.region(2)).unwrap();
-    desk.invite(region, NodeId(9), cluster.peer(0).to_string(), HOUR).unwrap().to_string()
+    desk.invite(region, NodeId(9), None, cluster.peer(0).to_string(), HOUR).unwrap().to_string()
 }
 
 /// The file of a node, without a region.

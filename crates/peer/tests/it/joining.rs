@@ -1,11 +1,18 @@
 //! How a new node gets its identity, and keeps it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
-use rhumb_peer::{Identities, JoinDesk, JoinToken, Validity, join, join::JoinError};
+use rhumb_peer::{Identities, JoinDesk, JoinToken, Seat, Validity, join, join::JoinError};
 use rhumb_ports::peer::{PeerCall, PeerLink, Service};
-use rhumb_types::NodeId;
+use rhumb_types::{NodeId, control::MemberRole};
 use tokio::net::TcpListener;
 
 use crate::support::{Cluster, Running, follow, identity, region};
@@ -23,7 +30,7 @@ async fn with_desk() -> (Cluster, Running, Arc<JoinDesk>) {
 }
 
 fn invite(cluster: &Cluster, desk: &JoinDesk, lasting: Duration) -> JoinToken {
-    desk.invite(region("b"), NodeId(5), cluster.address("a"), lasting).unwrap()
+    desk.invite(region("b"), NodeId(5), None, cluster.address("a"), lasting).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,4 +129,35 @@ async fn a_certificate_is_renewed_while_the_link_goes_on() {
     assert!(a.peer.renew(region("a")).await.unwrap() >= own);
     let error = b.peer.renew(region("b")).await.unwrap_err();
     assert!(error.to_string().contains("does not hold the cluster's authority"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_a_seat_is_registered_first_and_may_try_again_until_then() {
+    let (cluster, a, desk) = with_desk().await;
+    let seat = Seat {
+        address: "b.example:7401".to_owned(),
+        role: MemberRole::Witness,
+        replaces: Some(NodeId(4)),
+        agreed: false,
+    };
+    let address = cluster.address("a");
+    let token = desk.invite(region("b"), NodeId(5), Some(seat.clone()), address, HOUR).unwrap();
+    let starting = join(&token, &cluster.home("b")).await.unwrap_err();
+    assert!(starting.to_string().contains("still starting"), "{starting}");
+
+    let (agrees, heard) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+    let (agreed, all) = (Arc::clone(&agrees), Arc::clone(&heard));
+    a.peer.register_with(Arc::new(move |newcomer| {
+        all.lock().unwrap().push(newcomer);
+        let agrees = agreed.load(Ordering::Relaxed);
+        Box::pin(async move { if agrees { Ok(()) } else { Err("no majority".to_owned()) } })
+    }));
+    let refused = join(&token, &cluster.home("b")).await.unwrap_err();
+    assert!(refused.to_string().contains("no majority"), "{refused}");
+    agrees.store(true, Ordering::Relaxed);
+    assert_eq!(join(&token, &cluster.home("b")).await.unwrap(), identity("b", 5));
+    let shown = Identities::load(&cluster.home("b"), None).unwrap().current().fingerprint();
+    let last = heard.lock().unwrap().pop().unwrap();
+    assert_eq!((last.identity, last.seat, last.fingerprint), (identity("b", 5), seat, shown));
+    assert!(join(&token, &cluster.home("c")).await.is_err(), "it works once");
 }
