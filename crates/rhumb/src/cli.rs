@@ -10,7 +10,7 @@ pub(crate) use self::{
     node::{Kv, KvCommand, NodeArgs, Regions, Route, Status},
     operate::{
         Asked, Change, ConfigApply, FailBack, FailoversCommand, MemberCommand, Move, NewNode,
-        RegionCommand, TokenCommand,
+        RegionCommand, Role, TokenCommand,
     },
 };
 

@@ -4,6 +4,7 @@ pub(crate) mod groups;
 mod http;
 mod identity;
 pub(crate) mod oversight;
+mod registrar;
 mod settings;
 
 use std::{sync::Arc, time::Duration};
@@ -88,6 +89,7 @@ impl Node {
         engine.attach(groups.agreement());
         engine.oversee(oversight::config(config, peer.identities()));
         oversight::follow(config, &engine, &peer);
+        peer.register_with(registrar::registrar(&engine, identity.node));
         let http = http::serve(config, &engine, &peer, &keeping, alarms).await?;
         serve_resp(config, &region, &engine).await?;
         tracing::info!(%region, "the node runs");

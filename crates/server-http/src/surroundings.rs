@@ -47,6 +47,10 @@ pub struct Invitation {
     pub region: RegionId,
     /// What it will do.
     pub role: MemberRole,
+    /// Where peers will reach it, when the file does not say so.
+    pub address: Option<String>,
+    /// The member that it takes the place of.
+    pub replaces: Option<NodeId>,
     /// Until when it may come.
     pub lasting: Duration,
 }

@@ -14,6 +14,7 @@ mod http;
 mod identities;
 mod kills;
 mod malformed;
+mod members;
 mod operators;
 mod partitions;
 mod recovery;

@@ -6,7 +6,7 @@ use clap::Args;
 use rhumb_config::Period;
 use rhumb_types::{NodeId, RegionId};
 
-use super::ConfigArgs;
+use super::{ConfigArgs, operate::Role};
 
 /// `rhumb init`.
 #[derive(Debug, Args)]
@@ -41,6 +41,15 @@ pub(crate) struct JoinToken {
     /// Give a node that keeps its data its own id again, such as n2a. A new node gets a new id.
     #[arg(long, value_parser = node)]
     pub(crate) node: Option<NodeId>,
+    /// Where peers will reach the node, as host:port. Without it: as the file says of the region.
+    #[arg(long)]
+    pub(crate) address: Option<String>,
+    /// What the node will do. Without it: as follows from the file.
+    #[arg(long)]
+    pub(crate) role: Option<Role>,
+    /// The member that the node takes the place of, such as n2a.
+    #[arg(long, value_parser = node, conflicts_with = "node")]
+    pub(crate) replace: Option<NodeId>,
     /// The region whose node the new one asks; it must hold the authority. Without it: the region
     /// of this node.
     #[arg(long, value_parser = region)]

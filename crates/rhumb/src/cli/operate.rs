@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use rhumb_types::RegionId;
+use rhumb_types::{RegionId, control::MemberRole};
 
 use super::{NodeArgs, identity::region};
 
@@ -216,6 +216,17 @@ pub(crate) enum Role {
     Learner,
     /// Votes only.
     Witness,
+}
+
+impl Role {
+    /// As the cluster agrees on it.
+    pub(crate) const fn agreed(self) -> MemberRole {
+        match self {
+            Self::Voter => MemberRole::Voter,
+            Self::Learner => MemberRole::Learner,
+            Self::Witness => MemberRole::Witness,
+        }
+    }
 }
 
 /// `rhumb token`.

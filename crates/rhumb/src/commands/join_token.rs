@@ -13,7 +13,12 @@ use rhumb_peer::JoinDesk;
 use rhumb_types::RegionId;
 
 use super::{note, say, serve::load};
-use crate::{cli::JoinToken, folders, founding, when};
+use crate::{
+    cli::{JoinToken, Role},
+    folders, founding,
+    seat::{self, Wanted},
+    when,
+};
 
 /// The longest life of a token: it is a secret that travels.
 const EXPIRES_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -41,10 +46,18 @@ pub(crate) fn run(args: &JoinToken) -> Result<ExitCode> {
         "{holder} hands out the token and cannot use it; name another region with --via, or use \
          `rhumb init --region {holder}`"
     );
-    address(&config, &args.region)?;
     let node = args.node.unwrap_or_else(founding::node_id);
+    let wanted = Wanted {
+        address: args.address.clone(),
+        role: args.role.map(Role::agreed),
+        replaces: args.replace,
+    };
+    // A node that keeps its id is a member already.
+    let seat =
+        args.node.is_none().then(|| seat::seat(&config, &args.region, wanted)).transpose()?;
     let desk = JoinDesk::open(&folder)?;
-    let token = desk.invite(args.region.clone(), node, address(&config, &holder)?, lasting)?;
+    let own = address(&config, &holder)?;
+    let token = desk.invite(args.region.clone(), node, seat, own, lasting)?;
     let until = SystemTime::now() + lasting;
     if args.json {
         let value = serde_json::json!({

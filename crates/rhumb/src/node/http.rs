@@ -8,7 +8,7 @@ use rhumb_config::{
     settings::{ListenerSettings, Server},
 };
 use rhumb_engine::{Engine, node::Alarm};
-use rhumb_peer::{JoinDesk, Peer};
+use rhumb_peer::{JoinDesk, Peer, Seat};
 use rhumb_regions::audit::AuditKey;
 use rhumb_server_http::{
     AlarmLog, ConfigCheck, HttpConfig, HttpServer, Invitation, InvitationError, Invitations,
@@ -27,7 +27,7 @@ use super::{
     oversight::AUDIT_PURPOSE,
     worst_election,
 };
-use crate::{founding, machine_token::MachineToken};
+use crate::{founding, machine_token::MachineToken, seat};
 
 /// Starts the HTTP server, where it is on; keeps the node's alarms in any case.
 pub(super) async fn serve(
@@ -124,7 +124,6 @@ struct Desk {
 }
 
 impl Invitations for Desk {
-    /// What a node does follows from its region in the file, so the role is not asked for.
     fn invite(&self, invitation: &Invitation) -> Result<Invited, InvitationError> {
         let refused = |reason: String| InvitationError::Refused(reason);
         let address = |region: &RegionId| {
@@ -132,9 +131,14 @@ impl Invitations for Desk {
             settings.map(|settings| settings.address.clone())
         };
         let region = &invitation.region;
-        address(region).ok_or_else(|| refused(format!("{region} is not in the file")))?;
+        let Invitation { address: at, role, replaces, .. } = invitation.clone();
+        let wanted = seat::Wanted { address: at, role: Some(role), replaces };
+        let seat = seat::seat(&self.config, region, wanted);
+        let seat = seat.map_err(|error| refused(error.to_string()))?;
+        let seat = Some(Seat { agreed: true, ..seat });
         let own = address(&self.own).ok_or_else(|| refused("this region has no address".into()))?;
-        let token = self.desk.invite(region.clone(), founding::node_id(), own, invitation.lasting);
+        let token =
+            self.desk.invite(region.clone(), founding::node_id(), seat, own, invitation.lasting);
         let token = token.map_err(|error| refused(error.to_string()))?;
         let secret = Digest(Sha256::digest(token.secret).into());
         Ok(Invited { token: token.to_string(), secret })

@@ -9,10 +9,11 @@ use rhumb_ports::peer::PROTOCOL_VERSION;
 use rhumb_regions::{Facts, FailoverConfig, RegionFacts, audit::AuditKey};
 use rhumb_types::{
     RegionId,
-    control::{ControlView, Digest, Member, MemberRole},
+    control::{ControlView, Digest, Member},
 };
 
 use super::settings;
+use crate::seat;
 
 /// What the key that signs audit heads is derived for.
 pub(crate) const AUDIT_PURPOSE: &str = "audit heads";
@@ -50,15 +51,10 @@ pub(super) fn config(config: &Config, identities: &Identities) -> OversightConfi
 /// This node as a member; nothing when its region is not in the file.
 fn member(config: &Config, identity: &Identity, fingerprint: Digest) -> Option<Member> {
     let region = config.registry().get(&identity.region)?;
-    let role = match (region.witness, config.voters().contains(&region.id)) {
-        (true, _) => MemberRole::Witness,
-        (false, true) => MemberRole::Voter,
-        (false, false) => MemberRole::Learner,
-    };
     Some(Member {
         node: identity.node,
         region: region.id.clone(),
-        role,
+        role: seat::role(config, &region.id)?,
         address: region.address.clone(),
         fingerprint,
         reads: PROTOCOL_VERSION,

@@ -8,7 +8,7 @@ use rhumb_types::{
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{check_reason, tokens::lasting};
+use super::{check_reason, members::node_id, tokens::lasting};
 use crate::{
     encode,
     limits::{INVITATION_DEFAULT, INVITATION_MAX},
@@ -23,6 +23,12 @@ struct Create {
     region: RegionId,
     #[serde(default = "voter")]
     role: MemberRole,
+    /// Where peers will reach the node, when the region is not in the file.
+    #[serde(default)]
+    address: Option<String>,
+    /// The member that it takes the place of, such as `n2a`.
+    #[serde(default)]
+    replaces: Option<String>,
     /// How long it is good, such as `1h`.
     #[serde(default)]
     lasting: Option<String>,
@@ -35,12 +41,16 @@ const fn voter() -> MemberRole {
 
 pub(crate) async fn create(call: Call) -> Outcome {
     call.params()?.done()?;
-    let Create { region, role, lasting: span, reason } = call.json()?;
+    let Create { region, role, address, replaces, lasting: span, reason } = call.json()?;
     check_reason(&reason)?;
     let lasting = lasting(span.as_deref(), INVITATION_DEFAULT, INVITATION_MAX)?;
     let desk = call.shared.surroundings.invitations.clone();
     let desk = desk.ok_or_else(|| refused(&InvitationError::NotHere))?;
-    let invitation = Invitation { region: region.clone(), role, lasting };
+    let replaces = replaces.map(|old| {
+        node_id(&old).ok_or_else(|| Problem::invalid("`replaces` is not a node's id, such as n2a"))
+    });
+    let replaces = replaces.transpose()?;
+    let invitation = Invitation { region: region.clone(), role, address, replaces, lasting };
     // The desk keeps its invitations in files.
     let invited = tokio::task::spawn_blocking(move || desk.invite(&invitation)).await;
     let invited = invited.map_err(|_| Problem::new(ErrorCode::Internal, "the join desk broke"))?;

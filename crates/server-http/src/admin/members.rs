@@ -56,7 +56,7 @@ struct Replace {
 }
 
 /// Reads a node's id as it is written everywhere: `n2a`.
-fn node_id(text: &str) -> Option<NodeId> {
+pub(super) fn node_id(text: &str) -> Option<NodeId> {
     let digits = text.strip_prefix('n')?;
     let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     plain.then(|| u64::from_str_radix(digits, 16).ok()).flatten().map(NodeId)
