@@ -36,7 +36,6 @@ use crate::{
     driver::{self, Inlet, Input},
     held::Held,
     limits,
-    log::{self, LogCursorError, LogPage},
     meter::Meter,
     oversee::Oversight,
     pubsub::{PubSub, Subscription},
@@ -398,21 +397,6 @@ impl Engine {
     #[must_use]
     pub fn subscriptions(&self) -> (Vec<(Bytes, usize)>, usize) {
         (self.shared.pubsub.channels(), self.shared.pubsub.patterns())
-    }
-
-    /// A page of the change feed after a cursor.
-    ///
-    /// # Errors
-    /// [`LogCursorError`] when the log no longer reaches back so far, or cannot be read.
-    pub fn log(&self, cursor: &VersionVector) -> Result<LogPage, LogCursorError> {
-        log::page(self.shared.store.as_ref(), cursor, &self.status().durable)
-    }
-
-    /// Waits until something after a cursor is durable, or for a time.
-    pub async fn log_grows(&self, cursor: &VersionVector, wait: Duration) {
-        let mut status = self.shared.status.clone();
-        let grown = status.wait_for(|status| !cursor.includes(&status.durable));
-        let _either = tokio::time::timeout(wait, grown).await;
     }
 
     /// Gives the engine its consensus groups, once they run.

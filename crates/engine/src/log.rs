@@ -1,12 +1,14 @@
 //! The change feed: transactions of every origin, from a cursor.
 
+use std::time::Duration;
+
 use rhumb_ports::store::{ReadStore, StoreError};
 use rhumb_types::{
     OriginId,
     record::{CodecError, Record, Transaction, TransactionId, VersionVector},
 };
 
-use crate::limits::LOG_PAGE_BYTES_MAX;
+use crate::{Engine, limits::LOG_PAGE_BYTES_MAX};
 
 /// Transactions after a cursor, in an order that causality allows, and the cursor after them.
 #[derive(Clone, PartialEq, Debug)]
@@ -46,11 +48,42 @@ pub enum LogCursorError {
     },
 }
 
-/// Reads one page: what `durable` has and `cursor` does not.
-pub(crate) fn page(
+impl Engine {
+    /// A page of the change feed after a cursor.
+    ///
+    /// # Errors
+    /// [`LogCursorError`] when the log no longer reaches back so far, or cannot be read.
+    pub fn log(&self, cursor: &VersionVector) -> Result<LogPage, LogCursorError> {
+        self.log_up_to(cursor, LOG_PAGE_BYTES_MAX)
+    }
+
+    /// A page of the change feed with at most so many bytes of each origin's log, or one
+    /// transaction where that is larger.
+    ///
+    /// # Errors
+    /// As [`Engine::log`].
+    pub fn log_up_to(
+        &self,
+        cursor: &VersionVector,
+        bytes_max: usize,
+    ) -> Result<LogPage, LogCursorError> {
+        page(self.shared().store.as_ref(), cursor, &self.status().durable, bytes_max)
+    }
+
+    /// Waits until something after a cursor is durable, or for a time.
+    pub async fn log_grows(&self, cursor: &VersionVector, wait: Duration) {
+        let mut status = self.shared().status.clone();
+        let grown = status.wait_for(|status| !cursor.includes(&status.durable));
+        let _either = tokio::time::timeout(wait, grown).await;
+    }
+}
+
+/// Reads one page: what `durable` has and `cursor` does not, up to so many bytes of each log.
+fn page(
     store: &dyn ReadStore,
     cursor: &VersionVector,
     durable: &VersionVector,
+    bytes_max: usize,
 ) -> Result<LogPage, LogCursorError> {
     let mut transactions = Vec::new();
     // A log that was read only in part ends the page for all: what follows may depend on it.
@@ -60,7 +93,7 @@ pub(crate) fn page(
         if after >= head {
             continue;
         }
-        let rows = store.log(origin, after, LOG_PAGE_BYTES_MAX).map_err(LogCursorError::Store)?;
+        let rows = store.log(origin, after, bytes_max).map_err(LogCursorError::Store)?;
         let first = rows.first().map_or(head + 1, |(version, _)| *version);
         if first != after + 1 {
             return Err(LogCursorError::Gone { origin, first, after });

@@ -11,7 +11,7 @@ use std::{
 
 use http::{HeaderMap, HeaderValue, header};
 use rhumb_engine::Engine;
-use rhumb_engine::telemetry::{Metrics, metrics::Count};
+use rhumb_engine::telemetry::Metrics;
 use rhumb_types::{
     ErrorCode, UnixMillis,
     control::{AdminQuery, AdminQueryAnswer, ApiRole, ApiToken, Digest},
@@ -92,9 +92,6 @@ enum Refusal {
 }
 
 impl Refusal {
-    const ALL: [Self; 5] =
-        [Self::Missing, Self::Malformed, Self::Unknown, Self::Expired, Self::Revoked];
-
     const fn name(self) -> &'static str {
         match self {
             Self::Missing => "missing",
@@ -116,32 +113,19 @@ impl Refusal {
     }
 }
 
-/// Counters of what was refused.
-#[derive(Debug)]
-struct Counters {
-    refused: [Count; Refusal::ALL.len()],
-    forbidden: Count,
-    foreign: Count,
-}
-
 /// The door.
 #[derive(Debug)]
 pub(crate) struct Door {
     asks: bool,
     tokens: Vec<StaticToken>,
     failures: Buckets,
-    counters: Counters,
+    metrics: Arc<Metrics>,
 }
 
 impl Door {
-    pub(crate) fn new(asks: bool, tokens: Vec<StaticToken>, metrics: &Metrics) -> Self {
-        let counters = Counters {
-            refused: Refusal::ALL.map(|refusal| metrics.http_refused(refusal.name())),
-            forbidden: metrics.http_refused("forbidden"),
-            foreign: metrics.http_refused("foreign_origin"),
-        };
+    pub(crate) fn new(asks: bool, tokens: Vec<StaticToken>, metrics: Arc<Metrics>) -> Self {
         let failures = Buckets::new(FAILURES_PER_SECOND, FAILURES_BURST);
-        Self { asks, tokens, failures, counters }
+        Self { asks, tokens, failures, metrics }
     }
 
     /// The ids of the configured tokens.
@@ -154,8 +138,8 @@ impl Door {
         self.tokens.iter().any(|token| token.id == id)
     }
 
-    /// Lets a request in, or says why not.
-    pub(crate) fn admit(
+    /// Finds out who asks.
+    pub(crate) fn identify(
         &self,
         engine: &Engine,
         route: &Route,
@@ -169,33 +153,33 @@ impl Door {
             self.refuse_foreign_pages(headers)?;
             return Ok(Principal::anybody());
         }
-        let principal = match self.identify(engine, headers)? {
-            Ok(principal) => principal,
-            Err(refusal) => return Err(self.refused(engine, route, refusal, client.ip())),
+        let bearer = self.look_up(engine, headers)?;
+        bearer.map_err(|refusal| self.refused(engine, route, refusal, client.ip()))
+    }
+
+    /// Lets a bearer do what a route does, or says why not.
+    pub(crate) fn allow(
+        &self,
+        route: &Route,
+        bearer: &Principal,
+        client: SocketAddr,
+    ) -> Result<(), Problem> {
+        let id = &bearer.id;
+        let detail = if route.access != Access::Open && !bearer.may(route.access) {
+            let least = route.access.least();
+            format!("this needs the role {least}, and the token `{id}` has not got it")
+        } else if route.reach == Reach::Everything && !bearer.sees_all() {
+            format!("the token `{id}` is limited to some keys, and this concerns all")
+        } else {
+            return Ok(());
         };
-        if !principal.may(route.access) {
-            self.counters.forbidden.inc();
-            tracing::warn!(token = %principal.id, %client, route = route.path, "not allowed");
-            let detail = format!(
-                "this needs the role {}, and the token `{}` has not got it",
-                route.access.least(),
-                principal.id
-            );
-            return Err(Problem::new(ErrorCode::Forbidden, detail));
-        }
-        if route.reach == Reach::Everything && !principal.sees_all() {
-            self.counters.forbidden.inc();
-            let detail = format!(
-                "the token `{}` is limited to some keys, and this concerns all",
-                principal.id
-            );
-            return Err(Problem::new(ErrorCode::Forbidden, detail));
-        }
-        Ok(principal)
+        self.metrics.http_refused("forbidden").inc();
+        tracing::warn!(token = %id, %client, route = route.path, "not allowed");
+        Err(Problem::new(ErrorCode::Forbidden, detail))
     }
 
     /// Finds the bearer; the outer error is that nobody can say.
-    fn identify(
+    fn look_up(
         &self,
         engine: &Engine,
         headers: &HeaderMap,
@@ -229,10 +213,7 @@ impl Door {
     /// the failures of others behind the same address: secrets are too long to be guessed, so that
     /// would only help those who want to lock somebody out.
     fn refused(&self, engine: &Engine, route: &Route, refusal: Refusal, client: IpAddr) -> Problem {
-        let counter = Refusal::ALL.iter().zip(&self.counters.refused);
-        counter.filter(|(known, _)| known.name() == refusal.name()).for_each(|(_, counter)| {
-            counter.inc();
-        });
+        self.metrics.http_refused(refusal.name()).inc();
         match self.failures.take(Bearer::address(client), engine.clock().now().mono) {
             Ok(()) => {
                 let reason = refusal.name();
@@ -264,7 +245,7 @@ impl Door {
         if local && own_page {
             return Ok(());
         }
-        self.counters.foreign.inc();
+        self.metrics.http_refused("foreign_origin").inc();
         let detail = "this server asks for no token, so it answers only to its loopback address \
                       and to no page of another site";
         Err(Problem::new(ErrorCode::Forbidden, detail)

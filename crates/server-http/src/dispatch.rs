@@ -130,8 +130,9 @@ fn admit(
     headers: &HeaderMap,
     client: SocketAddr,
 ) -> Result<Principal, Problem> {
-    let principal = shared.door.admit(&shared.engine, route, headers, client)?;
+    let principal = shared.door.identify(&shared.engine, route, headers, client)?;
     pace(shared, route, &principal, client)?;
+    shared.door.allow(route, &principal, client)?;
     Ok(principal)
 }
 

@@ -81,6 +81,12 @@ pub(crate) const KEYS_MAX: usize = 1_000;
 pub(crate) const TRANSACTIONS_DEFAULT: usize = 100;
 /// Most transactions of a page of the change feed.
 pub(crate) const TRANSACTIONS_MAX: usize = 10_000;
+/// Transactions that a stream of the change feed reads at a time.
+pub(crate) const TRANSACTIONS_TOGETHER_MAX: usize = 256;
+/// Bytes that a page of the change feed expects of a transaction.
+pub(crate) const TRANSACTION_BYTES_USUAL: usize = 1 << 10;
+/// Bytes of each origin's log in a page of the change feed, unless one transaction is larger.
+pub(crate) const FEED_BYTES_MAX: usize = 1 << 20;
 /// Most streams of the change feed at a time.
 pub(crate) const FEEDS_MAX: usize = 256;
 /// How long a request for a page of the change feed may wait for something new.

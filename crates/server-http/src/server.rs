@@ -73,7 +73,7 @@ impl HttpServer {
         }
         engine.measure(&surroundings.metrics);
         let shared = Shared {
-            door: Door::new(config.auth, config.tokens.clone(), &surroundings.metrics),
+            door: Door::new(config.auth, config.tokens.clone(), surroundings.metrics.clone()),
             asks: config.auth,
             tls,
             rates: Buckets::new(REQUESTS_PER_SECOND, REQUESTS_BURST),

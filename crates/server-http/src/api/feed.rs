@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, header};
 use rhumb_engine::{Engine, LogCursorError, LogPage};
 use rhumb_types::{ErrorCode, record::VersionVector};
 use serde_json::Value;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 mod shape;
 
@@ -20,7 +20,10 @@ use shape::View;
 
 use crate::{
     encode,
-    limits::{FEED_HEARTBEAT, FEED_WAIT_MAX, TRANSACTIONS_DEFAULT, TRANSACTIONS_MAX, TRIMS_MAX},
+    limits::{
+        FEED_BYTES_MAX, FEED_HEARTBEAT, FEED_WAIT_MAX, TRANSACTION_BYTES_USUAL,
+        TRANSACTIONS_DEFAULT, TRANSACTIONS_MAX, TRANSACTIONS_TOGETHER_MAX, TRIMS_MAX,
+    },
     params::{Params, duration_millis},
     problem::Problem,
     request::{Call, Outcome},
@@ -98,9 +101,12 @@ fn oldest(engine: &Engine, mut cursor: VersionVector) -> VersionVector {
     cursor
 }
 
-/// A page of at most so many transactions.
+/// A page of at most so many transactions. Few transactions are few bytes, most likely, so that a
+/// short page costs little; where they are large, the page is shorter.
 fn page(engine: &Engine, cursor: &VersionVector, limit: usize) -> Result<LogPage, Problem> {
-    let mut page = engine.log(cursor).map_err(|error| gone(engine, cursor, error))?;
+    let bytes_max = limit.saturating_mul(TRANSACTION_BYTES_USUAL).min(FEED_BYTES_MAX);
+    let page = engine.log_up_to(cursor, bytes_max);
+    let mut page = page.map_err(|error| gone(engine, cursor, error))?;
     if page.transactions.len() > limit {
         page.transactions.truncate(limit);
         page.cursor = cursor.clone();
@@ -148,6 +154,8 @@ struct Follower {
     cursor: VersionVector,
     greeted: bool,
     ended: bool,
+    /// When the bearer was let in last.
+    admitted: Instant,
     _place: OwnedSemaphorePermit,
 }
 
@@ -167,6 +175,7 @@ fn follow(call: Call, view: View, cursor: VersionVector) -> Outcome {
         cursor,
         greeted: false,
         ended: false,
+        admitted: Instant::now(),
         _place: place,
     };
     let events = stream::unfold(follower, |mut follower| async move {
@@ -187,12 +196,12 @@ impl Follower {
         if !std::mem::replace(&mut self.greeted, true) {
             return Some(Bytes::from_static(GREETING));
         }
-        if self.ended || self.shared.engine.tasks().is_stopping() {
+        if self.ended || self.shared.engine.tasks().is_stopping() || !self.is_welcome() {
             return None;
         }
         let engine = self.shared.engine.clone();
         loop {
-            let page = match page(&engine, &self.cursor, TRANSACTIONS_DEFAULT) {
+            let page = match page(&engine, &self.cursor, TRANSACTIONS_TOGETHER_MAX) {
                 Ok(page) => page,
                 Err(problem) => {
                     self.ended = true;
@@ -217,17 +226,25 @@ impl Follower {
                     !self.cursor.includes(&engine.status().durable)
                 }
             };
+            if !self.is_welcome() {
+                return None;
+            }
             if !grown {
-                return self.heartbeat();
+                return Some(Bytes::from_static(HEARTBEAT));
             }
         }
     }
 
-    /// A sign of life, as long as the bearer would still be let in.
-    fn heartbeat(&self) -> Option<Bytes> {
+    /// Whether the bearer would still be let in; looked at as often as a quiet stream shows signs of
+    /// life.
+    fn is_welcome(&mut self) -> bool {
+        if self.admitted.elapsed() < FEED_HEARTBEAT {
+            return true;
+        }
+        self.admitted = Instant::now();
         let Shared { door, engine, .. } = &*self.shared;
-        door.admit(engine, self.route, &self.headers, self.client).ok()?;
-        Some(Bytes::from_static(HEARTBEAT))
+        let bearer = door.identify(engine, self.route, &self.headers, self.client);
+        bearer.is_ok_and(|bearer| door.allow(self.route, &bearer, self.client).is_ok())
     }
 }
 

@@ -12,7 +12,7 @@ use rhumb_types::control::ApiRole;
 use serde_json::{Value, json};
 
 use super::harness::{Client, HERE, Node, bearer, engine_keeping, loopback, token, until};
-use crate::{HttpConfig, StaticToken};
+use crate::{HttpConfig, StaticToken, limits::FEED_HEARTBEAT};
 
 const STREAM: (&str, &str) = ("accept", "text/event-stream");
 
@@ -272,8 +272,8 @@ async fn a_token_with_scopes_sees_only_its_changes() {
     assert_eq!(keys(&[first]), ["ci:1"]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stream_ends_with_its_token() {
+/// A stream whose token is revoked while it runs.
+async fn revoked() -> (Node, Events) {
     let tokens = vec![token("admin", ApiRole::Admin)];
     let config = HttpConfig { auth: true, tokens, ..HttpConfig::open(loopback()) };
     let node = Node::start(config, |_| {}).await;
@@ -282,7 +282,28 @@ async fn a_stream_ends_with_its_token() {
     let made = admin.json("POST", "/admin/tokens", body).await.expect(201).json();
     let auth = format!("Bearer {}", made["token"].as_str().unwrap());
     let mut reader = node.client().await.with("authorization", auth);
-    let mut events = Events::open(&mut reader, "/v1/log?cursor=present", &[]).await;
+    let events = Events::open(&mut reader, "/v1/log?cursor=present", &[]).await;
     admin.send("DELETE", "/admin/tokens/brief?reason=test", &[], "").await.expect(200);
+    (node, events)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_stream_ends_with_its_token() {
+    let (_node, mut events) = revoked().await;
     assert_eq!(events.next().await, None, "it ends at the next heartbeat");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_stream_ends_with_its_token() {
+    let (node, mut events) = revoked().await;
+    let writer = node.engine.clone();
+    node.engine.tasks().spawn_until_stopped(async move {
+        loop {
+            let busy = Op::IncrBy { key: "busy".into(), by: 1 };
+            writer.write(Request::new(vec![busy])).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let ended = async { while events.next().await.is_some() {} };
+    tokio::time::timeout(FEED_HEARTBEAT * 2, ended).await.unwrap();
 }
