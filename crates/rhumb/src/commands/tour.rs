@@ -3,6 +3,7 @@
 //! Every row is a promise, what was measured, and whether it held. Nothing is simulated: three
 //! processes, messages between them delayed as between the real regions, and clients over RESP.
 
+mod duties;
 mod load;
 mod loss;
 mod report;

@@ -12,7 +12,9 @@ use rhumb_config::{dev::SAFE_PREFIX, settings::Server};
 use rhumb_types::RegionId;
 
 use super::{
-    connect, load,
+    connect,
+    duties::Duties,
+    load,
     report::{Report, millis},
     state::joined,
     wait_until_ready,
@@ -55,7 +57,7 @@ pub(super) fn lose_a_region(
                 .collect()
         };
         let (safe, plain) = (spawn(SAFE_PREFIX), spawn("plain:"));
-        let outcome = kill_and_return(cluster, report, lost, load_time);
+        let outcome = kill_and_return(cluster, report, (lost, survivor), load_time);
         stop.store(true, Ordering::Relaxed);
         let join = |threads: Vec<thread::ScopedJoinHandle<'_, Result<load::Written>>>| {
             threads.into_iter().map(|thread| joined(thread.join())).collect::<Result<Writers>>()
@@ -74,14 +76,16 @@ pub(super) fn lose_a_region(
 fn kill_and_return(
     cluster: &mut Local,
     report: &mut Report,
-    lost: &RegionId,
+    (lost, survivor): (&RegionId, &RegionId),
     load_time: Duration,
 ) -> Result<(Instant, Instant)> {
+    let duties = Duties::of(cluster, survivor, lost)?;
     thread::sleep(load_time);
     report.step(&format!("{lost} is killed with SIGKILL"));
     let killed = Instant::now();
     cluster.kill(lost)?;
-    thread::sleep(load_time);
+    duties.are_taken_over(report, killed)?;
+    thread::sleep(load_time.saturating_sub(killed.elapsed()));
     report.step(&format!("{lost} starts again on its disk"));
     let started = Instant::now();
     cluster.start(lost)?;
@@ -92,7 +96,8 @@ fn kill_and_return(
         millis(returned.duration_since(started)),
         true,
     );
-    thread::sleep(load_time);
+    duties.are_back(report, returned)?;
+    thread::sleep(load_time.saturating_sub(returned.elapsed()));
     Ok((killed, returned))
 }
 
