@@ -12,8 +12,9 @@ use rhumb_ports::{
     peer::{PeerLink, PeerMessage, SendError},
 };
 use rhumb_state::{
-    Namespaces, Op, Query, Reply,
-    op::{Presence, SetExpiry},
+    Namespace, NamespacePolicy, Namespaces, Op, Query, Reply,
+    op::{Deadline, Presence, SetExpiry},
+    query::TtlForm,
 };
 use rhumb_types::{AckLevel, ClusterId, NodeId, RegionId};
 
@@ -27,6 +28,10 @@ impl PeerLink for NoPeers {
 }
 
 fn start(disk: &MemoryDisk) -> Engine {
+    start_with(disk, Namespaces::default())
+}
+
+fn start_with(disk: &MemoryDisk, namespaces: Namespaces) -> Engine {
     let region = RegionId::new("solo").unwrap();
     let node = NodeConfig {
         cluster: ClusterId(1),
@@ -34,7 +39,7 @@ fn start(disk: &MemoryDisk) -> Engine {
         region,
         witness: false,
         domains: Default::default(),
-        namespaces: Namespaces::default(),
+        namespaces,
         retention: Retention::default(),
         heartbeat_interval: Duration::from_millis(100),
         members: vec![],
@@ -146,4 +151,63 @@ async fn a_published_message_reaches_subscribers() {
     let reached = engine.publish(Bytes::from_static(b"c"), Bytes::from_static(b"m")).await;
     assert_eq!(reached, 1);
     assert_eq!(subscriber.next().await.unwrap().payload, Bytes::from_static(b"m"));
+}
+
+/// Milliseconds that a key has left; -1 for ever, -2 not there.
+fn left(engine: &Engine, key: &str) -> i64 {
+    let key = Bytes::copy_from_slice(key.as_bytes());
+    match engine.query(&Query::Ttl { key, form: TtlForm::MillisLeft }).unwrap() {
+        Reply::Int(left) => left,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_a_namespace_live_as_long_as_it_says() {
+    let policy =
+        NamespacePolicy { ttl: Some(Duration::from_secs(1_000)), ..NamespacePolicy::default() };
+    let sessions = Namespace { prefix: Bytes::from_static(b"s:"), policy };
+    let namespaces = Namespaces::new(vec![sessions], NamespacePolicy::default()).unwrap();
+    let engine = start_with(&MemoryDisk::new(), namespaces);
+    let key = |name: &'static str| Bytes::from_static(name.as_bytes());
+    let until = |name, millis| Op::Set {
+        key: key(name),
+        value: key("v"),
+        when: Presence::Any,
+        get: false,
+        expiry: SetExpiry::Until(Deadline::In(millis)),
+    };
+    let members = vec![key("m")];
+    let ops = vec![
+        set("s:plain", "v"),
+        Op::SAdd { key: key("s:set"), members: members.clone() },
+        Op::IncrBy { key: key("s:count"), by: 3 },
+        until("s:named", 5_000_000),
+        set("other", "v"),
+    ];
+    engine.write(Request::new(ops)).await.unwrap();
+    for name in ["s:plain", "s:set", "s:count"] {
+        assert!((990_001..=1_000_000).contains(&left(&engine, name)), "{name}");
+    }
+    assert!(left(&engine, "s:named") > 4_000_000, "a time that is named counts");
+    assert_eq!(left(&engine, "other"), -1);
+    assert_eq!(get(&engine, "s:count"), Reply::Bytes(key("3")));
+
+    // Whoever keeps a key keeps it, until it is set anew.
+    engine.write(Request::new(vec![Op::Persist { key: key("s:set") }])).await.unwrap();
+    let again = vec![Op::SAdd { key: key("s:set"), members: vec![key("n")] }];
+    engine.write(Request::new(again)).await.unwrap();
+    assert_eq!(left(&engine, "s:set"), -1);
+    engine.write(Request::new(vec![Op::Persist { key: key("s:plain") }])).await.unwrap();
+    let absent = Op::Set {
+        key: key("s:plain"),
+        value: key("w"),
+        when: Presence::Absent,
+        get: false,
+        expiry: SetExpiry::Clear,
+    };
+    engine.write(Request::new(vec![absent])).await.unwrap();
+    assert_eq!(left(&engine, "s:plain"), -1, "nothing was set");
+    engine.write(Request::new(vec![set("s:plain", "w")])).await.unwrap();
+    assert!(left(&engine, "s:plain") > 990_000);
 }

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use rhumb_ports::store::{Batch, Durability, MetaName, Write};
-use rhumb_state::{Draft, DraftContext, NamespacePolicy, Op, Reply, RowId, RowWrite, execute};
+use rhumb_state::{
+    Draft, DraftContext, NamespacePolicy, Op, Reply, RowId, RowWrite, execute, execute_with_ttl,
+};
 use rhumb_types::{
     AckLevel, Consistency, DomainId, MonoTime, OriginId, Timestamp,
     record::{Record, Transaction, VersionVector},
@@ -254,7 +256,13 @@ impl Node {
         }
         for (op, lane) in ops.iter().zip(lanes) {
             let mut draft = self.take_draft(now, *lane);
-            let reply = execute(op, now.wall, &mut self.table, &mut draft);
+            let namespaces = &self.config.namespaces;
+            let reply = if namespaces.has_ttl() {
+                let ttl = |key: &Bytes| namespaces.policy(key).ttl;
+                execute_with_ttl(op, now.wall, &ttl, &mut self.table, &mut draft)
+            } else {
+                execute(op, now.wall, &mut self.table, &mut draft)
+            };
             // An op that changed nothing has seen what others changed in this transaction, so its
             // answer waits for that too.
             if !draft.is_empty() && *lane != Lane::Cache {

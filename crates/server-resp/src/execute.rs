@@ -194,8 +194,17 @@ impl Connection {
             let away = "UNAVAILABLE the control plane of this node is not running";
             return self.writer().error(away);
         };
+        // The strong machine knows no namespaces.
+        let usual = |what: StrongStep| match what {
+            StrongStep::Write(op) => {
+                let mut ttl = None;
+                op.keys(&mut |key| ttl = ttl.or(self.shared.engine.policy(key).ttl));
+                StrongStep::Write(op.or_ttl(ttl))
+            }
+            other => other,
+        };
         let (what, shapes): (Vec<_>, Vec<_>) =
-            steps.into_iter().map(|step| (step.what, step.shape)).unzip();
+            steps.into_iter().map(|step| (usual(step.what), step.shape)).unzip();
         // A read alone needs no entry in the log.
         let answer = match what.as_slice() {
             [StrongStep::Read(query)] if self.strong_watch.is_empty() => {

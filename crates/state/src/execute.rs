@@ -16,7 +16,7 @@
 //! - `EXPIRE` writes the head's value again and is, for concurrent writes, a write of that value;
 //!   it leaves additions alone.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 use rhumb_types::{
@@ -26,7 +26,7 @@ use rhumb_types::{
 
 use crate::{
     Draft, KeyType, Missing, RowId, Table, number,
-    op::{OP_BYTES_MAX, OP_ROWS_MAX, Op, OpError, ROW_BYTES_MAX, SPACE},
+    op::{Deadline, OP_BYTES_MAX, OP_ROWS_MAX, Op, OpError, ROW_BYTES_MAX, SPACE},
     reply::Reply,
     visible,
 };
@@ -59,6 +59,43 @@ pub fn execute(
 ) -> Result<Reply, OpError> {
     check(op, table)?;
     Editor { now, table, draft }.run(op)
+}
+
+/// As [`execute`], where keys have a time to live unless a write says otherwise. A key that the
+/// operation creates, or sets as a whole without naming a time, gets the one that `ttl` names.
+///
+/// # Errors
+/// As [`execute`].
+pub fn execute_with_ttl(
+    op: &Op,
+    now: UnixMillis,
+    ttl: &dyn Fn(&Bytes) -> Option<Duration>,
+    table: &mut Table,
+    draft: &mut Draft,
+) -> Result<Reply, OpError> {
+    check(op, table)?;
+    let mut editor = Editor { now, table, draft };
+    let mut fresh = Vec::new();
+    op.keys(&mut |key| {
+        let begins = || {
+            let there = editor.standing(key).ok()?.kind.is_some();
+            (!there || op.sets_anew(there)).then_some(())
+        };
+        if let Some(ttl) = ttl(key)
+            && begins().is_some()
+        {
+            fresh.push((key.clone(), ttl));
+        }
+    });
+    let reply = editor.run(op)?;
+    for (key, ttl) in fresh {
+        let standing = editor.standing(&key)?;
+        if standing.kind.is_some() && standing.expiry.is_none() {
+            let until = Deadline::after(ttl).resolve(now)?;
+            editor.set_expiry(&key, standing, Some(until))?;
+        }
+    }
+    Ok(reply)
 }
 
 /// Refuses what is too large for one transaction, and what needs rows that are not there.

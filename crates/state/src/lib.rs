@@ -43,7 +43,7 @@ pub use clock::HlcClock;
 pub use conflict::{ConflictEntry, ConflictKind, ConflictSink};
 pub use context::Context;
 pub use draft::{Draft, DraftContext};
-pub use execute::execute;
+pub use execute::{execute, execute_with_ttl};
 pub use forget::Stability;
 pub use namespace::{Namespace, NamespacePolicy, Namespaces};
 pub use op::{Op, OpError};

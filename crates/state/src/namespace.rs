@@ -48,6 +48,7 @@ pub struct Namespaces {
     /// each length that occurs.
     lengths: Vec<(usize, BTreeMap<Bytes, Namespace>)>,
     other: NamespacePolicy,
+    has_ttl: bool,
 }
 
 impl Namespaces {
@@ -66,7 +67,9 @@ impl Namespaces {
                 return Err(NamespacesError::Twice(twice.prefix));
             }
         }
-        Ok(Self { lengths: lengths.into_iter().rev().collect(), other })
+        let mut all = lengths.values().flat_map(BTreeMap::values);
+        let has_ttl = other.ttl.is_some() || all.any(|named| named.policy.ttl.is_some());
+        Ok(Self { lengths: lengths.into_iter().rev().collect(), other, has_ttl })
     }
 
     /// The namespaces that the control plane agreed on. Its empty prefix is the policy of keys
@@ -102,6 +105,12 @@ impl Namespaces {
     #[must_use]
     pub fn namespace(&self, key: &[u8]) -> Option<&Namespace> {
         self.lengths.iter().find_map(|(length, same)| same.get(key.get(..*length)?))
+    }
+
+    /// Whether keys of any namespace have a time to live of their own.
+    #[must_use]
+    pub const fn has_ttl(&self) -> bool {
+        self.has_ttl
     }
 
     /// Every namespace, longest prefix first.

@@ -45,6 +45,12 @@ pub enum Deadline {
 }
 
 impl Deadline {
+    /// A time from when the operation is executed.
+    #[must_use]
+    pub fn after(time: Duration) -> Self {
+        Self::In(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+    }
+
     /// The time of this deadline, bounded by [`EXPIRY_MAX`].
     ///
     /// # Errors
@@ -416,6 +422,27 @@ impl Op {
             }
             _ => {}
         }
+    }
+
+    /// Whether it writes keys as a whole and names no time to live for them, where they are
+    /// present, or absent.
+    #[must_use]
+    pub const fn sets_anew(&self, present: bool) -> bool {
+        match self {
+            Self::Set { when, expiry: SetExpiry::Clear, .. } => when.allows(present),
+            Self::MSet { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// The same with a time to live, where it is a write that names none: for machines that keep
+    /// no times of their own.
+    #[must_use]
+    pub fn or_ttl(mut self, ttl: Option<Duration>) -> Self {
+        if let (Self::Set { expiry: expiry @ SetExpiry::Clear, .. }, Some(ttl)) = (&mut self, ttl) {
+            *expiry = SetExpiry::Until(Deadline::after(ttl));
+        }
+        self
     }
 
     /// Shows every key that the operation names, in order; none for [`Op::FlushDb`].

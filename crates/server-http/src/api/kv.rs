@@ -104,17 +104,13 @@ fn ack_of(params: &mut Params, policy: &NamespacePolicy) -> Result<Option<AckLev
 fn expiry_of(params: &mut Params, policy: &NamespacePolicy) -> Result<SetExpiry, Problem> {
     let read = |text: &str| match text {
         "keep" => Some(SetExpiry::Keep),
-        "none" => Some(SetExpiry::Clear),
         span => {
             let millis = duration_millis(span).filter(|millis| *millis > 0)?;
             Some(SetExpiry::Until(Deadline::In(millis)))
         }
     };
-    let asked = params.read("ttl", "a time such as 30s, 250ms or 2h, or keep, or none", read)?;
-    let usual = policy.ttl.map_or(SetExpiry::Clear, |ttl| {
-        let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
-        SetExpiry::Until(Deadline::In(millis))
-    });
+    let asked = params.read("ttl", "a time such as 30s, 250ms or 2h, or keep", read)?;
+    let usual = policy.ttl.map_or(SetExpiry::Clear, |ttl| SetExpiry::Until(Deadline::after(ttl)));
     Ok(asked.unwrap_or(usual))
 }
 
