@@ -215,4 +215,13 @@ pub(crate) enum ConfigCommand {
     Show(Asked),
     /// Lists the versions that were agreed on.
     Versions(Asked),
+    /// Puts an earlier version back, as a new one, with its affinity rules.
+    ///
+    /// Example: `rhumb config rollback 3 --reason "the rules of version 4 were wrong"`
+    Rollback {
+        /// The version, from `rhumb config versions`.
+        version: u64,
+        #[command(flatten)]
+        change: Change,
+    },
 }

@@ -177,3 +177,49 @@ fn a_node_that_lost_its_disk_is_replaced() {
     })
     .unwrap();
 }
+
+#[test]
+fn a_configuration_is_agreed_on_compared_with_and_put_back() {
+    let cluster = Layout::regions(2).start().unwrap();
+    let plain = cluster.config(0).to_str().unwrap().to_owned();
+    let ruled = format!("{plain}.ruled");
+    let home = |nth: usize| {
+        let route = json(&works(rhumb(&cluster, nth, &["route", "vip:1", "--json"])));
+        at(&route, "/home").as_str().unwrap_or_default().to_owned()
+    };
+    let until_home = |region: &str| {
+        eventually(READY_WAIT_MAX, || {
+            let homes = [home(0), home(1)];
+            anyhow::ensure!(homes == [region, region], "{homes:?} and not {region}");
+            Ok(())
+        })
+        .unwrap();
+    };
+    let usual = home(0);
+    let other = [cluster.region(0), cluster.region(1)].into_iter().find(|it| *it != usual).unwrap();
+    let rule = format!("affinity: {{ rules: [ {{ key_prefix: 'vip:', region: {other} }} ] }}\n");
+    let text = fs::read_to_string(&plain).unwrap();
+    let mut kept: String = String::new();
+    // The rules of the file, which has none, give way to one.
+    for line in text.lines().filter(|line| !line.starts_with("affinity:") && *line != "  rules: []")
+    {
+        kept.push_str(line);
+        kept.push('\n');
+    }
+    fs::write(&ruled, kept + &rule).unwrap();
+
+    let apply = |file: &str| works(rhumb(&cluster, 0, &["config", "apply", file, "--reason", "t"]));
+    assert!(apply(&plain).contains("configuration: version 1 now"));
+    assert!(apply(&plain).contains("configuration: so already"), "the same is no new version");
+    let changed = apply(&ruled);
+    assert!(changed.contains("affinity rules: version"), "{changed}");
+    until_home(other);
+    let drift = works(rhumb(&cluster, 1, &["config", "diff", &plain]));
+    assert!(drift.contains("affinity.rules"), "{drift}");
+    let back = ["config", "rollback", "1", "--reason", "it was wrong"];
+    let back = works(rhumb(&cluster, 1, &back));
+    assert!(back.contains("configuration: version 3 now"), "{back}");
+    until_home(&usual);
+    let unknown = fails(rhumb(&cluster, 1, &["config", "rollback", "9", "--reason", "r"]));
+    assert!(unknown.contains("version 9"), "{unknown}");
+}

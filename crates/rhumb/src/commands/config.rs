@@ -30,6 +30,7 @@ pub(crate) fn run(command: ConfigCommand) -> Result<ExitCode> {
         ConfigCommand::Apply(args) => agreed::apply(&args)?,
         ConfigCommand::Show(asked) => agreed::show(&asked)?,
         ConfigCommand::Versions(asked) => agreed::versions(&asked)?,
+        ConfigCommand::Rollback { version, change } => agreed::roll_back(version, &change)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,7 @@ use rhumb_types::control::AffinityRule;
 use serde_json::{Value, json};
 
 use crate::{
-    cli::{Asked, ConfigApply, NodeArgs},
+    cli::{Asked, Change, ConfigApply, NodeArgs},
     commands::{say, show::items, show::word},
     http::{Ask, Http},
     node::worst_election,
@@ -33,17 +33,40 @@ pub(super) fn apply(args: &ConfigApply) -> Result<()> {
     let document = json!({ "document": text, "reason": reason });
     let config_version = put(&node, CONFIG, &agreed, same, &document)?;
 
+    let rules_version = put_rules(&node, &config, reason)?;
+    tell(&args.change.asked, config_version, rules_version);
+    Ok(())
+}
+
+/// Puts an earlier version back.
+pub(super) fn roll_back(version: u64, change: &Change) -> Result<()> {
+    let node = Http::new(&change.asked.node)?;
+    let agreed = node.json(Ask::get(CONFIG))?;
+    let body = json!({ "to": version, "reason": change.reason });
+    let back = Ask::new(Method::POST, &format!("{CONFIG}/rollback"));
+    let back = back.header(header::IF_MATCH, tag(&agreed)?).json(&body);
+    let config_version = node.json(back)?.get("version").and_then(Value::as_u64);
+    let agreed = node.json(Ask::get(CONFIG))?;
+    let config = parse(Path::new("agreed"), document(&agreed)?)?;
+    let rules_version = put_rules(&node, &config, &change.reason)?;
+    tell(&change.asked, config_version, rules_version);
+    Ok(())
+}
+
+/// Puts a configuration's affinity rules in force.
+fn put_rules(node: &Http, config: &Config, reason: &str) -> Result<Option<u64>> {
     let agreed = node.json(Ask::get(RULES))?;
     let known: Vec<AffinityRule> =
         serde_json::from_value(agreed.get("rules").cloned().unwrap_or_default())
             .context("the node's answer holds no affinity rules")?;
     let rules = json!({ "rules": config.rules(), "reason": reason });
-    let rules_version = put(&node, RULES, &agreed, known == config.rules(), &rules)?;
+    put(node, RULES, &agreed, known == config.rules(), &rules)
+}
 
-    if args.change.asked.json {
+fn tell(asked: &Asked, config_version: Option<u64>, rules_version: Option<u64>) {
+    if asked.json {
         let value = json!({ "config_version": config_version, "rules_version": rules_version });
-        say(&value.to_string());
-        return Ok(());
+        return say(&value.to_string());
     }
     for (what, version) in [("configuration", config_version), ("affinity rules", rules_version)] {
         match version {
@@ -51,7 +74,11 @@ pub(super) fn apply(args: &ConfigApply) -> Result<()> {
             None => say(&format!("{what}: so already")),
         }
     }
-    Ok(())
+}
+
+/// The version that a change replaces, as a header.
+fn tag(agreed: &Value) -> Result<HeaderValue> {
+    Ok(HeaderValue::try_from(format!("\"{}\"", word(agreed, "/version")))?)
 }
 
 /// Replaces a version of a document by what is wanted, unless it is so already.
@@ -59,8 +86,7 @@ fn put(node: &Http, path: &str, agreed: &Value, same: bool, body: &Value) -> Res
     if same {
         return Ok(None);
     }
-    let version = HeaderValue::try_from(format!("\"{}\"", word(agreed, "/version")))?;
-    let ask = Ask::new(Method::PUT, path).header(header::IF_MATCH, version).json(body);
+    let ask = Ask::new(Method::PUT, path).header(header::IF_MATCH, tag(agreed)?).json(body);
     Ok(node.json(ask)?.get("version").and_then(Value::as_u64))
 }
 
