@@ -90,6 +90,7 @@ impl Group {
         let log = LogStore::open(Arc::clone(&disk), &identity).await?;
         let machine = Machine::open(disk, machine, config.seed).await?;
         log.check_snapshot(machine.applied())?;
+        log.cover_with(machine.reach());
         let network = Network {
             call,
             log: log.clone(),

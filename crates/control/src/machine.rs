@@ -15,7 +15,7 @@ use openraft::{
     storage::RaftStateMachine,
 };
 use rhumb_ports::control::Replicated;
-use tokio::sync;
+use tokio::sync::{self, watch};
 
 use crate::{
     disk::Disk,
@@ -28,6 +28,15 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Machine(Arc<Inner>);
 
+/// How far the snapshot on the disk reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// It covers the log through here.
+    Through(Option<LogId>),
+    /// It could not be saved; the group is about to stop.
+    Failed,
+}
+
 struct Inner {
     disk: Arc<dyn Disk>,
     /// Starts the names of snapshots, so that chunks of two never pass for one.
@@ -36,6 +45,8 @@ struct Inner {
     /// Where the snapshot on the disk stands; held while it is replaced, because openraft builds
     /// one while it may be installing another, and the older must not win.
     saved: sync::Mutex<Option<LogId>>,
+    /// The same, for the log: it must not forget what the snapshot does not cover yet.
+    reach: watch::Sender<Reach>,
     /// A lock, because local reads come from any thread and must not wait for the group.
     hosted: Mutex<Hosted>,
 }
@@ -61,11 +72,13 @@ impl Machine {
         salt: u64,
     ) -> Result<Self, OpenLogError> {
         let hosted = Hosted::open(disk.as_ref(), machine).await?;
+        let reach = watch::Sender::new(Reach::Through(hosted.applied));
         Ok(Self(Arc::new(Inner {
             disk,
             salt,
             snapshots: AtomicU64::new(0),
             saved: sync::Mutex::new(hosted.applied),
+            reach,
             hosted: Mutex::new(hosted),
         })))
     }
@@ -81,9 +94,20 @@ impl Machine {
         if *saved > stored.meta.last_log_id {
             return Ok(());
         }
-        stored.save(self.0.disk.as_ref()).await?;
-        *saved = stored.meta.last_log_id;
-        Ok(())
+        let result = stored.save(self.0.disk.as_ref()).await;
+        if result.is_ok() {
+            *saved = stored.meta.last_log_id;
+        }
+        self.0.reach.send_replace(match result {
+            Ok(()) => Reach::Through(*saved),
+            Err(_) => Reach::Failed,
+        });
+        result
+    }
+
+    /// Tells how far the snapshot on the disk reaches.
+    pub(crate) fn reach(&self) -> watch::Receiver<Reach> {
+        self.0.reach.subscribe()
     }
 
     /// Answers a query from what is applied here.
@@ -208,7 +232,10 @@ impl RaftStateMachine<TypeConfig> for Machine {
         {
             let mut hosted = self.hosted();
             let restored = hosted.machine.restore(&stored.data);
-            restored.map_err(|what| fault(io::Error::other(what)))?;
+            restored.map_err(|what| {
+                self.0.reach.send_replace(Reach::Failed);
+                fault(io::Error::other(what))
+            })?;
             hosted.applied = meta.last_log_id;
             hosted.membership = meta.last_membership.clone();
         }

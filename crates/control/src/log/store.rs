@@ -12,7 +12,7 @@ use openraft::{
     EntryPayload, LogState, OptionalSend, RaftLogReader, StorageIOError,
     storage::{LogFlushed, RaftLogStorage},
 };
-use tokio::sync;
+use tokio::sync::{self, watch};
 
 use super::{
     frame::{self, Record},
@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     disk::Disk,
+    machine::Reach,
     raft::{Entry, LogId, StorageError, TypeConfig, Vote},
     snapshot::SNAPSHOT_NAME,
 };
@@ -43,6 +44,8 @@ struct Inner {
     writer: sync::Mutex<Writer>,
     /// What broke the log, once something did.
     broken: OnceLock<String>,
+    /// How far the snapshot on the disk reaches.
+    reach: OnceLock<watch::Receiver<Reach>>,
 }
 
 struct Memory {
@@ -95,11 +98,34 @@ impl LogStore {
             memory: Mutex::new(memory),
             writer: sync::Mutex::new(writer),
             broken: OnceLock::new(),
+            reach: OnceLock::new(),
         }));
         let mut writer = store.0.writer.lock().await;
         store.drop_segments(&mut writer).await.map_err(OpenLogError::io("segments"))?;
         drop(writer);
         Ok(store)
+    }
+
+    /// Forgets nothing from here on that the snapshot on the disk does not cover.
+    ///
+    /// openraft 0.9 has the log purged right after it began to install a snapshot, and does not
+    /// wait for its end: a crash in between would leave a log without a beginning.
+    pub(crate) fn cover_with(&self, reach: watch::Receiver<Reach>) {
+        let _ = self.0.reach.set(reach);
+    }
+
+    async fn covered(&self, through: LogId) -> io::Result<()> {
+        let Some(mut reach) = self.0.reach.get().cloned() else { return Ok(()) };
+        let settled = |reach: &Reach| match reach {
+            Reach::Through(at) => *at >= Some(through),
+            Reach::Failed => true,
+        };
+        match reach.wait_for(settled).await.as_deref() {
+            Ok(Reach::Through(_)) => Ok(()),
+            Ok(Reach::Failed) | Err(_) => {
+                Err(io::Error::other("the snapshot that takes its place was not saved"))
+            }
+        }
     }
 
     /// What broke the log; the group has stopped then.
@@ -476,7 +502,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn purge(&mut self, through: LogId) -> Result<(), StorageError> {
-        let result = self.purge_through(through).await;
+        let result = match self.covered(through).await {
+            Ok(()) => self.purge_through(through).await,
+            Err(fault) => Err(fault),
+        };
         result.map_err(|fault| StorageIOError::write_logs(&fault).into())
     }
 }

@@ -9,7 +9,7 @@ use openraft::{
 };
 use proptest::prelude::*;
 use rhumb_types::NodeId;
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
 use super::{
     Identity, LogStore, OpenLogError,
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     disk::{Disk, Faults, SimDisk},
+    machine::Reach,
     raft::{Command, Entry, LogId, Vote},
 };
 
@@ -182,6 +183,32 @@ async fn segments_are_closed_removed_and_missed() {
     let mut log = open(&disk).await.unwrap();
     assert_eq!(content(&mut log).await, terms(1, 12..18));
     assert_eq!(segments(&disk), [3, 4], "what a crash brought back is removed again");
+}
+
+/// openraft 0.9 asks for the purge while the snapshot is still being installed.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_purged_before_the_snapshot_that_takes_its_place_is_saved() {
+    let disk = SimDisk::new(1);
+    let mut log = open(&disk).await.unwrap();
+    append(&mut log, 1, 0..10).await;
+    let reach = watch::Sender::new(Reach::Through(None));
+    log.cover_with(reach.subscribe());
+    let purge = timeout(Duration::from_secs(60), log.purge(id(2, 20)));
+    assert!(purge.await.is_err(), "it waits");
+    reach.send_replace(Reach::Through(Some(id(1, 9))));
+    assert!(timeout(Duration::from_secs(60), log.purge(id(2, 20))).await.is_err());
+    let mut after_a_crash = open(&disk).await.unwrap();
+    assert_eq!(content(&mut after_a_crash).await, terms(1, 0..10));
+
+    let mut log = after_a_crash;
+    log.cover_with(reach.subscribe());
+    reach.send_replace(Reach::Through(Some(id(2, 20))));
+    log.purge(id(2, 20)).await.unwrap();
+    assert_eq!(content(&mut log).await, []);
+    append(&mut log, 2, 21..23).await;
+    reach.send_replace(Reach::Failed);
+    assert!(log.purge(id(2, 22)).await.is_err());
+    assert_eq!(content(&mut log).await, terms(2, 21..23));
 }
 
 /// A snapshot that is ahead of the log, and of another past than its end.
