@@ -13,6 +13,7 @@
 //! `Limits`).
 
 mod frame;
+mod memory;
 mod open;
 mod seal;
 mod segment;

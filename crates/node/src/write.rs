@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use rhumb_ports::store::{Batch, Durability, MetaName, Write};
+use rhumb_ports::store::{MetaName, Write};
 use rhumb_state::{
     Draft, DraftContext, NamespacePolicy, Op, Reply, RowId, RowWrite, execute, execute_with_ttl,
 };
@@ -17,12 +17,13 @@ use rhumb_types::{
 };
 
 use crate::{
-    acks::Waiter,
-    event::{Alarm, Effect, Effects, RequestId, Submit, SubmitError, Ticket},
+    event::{Effect, Effects, RequestId, Submit, SubmitError, Ticket},
     limits,
     node::Node,
     status::Phase,
 };
+
+mod commit;
 
 /// Where an operation's changes go.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -313,171 +314,6 @@ impl Node {
             let encoded = transaction.encode();
             self.writing.gathered.logged.push(Logged { origin, version, encoded });
         }
-    }
-
-    /// Commits what has gathered, when nothing is in flight.
-    pub(crate) fn flush(&mut self, now: Timestamp, out: &mut Effects) {
-        if !self.writing.is_idle() || self.phase == Phase::Failed {
-            return;
-        }
-        self.close_drafts();
-        let mut gathered = std::mem::take(&mut self.writing.gathered);
-        self.note_touched();
-        let rows = if self.table.has_writes() { self.table.take_writes() } else { Vec::new() };
-        let took_rows = !rows.is_empty();
-        if rows.is_empty() && gathered.logged.is_empty() && gathered.extra.is_empty() {
-            // Answers that wrote nothing have seen only what is committed.
-            return self.answer(gathered.executed, out);
-        }
-        let mut writes: Vec<Write> = rows.into_iter().map(write_of).collect();
-        let logged = gathered.logged.iter().map(|logged| Write::Log {
-            origin: logged.origin,
-            version: logged.version,
-            transaction: logged.encoded.clone(),
-        });
-        writes.extend(logged);
-        writes.append(&mut gathered.extra);
-        if !gathered.logged.is_empty() || !gathered.adopted.is_empty() {
-            writes
-                .push(Write::Meta { name: MetaName::Applied, value: Some(self.applied.encode()) });
-        }
-        self.persist_registry(&mut writes);
-        self.journal_writes(&mut writes);
-        gathered.took_rows = took_rows;
-        let durability =
-            if gathered.needs_sync { Durability::Synced } else { Durability::Buffered };
-        self.writing.batches += 1;
-        let batch = self.writing.batches;
-        if durability == Durability::Buffered && self.writing.unsynced_since.is_none() {
-            self.writing.unsynced_since = Some(now.mono);
-        }
-        self.writing.in_flight = Some((batch, gathered));
-        out.push(Effect::Commit { batch, writes: Batch { writes }, durability });
-    }
-
-    /// A commit has ended.
-    pub(crate) fn committed(
-        &mut self,
-        now: Timestamp,
-        batch: u64,
-        result: Result<u64, rhumb_ports::store::StoreError>,
-        out: &mut Effects,
-    ) {
-        let Some((in_flight, gathered)) = self.writing.in_flight.take() else { return };
-        assert_eq!(in_flight, batch, "commits end in the order in which they began");
-        let commit = match result {
-            Ok(commit) => commit,
-            Err(error) => return self.fail(gathered.executed, error, out),
-        };
-        self.writing.last_commit = commit;
-        if gathered.took_rows {
-            self.table.committed(commit);
-        }
-        self.durable.merge(&gathered.adopted);
-        let received = gathered.received > 0;
-        if gathered.needs_sync {
-            let earlier = std::mem::take(&mut self.writing.unsynced);
-            self.writing.unsynced_since = None;
-            self.made_durable(now, earlier.into_iter().chain(gathered.logged), out);
-        } else {
-            self.writing.unsynced.extend(gathered.logged);
-        }
-        self.answer(gathered.executed, out);
-        if received {
-            self.acknowledge(out);
-        }
-        self.bootstrap_step(out);
-        self.published.settle(now.mono, &self.applied, out);
-    }
-
-    /// Starts an fsync when something has waited long enough for one.
-    pub(crate) fn sync_if_due(&mut self, now: MonoTime, out: &mut Effects) {
-        let due = self
-            .writing
-            .unsynced_since
-            .is_some_and(|since| now.saturating_since(since) >= limits::SYNC_DELAY_MAX);
-        if due && self.writing.is_idle() && self.phase != Phase::Failed {
-            self.writing.syncing = true;
-            out.push(Effect::Sync);
-        }
-    }
-
-    /// An fsync has ended.
-    pub(crate) fn synced(
-        &mut self,
-        now: Timestamp,
-        result: Result<(), rhumb_ports::store::StoreError>,
-        out: &mut Effects,
-    ) {
-        self.writing.syncing = false;
-        if let Err(error) = result {
-            return self.fail(Vec::new(), error, out);
-        }
-        self.writing.unsynced_since = None;
-        let earlier = std::mem::take(&mut self.writing.unsynced);
-        self.made_durable(now, earlier.into_iter(), out);
-    }
-
-    fn made_durable(
-        &mut self,
-        now: Timestamp,
-        logged: impl Iterator<Item = Logged>,
-        out: &mut Effects,
-    ) {
-        for Logged { origin, version, encoded } in logged {
-            self.durable.raise(origin, version);
-            self.outgoing.durable(origin, version, encoded);
-        }
-        self.durable_at(now.mono);
-        self.outgoing.pump(&self.durable, out);
-    }
-
-    fn answer(&mut self, executed: Vec<Executed>, out: &mut Effects) {
-        for Executed { request, replies, ack, deadline, written } in executed {
-            self.writing.waiting -= 1;
-            let regions = if written.is_empty() { 0 } else { self.regions_wanted(ack, &written) };
-            if regions == 0 {
-                out.push(Effect::Reply { request, result: Ok(replies), written });
-            } else {
-                let waiter = Waiter { request, replies, written, regions, deadline };
-                self.acks.wait_for_answer(waiter, out);
-            }
-        }
-    }
-
-    /// How many other regions must acknowledge.
-    fn regions_wanted(&self, ack: AckLevel, written: &VersionVector) -> usize {
-        match ack {
-            AckLevel::Memory | AckLevel::Local => 0,
-            AckLevel::OneRemote => 1,
-            AckLevel::Quorum => {
-                // The strictest of the domains written; a majority with this region counted.
-                let carriers = |domain| self.peers.data().filter(move |(_, p)| p.carries(domain));
-                let others = written.iter().map(|(o, _)| carriers(o.domain()).count()).max();
-                others.unwrap_or(0).div_ceil(2)
-            }
-        }
-    }
-
-    /// The disk failed: nothing is acknowledged any more (invariant: nothing unsynced is trusted).
-    fn fail(
-        &mut self,
-        executed: Vec<Executed>,
-        error: rhumb_ports::store::StoreError,
-        out: &mut Effects,
-    ) {
-        self.phase = Phase::Failed;
-        let why: std::sync::Arc<str> = error.to_string().into();
-        let gathered = std::mem::take(&mut self.writing.gathered);
-        for Executed { request, .. } in executed.into_iter().chain(gathered.executed) {
-            self.writing.waiting -= 1;
-            out.push(Effect::Reply {
-                request,
-                result: Err(SubmitError::Disk(why.clone())),
-                written: VersionVector::new(),
-            });
-        }
-        out.push(Effect::Alarm(Alarm::Disk(error)));
     }
 }
 

@@ -20,9 +20,13 @@ use serde::{Deserialize, Serialize};
 use crate::{RowId, draft::DRAFT_BYTES_MAX};
 
 mod error;
+mod words;
 
 pub use error::{OpError, OptionClash};
 pub use rhumb_types::record::ROW_BYTES_MAX;
+pub use words::{
+    Deadline, ExpireWhen, GetExpiry, Presence, Prolong, ScoreWhen, SetExpiry, ZAddWhen,
+};
 
 /// The view that operations and queries act on.
 pub const SPACE: Space = Space::USER;
@@ -34,130 +38,6 @@ pub const VALUE_BYTES_MAX: usize = OP_BYTES_MAX - 2 * ROW_BYTES_MAX;
 pub const OP_ROWS_MAX: usize = 4_096;
 /// The latest expiry, in milliseconds since the epoch (the year 10889; the clock's 48 bits).
 pub const EXPIRY_MAX: UnixMillis = UnixMillis((1 << 48) - 1);
-
-/// When a time to live ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Deadline {
-    /// At a time. A time that has passed deletes the key.
-    At(UnixMillis),
-    /// So many milliseconds after the operation is executed.
-    In(u64),
-}
-
-impl Deadline {
-    /// A time from when the operation is executed.
-    #[must_use]
-    pub fn after(time: Duration) -> Self {
-        Self::In(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
-    }
-
-    /// The time of this deadline, bounded by [`EXPIRY_MAX`].
-    ///
-    /// # Errors
-    /// [`OpError::InvalidExpire`] past the bound.
-    pub fn resolve(self, now: UnixMillis) -> Result<UnixMillis, OpError> {
-        let at = match self {
-            Self::At(at) => at,
-            Self::In(ms) => now.saturating_add(Duration::from_millis(ms)),
-        };
-        if at > EXPIRY_MAX { Err(OpError::InvalidExpire) } else { Ok(at) }
-    }
-}
-
-/// Whether a write needs its target to be there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub enum Presence {
-    /// It does not matter.
-    #[default]
-    Any,
-    /// `NX`: only when absent.
-    Absent,
-    /// `XX`: only when present.
-    Present,
-}
-
-impl Presence {
-    /// Whether the condition holds.
-    #[must_use]
-    pub const fn allows(self, present: bool) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Absent => !present,
-            Self::Present => present,
-        }
-    }
-}
-
-/// What `SET` does to the time to live.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub enum SetExpiry {
-    /// Clears it.
-    #[default]
-    Clear,
-    /// `KEEPTTL`.
-    Keep,
-    /// `EX`, `PX`, `EXAT`, `PXAT`.
-    Until(Deadline),
-}
-
-/// What `GETEX` does to the time to live. Without options it is a read: `Query::Get`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum GetExpiry {
-    /// `PERSIST`.
-    Persist,
-    /// `EX`, `PX`, `EXAT`, `PXAT`.
-    Until(Deadline),
-}
-
-/// When an `EXPIRE` takes effect.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub enum ExpireWhen {
-    /// Always.
-    #[default]
-    Always,
-    /// `NX`: the key has no time to live.
-    Persistent,
-    /// `XX`: the key has one.
-    Volatile,
-    /// `GT`, also with `XX`: the new one is longer; none counts as endless.
-    Longer,
-    /// `LT`: the new one is shorter; none counts as endless.
-    Shorter,
-    /// `LT XX`: the key has one, and the new one is shorter.
-    VolatileShorter,
-}
-
-/// Which scores `ZADD` may replace.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub enum ScoreWhen {
-    /// Any.
-    #[default]
-    Any,
-    /// `GT`: by a greater one.
-    Greater,
-    /// `LT`: by a smaller one.
-    Less,
-}
-
-/// The conditions of `ZADD`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct ZAddWhen {
-    /// `NX` or `XX`, per member.
-    pub presence: Presence,
-    /// `GT` or `LT`, for members that are there.
-    pub score: ScoreWhen,
-}
-
-/// How a lock is prolonged, once its value has been compared.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Prolong {
-    /// To so many milliseconds from now (Redlock).
-    To(u64),
-    /// The same, if the key has a time to live at all (redis-py `extend(replace_ttl=True)`).
-    VolatileTo(u64),
-    /// By so many milliseconds, if the key has a time to live at all (redis-py `extend`).
-    VolatileBy(u64),
-}
 
 /// A write operation.
 ///

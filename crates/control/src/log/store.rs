@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     fmt::{self, Debug},
     io,
-    ops::{Bound, RangeBounds},
+    ops::RangeBounds,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
@@ -16,6 +16,7 @@ use tokio::sync::{self, watch};
 
 use super::{
     frame::{self, Record},
+    memory::{Memory, payload_bytes},
     open::{self, Identity, OpenLogError},
     segment::{SEGMENT_BYTES_MAX, Segment},
     state::{self, COMMITTED_NAME, STATE_NAME, State},
@@ -46,14 +47,6 @@ struct Inner {
     broken: OnceLock<String>,
     /// How far the snapshot on the disk reaches.
     reach: OnceLock<watch::Receiver<Reach>>,
-}
-
-struct Memory {
-    lineage: Option<u64>,
-    purged: Option<LogId>,
-    entries: VecDeque<Entry>,
-    /// Payload bytes of the entries.
-    bytes: usize,
 }
 
 struct Writer {
@@ -369,41 +362,6 @@ pub(crate) enum FollowError {
     /// The disk said no.
     #[error("the log cannot be written")]
     Disk(#[source] io::Error),
-}
-
-impl Memory {
-    fn first(&self) -> u64 {
-        self.purged.map_or(0, |purged| purged.index + 1)
-    }
-
-    fn next(&self) -> u64 {
-        self.first() + self.entries.len() as u64
-    }
-
-    /// The entries of a range that are there.
-    fn range(&self, range: impl RangeBounds<u64>) -> impl Iterator<Item = &Entry> {
-        let first = self.first();
-        let start = match range.start_bound() {
-            Bound::Included(start) => *start,
-            Bound::Excluded(start) => start + 1,
-            Bound::Unbounded => 0,
-        };
-        let end = match range.end_bound() {
-            Bound::Included(end) => end + 1,
-            Bound::Excluded(end) => *end,
-            Bound::Unbounded => u64::MAX,
-        };
-        let place = |index: u64| usize::try_from(index.saturating_sub(first)).unwrap_or(usize::MAX);
-        let (skip, upto) = (place(start), place(end));
-        self.entries.iter().skip(skip).take(upto.saturating_sub(skip))
-    }
-}
-
-fn payload_bytes(entry: &Entry) -> usize {
-    match &entry.payload {
-        EntryPayload::Normal(command) => command.bytes.len(),
-        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
-    }
 }
 
 impl RaftLogReader<TypeConfig> for LogStore {
