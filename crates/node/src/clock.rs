@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use rhumb_types::planted::{self, Planted};
 use rhumb_types::{MonoTime, RegionId, UnixMillis};
 
 use crate::limits::{CLOCK_OFFSET_MAX, CLOCK_SAMPLE_AGE_MAX};
@@ -60,8 +61,8 @@ impl PeerClocks {
         change.then_some(if far { ClockChange::Far(median) } else { ClockChange::Near })
     }
 
-    pub(crate) const fn is_far(&self) -> bool {
-        self.far
+    pub(crate) fn is_far(&self) -> bool {
+        self.far && !planted::is(Planted::IgnoreClock)
     }
 
     pub(crate) fn offset(&self, region: &RegionId) -> Option<i64> {

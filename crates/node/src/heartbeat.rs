@@ -30,6 +30,7 @@ impl Node {
             }
             peer.heartbeats_sent += 1;
             peer.heartbeat_at = now.mono;
+            peer.note_heartbeat(now.mono);
             let message = PeerMessage::Heartbeat(Heartbeat {
                 sequence: peer.heartbeats_sent,
                 wall: now.wall,
@@ -66,13 +67,11 @@ impl Node {
         self.assign(out);
     }
 
-    /// The answer to our last heartbeat; answers to earlier ones tell nothing.
+    /// The answer to one of our last heartbeats: on a long way several are under way at once.
     pub(crate) fn heard_back(&mut self, now: Timestamp, from: &RegionId, reply: &HeartbeatReply) {
         let Some(peer) = self.peers.get_mut(from) else { return };
-        if reply.sequence != peer.heartbeats_sent {
-            return;
-        }
-        let round_trip = now.mono.saturating_since(peer.heartbeat_at);
+        let Some(sent) = peer.heartbeat_answered(reply.sequence) else { return };
+        let round_trip = now.mono.saturating_since(sent);
         peer.round_trip_micros = u64::try_from(round_trip.as_micros()).ok();
         let millis = u64::try_from(round_trip.as_millis()).unwrap_or(u64::MAX);
         if peer.is_data() {

@@ -87,7 +87,7 @@ impl Node {
             }
             PeerMessage::Snapshot(chunk) => self.snapshot_chunk(from, chunk, out),
             PeerMessage::Publish(message) => {
-                self.published.receive(now.mono, message, &self.applied, out);
+                self.published.receive(now.mono, message, &self.durable, out);
             }
         }
     }

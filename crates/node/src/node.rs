@@ -11,6 +11,7 @@ use rhumb_state::{
 };
 use rhumb_types::{
     ClusterId, DomainId, Hlc, MonoTime, NodeId, OriginId, RegionId, Timestamp,
+    planted::{self, Planted},
     record::{Record, VersionVector},
 };
 
@@ -211,7 +212,7 @@ impl Node {
         }
         self.acks.expire(now.mono, out);
         self.sync_if_due(now.mono, out);
-        self.published.settle(now.mono, &self.applied, out);
+        self.published.settle(now.mono, &self.durable, out);
         self.weigh_clock(now, out);
         self.heartbeat(now, out);
         self.sweep_tick(now, out);
@@ -277,6 +278,7 @@ impl Node {
         let late = now.mono.saturating_since(self.started.mono) >= limits::PROVE_WAIT_MAX;
         let reason = match prove(self.identity.incarnation, &self.durable, answers) {
             Proof::Whole => None,
+            _ if planted::is(Planted::ReuseVersions) => None,
             Proof::Rewound => Some("a peer holds more of this node's log than this node"),
             Proof::Open if late => Some("not every peer confirmed this node's log in time"),
             Proof::Open => return,

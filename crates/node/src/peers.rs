@@ -1,6 +1,6 @@
 //! What this node knows of each peer, and from whom it pulls which log.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rhumb_ports::peer::{Hello, PeerMessage};
 use rhumb_types::{DomainId, MonoTime, OriginId, RegionId, record::VersionVector};
@@ -8,6 +8,7 @@ use rhumb_types::{DomainId, MonoTime, OriginId, RegionId, record::VersionVector}
 use crate::{
     event::{Effect, Effects, Member},
     identity::Origins,
+    limits::HEARTBEATS_UNANSWERED_MAX,
 };
 
 /// One peer.
@@ -28,6 +29,8 @@ pub(crate) struct Peer {
     pub(crate) heartbeats_heard: u64,
     pub(crate) heartbeat_at: MonoTime,
     pub(crate) round_trip_micros: Option<u64>,
+    /// Heartbeats that an answer may still come to, by number, with when they were sent.
+    unanswered: VecDeque<(u64, MonoTime)>,
     following: BTreeSet<OriginId>,
 }
 
@@ -47,8 +50,24 @@ impl Peer {
             heartbeats_heard: 0,
             heartbeat_at: MonoTime(0),
             round_trip_micros: None,
+            unanswered: VecDeque::new(),
             following: BTreeSet::new(),
         }
+    }
+
+    /// The heartbeat of the present number is on its way.
+    pub(crate) fn note_heartbeat(&mut self, now: MonoTime) {
+        if self.unanswered.len() >= HEARTBEATS_UNANSWERED_MAX {
+            self.unanswered.pop_front();
+        }
+        self.unanswered.push_back((self.heartbeats_sent, now));
+    }
+
+    /// When the heartbeat was sent that is answered now. Links keep order, so those before it stay
+    /// without an answer.
+    pub(crate) fn heartbeat_answered(&mut self, number: u64) -> Option<MonoTime> {
+        let at = self.unanswered.iter().position(|(sent, _)| *sent == number)?;
+        self.unanswered.drain(..=at).next_back().map(|(_, sent)| sent)
     }
 
     pub(crate) const fn is_data(&self) -> bool {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use rhumb_types::{
     OriginId,
+    planted::{self, Planted},
     record::{CodecError, Record, Transaction, VersionVector},
 };
 
@@ -191,10 +192,11 @@ fn is_ready(
     carries: impl Fn(OriginId) -> bool,
 ) -> bool {
     transaction.version == applied.get(transaction.origin) + 1
-        && transaction
-            .deps
-            .iter()
-            .all(|(origin, version)| !carries(origin) || version <= applied.get(origin))
+        && transaction.deps.iter().all(|(origin, version)| {
+            !carries(origin)
+                || version <= applied.get(origin)
+                || planted::is(Planted::ApplyBeforeDeps)
+        })
 }
 
 #[cfg(test)]

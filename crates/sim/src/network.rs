@@ -68,6 +68,13 @@ impl Network {
         }
     }
 
+    /// Whether a pair is linked, and neither direction is cut.
+    #[must_use]
+    pub fn is_up(&self, a: usize, b: usize) -> bool {
+        let link = self.links.get(self.place(a, b));
+        link.is_some_and(|link| link.up && link.directions.iter().all(|way| !way.cut))
+    }
+
     /// One direction of a pair.
     pub fn direction(&mut self, from: usize, to: usize) -> &mut Direction {
         let [up, down] = &mut self.link(from, to).directions;

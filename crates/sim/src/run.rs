@@ -6,15 +6,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use rhumb_node::{Effect, Member, NodeConfig, Retention};
+use rhumb_node::{Effect, Member, NodeConfig, RequestId, Retention};
 use rhumb_ports::store::{Range, ReadStore, ScoreRange, StoreError};
 use rhumb_state::{CellScan, ClearedPrefixes, Namespaces, Query, Reply, answer, query::ScoreSpan};
 use rhumb_types::{
-    ClusterId, NodeId, RegionId,
-    record::{Cell, Head, Space},
+    AckLevel, ClusterId, NodeId, RegionId,
+    record::{Cell, Head, Space, VersionVector},
 };
 
 use crate::{
+    check::{Check, Violation},
     fault::{self, Begun, Fault},
     random::Random,
     workload::Workload,
@@ -29,6 +30,9 @@ const FAULT: u64 = 2;
 const MEND: u64 = 1_000;
 /// How long all may take to agree once everything is mended.
 const QUIET: Duration = Duration::from_secs(25);
+
+/// After this long a node whose clock is far off must know it, in microseconds.
+const CLOCK_KNOWN_MICROS: u64 = 2_000_000;
 
 /// What a run is made of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,7 +55,7 @@ impl Default for Options {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Outcome {
     /// What did not hold; `None` for a sound run.
-    pub violation: Option<String>,
+    pub violation: Option<Violation>,
     /// How often each fault happened.
     pub faults: BTreeMap<Fault, u64>,
     /// Events that nodes handled.
@@ -72,6 +76,8 @@ struct Run {
     faults: BTreeMap<Fault, u64>,
     begun: Vec<Option<Begun>>,
     lied: BTreeSet<usize>,
+    /// Since when hosts could have known that their clock is far off.
+    off_since: BTreeMap<usize, u64>,
     faulty: bool,
 }
 
@@ -96,6 +102,7 @@ pub fn run(options: Options) -> Outcome {
         faults: BTreeMap::new(),
         begun: Vec::new(),
         lied: BTreeSet::new(),
+        off_since: BTreeMap::new(),
         faulty: true,
     };
     run.world.wake(Duration::from_millis(500), CLIENT);
@@ -143,7 +150,7 @@ impl Run {
                 Some(Call::Wake(CLIENT)) => self.client(),
                 Some(Call::Wake(FAULT)) => self.fault(),
                 Some(Call::Wake(mend)) => self.mend(mend - MEND),
-                Some(Call::Effect { effect, .. }) => self.effect(effect),
+                Some(Call::Effect { host, effect }) => self.effect(host, effect),
                 None => return,
             }
         }
@@ -153,6 +160,7 @@ impl Run {
         if !self.faulty {
             return;
         }
+        self.watch_clocks();
         let host = self.world.random.index(self.world.hosts.len());
         self.work.step(&mut self.world, host);
         let pause =
@@ -207,9 +215,49 @@ impl Run {
         }
     }
 
-    fn effect(&mut self, effect: Effect) {
-        if let Effect::Reply { request, result, .. } = effect {
-            self.work.answered(request, result.as_deref().map_err(|_| ()));
+    fn effect(&mut self, host: usize, effect: Effect) {
+        match effect {
+            Effect::Reply { request, result, written } => {
+                if result.is_ok() {
+                    self.acknowledged(host, request, &written);
+                }
+                self.work.answered(request, result.as_deref().map_err(|_| ()));
+            }
+            Effect::Deliver(message) => {
+                let publisher = self.work.published.get(&message.payload).copied();
+                let publisher = publisher.unwrap_or(usize::MAX);
+                self.world.checker.delivered(host, publisher, &message);
+            }
+            _ => {}
+        }
+    }
+
+    fn acknowledged(&mut self, host: usize, request: RequestId, written: &VersionVector) {
+        let Some(ack) = self.work.level(request) else { return };
+        self.world.checker.acknowledged(host, ack, written);
+        if let Some(missing) = self.work.unseen(request, &self.world) {
+            self.world.checker.violated(Check::OwnWrites, missing);
+        }
+        let since = self.off_since.get(&host).copied();
+        let now = self.world.now();
+        if ack <= AckLevel::Local && since.is_some_and(|at| now - at > CLOCK_KNOWN_MICROS) {
+            let what = format!("host {host} answers while its clock is far off");
+            self.world.checker.violated(Check::Clocks, what);
+        }
+    }
+
+    /// Notes which hosts have a clock that is far off, and can know it: all links stand, and the
+    /// clocks of the others are right.
+    fn watch_clocks(&mut self) {
+        let now = self.world.now();
+        let hosts = self.world.hosts.len();
+        for host in 0..hosts {
+            let knows = self.world.can_know_its_clock(host);
+            if knows {
+                self.off_since.entry(host).or_insert(now);
+            } else {
+                self.off_since.remove(&host);
+            }
         }
     }
 
@@ -218,15 +266,23 @@ impl Run {
         if self.world.checker.violation().is_some() {
             return;
         }
-        if let Err(what) = self.agreed() {
-            self.world.checker.violated(what);
+        if let Err(Violation { check, what }) = self.agreed() {
+            self.world.checker.violated(check, what);
         }
     }
 
-    fn agreed(&self) -> Result<(), String> {
+    fn agreed(&self) -> Result<(), Violation> {
+        let differs = |what| Violation { check: Check::Converged, what };
+        let view = self.same().map_err(differs)?;
+        let lost = |what| Violation { check: Check::Lost, what };
+        self.nothing_lost(&view).map_err(lost)
+    }
+
+    /// What all hosts hold.
+    fn same(&self) -> Result<BTreeMap<Bytes, String>, String> {
         let views: Vec<BTreeMap<Bytes, String>> =
             (0..self.world.hosts.len()).map(|host| self.view(host)).collect::<Result<_, _>>()?;
-        let Some((first, others)) = views.split_first() else { return Ok(()) };
+        let Some((first, others)) = views.split_first() else { return Ok(BTreeMap::new()) };
         for (nth, other) in (1..).zip(others) {
             let differs = first.iter().find(|(key, value)| other.get(*key) != Some(value));
             let more = other.keys().find(|key| !first.contains_key(*key));
@@ -238,7 +294,7 @@ impl Run {
                 return Err(format!("host {nth} has {key:?}, and host 0 has not"));
             }
         }
-        self.nothing_lost(first)
+        Ok(first.clone())
     }
 
     fn nothing_lost(&self, view: &BTreeMap<Bytes, String>) -> Result<(), String> {
@@ -305,7 +361,7 @@ impl Run {
 
     fn outcome(self) -> Outcome {
         Outcome {
-            violation: self.world.checker.violation().map(str::to_owned),
+            violation: self.world.checker.violation().cloned(),
             faults: self.faults,
             events: self.world.events(),
             acknowledged: self.work.acknowledged,

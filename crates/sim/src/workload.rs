@@ -4,16 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use rhumb_node::{Event, RequestId, Submit, reads};
+use rhumb_ports::store::ReadStore;
 use rhumb_state::{
     Op, Reply,
     op::{Presence, SetExpiry},
 };
-use rhumb_types::AckLevel;
+use rhumb_types::{AckLevel, record::Space};
 
 use crate::world::World;
 
 /// Keys of each kind; few, so that they are hot.
 const KEYS: u64 = 3;
+/// How many of a thousand writes are followed by a message.
+const PUBLISH_PER_MILLE: u64 = 100;
 /// How long a client waits for other regions, in microseconds.
 const REMOTE_WAIT_MICROS: u64 = 3_000_000;
 
@@ -47,6 +50,8 @@ pub struct Workload {
     pub counted: BTreeMap<(Bytes, usize), u64>,
     /// Increments that may or may not have happened, by key.
     pub unknown: BTreeMap<Bytes, u64>,
+    /// Messages, with the host that each was published at.
+    pub published: BTreeMap<Bytes, usize>,
     /// How many writes were acknowledged.
     pub acknowledged: u64,
     /// How many were refused or unconfirmed.
@@ -58,6 +63,9 @@ pub struct Workload {
 impl Workload {
     /// One client of a host writes something.
     pub fn step(&mut self, world: &mut World, host: usize) {
+        if world.random.chance(PUBLISH_PER_MILLE) {
+            self.publish(world, host);
+        }
         self.requests += 1;
         let request = RequestId(self.requests);
         let levels = [AckLevel::Memory, AckLevel::Local, AckLevel::OneRemote, AckLevel::Quorum];
@@ -101,6 +109,32 @@ impl Workload {
             }
             _ => (Op::Del { keys: vec![key("bag"), key("text"), key("hash")] }, What::Other),
         }
+    }
+
+    /// The level that a write was asked at.
+    #[must_use]
+    pub fn level(&self, request: RequestId) -> Option<AckLevel> {
+        self.asked.get(&request).map(|asked| asked.ack)
+    }
+
+    /// What a client was told to be written, and does not see at the node that told it.
+    #[must_use]
+    pub fn unseen(&self, request: RequestId, world: &World) -> Option<String> {
+        let Asked { host, what: What::Member(key, member), .. } = self.asked.get(&request)? else {
+            return None;
+        };
+        let process = world.hosts.get(*host)?.process.as_ref()?;
+        let cell = process.store.member(Space::USER, key, member).ok()?;
+        cell.is_none()
+            .then(|| format!("host {host} does not show {key:?} {member:?} to its writer"))
+    }
+
+    /// A client of a host publishes a message.
+    pub fn publish(&mut self, world: &mut World, host: usize) {
+        self.requests += 1;
+        let payload = Bytes::from(format!("m{}", self.requests));
+        self.published.insert(payload.clone(), host);
+        world.submit(host, Event::Publish { channel: Bytes::from_static(b"c"), payload });
     }
 
     /// A node has answered.

@@ -163,6 +163,18 @@ impl World {
         self.hosts.iter().position(|host| host.config.region == *region)
     }
 
+    /// Whether a host's clock is far off and it can find that out: it runs, its links stand, and
+    /// the clocks at their other ends are right.
+    #[must_use]
+    pub fn can_know_its_clock(&self, host: usize) -> bool {
+        let runs = |machine: &Host| machine.process.is_some() && machine.paused_until <= self.now;
+        let off = |machine: &Host| machine.wall_offset != 0;
+        self.hosts.iter().enumerate().all(|(nth, machine)| {
+            let linked = nth == host || self.network.is_up(nth, host);
+            runs(machine) && linked && off(machine) == (nth == host)
+        })
+    }
+
     /// Starts a machine that is down.
     pub fn start(&mut self, host: usize) {
         let entropy = self.random.bits();

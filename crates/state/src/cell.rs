@@ -11,13 +11,17 @@
 
 use std::borrow::Cow;
 
-use rhumb_types::record::{Amount, Cell, Cleared, Delta, Dot, Entry, Mark, Removal};
+use rhumb_types::{
+    planted::{self, Planted},
+    record::{Amount, Cell, Cleared, Delta, Dot, Entry, Mark, Removal},
+};
 
 use crate::context::Context;
 
 /// Replaces what the context covers by one entry.
 pub fn put(cell: &mut Cell, context: &Context<'_>, entry: Entry, marks: &[Mark]) {
-    cell.entries.retain(|known| !context.removes(known.dot));
+    let dropped = planted::is(Planted::LoseConcurrent);
+    cell.entries.retain(|known| !context.removes(known.dot) && !dropped);
     let at = cell.entries.partition_point(|known| known.dot < entry.dot);
     cell.entries.insert(at, entry);
     mark(cell, context.dot, marks);
@@ -25,7 +29,8 @@ pub fn put(cell: &mut Cell, context: &Context<'_>, entry: Entry, marks: &[Mark])
 
 /// Removes what the context covers.
 pub fn remove(cell: &mut Cell, context: &Context<'_>, marks: &[Mark]) {
-    cell.entries.retain(|known| !context.removes(known.dot));
+    let unseen = planted::is(Planted::RemoveUnseen);
+    cell.entries.retain(|known| !context.removes(known.dot) && !unseen);
     mark(cell, context.dot, marks);
 }
 
@@ -41,7 +46,8 @@ pub fn add(cell: &mut Cell, dot: Dot, frame: u64, sum: Amount) {
             let Some(delta) = cell.deltas.get_mut(at) else { return };
             if delta.frame == frame {
                 delta.version = dot.version;
-                delta.sum = sum;
+                let known = if planted::is(Planted::CountAgain) { delta.sum.int } else { 0 };
+                delta.sum = Amount { int: sum.int + known, ..sum };
                 delta.cleared = false;
                 delta.marked_by = None;
             } else if delta.frame < frame {

@@ -9,6 +9,7 @@ pub mod ack;
 pub mod control;
 pub mod error;
 pub mod id;
+pub mod planted;
 pub mod record;
 pub mod time;
 pub mod units;

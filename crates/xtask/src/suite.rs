@@ -63,6 +63,7 @@ const STEPS: &[Step] = &[
     Step { name: "unit and property tests", package: None, run: unit_tests },
     Step { name: "documentation tests", package: None, run: doc_tests },
     Step { name: "simulator seeds", package: Some(SIM_PACKAGE), run: simulator },
+    Step { name: "planted faults", package: Some(SIM_PACKAGE), run: planted },
     Step {
         name: "real processes, real clients",
         package: Some(INTEGRATION_PACKAGE),
@@ -128,6 +129,13 @@ fn doc_tests(workspace: &Workspace, _: &Options) -> anyhow::Result<Outcome> {
 
 fn simulator(workspace: &Workspace, options: &Options) -> anyhow::Result<Outcome> {
     delegate::sim(workspace, options.seeds, 1, &[]).map(Outcome::from)
+}
+
+/// Every fault that is planted must be found by the check that is named for it.
+fn planted(workspace: &Workspace, _: &Options) -> anyhow::Result<Outcome> {
+    let mut tests = test_runner(workspace);
+    let selection = ["--package", SIM_PACKAGE, "--features", "planted", "--test", "planted"];
+    succeeds(tests.args(selection)).map(Outcome::from)
 }
 
 /// The tests are told by environment where the binary and the Python environment are.

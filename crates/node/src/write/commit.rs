@@ -3,6 +3,7 @@
 use rhumb_ports::store::{Batch, Durability, MetaName, StoreError, Write};
 use rhumb_types::{
     AckLevel, MonoTime, Timestamp,
+    planted::{self, Planted},
     record::{Record, VersionVector},
 };
 
@@ -45,8 +46,11 @@ impl Node {
         self.persist_registry(&mut writes);
         self.journal_writes(&mut writes);
         gathered.took_rows = took_rows;
-        let durability =
-            if gathered.needs_sync { Durability::Synced } else { Durability::Buffered };
+        let synced = gathered.needs_sync && !planted::is(Planted::SkipSync);
+        let durability = if synced { Durability::Synced } else { Durability::Buffered };
+        if planted::is(Planted::AnswerBeforeCommit) {
+            self.answer(std::mem::take(&mut gathered.executed), out);
+        }
         self.writing.batches += 1;
         let batch = self.writing.batches;
         if durability == Durability::Buffered && self.writing.unsynced_since.is_none() {
@@ -76,7 +80,7 @@ impl Node {
         }
         self.durable.merge(&gathered.adopted);
         let received = gathered.received > 0;
-        if gathered.needs_sync {
+        if gathered.needs_sync || planted::is(Planted::ShipBeforeSync) {
             let earlier = std::mem::take(&mut self.writing.unsynced);
             self.writing.unsynced_since = None;
             self.made_durable(now, earlier.into_iter().chain(gathered.logged), out);
@@ -88,7 +92,7 @@ impl Node {
             self.acknowledge(out);
         }
         self.bootstrap_step(out);
-        self.published.settle(now.mono, &self.applied, out);
+        self.published.settle(now.mono, &self.durable, out);
     }
 
     /// Starts an fsync when something has waited long enough for one.
@@ -150,6 +154,7 @@ impl Node {
     fn regions_wanted(&self, ack: AckLevel, written: &VersionVector) -> usize {
         match ack {
             AckLevel::Memory | AckLevel::Local => 0,
+            AckLevel::OneRemote if planted::is(Planted::CountSelf) => 0,
             AckLevel::OneRemote => 1,
             AckLevel::Quorum => {
                 // The strictest of the domains written; a majority with this region counted.

@@ -1,0 +1,60 @@
+//! Faults planted on purpose, to show that the simulator's checks find them.
+//!
+//! The machines ask [`is`] at the few places where a fault can be planted. Without the feature
+//! `planted` the answer is a constant and nothing of it is left in the binary; with it, a test
+//! chooses the fault of its thread.
+
+/// What can be planted; each breaks one rule of the design.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Planted {
+    /// Rule 1: a commit that was not fsynced counts as durable, and is shipped.
+    ShipBeforeSync,
+    /// Rule 1: a start on a rewound disk goes on where the disk ends, and names two writes alike.
+    ReuseVersions,
+    /// Rule 1: a commit that a client waits for is not fsynced.
+    SkipSync,
+    /// Rule 2: a write is answered before its batch is committed, so that its writer may not see it.
+    AnswerBeforeCommit,
+    /// Causal order: a transaction is applied before those that it has seen.
+    ApplyBeforeDeps,
+    /// Merge: a removal also takes what its writer has never seen.
+    RemoveUnseen,
+    /// Merge: of two concurrent writes the first to arrive is dropped.
+    LoseConcurrent,
+    /// Merge: what arrives of a counter is added, and not put in place of what was known.
+    CountAgain,
+    /// Acknowledgements: this region counts as one of the others.
+    CountSelf,
+    /// Rule 8: a node that knows its clock to be far off goes on.
+    IgnoreClock,
+    /// Rule 13: a write that was not confirmed in time is answered as confirmed.
+    ConfirmLate,
+    /// Rule 14: a message is delivered before what it follows is applied.
+    DeliverEarly,
+}
+
+/// Whether a fault is planted.
+#[cfg(not(feature = "planted"))]
+#[inline]
+#[must_use]
+pub const fn is(_fault: Planted) -> bool {
+    false
+}
+
+#[cfg(feature = "planted")]
+std::thread_local! {
+    static PLANTED: std::cell::Cell<Option<Planted>> = const { std::cell::Cell::new(None) };
+}
+
+/// Whether a fault is planted in this thread.
+#[cfg(feature = "planted")]
+#[must_use]
+pub fn is(fault: Planted) -> bool {
+    PLANTED.get() == Some(fault)
+}
+
+/// Plants a fault in this thread, or none, from here on.
+#[cfg(feature = "planted")]
+pub fn plant(fault: Option<Planted>) {
+    PLANTED.set(fault);
+}
