@@ -38,6 +38,7 @@ pub(crate) struct Node {
     peer: Arc<Peer>,
     groups: BothGroups,
     http: Option<HttpServer>,
+    resp: Option<RespServer>,
     tasks: Tasks,
 }
 
@@ -91,9 +92,9 @@ impl Node {
         oversight::follow(config, &engine, &peer);
         peer.register_with(registrar::registrar(&engine, identity.node));
         let http = http::serve(config, &engine, &peer, &keeping, alarms).await?;
-        serve_resp(config, &region, &engine).await?;
+        let resp = serve_resp(config, &region, &engine).await?;
         tracing::info!(%region, "the node runs");
-        Ok(Self { engine, peer, groups, http, tasks })
+        Ok(Self { engine, peer, groups, http, resp, tasks })
     }
 
     /// Reads the certificates anew.
@@ -104,6 +105,9 @@ impl Node {
         }
         if let Some(Err(error)) = self.http.as_ref().map(HttpServer::reload) {
             tracing::error!(%error, "the certificate of HTTP stays as it was");
+        }
+        if let Some(Err(error)) = self.resp.as_ref().map(RespServer::reload) {
+            tracing::error!(%error, "the certificate for Redis clients stays as it was");
         }
     }
 
@@ -126,19 +130,18 @@ async fn listen(config: &Config, region: &RegionId, server: Server) -> Result<Op
 }
 
 /// Starts the RESP server, where it is on.
-async fn serve_resp(config: &Config, region: &RegionId, engine: &Engine) -> Result<()> {
-    let Some(settings) = config.listener(region, Server::Resp) else { return Ok(()) };
-    anyhow::ensure!(
-        !settings.tls,
-        "`listeners.resp.tls` is on, and this version of the RESP server has no TLS yet: listen on \
-         the loopback address behind a TLS proxy"
-    );
-    let resp = settings::resp(config, settings.auth);
+async fn serve_resp(
+    config: &Config,
+    region: &RegionId,
+    engine: &Engine,
+) -> Result<Option<RespServer>> {
+    let Some(listener) = config.listener(region, Server::Resp) else { return Ok(None) };
+    let resp = settings::resp(config, listener);
     let server = RespServer::new(&resp, engine.clone(), region.as_str())?;
     if let Some(listener) = listen(config, region, Server::Resp).await? {
         server.serve(listener);
     }
-    Ok(())
+    Ok(Some(server))
 }
 
 /// Hands what peers say to the node.

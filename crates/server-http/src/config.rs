@@ -1,16 +1,12 @@
 //! What the server is configured with, and why it may not be built.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-};
+use std::net::{IpAddr, SocketAddr};
 
+use rhumb_tls::{TlsError, TlsFiles};
 use rhumb_types::{
     UnixMillis,
     control::{ApiRole, Digest},
 };
-
-use crate::tls::TlsError;
 
 /// How the server listens and whom it believes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,18 +43,6 @@ pub struct StaticToken {
     pub scopes: Vec<String>,
     /// When it ends.
     pub expires: Option<UnixMillis>,
-}
-
-/// Where the certificate lies.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TlsFiles {
-    /// The certificate chain, as a PEM file.
-    pub certificate: PathBuf,
-    /// Its private key, as a PEM file.
-    pub key: PathBuf,
-    /// Authorities of client certificates, as a PEM file; with it a client without one of theirs
-    /// is refused.
-    pub client_authorities: Option<PathBuf>,
 }
 
 /// Why the server is not built, or does not listen.

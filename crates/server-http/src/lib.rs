@@ -27,15 +27,14 @@ mod routes;
 mod server;
 mod session;
 mod surroundings;
-mod tls;
 
 #[cfg(test)]
 mod tests;
 
-pub use config::{HttpConfig, HttpError, StaticToken, TlsFiles};
+pub use config::{HttpConfig, HttpError, StaticToken};
+pub use rhumb_tls::{TlsError, TlsFiles};
 pub use server::{HttpServer, ReloadError};
 pub use surroundings::{
     AlarmLog, ConfigCheck, Invitation, InvitationError, Invitations, Invited, LinkView, Links,
     Surroundings,
 };
-pub use tls::TlsError;

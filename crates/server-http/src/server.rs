@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::Router;
 use rhumb_engine::Engine;
 use rhumb_engine::telemetry::metrics::Connections;
+use rhumb_tls::{Tls, TlsError};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -22,8 +23,10 @@ use crate::{
     },
     rate::Buckets,
     surroundings::Surroundings,
-    tls::{Tls, TlsError},
 };
+
+/// What is spoken inside TLS.
+const PROTOCOLS: &[&str] = &["h2", "http/1.1"];
 
 /// Why certificates were not read anew; the old ones stay in use.
 pub type ReloadError = TlsError;
@@ -66,7 +69,7 @@ impl HttpServer {
         surroundings: Surroundings,
     ) -> Result<Self, HttpError> {
         config::check(config)?;
-        let tls = config.tls.clone().map(Tls::load).transpose()?;
+        let tls = config.tls.clone().map(|files| Tls::load(files, PROTOCOLS)).transpose()?;
         if !config.auth {
             let address = config.address;
             tracing::warn!(%address, "HTTP asks for no token: everything is allowed to this machine");

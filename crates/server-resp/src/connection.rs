@@ -14,6 +14,8 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
 use crate::{
     acl::User,
@@ -24,6 +26,9 @@ use crate::{
 
 /// Cursors of unfinished scans that a connection keeps.
 const CURSORS_MAX: usize = 64;
+
+/// Plain TCP, or TLS over it.
+pub(crate) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// Commands that wait for EXEC.
 #[derive(Debug, Default)]
@@ -36,7 +41,7 @@ pub(crate) struct Queue {
 /// A client's connection.
 pub(crate) struct Connection {
     pub(crate) shared: Arc<Shared>,
-    stream: TcpStream,
+    stream: Stream,
     decoder: RequestDecoder,
     incoming: BytesMut,
     pub(crate) outgoing: BytesMut,
@@ -62,7 +67,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(shared: Arc<Shared>, stream: TcpStream) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, stream: Stream) -> Self {
         let user = shared.stranger();
         let limits = if user.is_some() { Limits::AUTHENTICATED } else { Limits::UNAUTHENTICATED };
         Self {
@@ -93,7 +98,6 @@ impl Connection {
 
     /// Serves the client until it leaves, breaks the protocol, or the node stops.
     pub(crate) async fn run(mut self, tasks: &Tasks) -> io::Result<()> {
-        self.stream.set_nodelay(true)?;
         let ended = self.serve(tasks).await;
         if self.watching {
             self.shared.engine.unwatch(self.id).await;
@@ -147,7 +151,11 @@ impl Connection {
         if self.outgoing.is_empty() {
             return Ok(());
         }
-        let sent = timeout(limits::WRITE_WAIT_MAX, self.stream.write_all(&self.outgoing)).await;
+        let send = async {
+            self.stream.write_all(&self.outgoing).await?;
+            self.stream.flush().await
+        };
+        let sent = timeout(limits::WRITE_WAIT_MAX, send).await;
         sent.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         self.outgoing.clear();
         Ok(())

@@ -20,4 +20,5 @@ mod server;
 mod subscribe;
 
 pub use acl::{UserConfig, UserError};
-pub use server::{RespConfig, RespServer};
+pub use rhumb_tls::{TlsError, TlsFiles};
+pub use server::{RespConfig, RespError, RespServer};

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Most connections at a time.
 pub(crate) const CONNECTIONS_MAX: usize = 10_000;
+/// How long a TLS handshake may take.
+pub(crate) const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Bytes asked of the socket at a time.
 pub(crate) const READ_BYTES: usize = 64 << 10;
 /// Most writes of one pipeline that go to the engine together.

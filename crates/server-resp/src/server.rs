@@ -2,19 +2,24 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-use rhumb_engine::Engine;
-use tokio::net::{TcpListener, TcpStream};
+use rhumb_engine::{Engine, Tasks};
+use rhumb_tls::{Tls, TlsError, TlsFiles};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
 
 use crate::{
     acl::{User, UserConfig, UserError},
-    connection::Connection,
-    limits::CONNECTIONS_MAX,
+    connection::{Connection, Stream},
+    limits::{CONNECTIONS_MAX, HANDSHAKE_WAIT_MAX},
 };
 
 /// How the server treats its clients.
@@ -24,6 +29,19 @@ pub struct RespConfig {
     pub users: Vec<UserConfig>,
     /// Whether a client must say who it is.
     pub auth: bool,
+    /// The certificate; none means plain TCP.
+    pub tls: Option<TlsFiles>,
+}
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+pub enum RespError {
+    /// A user's rules are not understood.
+    #[error(transparent)]
+    User(#[from] UserError),
+    /// The certificate cannot be used.
+    #[error("TLS for Redis clients")]
+    Tls(#[from] TlsError),
 }
 
 /// What all connections share.
@@ -32,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) users: BTreeMap<String, Arc<User>>,
     pub(crate) auth: bool,
+    tls: Option<Tls>,
     pub(crate) connections: AtomicUsize,
     pub(crate) region: String,
 }
@@ -55,28 +74,40 @@ impl RespServer {
     /// A server that is not listening yet.
     ///
     /// # Errors
-    /// [`UserError`] when a user's rules are not understood.
-    pub fn new(config: &RespConfig, engine: Engine, region: &str) -> Result<Self, UserError> {
+    /// [`RespError`].
+    pub fn new(config: &RespConfig, engine: Engine, region: &str) -> Result<Self, RespError> {
         let user = |config: &UserConfig| Ok((config.name.clone(), Arc::new(User::new(config)?)));
         let users = config.users.iter().map(user).collect::<Result<_, UserError>>()?;
         Ok(Self(Arc::new(Shared {
             engine,
             users,
             auth: config.auth,
+            // RESP has no name among protocols, and clients offer none.
+            tls: config.tls.clone().map(|files| Tls::load(files, &[])).transpose()?,
             connections: AtomicUsize::new(0),
             region: region.to_owned(),
         })))
     }
 
+    /// Reads the certificate anew; connections that are open keep theirs. When something is wrong
+    /// nothing changes.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.0.tls.as_ref().map_or(Ok(()), Tls::reload)
+    }
+
     /// Takes connections until the engine's tasks are stopped.
-    pub fn serve(self, listener: TcpListener) {
+    pub fn serve(&self, listener: TcpListener) {
+        let shared = self.0.clone();
         let tasks = self.0.engine.tasks().clone();
         let accepting = tasks.clone();
         tasks.spawn_until_stopped(async move {
             loop {
                 match listener.accept().await {
                     Ok((stream, address)) => {
-                        let shared = self.0.clone();
+                        let shared = shared.clone();
                         tracing::debug!(%address, "a client connects");
                         accepting.spawn(serve_one(shared, stream));
                     }
@@ -92,14 +123,31 @@ impl RespServer {
 }
 
 async fn serve_one(shared: Arc<Shared>, stream: TcpStream) {
+    // Handshakes count: whoever opens connections and says nothing uses up no more than others.
     let open = shared.connections.fetch_add(1, Ordering::Relaxed);
     if open < CONNECTIONS_MAX {
         let tasks = shared.engine.tasks().clone();
-        if let Err(error) = Connection::new(shared.clone(), stream).run(&tasks).await {
+        if let Err(error) = open_and_run(&shared, stream, &tasks).await {
             tracing::debug!(%error, "a client's connection ended");
         }
     } else {
         tracing::warn!(most = CONNECTIONS_MAX, "a client was turned away: too many connections");
     }
     shared.connections.fetch_sub(1, Ordering::Relaxed);
+}
+
+async fn open_and_run(shared: &Arc<Shared>, stream: TcpStream, tasks: &Tasks) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let stream = match &shared.tls {
+        None => Stream::Left(stream),
+        Some(tls) => {
+            let handshake = timeout(HANDSHAKE_WAIT_MAX, tls.acceptor().accept(stream));
+            let shaken = tokio::select! {
+                () = tasks.stopping() => return Ok(()),
+                shaken = handshake => shaken,
+            };
+            Stream::Right(Box::new(shaken.map_err(|_| io::ErrorKind::TimedOut)??))
+        }
+    };
+    Connection::new(shared.clone(), stream).run(tasks).await
 }

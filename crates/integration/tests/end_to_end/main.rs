@@ -10,6 +10,7 @@ mod certificates;
 mod clients;
 mod clocks;
 mod disks;
+mod encrypted;
 mod http;
 mod identities;
 mod kills;

@@ -12,7 +12,7 @@ use rhumb_peer::{JoinDesk, Peer, Seat};
 use rhumb_regions::audit::AuditKey;
 use rhumb_server_http::{
     AlarmLog, ConfigCheck, HttpConfig, HttpServer, Invitation, InvitationError, Invitations,
-    Invited, LinkView, Links, StaticToken, Surroundings, TlsFiles,
+    Invited, LinkView, Links, StaticToken, Surroundings,
 };
 use rhumb_telemetry::Metrics;
 use rhumb_types::{
@@ -25,7 +25,7 @@ use tokio::{sync::mpsc, sync::watch};
 use super::{
     identity::{CertificateHealth, Keeping},
     oversight::AUDIT_PURPOSE,
-    worst_election,
+    settings, worst_election,
 };
 use crate::{founding, machine_token::MachineToken, seat};
 
@@ -49,11 +49,6 @@ pub(super) async fn serve(
 }
 
 fn http(config: &Config, listener: &ListenerSettings, peer: &Peer) -> HttpConfig {
-    let tls = config.settings().tls.as_ref().filter(|_| listener.tls).map(|tls| TlsFiles {
-        certificate: tls.certificate.clone(),
-        key: tls.key.clone(),
-        client_authorities: tls.client_authorities.clone(),
-    });
     let machine = MachineToken::of(&peer.identities().secret());
     HttpConfig {
         address: listener.address(Server::Http),
@@ -65,7 +60,7 @@ fn http(config: &Config, listener: &ListenerSettings, peer: &Peer) -> HttpConfig
             scopes: Vec::new(),
             expires: None,
         }],
-        tls,
+        tls: settings::tls(config, listener),
     }
 }
 

@@ -7,11 +7,11 @@ use std::{
 };
 
 use anyhow::Result;
-use rhumb_config::Config;
+use rhumb_config::{Config, settings::ListenerSettings};
 use rhumb_engine::node::{Member, NodeConfig, Retention};
 use rhumb_peer::Identity;
 use rhumb_regions::locations;
-use rhumb_server_resp::{RespConfig, UserConfig};
+use rhumb_server_resp::{RespConfig, TlsFiles, UserConfig};
 use rhumb_state::Namespaces;
 use rhumb_types::{DomainId, RegionId};
 
@@ -72,7 +72,7 @@ pub(super) fn node(config: &Config, identity: &Identity) -> Result<NodeConfig> {
 }
 
 /// The RESP server's users.
-pub(super) fn resp(config: &Config, auth: bool) -> RespConfig {
+pub(super) fn resp(config: &Config, listener: &ListenerSettings) -> RespConfig {
     let users = config.settings().acl.users.iter().map(|user| UserConfig {
         name: user.name.clone(),
         password_sha256: user.password_sha256.clone(),
@@ -80,7 +80,16 @@ pub(super) fn resp(config: &Config, auth: bool) -> RespConfig {
         keys: user.keys.clone(),
         channels: user.channels.clone(),
     });
-    RespConfig { users: users.collect(), auth }
+    RespConfig { users: users.collect(), auth: listener.auth, tls: tls(config, listener) }
+}
+
+/// The certificate of a listener, where it encrypts.
+pub(super) fn tls(config: &Config, listener: &ListenerSettings) -> Option<TlsFiles> {
+    config.settings().tls.as_ref().filter(|_| listener.tls).map(|tls| TlsFiles {
+        certificate: tls.certificate.clone(),
+        key: tls.key.clone(),
+        client_authorities: tls.client_authorities.clone(),
+    })
 }
 
 /// The residency domains of a region, beside that of every region.

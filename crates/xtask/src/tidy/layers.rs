@@ -95,6 +95,8 @@ const NAMED_ARROWS: &[(&str, &str)] = &[
     ("rhumb-frontier", "rhumb-regions"),
     ("rhumb-engine", "rhumb-telemetry"),
     ("rhumb-sim", "rhumb-check"),
+    ("rhumb-server-http", "rhumb-tls"),
+    ("rhumb-server-resp", "rhumb-tls"),
 ];
 
 /// Crates of `side` that may not name everything: the simulator runs machines, never adapters.
