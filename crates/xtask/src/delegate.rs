@@ -6,6 +6,8 @@ use crate::workspace::{Workspace, succeeds};
 
 /// The simulator's package.
 pub(crate) const SIM_PACKAGE: &str = "rhumb-sim";
+/// The binary that ships, which the benchmarks start.
+const SHIPPED_PACKAGE: &str = "rhumb";
 /// The benchmarks' package.
 const BENCH_PACKAGE: &str = "rhumb-bench";
 
@@ -22,8 +24,13 @@ pub(crate) fn sim(
     optimised(workspace, SIM_PACKAGE, &arguments)
 }
 
-/// Runs the benchmarks.
+/// Runs the benchmarks of the binary that ships, which is built first.
 pub(crate) fn bench(workspace: &Workspace, rest: &[String]) -> anyhow::Result<bool> {
+    let mut build =
+        workspace.cargo(&["build", "--quiet", "--release", "--package", SHIPPED_PACKAGE]);
+    if !succeeds(&mut build)? {
+        return Ok(false);
+    }
     optimised(workspace, BENCH_PACKAGE, rest)
 }
 

@@ -58,10 +58,11 @@ enum Command {
         #[arg(last = true)]
         rest: Vec<String>,
     },
-    /// Runs the side-by-side benchmarks, optimised.
+    /// Runs the side-by-side benchmarks, optimised: `cargo xtask bench --quick`.
+    #[command(disable_help_flag = true)]
     Bench {
-        /// Passed on to the benchmarks.
-        #[arg(last = true)]
+        /// Passed on to the benchmarks, which explain them with `--help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
 }
