@@ -4,6 +4,7 @@ mod access;
 mod cluster;
 mod failover;
 mod listeners;
+pub(crate) mod probes;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -88,6 +89,7 @@ pub(crate) fn check(reading: &Reading, outside: &Outside<'_>) -> Checked {
     let mut review = Review { reading, health, named, faults: Vec::new(), notes: Vec::new() };
     let registry = cluster::check(&mut review);
     failover::check(&mut review);
+    probes::check(&mut review);
     listeners::check(&mut review);
     access::check(&mut review);
     let rules = cluster::rules(&mut review);

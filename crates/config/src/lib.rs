@@ -31,6 +31,7 @@ mod voters;
 mod wording;
 mod words;
 
+pub use check::probes::REGION_WORD;
 pub use config::{Config, ConfigError, Domain};
 pub use diff::{Change, diff};
 pub use environment::{CONFIG_VARIABLE, OVERRIDES, Override, process_environment};

@@ -6,6 +6,7 @@
 mod access;
 mod listeners;
 mod policies;
+mod probes;
 mod regions;
 mod state;
 
@@ -22,6 +23,7 @@ pub use self::{
         AffinityRuleSettings, AffinitySettings, FailoverSettings, HealthSettings, Profile,
         SelectionSettings, SpilloverSettings,
     },
+    probes::{CheckSettings, Checker, HookSettings, Probe, VerifySettings},
     regions::{CapacitySettings, LocationSettings, RegionSettings, RoundTripSettings},
     state::{NamespaceSettings, RetentionSettings, StateSettings, StoreKind},
 };

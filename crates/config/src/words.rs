@@ -3,10 +3,12 @@
 use rhumb_regions::{Levels, Strategy};
 use rhumb_types::{
     AckLevel, Consistency,
-    control::{FailoverMode, FailoverStrategy},
+    control::{FailoverMode, FailoverStep, FailoverStrategy},
 };
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
+
+use crate::settings::HookSettings;
 
 const ACK_LEVELS: [AckLevel; 4] =
     [AckLevel::Memory, AckLevel::Local, AckLevel::OneRemote, AckLevel::Quorum];
@@ -43,6 +45,16 @@ pub(crate) fn selection(_: &mut SchemaGenerator) -> Schema {
 
 pub(crate) fn levels(_: &mut SchemaGenerator) -> Schema {
     one_of(&[Levels::Flat, Levels::ByPriority])
+}
+
+/// Hooks by the steps that they belong to.
+pub(crate) fn hooks(generator: &mut SchemaGenerator) -> Schema {
+    let hook = generator.subschema_for::<HookSettings>();
+    json_schema!({
+        "type": "object",
+        "propertyNames": { "enum": FailoverStep::ALL },
+        "additionalProperties": hook
+    })
 }
 
 fn one_of<T: Serialize>(words: &[T]) -> Schema {

@@ -32,7 +32,11 @@ fn region(name: &str) -> RegionId {
 fn the_example_is_sound_and_says_the_defaults_truly() {
     let file = FilePath::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/rhumb.yaml");
     let config = Config::load(&file, &NOTHING).unwrap_or_else(|error| panic!("{error}"));
-    let settings = config.settings();
+    let mut settings = config.settings().clone();
+    // There are none by default.
+    assert!(settings.health.checks.values().all(|check| check.probe().is_some()));
+    assert!(settings.failover.hooks.values().all(|hook| hook.probe().is_some()));
+    (settings.health.checks, settings.failover.hooks) = Default::default();
     let defaults = Settings::default();
     assert_eq!(settings.health, defaults.health);
     assert_eq!(settings.selection, defaults.selection);
@@ -125,6 +129,41 @@ listeners:
 
 /// Lines after two sound regions, and what is wrong with them.
 const CONTRADICTIONS: &[(&str, &str)] = &[
+    (
+        "health: { checks: { api: { vital: true } } }",
+        "5:21: health.checks.api: give exactly one of `http`, `tcp` and `command`",
+    ),
+    (
+        "health: { checks: { api: { http: 'localhost:8080' } } }",
+        "5:34: health.checks.api.http: `localhost:8080` is no address: write \
+         http://HOST:PORT/PATH or https://",
+    ),
+    (
+        "health: { checks: { db: { tcp: 'localhost' } } }",
+        "5:32: health.checks.db.tcp: `localhost` is no address: write HOST:PORT",
+    ),
+    (
+        "health: { checks: { db: { command: [] } } }",
+        "5:27: health.checks.db.command: name a program: [/path/to/program, argument]",
+    ),
+    (
+        "health: { checks: { db: { tcp: 'h:1', interval: 2s } } }",
+        "5:49: health.checks.db.interval: a check that may take 5s cannot be done every 2s; raise \
+         the interval",
+    ),
+    (
+        "health: { checks: { db: { tcp: '{region}:1' } } }",
+        "5:21: health.checks.db: {region} stands for something only in checks `from: peers`",
+    ),
+    (
+        "failover: { hooks: { take_over: { command: [a], timeout: 20s, verify: { tcp: 'h:1' } } } }",
+        "5:58: failover.hooks.take_over.timeout: a hook with its verification may take 40s, and its \
+         step ends after 30s; set `timeout` to more than 0s and less than that",
+    ),
+    (
+        "failover: { hooks: { fence: { http: 'http://h/', verify: {} } } }",
+        "5:50: failover.hooks.fence.verify: give exactly one of `http`, `tcp` and `command`",
+    ),
     (
         "failover: { detection: 3s }",
         "5:24: failover.detection: detection takes 3s, but 3 checks of 5s each take 15s: raise \

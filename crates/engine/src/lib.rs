@@ -31,7 +31,7 @@ pub use api::{Answer, Engine, EngineConfig, ReadError, Request, WriteError};
 pub use clock::{OsEntropy, SystemClock};
 pub use driver::Inlet;
 pub use log::{LogCursorError, LogPage};
-pub use oversee::{HookRunner, OperateError, Operation, OversightConfig, RoutingError};
+pub use oversee::{HookCall, HookRunner, OperateError, Operation, OversightConfig, RoutingError};
 pub use pubsub::{Delivery, Subscription};
 pub use reader::Reader;
 pub use rhumb_node as node;

@@ -20,7 +20,7 @@ use rhumb_regions::{
 };
 use rhumb_types::{
     RegionId,
-    control::{AdminRequest, ControlView, FailoverId},
+    control::{AdminRequest, ControlView, FailoverId, FailoverPlan},
     record::Record,
 };
 use tokio::{
@@ -46,8 +46,22 @@ pub use route::RoutingError;
 
 use audit::Auditor;
 
+/// An operator's command that is due. A command may be called again when the node that called it is
+/// lost, or when it failed.
+#[derive(Debug, Clone)]
+pub struct HookCall {
+    /// Its name.
+    pub name: String,
+    /// Of which failover.
+    pub id: FailoverId,
+    /// The try, from 1.
+    pub attempt: u8,
+    /// What it is a part of.
+    pub plan: FailoverPlan,
+}
+
 /// Runs an operator's command that belongs to a step of a failover.
-pub type HookRunner = Arc<dyn Fn(String) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+pub type HookRunner = Arc<dyn Fn(HookCall) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 /// What oversight is started with.
 pub struct OversightConfig {
@@ -216,9 +230,16 @@ impl Driver {
                     events.push(Event::Remember { name: MetaName::Snapshot, value: view.encode() });
                 }
                 OverseerEffect::Members(members) => events.push(Event::Members { members }),
+                OverseerEffect::Observed { utilisation, lost, well } => {
+                    let impaired = lost.iter().map(ToString::to_string).collect();
+                    events.push(Event::Observed { load: utilisation.get(), impaired, well });
+                }
                 OverseerEffect::Alarm(text) => self.alarm(text),
                 OverseerEffect::Health(change) => log_health(&change),
-                OverseerEffect::RunHook { id, ticket, name } => self.run_hook(id, ticket, name),
+                OverseerEffect::RunHook { id, ticket, name, plan } => {
+                    let call = HookCall { name, id, attempt: ticket.attempt, plan: *plan };
+                    self.end_part(id, ticket, Part::Hook, (self.hooks)(call));
+                }
                 OverseerEffect::Drain { id, ticket, duty } => {
                     // Duties come with the machines that own them; none is on this node yet.
                     let result = Err("nothing on this node has this duty".to_owned());
@@ -236,10 +257,6 @@ impl Driver {
             let answer = admin.submit(&request, wait).await.map_err(proposal_error);
             let _stopped = events.send(OverseerEvent::Answered { token, answer }).await;
         });
-    }
-
-    fn run_hook(&self, id: FailoverId, ticket: Ticket, name: String) {
-        self.end_part(id, ticket, Part::Hook, (self.hooks)(name));
     }
 
     fn end_part(

@@ -185,13 +185,14 @@ pub enum Event {
         /// What it holds.
         value: Bytes,
     },
-    /// Which regions this node's own checks hold for usable, and how loaded this node is; goes
-    /// into heartbeats.
+    /// What this node knows of itself; goes into heartbeats.
     Observed {
-        /// From 0 to 1.
+        /// How loaded it is, from 0 to 1.
         load: f64,
-        /// Broken capabilities.
+        /// What its region cannot do.
         impaired: Vec<String>,
+        /// Whether everything works that its operator called vital. State is served in any case.
+        well: bool,
     },
 }
 

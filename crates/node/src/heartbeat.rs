@@ -22,7 +22,7 @@ impl Node {
         let own = self.identity.incarnation;
         let heads: VersionVector =
             self.durable.iter().filter(|(origin, _)| origin.incarnation() == own).collect();
-        let serving = self.phase == Phase::Running && !self.peer_clocks.is_far();
+        let serving = self.phase == Phase::Running && !self.peer_clocks.is_far() && self.well;
         for (to, peer) in self.peers.iter_mut() {
             let due = now.mono.saturating_since(peer.heartbeat_at) >= interval;
             if !peer.up || !(due || peer.heartbeats_sent == 0) {

@@ -88,6 +88,8 @@ pub struct Node {
     pub(crate) durable_times: DurableTimes,
     pub(crate) load: f64,
     pub(crate) impaired: Vec<String>,
+    /// Whether everything works that the operator called vital.
+    pub(crate) well: bool,
     stability_at: MonoTime,
     tickets: u64,
     entropy: u64,
@@ -139,6 +141,7 @@ impl Node {
             durable_times: DurableTimes::default(),
             load: 0.0,
             impaired: Vec::new(),
+            well: true,
             stability_at: now.mono,
             tickets: 0,
             entropy,
@@ -199,9 +202,10 @@ impl Node {
             Event::Remember { name, value } => {
                 self.writing.extra(Write::Meta { name, value: Some(value) });
             }
-            Event::Observed { load, impaired } => {
+            Event::Observed { load, impaired, well } => {
                 self.load = load;
                 self.impaired = impaired;
+                self.well = well;
             }
         }
     }

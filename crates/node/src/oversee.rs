@@ -18,10 +18,13 @@ use std::{
 
 use rhumb_regions::{
     Facts, Health, HealthBoard, LeaseHolder, LeaseWatch, RegionFacts, RoutingSnapshot,
-    audit::Anchor, failover::Duty, health::Sign, load::is_saturated,
+    audit::Anchor,
+    failover::Duty,
+    health::{Check, Checks, Sign},
+    load::is_saturated,
 };
 use rhumb_types::{
-    MonoTime, NodeId, RegionId, Timestamp,
+    MonoTime, NodeId, Ratio, RegionId, Timestamp,
     control::{ControlView, FailoverId, limits::DUTIES_MAX},
 };
 
@@ -82,6 +85,9 @@ pub struct Overseer {
     audit: Option<Anchor>,
     audit_published: u64,
     overloaded: bool,
+    utilisation: Ratio,
+    /// What the checks of this region came to, run here.
+    checks: Checks,
     /// Regions that were agreed on at some time; one that is configured and was not may still come.
     agreed: BTreeSet<RegionId>,
 }
@@ -119,6 +125,8 @@ impl Overseer {
             audit: None,
             audit_published: 0,
             overloaded: false,
+            utilisation: Ratio::ZERO,
+            checks: Checks::default(),
             agreed: BTreeSet::new(),
             config,
         };
@@ -147,13 +155,16 @@ impl Overseer {
                 self.sign(now, &region, Sign::Outcome { ok }, out);
             }
             OverseerEvent::Checked { region, check, passed } => {
-                self.sign(now, &region, Sign::Checked { check, passed }, out);
-            }
-            OverseerEvent::Own { utilisation, lost } => {
-                self.overloaded = is_saturated(utilisation);
-                if let Some(own) = self.own_facts() {
-                    (own.utilisation, own.lost) = (utilisation, lost);
+                if region == self.config.region {
+                    self.own_checked(now, check, passed, out);
+                } else {
+                    self.sign(now, &region, Sign::Checked { check, passed }, out);
                 }
+            }
+            OverseerEvent::Utilised(utilisation) => {
+                self.overloaded = is_saturated(utilisation);
+                self.utilisation = utilisation;
+                self.show_own(now, out);
             }
             OverseerEvent::Duties { region, mut duties } => {
                 duties.truncate(DUTIES_MAX);
@@ -212,10 +223,11 @@ impl Overseer {
         let condemned = self.view.regions.get(&self.config.region);
         let condemned = condemned.is_some_and(|status| status.verdict.is_some());
         let health = if serves && !condemned { Health::Healthy } else { Health::Down };
+        let seen = (health, self.utilisation, self.checks.lost());
         if let Some(own) = self.own_facts()
-            && own.health != health
+            && (own.health, own.utilisation, own.lost.clone()) != seen
         {
-            own.health = health;
+            (own.health, own.utilisation, own.lost) = seen;
             changed = true;
             self.facts.version += 1;
         }
@@ -241,7 +253,31 @@ impl Overseer {
     fn serves(&self) -> bool {
         // Before the first status nothing is known against it.
         let started = !self.status.peers.is_empty() || self.status.clock_ok;
-        !started || (self.status.phase == Phase::Running && self.status.clock_ok)
+        let runs = !started || (self.status.phase == Phase::Running && self.status.clock_ok);
+        runs && !self.checks.is_out()
+    }
+
+    /// A check of this region ended.
+    fn own_checked(
+        &mut self,
+        now: Timestamp,
+        check: Check,
+        passed: bool,
+        out: &mut OverseerEffects,
+    ) {
+        let before = (self.checks.lost(), self.checks.is_out());
+        self.checks.record(check, passed, self.board.config());
+        if before != (self.checks.lost(), self.checks.is_out()) {
+            self.show_own(now, out);
+        }
+    }
+
+    /// Routes by what this node knows of itself, and tells the peers.
+    fn show_own(&mut self, now: Timestamp, out: &mut OverseerEffects) {
+        let (utilisation, lost) = (self.utilisation, self.checks.lost());
+        let well = !self.checks.is_out();
+        out.push(OverseerEffect::Observed { utilisation, lost, well });
+        self.refresh(now, out);
     }
 
     fn leads(&self) -> bool {

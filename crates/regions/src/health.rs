@@ -29,7 +29,7 @@ mod phi;
 #[cfg(test)]
 mod tests;
 
-pub use checks::Check;
+pub use checks::{Check, Checks};
 pub use config::{Contradiction, HealthConfig};
 pub use peer::{Assessment, OutReason};
 pub use phi::PhiAccrual;
@@ -40,7 +40,7 @@ use crate::registry::Capability;
 
 /// Most peers that one node watches.
 pub const PEERS_MAX: usize = rhumb_types::control::limits::REGIONS_MAX;
-/// Most named checks per peer.
+/// Most named checks of a region.
 pub const CHECKS_MAX: usize = 64;
 
 /// What a node learns of a peer.

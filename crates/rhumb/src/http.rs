@@ -5,6 +5,7 @@
 
 mod target;
 mod trust;
+mod visit;
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,6 +25,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use self::target::{Target, TargetError};
+pub(crate) use self::visit::Visit;
 use crate::cli::NodeArgs;
 
 /// How long connecting may take, TLS included.
@@ -232,7 +234,21 @@ impl Client {
         }
     }
 
+    /// Asks, and reads only how it went.
+    async fn status(&self, ask: Ask) -> Result<StatusCode, HttpError> {
+        self.converse(ask, None).await.map(|(_, status)| status)
+    }
+
     async fn exchange(&self, ask: Ask) -> Result<(Answer, StatusCode), HttpError> {
+        self.converse(ask, Some(ANSWER_BYTES_MAX)).await
+    }
+
+    /// Asks, and reads so much of the answer's body, if any of it.
+    async fn converse(
+        &self,
+        ask: Ask,
+        body_max: Option<usize>,
+    ) -> Result<(Answer, StatusCode), HttpError> {
         let url = || self.target.url.clone();
         let unreachable = |reason: String| HttpError::Unreachable { url: url(), reason };
         let broken = |reason: String| HttpError::Broken { url: url(), reason };
@@ -242,7 +258,7 @@ impl Client {
             .await
             .map_err(|_| unreachable(late(CONNECT_WAIT)))?
             .map_err(unreachable)?;
-        timeout(ANSWER_WAIT, converse(stream, request))
+        timeout(ANSWER_WAIT, converse(stream, request, body_max))
             .await
             .map_err(|_| broken(late(ANSWER_WAIT)))?
             .map_err(broken)
@@ -282,14 +298,20 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 async fn converse(
     stream: Box<dyn Stream>,
     request: Request<Full<Bytes>>,
+    body_max: Option<usize>,
 ) -> Result<(Answer, StatusCode), String> {
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     let exchange = async {
         let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
         let (head, body) = response.into_parts();
-        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| error.to_string())?.to_bytes();
+        let body = match body_max {
+            None => Bytes::new(),
+            Some(most) => {
+                let body = Limited::new(body, most).collect().await;
+                body.map_err(|error| error.to_string())?.to_bytes()
+            }
+        };
         Ok((Answer { headers: head.headers, body }, head.status))
     };
     let mut connection = std::pin::pin!(connection);

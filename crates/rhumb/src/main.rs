@@ -9,6 +9,7 @@ mod http;
 mod local;
 mod machine_token;
 mod node;
+mod probe;
 mod seat;
 mod stopped;
 mod table;

@@ -1,6 +1,8 @@
 //! A node, put together: the only place that names every adapter and server.
 
+mod checks;
 pub(crate) mod groups;
+mod hooks;
 mod http;
 mod identity;
 pub(crate) mod oversight;
@@ -90,6 +92,7 @@ impl Node {
         engine.attach(groups.agreement());
         engine.oversee(oversight::config(config, peer.identities()));
         oversight::follow(config, &engine, &peer);
+        checks::start(config, &region, &engine);
         peer.register_with(registrar::registrar(&engine, identity.node));
         let http = http::serve(config, &engine, &peer, &keeping, alarms).await?;
         let resp = serve_resp(config, &region, &engine).await?;

@@ -1,13 +1,16 @@
 //! Health, selection, failover, spillover, affinity.
 
-use rhumb_regions::{Levels, Strategy};
+use std::collections::BTreeMap;
+
+use rhumb_regions::{Capability, Levels, Strategy};
 use rhumb_types::{
     Ratio, RegionId,
-    control::{FailoverMode, FailoverStrategy},
+    control::{FailoverMode, FailoverStep, FailoverStrategy},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{CheckSettings, HookSettings};
 use crate::units::{Period, Share};
 
 /// How regions are checked. The interval follows from `failover.detection`.
@@ -23,6 +26,10 @@ pub struct HealthSettings {
     pub success_threshold: u32,
     /// The share of errors above which a region is degraded.
     pub degraded_error_rate: Share,
+    /// Parts of the service that are checked, by the names under which requests need them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, CheckSettings>")]
+    pub checks: BTreeMap<Capability, CheckSettings>,
 }
 
 impl Default for HealthSettings {
@@ -32,6 +39,7 @@ impl Default for HealthSettings {
             failure_threshold: 3,
             success_threshold: 2,
             degraded_error_rate: Share(Ratio::clamped(0.25)),
+            checks: BTreeMap::new(),
         }
     }
 }
@@ -100,6 +108,11 @@ pub struct FailoverSettings {
     pub failback_after: Option<Period>,
     /// How long each stage of a fail-back lasts at least: 1, 10, 50 and 100 percent.
     pub ramp_hold: Period,
+    /// Commands that belong to a step: `detect`, `stop_routing`, `drain`, `fence`, `take_over`, `watch`
+    /// or `fail_back`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::words::hooks")]
+    pub hooks: BTreeMap<FailoverStep, HookSettings>,
 }
 
 impl Default for FailoverSettings {
@@ -116,6 +129,7 @@ impl Default for FailoverSettings {
             watch: Period::from_secs(60),
             failback_after: None,
             ramp_hold: Period::from_secs(30),
+            hooks: BTreeMap::new(),
         }
     }
 }

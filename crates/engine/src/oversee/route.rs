@@ -1,16 +1,13 @@
 //! Routing and ownership, for servers: answered from what is here, without asking anybody.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use rhumb_node::{
-    Event,
-    oversee::{Leases, OverseerEvent},
-};
+use rhumb_node::oversee::{Leases, OverseerEvent};
 use rhumb_ports::store::MetaName;
 use rhumb_regions::{
-    Capability, Key, PlanRecord, Request, ResidencyTag, RouteError, RoutingSnapshot,
-    failover::Duty, health::Check,
+    Key, PlanRecord, Request, ResidencyTag, RouteError, RoutingSnapshot, failover::Duty,
+    health::Check,
 };
 use rhumb_types::{
     Epoch, ErrorCode, Ratio, RegionId,
@@ -20,7 +17,7 @@ use rhumb_types::{
 use tokio::sync::watch;
 
 use super::{OversightConfig, Surroundings, start};
-use crate::{Engine, driver::Input};
+use crate::Engine;
 
 /// Why there is no route.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -153,18 +150,15 @@ impl Engine {
         self.observe(OverseerEvent::Outcome { region: region.clone(), ok });
     }
 
-    /// A check of another region ended.
+    /// A check ended, of another region or of this one; what comes of the latter is told to the
+    /// peers with every heartbeat.
     pub fn checked(&self, region: &RegionId, check: Check, passed: bool) {
         self.observe(OverseerEvent::Checked { region: region.clone(), check, passed });
     }
 
-    /// How full this node is and what it cannot do; told to the peers with every heartbeat.
-    pub async fn observed(&self, utilisation: Ratio, lost: BTreeSet<Capability>) {
-        let impaired = lost.iter().map(ToString::to_string).collect();
-        let event = Event::Observed { load: utilisation.get(), impaired };
-        // A node that has stopped hears nothing more.
-        let _stopped = self.shared().inputs.send(Input::Event(event)).await;
-        self.observe(OverseerEvent::Own { utilisation, lost });
+    /// How full this node is; told to the peers with every heartbeat.
+    pub fn utilised(&self, utilisation: Ratio) {
+        self.observe(OverseerEvent::Utilised(utilisation));
     }
 
     /// What a region does now and another could, for failovers and their dry runs.

@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "tests say what they measured and what they skip")]
 
 mod certificates;
+mod checks;
 mod clients;
 mod clocks;
 mod disks;
@@ -23,7 +24,8 @@ mod restarts;
 
 use std::process::{Command, Output, Stdio};
 
-use rhumb_integration::{Cluster, programs};
+use rhumb_integration::{Cluster, READY_WAIT_MAX, eventually, programs};
+use serde_json::Value;
 
 /// Says why a test does not run here.
 fn skipped(reason: &str) {
@@ -56,4 +58,33 @@ fn works(output: Output) -> String {
 fn fails(output: Output) -> String {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     String::from_utf8(output.stderr).unwrap()
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+/// A part of an answer.
+fn at<'v>(value: &'v Value, pointer: &str) -> &'v Value {
+    value.pointer(pointer).unwrap_or(&Value::Null)
+}
+
+/// Who holds the duties of a node's region, as another says.
+fn holder(cluster: &Cluster, asked: usize, nth: usize) -> String {
+    let regions = json(&works(rhumb(cluster, asked, &["regions", "--json"])));
+    let regions = at(&regions, "/regions").as_array().unwrap();
+    let own = Value::from(cluster.region(nth));
+    let region = regions.iter().find(|region| at(region, "/region") == &own).unwrap();
+    at(region, "/lease/holder/region").as_str().unwrap_or_default().to_owned()
+}
+
+fn wait_for_duties(cluster: &Cluster, nodes: std::ops::Range<usize>) {
+    for nth in nodes {
+        eventually(READY_WAIT_MAX, || {
+            let holder = holder(cluster, 0, nth);
+            anyhow::ensure!(holder == cluster.region(nth), "{nth} is held by `{holder}`");
+            Ok(())
+        })
+        .unwrap();
+    }
 }

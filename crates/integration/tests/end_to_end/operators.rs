@@ -2,47 +2,19 @@
 
 use std::{fs, process::Command, process::Output};
 
+use anyhow::Context;
 use rhumb_config::settings::TlsSettings;
 use rhumb_integration::{Cluster, Layout, READY_WAIT_MAX, eventually, programs};
 use rhumb_peer::{ClusterAuthority, Identity, Validity};
 use rhumb_types::{ClusterId, NodeId, RegionId};
 use serde_json::Value;
 
-use crate::{fails, rhumb, works};
+use crate::{at, fails, holder, json, rhumb, wait_for_duties, works};
 
 /// Runs `rhumb` away from the nodes' machines, with a token.
 fn elsewhere(url: &str, token: &str, words: &[&str]) -> Output {
     let mut command = Command::new(programs::rhumb().unwrap());
     command.args(words).env("RHUMB_URL", url).env("RHUMB_TOKEN", token).output().unwrap()
-}
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap()
-}
-
-/// A part of an answer.
-fn at<'v>(value: &'v Value, pointer: &str) -> &'v Value {
-    value.pointer(pointer).unwrap_or(&Value::Null)
-}
-
-/// Who holds the duties of a node's region, as another says.
-fn holder(cluster: &Cluster, asked: usize, nth: usize) -> String {
-    let regions = json(&works(rhumb(cluster, asked, &["regions", "--json"])));
-    let regions = at(&regions, "/regions").as_array().unwrap();
-    let own = Value::from(cluster.region(nth));
-    let region = regions.iter().find(|region| at(region, "/region") == &own).unwrap();
-    at(region, "/lease/holder/region").as_str().unwrap_or_default().to_owned()
-}
-
-fn wait_for_duties(cluster: &Cluster, nodes: std::ops::Range<usize>) {
-    for nth in nodes {
-        eventually(READY_WAIT_MAX, || {
-            let holder = holder(cluster, 0, nth);
-            anyhow::ensure!(holder == cluster.region(nth), "{nth} is held by `{holder}`");
-            Ok(())
-        })
-        .unwrap();
-    }
 }
 
 #[test]
@@ -140,12 +112,17 @@ fn a_node_that_lost_its_disk_is_replaced() {
     cluster.wait_until_linked(0..3).unwrap();
     cluster.wait_until_agreed(0..3).unwrap();
     wait_for_duties(&cluster, 0..3);
+    // Who is a member shows at another node a moment after it is agreed.
     let node = |cluster: &Cluster| {
-        let members = json(&works(rhumb(cluster, 0, &["member", "list", "--json"])));
-        let members = at(&members, "/members").as_array().unwrap().clone();
-        let own = Value::from(cluster.region(2));
-        let member = members.into_iter().find(|member| at(member, "/region") == &own).unwrap();
-        at(&member, "/node").as_str().unwrap().to_owned()
+        eventually(READY_WAIT_MAX, || {
+            let members = json(&works(rhumb(cluster, 0, &["member", "list", "--json"])));
+            let own = Value::from(cluster.region(2));
+            let mut members = at(&members, "/members").as_array().into_iter().flatten();
+            let member = members.find(|member| at(member, "/region") == &own);
+            let node = member.and_then(|member| at(member, "/node").as_str());
+            node.map(str::to_owned).with_context(|| format!("{own} is no member yet"))
+        })
+        .unwrap()
     };
     works(rhumb(&cluster, 0, &["kv", "put", "kept", "1", "--ack", "quorum"]));
     let lost = node(&cluster);

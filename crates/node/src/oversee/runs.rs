@@ -224,7 +224,8 @@ impl Overseer {
                     out.push(OverseerEffect::Drain { id, ticket, duty });
                 }
                 Next::Do(Effect::Hook { name, ticket }) => {
-                    out.push(OverseerEffect::RunHook { id, ticket, name });
+                    let plan = Box::new(run.plan.clone());
+                    out.push(OverseerEffect::RunHook { id, ticket, name, plan });
                 }
                 Next::Do(Effect::Alert { text }) => out.alarm(text),
                 Next::Do(_) => {}

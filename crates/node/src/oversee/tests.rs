@@ -10,9 +10,14 @@ mod world;
 
 use std::time::Duration;
 
-use rhumb_regions::health::Sign;
+use rhumb_regions::{
+    Capability,
+    failover::Part,
+    health::{Check, Sign},
+};
 use rhumb_types::control::{
-    AdminCommand, AdminState, FailoverKind, FailoverMode, FailoverPlan, FailoverStrategy,
+    AdminCommand, AdminState, FailoverKind, FailoverMode, FailoverPlan, FailoverStep,
+    FailoverStrategy,
 };
 use world::{NAMES, World, config, region};
 
@@ -247,4 +252,61 @@ fn a_region_that_nodes_moved_comes_back_by_itself_when_that_is_configured() {
     world.until("the drain is closed", |world| world.agreed.view().open_failovers.is_empty());
     world.run(10.0);
     assert_ne!(world.acts(NAMES[1]), Some(1));
+}
+
+#[test]
+fn a_region_is_failed_over_when_a_vital_part_fails_and_keeps_its_duties_without_another() {
+    let mut world = settled(8);
+    let api = Capability::new("api").unwrap();
+    let check = |world: &mut World, check: Check, passed| {
+        for _ in 0..3 {
+            let (check, of) = (check.clone(), region(NAMES[1]));
+            world.event(1, OverseerEvent::Checked { region: of, check, passed });
+        }
+    };
+    let lost = |world: &World, at: usize| {
+        let snapshot = world.places[at].snapshot.as_ref().unwrap();
+        let facts = snapshot.facts().regions.iter().find(|it| it.region.id == region(NAMES[1]));
+        facts.unwrap().lost.contains(&api)
+    };
+    check(&mut world, Check::Part(api.clone()), false);
+    assert!(lost(&world, 1), "it knows at once");
+    world.until("the others know", |world| lost(world, 0) && lost(world, 2));
+    world.run(5.0);
+    assert_eq!(world.acts(NAMES[1]), Some(1));
+    check(&mut world, Check::Part(api.clone()), true);
+    world.until("the others know", |world| !lost(world, 0) && !lost(world, 2));
+
+    check(&mut world, Check::Vital(api.clone()), false);
+    world.until("another acts for it", |world| world.acts(NAMES[1]).is_some_and(|at| at != 1));
+    world.until("the failover is closed", |world| world.agreed.view().open_failovers.is_empty());
+    check(&mut world, Check::Vital(api), true);
+    world.until("the verdict is lifted", |world| {
+        world.agreed.view().regions[&region(NAMES[1])].verdict.is_none()
+    });
+    world.operator(fail_back(NAMES[1], "back")).unwrap();
+    world.until("it acts for itself", |world| world.acts(NAMES[1]) == Some(1));
+}
+
+#[test]
+fn a_hook_is_told_what_it_is_a_part_of_and_the_step_waits_for_it() {
+    let hook = rhumb_regions::failover::Hook("promote".to_owned());
+    let mut world = settled(9);
+    for overseer in world.places.iter_mut().filter_map(|place| place.overseer.as_mut()) {
+        overseer.config.failover.hooks = [(FailoverStep::TakeOver, hook.clone())].into();
+    }
+    world.operator(drain(NAMES[1], NAMES[2])).unwrap();
+    world.until("the hook runs", |world| world.places.iter().any(|place| !place.hooks.is_empty()));
+    world.run(2.0);
+    assert!(!world.agreed.view().open_failovers.is_empty(), "nothing waits for the hook");
+    let at = world.places.iter().position(|place| !place.hooks.is_empty()).unwrap();
+    let (id, ticket, name, plan) = world.places[at].hooks.remove(0);
+    assert_eq!((name.as_str(), plan.successor), ("promote", Some(region(NAMES[2]))));
+    let failed = Err("the replica lags".to_owned());
+    world.event(at, OverseerEvent::PartEnded { id, ticket, part: Part::Hook, result: failed });
+    world.until("it is tried again", |world| !world.places[at].hooks.is_empty());
+    let (id, ticket, ..) = world.places[at].hooks.remove(0);
+    assert_eq!(ticket.attempt, 2);
+    world.event(at, OverseerEvent::PartEnded { id, ticket, part: Part::Hook, result: Ok(()) });
+    world.until("the drain is closed", |world| world.agreed.view().open_failovers.is_empty());
 }

@@ -14,8 +14,8 @@ use rhumb_regions::{
 use rhumb_types::{
     ClusterId, DomainId, Epoch, MonoTime, NodeId, Ratio, RegionId,
     control::{
-        AdminOutcome, AdminRefusal, AdminRequest, ControlView, Digest, FailoverId, Member,
-        RegionLease,
+        AdminOutcome, AdminRefusal, AdminRequest, ControlView, Digest, FailoverId, FailoverPlan,
+        Member, RegionLease,
     },
 };
 
@@ -64,7 +64,7 @@ pub enum OverseerEvent {
         /// Whether it ended well; an error of the client's own making is well.
         ok: bool,
     },
-    /// A check of a region ended.
+    /// A check of a region ended; of this node's own region, it is told to the others.
     Checked {
         /// Of which region.
         region: RegionId,
@@ -73,13 +73,8 @@ pub enum OverseerEvent {
         /// Whether it passed.
         passed: bool,
     },
-    /// How full this node is, and what it cannot do.
-    Own {
-        /// How full.
-        utilisation: Ratio,
-        /// What it cannot do.
-        lost: BTreeSet<Capability>,
-    },
+    /// How full this node is.
+    Utilised(Ratio),
     /// What a region does now and another could.
     Duties {
         /// Which region.
@@ -166,6 +161,15 @@ pub enum OverseerEffect {
     /// Replicate with these regions from now on: those of the agreed members, and those that are
     /// configured and may be about to join.
     Members(Vec<event::Member>),
+    /// Tell the peers, with every heartbeat from now on.
+    Observed {
+        /// How full this node is.
+        utilisation: Ratio,
+        /// What its region cannot do.
+        lost: BTreeSet<Capability>,
+        /// Whether everything works that its operator called vital.
+        well: bool,
+    },
     /// Tell a person.
     Alarm(String),
     /// A peer's health changed here, for the log.
@@ -178,6 +182,8 @@ pub enum OverseerEffect {
         ticket: Ticket,
         /// The command's name.
         name: String,
+        /// What it is a part of.
+        plan: Box<FailoverPlan>,
     },
     /// Finish what is in hand of a duty, then [`OverseerEvent::PartEnded`] with [`Part::Duty`].
     Drain {

@@ -1,14 +1,16 @@
 //! Checks that are run on purpose, judged N of M.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::registry::Capability;
 
-use super::HealthConfig;
+use super::{CHECKS_MAX, HealthConfig};
 
 /// What a check looks at.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Check {
-    /// The node itself; without it the region is out.
-    Node,
+    /// A part that the operator called vital; without it the region is out.
+    Vital(Capability),
     /// The link to the peer; without it the region is out.
     PeerLink,
     /// A part that the operator named (http, tcp, command), or the store: without it the region
@@ -16,12 +18,20 @@ pub enum Check {
     Part(Capability),
 }
 
+impl Check {
+    /// Whether the region is out without it.
+    #[must_use]
+    pub const fn is_vital(&self) -> bool {
+        matches!(self, Self::Vital(_) | Self::PeerLink)
+    }
+}
+
 /// The recent results of one check.
 ///
 /// It fails when `failure_threshold` of the last `check_window` results were failures, and passes
 /// again after `success_threshold` successes in a row.
 #[derive(Debug, Clone, Default)]
-pub(super) struct CheckHistory {
+struct CheckHistory {
     /// One bit per result, the latest lowest; 1 is a failure.
     failures: u64,
     successes_in_row: u32,
@@ -29,7 +39,7 @@ pub(super) struct CheckHistory {
 }
 
 impl CheckHistory {
-    pub(super) fn record(&mut self, passed: bool, config: &HealthConfig) {
+    fn record(&mut self, passed: bool, config: &HealthConfig) {
         let window = u64::MAX >> (64 - config.check_window.clamp(1, 64));
         self.failures = (self.failures << 1 | u64::from(!passed)) & window;
         self.successes_in_row = if passed { self.successes_in_row.saturating_add(1) } else { 0 };
@@ -41,8 +51,37 @@ impl CheckHistory {
             *self = Self::default();
         }
     }
+}
 
-    pub(super) const fn is_failing(&self) -> bool {
-        self.failing
+/// A set of checks and what they come to: those of a peer, or those that a node runs of its own
+/// region.
+#[derive(Debug, Clone, Default)]
+pub struct Checks(BTreeMap<Check, CheckHistory>);
+
+impl Checks {
+    /// Takes in a result. Beyond [`CHECKS_MAX`] checks nothing is learned of new ones.
+    pub fn record(&mut self, check: Check, passed: bool, config: &HealthConfig) {
+        if self.0.len() < CHECKS_MAX || self.0.contains_key(&check) {
+            self.0.entry(check).or_default().record(passed, config);
+        }
+    }
+
+    /// Whether something vital fails, so that the region is out.
+    #[must_use]
+    pub fn is_out(&self) -> bool {
+        self.failing().any(Check::is_vital)
+    }
+
+    /// What the region cannot do.
+    pub fn lost(&self) -> BTreeSet<Capability> {
+        let lost = self.failing().filter_map(|check| match check {
+            Check::Part(capability) | Check::Vital(capability) => Some(capability.clone()),
+            Check::PeerLink => None,
+        });
+        lost.collect()
+    }
+
+    fn failing(&self) -> impl Iterator<Item = &Check> {
+        self.0.iter().filter(|(_, history)| history.failing).map(|(check, _)| check)
     }
 }

@@ -1,16 +1,11 @@
 //! One peer, in or out.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    time::Duration,
-};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use rhumb_types::{MonoTime, Ratio, RegionId};
 
 use super::{
-    CHECKS_MAX, Check, HealthChange, HealthConfig, PhiAccrual, Sign, checks::CheckHistory,
-    errors::ErrorWindow,
+    CHECKS_MAX, Check, Checks, HealthChange, HealthConfig, PhiAccrual, Sign, errors::ErrorWindow,
 };
 use crate::{registry::Capability, status::Health};
 
@@ -72,7 +67,7 @@ pub(super) struct Peer {
     /// Whether any heartbeat ever came.
     heard: bool,
     errors: ErrorWindow,
-    checks: BTreeMap<Check, CheckHistory>,
+    checks: Checks,
     serving: bool,
     impaired: BTreeSet<Capability>,
     utilisation: Ratio,
@@ -99,7 +94,7 @@ impl Peer {
             phi: PhiAccrual::new(now, config.heartbeat_every, config.deviation_min),
             heard: false,
             errors: ErrorWindow::new(config.error_window),
-            checks: BTreeMap::new(),
+            checks: Checks::default(),
             serving: true,
             impaired: BTreeSet::new(),
             utilisation: Ratio::ZERO,
@@ -141,12 +136,9 @@ impl Peer {
     }
 
     fn on_check(&mut self, check: Check, passed: bool, config: &HealthConfig) {
-        let of_region = !matches!(check, Check::Part(_));
-        if self.checks.len() >= CHECKS_MAX && !self.checks.contains_key(&check) {
-            return;
-        }
-        self.checks.entry(check).or_default().record(passed, config);
-        match (of_region, passed) {
+        let vital = check.is_vital();
+        self.checks.record(check, passed, config);
+        match (vital, passed) {
             (true, true) => self.good_sign(),
             (true, false) => self.bad_sign(),
             (false, _) => {}
@@ -189,7 +181,6 @@ impl Peer {
 
     /// What speaks against it now, the clearest first.
     fn cause(&self, now: MonoTime, config: &HealthConfig) -> Option<OutReason> {
-        let failing = |check: &Check| self.checks.get(check).is_some_and(CheckHistory::is_failing);
         if self.unreachable {
             Some(OutReason::Unreachable)
         } else if !self.serving {
@@ -198,7 +189,7 @@ impl Peer {
             Some(OutReason::Silent)
         } else if self.errors.in_row() >= config.errors_in_row_max {
             Some(OutReason::Errors)
-        } else if failing(&Check::Node) || failing(&Check::PeerLink) {
+        } else if self.checks.is_out() {
             Some(OutReason::Checks)
         } else {
             None
@@ -266,12 +257,7 @@ impl Peer {
     }
 
     fn lost(&self) -> BTreeSet<Capability> {
-        let failing = self.checks.iter().filter(|(_, history)| history.is_failing());
-        let parts = failing.filter_map(|(check, _)| match check {
-            Check::Part(capability) => Some(capability.clone()),
-            Check::Node | Check::PeerLink => None,
-        });
-        self.impaired.iter().cloned().chain(parts).collect()
+        self.impaired.iter().cloned().chain(self.checks.lost()).collect()
     }
 
     /// Tells what changed since the last time.

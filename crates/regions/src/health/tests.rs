@@ -72,6 +72,10 @@ impl World {
     }
 }
 
+fn vital() -> Check {
+    Check::Vital(Capability::new("api").unwrap())
+}
+
 #[test]
 fn a_silence_puts_a_peer_out_in_under_a_second_in_every_profile() {
     for config in [HealthConfig::standard(), HealthConfig::fast()] {
@@ -184,13 +188,13 @@ fn a_part_that_fails_takes_away_a_capability_and_not_the_region() {
 fn checks_of_the_node_put_the_region_out() {
     let mut world = World::steady(HealthConfig::fast());
     for _ in 0..3 {
-        world.sign(Sign::Checked { check: Check::Node, passed: false });
+        world.sign(Sign::Checked { check: vital(), passed: false });
     }
     assert_eq!(world.health(), Health::Down);
     world.run(20, true);
     assert_eq!(world.opinion(), Some(true), "it beats, but it does not work");
     for _ in 0..2 {
-        world.sign(Sign::Checked { check: Check::Node, passed: true });
+        world.sign(Sign::Checked { check: vital(), passed: true });
     }
     world.run(2, true);
     assert_eq!(world.health(), Health::Healthy);
@@ -345,7 +349,7 @@ proptest! {
                 Input::Heartbeat => world.heartbeat(),
                 Input::Outcome(ok) => world.sign(Sign::Outcome { ok }),
                 Input::Unreachable => world.sign(Sign::Unreachable),
-                Input::Check(passed) => world.sign(Sign::Checked { check: Check::Node, passed }),
+                Input::Check(passed) => world.sign(Sign::Checked { check: vital(), passed }),
                 Input::Pass(ms) => world.pass(Duration::from_millis(ms)),
             }
             for change in world.changes.drain(..) {

@@ -124,7 +124,12 @@ impl Target {
         Self { tls, ..Self::at(host, port, listener.tls, token.as_deref())? }.checked()
     }
 
-    fn at(host: String, port: u16, secure: bool, token: Option<&str>) -> Result<Self, TargetError> {
+    pub(super) fn at(
+        host: String,
+        port: u16,
+        secure: bool,
+        token: Option<&str>,
+    ) -> Result<Self, TargetError> {
         let scheme = if secure { "https" } else { "http" };
         let authority =
             if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use rhumb_config::Config;
-use rhumb_engine::{Engine, HookRunner, OversightConfig, node::oversee::OverseerConfig};
+use rhumb_engine::{Engine, OversightConfig, node::oversee::OverseerConfig};
 use rhumb_peer::{Identities, Identity, Peer};
 use rhumb_ports::peer::PROTOCOL_VERSION;
 use rhumb_regions::{Facts, FailoverConfig, RegionFacts, audit::AuditKey};
@@ -12,7 +12,7 @@ use rhumb_types::{
     control::{ControlView, Digest, Member},
 };
 
-use super::settings;
+use super::{hooks, settings};
 use crate::seat;
 
 /// What the key that signs audit heads is derived for.
@@ -44,7 +44,7 @@ pub(super) fn config(config: &Config, identities: &Identities) -> OversightConfi
             region,
             audit: Some(AuditKey::new(material.secret().derive(AUDIT_PURPOSE))),
         },
-        hooks: no_hooks(),
+        hooks: hooks::runner(config),
     }
 }
 
@@ -75,13 +75,9 @@ fn failover(config: &Config) -> FailoverConfig {
         watch_for: given.watch.0,
         failback_after: given.failback_after.map(|period| period.0),
         ramp_hold: given.ramp_hold.0,
+        hooks: hooks::steps(config),
         ..defaults
     }
-}
-
-/// The file names no commands for the steps of a failover, so none is ever asked for.
-fn no_hooks() -> HookRunner {
-    Arc::new(|name| Box::pin(async move { Err(format!("no command is configured for {name}")) }))
 }
 
 /// Keeps the links in line with the agreed members, and the agreed fingerprint with the

@@ -69,6 +69,33 @@ pub enum FailoverStep {
     FailBack,
 }
 
+impl FailoverStep {
+    /// All of them, in their order.
+    pub const ALL: [Self; 7] = [
+        Self::Detect,
+        Self::StopRouting,
+        Self::Drain,
+        Self::Fence,
+        Self::TakeOver,
+        Self::Watch,
+        Self::FailBack,
+    ];
+
+    /// Its name, as in records and configurations.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Detect => "detect",
+            Self::StopRouting => "stop_routing",
+            Self::Drain => "drain",
+            Self::Fence => "fence",
+            Self::TakeOver => "take_over",
+            Self::Watch => "watch",
+            Self::FailBack => "fail_back",
+        }
+    }
+}
+
 /// How one step went.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -8,13 +8,13 @@ use std::{
 
 use rhumb_regions::{
     AdminMachine, Facts, FailoverConfig, HealthConfig, Policy, RegionFacts, RoutingSnapshot,
-    registry::Region,
+    failover::Ticket, registry::Region,
 };
 use rhumb_types::{
     ClusterId, MonoTime, NodeId, RegionId, Timestamp, UnixMillis,
     control::{
         AdminAnswer, AdminCommand, AdminOutcome, AdminRefusal, AdminRequest, ControlView, Digest,
-        FailoverMode, Member, MemberRole,
+        FailoverId, FailoverMode, FailoverPlan, Member, MemberRole,
     },
     record::Record,
 };
@@ -75,6 +75,10 @@ pub(super) struct Place {
     pub(super) snapshot: Option<Arc<RoutingSnapshot>>,
     pub(super) remembered: Option<ControlView>,
     pub(super) alarms: Vec<String>,
+    /// What its heartbeats say of it: whether it is well, and what it cannot do.
+    says: (bool, Vec<String>),
+    /// The operator's commands that were called and not answered.
+    pub(super) hooks: Vec<(FailoverId, Ticket, String, FailoverPlan)>,
     leases: Arc<Leases>,
     views: VecDeque<(u64, Arc<ControlView>)>,
     beats: BTreeMap<usize, u64>,
@@ -130,6 +134,8 @@ impl World {
                 snapshot: None,
                 remembered: None,
                 alarms: Vec::new(),
+                says: (true, Vec::new()),
+                hooks: Vec::new(),
                 leases: Arc::default(),
                 views: VecDeque::new(),
                 beats: BTreeMap::new(),
@@ -212,6 +218,12 @@ impl World {
                 OverseerEffect::Leases(leases) => place.leases = leases,
                 OverseerEffect::Remember(view) => place.remembered = Some((*view).clone()),
                 OverseerEffect::Alarm(text) => place.alarms.push(text),
+                OverseerEffect::Observed { lost, well, .. } => {
+                    place.says = (well, lost.iter().map(ToString::to_string).collect());
+                }
+                OverseerEffect::RunHook { id, ticket, name, plan } => {
+                    place.hooks.push((id, ticket, name, *plan));
+                }
                 OverseerEffect::Members(_) | OverseerEffect::Health(_) => {}
                 other => panic!("nothing asks for {other:?}"),
             }
@@ -276,6 +288,7 @@ impl World {
         let mut peers = Vec::new();
         for other in (0..NAMES.len()).filter(|other| *other != at) {
             let up = self.linked(at, other);
+            let (serving, impaired) = self.places[other].says.clone();
             let beats = self.places[at].beats.entry(other).or_default();
             *beats += u64::from(up && self.now.is_multiple_of(HEARTBEAT_MS));
             peers.push(PeerStatus {
@@ -289,9 +302,9 @@ impl World {
                 behind_transactions: 0,
                 behind_millis: 0,
                 ahead_transactions: 0,
-                serving: true,
+                serving,
                 load: 0.2,
-                impaired: Vec::new(),
+                impaired,
                 hears: Vec::new(),
             });
         }
