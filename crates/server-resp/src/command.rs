@@ -4,6 +4,7 @@
 //! words of the state commands are read in one module per type.
 
 use bytes::Bytes;
+use rhumb_resp::Request;
 use rhumb_state::{Choice, Op, Query, strong::StrongStep};
 
 mod hashes;
@@ -25,7 +26,7 @@ pub(crate) enum Shape {
     Flag,
     /// `OK` whatever it was.
     Done,
-    /// The only one of several.
+    /// The only one of several; of pairs, without a nesting of its own.
     Only,
     /// A number as text.
     Text,
@@ -127,6 +128,24 @@ pub(crate) enum Control {
     Conflicts,
 }
 
+impl Control {
+    /// Whether it is done at once between MULTI and EXEC, instead of being queued.
+    pub(crate) const fn is_immediate(self) -> bool {
+        matches!(
+            self,
+            Self::Multi
+                | Self::Exec
+                | Self::Discard
+                | Self::Watch
+                | Self::Quit
+                | Self::Reset
+                // These queue what they stand for.
+                | Self::Eval
+                | Self::EvalSha
+        )
+    }
+}
+
 /// What a command is, for ACL rules.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Class {
@@ -164,10 +183,13 @@ impl Class {
 /// Why words are not a command. The text is Redis's, after `ERR `, unless it has a code of its own.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CommandError {
-    #[error("ERR unknown command '{0}'")]
-    Unknown(String),
+    #[error("ERR unknown command '{name}', with args beginning with: {words}")]
+    Unknown { name: String, words: String },
     #[error("ERR wrong number of arguments for '{0}' command")]
     Arity(String),
+    /// The number of words is allowed, but they do not come in pairs.
+    #[error("ERR wrong number of arguments for '{0}' command")]
+    Pairs(String),
     #[error("ERR syntax error")]
     Syntax,
     #[error("ERR value is not an integer or out of range")]
@@ -176,10 +198,20 @@ pub(crate) enum CommandError {
     NotAFloat,
     #[error("ERR invalid expire time in '{0}' command")]
     Expire(String),
+    #[error("ERR Unsupported option {0}")]
+    Option(String),
     #[error("ERR {0}")]
     Other(&'static str),
     #[error("ERR '{name}' is not offered: {why}")]
     Refused { name: String, why: &'static str },
+}
+
+impl CommandError {
+    /// Whether EXEC is refused when it comes up between MULTI and EXEC; others are errors of the
+    /// one command.
+    pub(crate) const fn breaks_transaction(&self) -> bool {
+        matches!(self, Self::Unknown { .. } | Self::Arity(_) | Self::Refused { .. })
+    }
 }
 
 /// What reads a command's words.
@@ -282,22 +314,43 @@ const TABLES: [&[Known]; 6] = [
 
 /// Longest name of a command, in bytes.
 const NAME_BYTES_MAX: usize = 32;
+/// How much of an unknown command is shown again.
+const UNKNOWN_BYTES_SHOWN: usize = 128;
 
 /// Every command, in the order of the tables.
 pub(crate) fn all() -> impl Iterator<Item = &'static Known> {
     TABLES.iter().flat_map(|table| table.iter())
 }
 
-/// Finds a command by name, whatever its case.
-pub(crate) fn find(name: &[u8]) -> Result<&'static Known, CommandError> {
+/// Finds a request's command by its name, whatever its case.
+pub(crate) fn find(request: &Request) -> Result<&'static Known, CommandError> {
+    named(request.name()).ok_or_else(|| unknown(request))
+}
+
+fn named(name: &[u8]) -> Option<&'static Known> {
     let mut lower = [0; NAME_BYTES_MAX];
-    let unknown = || CommandError::Unknown(String::from_utf8_lossy(name).into_owned());
-    let lower = lower.get_mut(..name.len()).ok_or_else(unknown)?;
+    let lower = lower.get_mut(..name.len())?;
     for (to, from) in lower.iter_mut().zip(name) {
         *to = from.to_ascii_lowercase();
     }
-    let found = index().binary_search_by(|known| known.name.as_bytes().cmp(lower));
-    found.ok().and_then(|at| index().get(at).copied()).ok_or_else(unknown)
+    let at = index().binary_search_by(|known| known.name.as_bytes().cmp(lower)).ok()?;
+    index().get(at).copied()
+}
+
+/// As Redis says it: the name, and the words up to a bound.
+fn unknown(request: &Request) -> CommandError {
+    let shown = |word: &[u8]| {
+        let word = word.get(..UNKNOWN_BYTES_SHOWN).unwrap_or(word);
+        String::from_utf8_lossy(word).into_owned()
+    };
+    let mut words = String::new();
+    for word in (1..request.len()).filter_map(|at| request.get(at)) {
+        if words.len() >= UNKNOWN_BYTES_SHOWN {
+            break;
+        }
+        words.push_str(&format!("'{}' ", shown(word)));
+    }
+    CommandError::Unknown { name: shown(request.name()), words }
 }
 
 /// The commands sorted by name, made once.
@@ -343,9 +396,9 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), count);
         for name in names {
-            assert_eq!(find(name.to_ascii_uppercase().as_bytes()).unwrap().name, name);
+            assert_eq!(named(name.to_ascii_uppercase().as_bytes()).unwrap().name, name);
         }
-        assert!(find(b"nonsense").is_err());
-        assert!(find(&[b'x'; 100]).is_err());
+        assert!(named(b"nonsense").is_none());
+        assert!(named(&[b'x'; 100]).is_none());
     }
 }

@@ -3,7 +3,7 @@
 //! Writes that follow each other in a pipeline gather and go to the engine together. Everything
 //! else first waits for what has gathered, so that a connection sees its own writes.
 
-use std::{collections::VecDeque, io, sync::Arc};
+use std::{io, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use rhumb_engine::{Subscription, Tasks, node::ConnectionId};
@@ -24,18 +24,26 @@ use crate::{
     server::Shared,
 };
 
-/// Cursors of unfinished scans that a connection keeps.
-const CURSORS_MAX: usize = 64;
-
 /// Plain TCP, or TLS over it.
 pub(crate) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// Commands that wait for EXEC.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    pub(crate) steps: Vec<Step>,
+    pub(crate) commands: Vec<Queued>,
     /// Whether a command was refused, so that EXEC must be too.
     pub(crate) broken: bool,
+}
+
+/// A command that waits for EXEC.
+#[derive(Debug)]
+pub(crate) enum Queued {
+    /// On state, part of the transaction.
+    Step(Step),
+    /// Of the connection or the server; done right after the transaction.
+    Control(Control, Vec<Bytes>),
+    /// Its words are wrong: it alone answers an error, as in Redis.
+    Wrong(CommandError),
 }
 
 /// A client's connection.
@@ -61,8 +69,6 @@ pub(crate) struct Connection {
     pub(crate) written: VersionVector,
     /// What later reads must include.
     pub(crate) session: Option<VersionVector>,
-    pub(crate) cursors: VecDeque<(u64, Bytes)>,
-    pub(crate) next_cursor: u64,
     closing: bool,
 }
 
@@ -90,8 +96,6 @@ impl Connection {
             gathered_ack: AckLevel::default(),
             written: VersionVector::new(),
             session: None,
-            cursors: VecDeque::with_capacity(CURSORS_MAX),
-            next_cursor: 1,
             closing: false,
         }
     }
@@ -169,7 +173,7 @@ impl Connection {
         if request.len() == 0 {
             return;
         }
-        let known = match command::find(request.name()) {
+        let known = match command::find(request) {
             Ok(known) => known,
             Err(error) => return self.refuse(&error.to_string()).await,
         };
@@ -178,28 +182,48 @@ impl Connection {
         }
         let parsed = match known.read(Words::new(request)) {
             Ok(parsed) => parsed,
-            Err(error) => return self.refuse(&error.to_string()).await,
+            Err(error) => return self.wrong(error).await,
         };
-        if let Parsed::Step(step) = &parsed
-            && let Some(refusal) = self.forbidden_key(step)
-        {
+        let parsed = match parsed {
+            Parsed::Scan(scan) => self.scan(scan).map(Parsed::Step),
+            other => Ok(other),
+        };
+        match parsed {
+            Ok(Parsed::Step(step)) => self.allowed_step(step).await,
+            Ok(Parsed::Control(control)) => self.control_or_queue(control, request).await,
+            Ok(Parsed::Scan(_)) => unreachable!("a scan has just become a step"),
+            Err(error) => self.wrong(error).await,
+        }
+    }
+
+    async fn allowed_step(&mut self, step: Step) {
+        if let Some(refusal) = self.forbidden_key(&step) {
             return self.refuse(&refusal).await;
         }
-        match parsed {
-            Parsed::Control(control) => {
-                self.settle().await;
-                let rest = Words::new(request).rest();
-                if let Err(error) = self.control(control, rest.unwrap_or_default()).await {
-                    self.refuse(&error.to_string()).await;
-                }
-            }
-            Parsed::Step(step) if self.queue.is_some() => self.enqueue(step),
-            Parsed::Step(step) => self.step(step).await,
-            Parsed::Scan(scan) => {
-                self.settle().await;
-                self.scan(scan);
-            }
+        if self.queue.is_some() {
+            return self.enqueue(Queued::Step(step));
         }
+        self.step(step).await;
+    }
+
+    async fn control_or_queue(&mut self, control: Control, request: &Request) {
+        self.settle().await;
+        let words = Words::new(request).rest().unwrap_or_default();
+        if self.queue.is_some() && !control.is_immediate() {
+            return self.enqueue(Queued::Control(control, words));
+        }
+        if let Err(error) = self.control(control, words).await {
+            self.refuse(&error.to_string()).await;
+        }
+    }
+
+    /// Words that do not fit the command. Inside MULTI the command is queued all the same and
+    /// answers the error in its place, unless not even its name and its number of words were right.
+    async fn wrong(&mut self, error: CommandError) {
+        if self.queue.is_some() && !error.breaks_transaction() {
+            return self.enqueue(Queued::Wrong(error));
+        }
+        self.refuse(&error.to_string()).await;
     }
 
     /// Answers with an error; inside MULTI, EXEC will be refused too.
@@ -257,13 +281,13 @@ impl Connection {
         forbidden.then(|| "NOPERM No permissions to access a key".to_owned())
     }
 
-    fn enqueue(&mut self, step: Step) {
+    pub(crate) fn enqueue(&mut self, command: Queued) {
         let Some(queue) = &mut self.queue else { return };
-        if queue.steps.len() >= limits::QUEUED_MAX {
+        if queue.commands.len() >= limits::QUEUED_MAX {
             queue.broken = true;
             return self.writer().error("ERR too many commands in one transaction");
         }
-        queue.steps.push(step);
+        queue.commands.push(command);
         self.writer().simple("QUEUED");
     }
 
@@ -275,27 +299,6 @@ impl Connection {
 
     pub(crate) fn close_after_reply(&mut self) {
         self.closing = true;
-    }
-
-    /// A number that stands for the place where a scan goes on.
-    pub(crate) fn keep_cursor(&mut self, place: Bytes) -> u64 {
-        if self.cursors.len() >= CURSORS_MAX {
-            self.cursors.pop_front();
-        }
-        let cursor = self.next_cursor;
-        self.next_cursor += 1;
-        self.cursors.push_back((cursor, place));
-        cursor
-    }
-
-    /// The place that a cursor stands for.
-    pub(crate) fn place_of(&self, cursor: u64) -> Result<Option<Bytes>, CommandError> {
-        if cursor == 0 {
-            return Ok(None);
-        }
-        let known = self.cursors.iter().find(|(kept, _)| *kept == cursor);
-        let gone = "the cursor is not of this connection, or too old: start the scan again at 0";
-        known.map(|(_, place)| Some(place.clone())).ok_or(CommandError::Other(gone))
     }
 }
 

@@ -1,15 +1,19 @@
 //! Commands on state: gathered writes, reads, transactions, strong namespaces.
 
 use bytes::Bytes;
-use rhumb_engine::{Request, StrongRequest, WriteError, node::SubmitError};
+use rhumb_engine::{Request, StrongError, StrongRequest, WriteError, node::SubmitError};
+use rhumb_resp::Writer;
 use rhumb_state::{Choice, Op, OpError, Query, Reply, lower, query::Cursor, strong::StrongStep};
 use rhumb_types::{AckLevel, Consistency};
 
 use crate::{
-    command::{Scan, ScanOf, Shape, Step},
-    connection::{Connection, Queue},
+    command::{CommandError, Scan, ScanOf, Shape, Step},
+    connection::{Connection, Queue, Queued},
     limits, render,
 };
+
+const CROSS: &str = "CROSSSLOT strong namespaces and others cannot be mixed in one command";
+const NO_CONTROL: &str = "UNAVAILABLE the control plane of this node is not running";
 
 /// Where the keys of a step live.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,7 +50,9 @@ impl Connection {
             (Home::Both, _) => self.cross().await,
             (Home::Strong, what) => {
                 self.settle().await;
-                self.strong(vec![Step { what, shape: step.shape }], false).await;
+                let replies = self.strong(std::iter::once(what)).await;
+                let reply = replies.map(|replies| replies.into_iter().next().unwrap_or(Reply::Nil));
+                self.write_result(reply.map_err(Aborted::into_error), step.shape);
             }
             (Home::Here(ack), StrongStep::Write(op)) => {
                 let full = self.gathered.len() >= limits::WRITES_TOGETHER_MAX;
@@ -70,8 +76,7 @@ impl Connection {
 
     async fn cross(&mut self) {
         self.settle().await;
-        let why = "CROSSSLOT strong namespaces and others cannot be mixed in one command";
-        self.writer().error(why);
+        self.writer().error(CROSS);
     }
 
     /// Executes the writes that have gathered, and writes their replies.
@@ -92,9 +97,8 @@ impl Connection {
         match self.shared.engine.write(request).await {
             Ok(answer) => {
                 self.written.merge(&answer.written);
-                let mut out = self.writer();
                 for (reply, shape) in answer.replies.into_iter().zip(shapes) {
-                    render::reply(&mut out, reply, shape);
+                    self.answer(reply, shape);
                 }
             }
             Err(error) => {
@@ -118,10 +122,9 @@ impl Connection {
     }
 
     fn write_result(&mut self, result: Result<Reply, String>, shape: Shape) {
-        let mut out = self.writer();
         match result {
-            Ok(reply) => render::reply(&mut out, reply, shape),
-            Err(error) => out.error(&error),
+            Ok(reply) => self.answer(reply, shape),
+            Err(error) => self.writer().error(&error),
         }
     }
 
@@ -146,11 +149,15 @@ impl Connection {
         lower(choice, now, &snapshot).map_err(|error| render::read_error(&error))
     }
 
-    /// A page of a scan: the cursor of the next one, and the items.
-    pub(crate) fn scan(&mut self, scan: Scan) {
-        let after = match self.place_of(scan.cursor) {
-            Ok(after) => after,
-            Err(error) => return self.writer().error(&error.to_string()),
+    /// The step that reads a page of a scan.
+    pub(crate) fn scan(&self, scan: Scan) -> Result<Step, CommandError> {
+        let unknown = "this cursor is of another node, or too old: start the scan again at 0";
+        let after = match scan.cursor {
+            0 => None,
+            cursor => {
+                let place = self.shared.cursors.place(cursor);
+                Some(place.ok_or(CommandError::Other(unknown))?)
+            }
         };
         let cursor = Cursor { after, pattern: scan.pattern, count: scan.count };
         let query = match scan.of {
@@ -159,41 +166,68 @@ impl Connection {
             ScanOf::Set(key) => Query::SScan { key, cursor },
             ScanOf::SortedSet(key) => Query::ZScan { key, cursor },
         };
-        match self.shared.engine.query(&query) {
-            Ok(Reply::Page(page)) => {
-                let next = page.next.clone().map_or(0, |place| self.keep_cursor(place));
-                let mut out = self.writer();
-                out.array(2);
-                out.bulk(next.to_string().as_bytes());
-                render::reply(&mut out, Reply::Page(page), Shape::Plain);
-            }
-            other => {
-                self.write_result(other.map_err(|error| render::read_error(&error)), Shape::Plain)
-            }
-        }
+        Ok(Step { what: StrongStep::Read(query), shape: Shape::Plain })
     }
 
     /// `EXEC`: all in one transaction, or one entry of the strong group.
     pub(crate) async fn exec(&mut self, queue: Queue) {
         let (mut here, mut strong) = (false, false);
-        for step in &queue.steps {
+        for command in &queue.commands {
+            let Queued::Step(step) = command else { continue };
             let home = self.home(step);
             here |= matches!(home, Home::Here(_) | Home::Both);
             strong |= matches!(home, Home::Strong | Home::Both);
         }
-        match (here, strong) {
-            (true, true) => self.cross().await,
-            (false, true) => self.strong(queue.steps, true).await,
-            _ => self.exec_here(queue.steps).await,
-        }
+        let steps = queue.commands.iter().filter_map(|command| match command {
+            Queued::Step(step) => Some(step.clone()),
+            Queued::Control(..) | Queued::Wrong(_) => None,
+        });
+        let steps: Vec<Step> = steps.collect();
+        let done = match (here, strong) {
+            (true, true) => Err(Aborted::Refused(CROSS.to_owned())),
+            (false, true) => self.strong(steps.into_iter().map(|step| step.what)).await,
+            _ => self.exec_here(&steps).await,
+        };
         self.unwatch().await;
+        match done {
+            Ok(replies) => self.answer_exec(queue.commands, replies).await,
+            Err(Aborted::Changed) => self.writer().null_array(),
+            Err(Aborted::Refused(error)) => self.writer().error(&error),
+        }
     }
 
-    async fn strong(&mut self, steps: Vec<Step>, as_array: bool) {
-        let Some(client) = self.shared.engine.strong() else {
-            let away = "UNAVAILABLE the control plane of this node is not running";
-            return self.writer().error(away);
-        };
+    async fn answer_exec(&mut self, commands: Vec<Queued>, replies: Vec<Reply>) {
+        self.writer().array(commands.len());
+        let mut replies = replies.into_iter();
+        for command in commands {
+            match command {
+                Queued::Step(step) => {
+                    self.answer(replies.next().unwrap_or(Reply::Nil), step.shape);
+                }
+                Queued::Wrong(error) => self.writer().error(&error.to_string()),
+                Queued::Control(control, words) => {
+                    // Boxed, because EXEC is a control too; none is ever queued.
+                    if let Err(error) = Box::pin(self.control(control, words)).await {
+                        self.writer().error(&error.to_string());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes a reply in the client's protocol.
+    fn answer(&mut self, reply: Reply, shape: Shape) {
+        let mut out = Writer::new(&mut self.outgoing, self.protocol);
+        render::reply(&mut out, reply, shape, &self.shared.cursors);
+    }
+
+    /// Steps in the strong group, as one entry of its log.
+    async fn strong(
+        &mut self,
+        steps: impl Iterator<Item = StrongStep>,
+    ) -> Result<Vec<Reply>, Aborted> {
+        let away = || Aborted::Refused(NO_CONTROL.to_owned());
+        let client = self.shared.engine.strong().ok_or_else(away)?;
         // The strong machine knows no namespaces.
         let usual = |what: StrongStep| match what {
             StrongStep::Write(op) => {
@@ -203,53 +237,33 @@ impl Connection {
             }
             other => other,
         };
-        let (what, shapes): (Vec<_>, Vec<_>) =
-            steps.into_iter().map(|step| (usual(step.what), step.shape)).unzip();
+        let steps: Vec<StrongStep> = steps.map(usual).collect();
         // A read alone needs no entry in the log.
-        let answer = match what.as_slice() {
+        let answer = match steps.as_slice() {
             [StrongStep::Read(query)] if self.strong_watch.is_empty() => {
                 client.query(query.clone()).await.map(|reply| vec![reply])
             }
             _ => {
                 let if_unchanged = std::mem::take(&mut self.strong_watch);
-                let request = StrongRequest { if_unchanged, ..StrongRequest::new(what) };
+                let request = StrongRequest { if_unchanged, ..StrongRequest::new(steps) };
                 client.execute(request).await.map(|answer| answer.replies)
             }
         };
-        let mut out = rhumb_resp::Writer::new(&mut self.outgoing, self.protocol);
-        match answer {
-            Ok(replies) => {
-                if as_array {
-                    out.array(replies.len());
-                }
-                for (reply, shape) in replies.into_iter().zip(shapes) {
-                    render::reply(&mut out, reply, shape);
-                }
-            }
-            Err(rhumb_engine::StrongError::Changed) if as_array => out.null_array(),
-            Err(error) => out.error(&render::strong_error(&error)),
-        }
+        answer.map_err(|error| match error {
+            StrongError::Changed => Aborted::Changed,
+            error => Aborted::Refused(render::strong_error(&error)),
+        })
     }
 
-    /// Reads before the first write see the state that the writes are applied to; reads after it
-    /// see the state right after the transaction.
-    async fn exec_here(&mut self, steps: Vec<Step>) {
+    async fn exec_here(&mut self, steps: &[Step]) -> Result<Vec<Reply>, Aborted> {
         for _ in 0..limits::CHOICES_MAX {
-            match self.try_exec(&steps).await {
-                Ok(replies) => {
-                    let mut out = self.writer();
-                    out.array(replies.len());
-                    for (reply, step) in replies.into_iter().zip(&steps) {
-                        render::reply(&mut out, reply, step.shape);
-                    }
-                    return;
-                }
-                Err(Aborted::Changed) if self.watching => return self.writer().null_array(),
-                Err(Aborted::Changed) => {}
-                Err(Aborted::Refused(error)) => return self.writer().error(&error),
+            match self.try_exec(steps).await {
+                Err(Aborted::Changed) if !self.watching => {}
+                done => return done,
             }
         }
-        self.writer().error("TRYAGAIN the keys of the transaction change all the time");
+        let busy = "TRYAGAIN the keys of the transaction change all the time";
+        Err(Aborted::Refused(busy.to_owned()))
     }
 
     async fn try_exec(&mut self, steps: &[Step]) -> Result<Vec<Reply>, Aborted> {
@@ -363,6 +377,15 @@ enum Aborted {
     Changed,
     /// It was refused, with this error.
     Refused(String),
+}
+
+impl Aborted {
+    fn into_error(self) -> String {
+        match self {
+            Self::Changed => "TRYAGAIN a watched key has changed".to_owned(),
+            Self::Refused(error) => error,
+        }
+    }
 }
 
 /// The reply of a command that became several operations: their counts add up.

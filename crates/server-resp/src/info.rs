@@ -9,7 +9,7 @@ use rhumb_types::record::{Record, VersionVector};
 
 use crate::{
     command::{self, Class, CommandError, Control, script_by_digest, script_by_text},
-    connection::{Connection, Queue},
+    connection::{Connection, Queue, Queued},
     limits, render,
 };
 
@@ -382,11 +382,8 @@ impl Connection {
             self.writer().error("NOPERM No permissions to access a key");
             return Ok(());
         }
-        match &mut self.queue {
-            Some(queue) => {
-                queue.steps.push(step);
-                self.writer().simple("QUEUED");
-            }
+        match &self.queue {
+            Some(_) => self.enqueue(Queued::Step(step)),
             None => self.step(step).await,
         }
         Ok(())

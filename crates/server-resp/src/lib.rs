@@ -5,6 +5,7 @@
 //!
 //! - [`mod@command`] turns words into typed steps, or into what concerns the connection itself.
 //! - `connection` reads, gathers, executes, and answers in order.
+//! - `cursors` keeps the places of scans, for all connections.
 //! - `acl` decides who may do what.
 //!
 //! Deliberately absent: what a command means, which is `rhumb-state`'s.
@@ -12,6 +13,7 @@
 mod acl;
 mod command;
 mod connection;
+mod cursors;
 mod execute;
 mod info;
 mod limits;

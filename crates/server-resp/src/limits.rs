@@ -22,3 +22,7 @@ pub(crate) const PASSWORD_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) const CHOICES_MAX: usize = 8;
 /// How long `WAIT 0` and session reads wait at most.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(3_600);
+/// Most unfinished scans whose places a node keeps.
+pub(crate) const CURSORS_MAX: usize = 65_536;
+/// Most bytes of their places.
+pub(crate) const CURSORS_BYTES_MAX: usize = 32 << 20;

@@ -5,20 +5,34 @@ use rhumb_resp::Writer;
 use rhumb_state::{OpError, QueryError, Reply, number, reply};
 use rhumb_types::ErrorCode;
 
-use crate::command::Shape;
+use crate::{command::Shape, cursors::Cursors};
 
 /// Writes a reply.
-pub(crate) fn reply(out: &mut Writer<'_>, reply: Reply, shape: Shape) {
+pub(crate) fn reply(out: &mut Writer<'_>, reply: Reply, shape: Shape, cursors: &Cursors) {
     match (shape, reply) {
         (_, Reply::Error(error)) => out.error(&op_error(&error)),
         (Shape::Flag, Reply::Ok) => out.integer(1),
         (Shape::Flag, Reply::Nil) => out.integer(0),
         (Shape::Done, _) => out.ok(),
         (Shape::Only, Reply::Set(members)) => out.bulk_or_null(members.first().map(AsRef::as_ref)),
+        (Shape::Only, Reply::Pairs(pairs)) => {
+            out.array(pairs.len() * 2);
+            for (name, value) in pairs {
+                out.bulk(&name);
+                plain(out, value);
+            }
+        }
         (Shape::Only, Reply::Array(mut items)) => match items.pop() {
             Some(item) => plain(out, item),
             None => out.null(),
         },
+        (_, Reply::Page(page)) => {
+            let next = page.next.map_or(0, |place| cursors.keep(place));
+            out.array(2);
+            out.bulk(next.to_string().as_bytes());
+            out.array(page.items.len());
+            page.items.iter().for_each(|item| out.bulk(item));
+        }
         (Shape::Text, Reply::Float(value)) => out.bulk(&number::plain_float(value)),
         (_, other) => plain(out, other),
     }
@@ -48,11 +62,7 @@ fn plain(out: &mut Writer<'_>, reply: Reply) {
             members.iter().for_each(|member| out.bulk(member));
         }
         Reply::Pairs(pairs) => pairs_of(out, pairs),
-        Reply::Page(page) => {
-            // The connection has written the cursor.
-            out.array(page.items.len());
-            page.items.iter().for_each(|item| out.bulk(item));
-        }
+        Reply::Page(_) => unreachable!("a page is a reply of its own"),
         Reply::Error(error) => out.error(&op_error(&error)),
     }
 }

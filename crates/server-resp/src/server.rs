@@ -19,6 +19,7 @@ use tokio::{
 use crate::{
     acl::{User, UserConfig, UserError},
     connection::{Connection, Stream},
+    cursors::Cursors,
     limits::{CONNECTIONS_MAX, HANDSHAKE_WAIT_MAX},
 };
 
@@ -53,6 +54,7 @@ pub(crate) struct Shared {
     tls: Option<Tls>,
     pub(crate) connections: AtomicUsize,
     pub(crate) region: String,
+    pub(crate) cursors: Cursors,
 }
 
 impl Shared {
@@ -86,6 +88,7 @@ impl RespServer {
             tls: config.tls.clone().map(|files| Tls::load(files, &[])).transpose()?,
             connections: AtomicUsize::new(0),
             region: region.to_owned(),
+            cursors: Cursors::default(),
         })))
     }
 

@@ -24,9 +24,23 @@ pub fn parse_int(text: &[u8]) -> Option<i64> {
 }
 
 /// Reads a float as Redis does: decimal, with or without an exponent, or an infinity; no blanks,
-/// and never NaN.
+/// nothing that is too large or too small, and never NaN.
 #[must_use]
 pub fn parse_float(text: &[u8]) -> Option<f64> {
+    let number = parse_any_float(text)?;
+    // Rust rounds these to infinity and to zero, where C says that they are out of range.
+    let is_named = text.iter().any(|byte| byte.eq_ignore_ascii_case(&b'n'));
+    let has_digits = || {
+        let digits = text.split(|byte| byte.eq_ignore_ascii_case(&b'e')).next();
+        digits.is_some_and(|digits| digits.iter().any(|byte| (b'1'..=b'9').contains(byte)))
+    };
+    let overflows = number.is_infinite() && !is_named;
+    let underflows = number == 0.0 && has_digits();
+    (!overflows && !underflows).then_some(number)
+}
+
+/// The same, but what is too large is infinite and what is too small is zero.
+pub(crate) fn parse_any_float(text: &[u8]) -> Option<f64> {
     let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
     (!number.is_nan()).then_some(number)
 }
@@ -139,6 +153,17 @@ mod tests {
         assert_eq!(plain_float(10.6), "10.6");
         assert_eq!(plain_float(1e20), "100000000000000000000");
         assert_eq!(plain_float(-0.0), "0");
+    }
+
+    #[test]
+    fn floats_out_of_range_are_refused() {
+        assert_eq!(parse_float(b"-inf"), Some(f64::NEG_INFINITY));
+        assert_eq!(parse_float(b"+Infinity"), Some(f64::INFINITY));
+        assert_eq!(parse_float(b"0e999"), Some(0.0));
+        assert_eq!(parse_float(b"-0.0"), Some(-0.0));
+        for bad in ["1e999", "-1e400", "1e-999", "nan", "", " 1", "1 ", "1e", "0x10"] {
+            assert_eq!(parse_float(bad.as_bytes()), None, "{bad}");
+        }
     }
 
     proptest! {

@@ -35,9 +35,9 @@ pub(super) const COMMANDS: [Known; 16] = [
         let key = words.next()?;
         Ok(Parsed::Scan(keys::page(words, ScanOf::Hash(key))?))
     }),
-    read("hrandfield", (2, 4), |words| {
+    read("hrandfield", (2, 0), |words| {
         let key = words.next()?;
-        let (sample, values) = sample(words, "WITHVALUES")?;
+        let (sample, values) = sample(words, Some("WITHVALUES"))?;
         let seed = super::sets::seed();
         Ok(Step::read(Query::HRandField { key, sample, values, seed }))
     }),
@@ -61,19 +61,37 @@ pub(super) const COMMANDS: [Known; 16] = [
     }),
     write("hincrbyfloat", (4, 4), |words| {
         let (key, field) = (words.next()?, words.next()?);
-        let op = Op::HIncrByFloat { key, field, by: words.float()? };
+        let by = words.float()?;
+        if by.is_infinite() {
+            return Err(CommandError::Other("value is NaN or Infinity"));
+        }
+        let op = Op::HIncrByFloat { key, field, by };
         Ok(Parsed::Step(Step { what: StrongStep::Write(op), shape: Shape::Text }))
     }),
 ];
 
-/// A count and an option that asks for more than names.
-pub(super) fn sample(words: &mut Words<'_>, with: &str) -> Result<(Sample, bool), CommandError> {
+/// A count and, where there is one, an option that asks for more than names.
+pub(super) fn sample(
+    words: &mut Words<'_>,
+    with: Option<&str>,
+) -> Result<(Sample, bool), CommandError> {
+    const RANGE: &str =
+        "value is out of range, value must between -9223372036854775807 and 9223372036854775807";
     if words.left() == 0 {
         return Ok((Sample::One, false));
     }
+    if with.is_none() && words.left() > 1 {
+        return Err(CommandError::Syntax);
+    }
     let count = words.integer()?;
+    if count == i64::MIN {
+        return Err(CommandError::Other(RANGE));
+    }
+    let with = with.is_some_and(|with| words.take(with));
+    words.end()?;
+    if with && count.unsigned_abs() > u64::MAX / 4 {
+        return Err(CommandError::Other("value is out of range"));
+    }
     let most = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
-    let sample = if count < 0 { Sample::Repeated(most) } else { Sample::Distinct(most) };
-    let with = words.left() > 0 && words.take(with);
-    Ok((sample, with))
+    Ok((if count < 0 { Sample::Repeated(most) } else { Sample::Distinct(most) }, with))
 }

@@ -2,7 +2,8 @@
 
 use rhumb_state::{
     Op, Query,
-    op::{Deadline, ExpireWhen},
+    number::parse_int,
+    op::{Deadline, EXPIRY_MAX, ExpireWhen},
     query::TtlForm,
     reply,
 };
@@ -30,10 +31,10 @@ pub(super) const COMMANDS: [Known; 18] = [
     known("pttl", Class::Read, (2, 2), |words| ttl(words, TtlForm::MillisLeft)),
     known("expiretime", Class::Read, (2, 2), |words| ttl(words, TtlForm::UnixSeconds)),
     known("pexpiretime", Class::Read, (2, 2), |words| ttl(words, TtlForm::UnixMillis)),
-    known("expire", Class::Write, (3, 0), |words| expire(words, 1_000, false)),
-    known("pexpire", Class::Write, (3, 0), |words| expire(words, 1, false)),
-    known("expireat", Class::Write, (3, 0), |words| expire(words, 1_000, true)),
-    known("pexpireat", Class::Write, (3, 0), |words| expire(words, 1, true)),
+    known("expire", Class::Write, (3, 0), |words| expire(words, "expire", 1_000, false)),
+    known("pexpire", Class::Write, (3, 0), |words| expire(words, "pexpire", 1, false)),
+    known("expireat", Class::Write, (3, 0), |words| expire(words, "expireat", 1_000, true)),
+    known("pexpireat", Class::Write, (3, 0), |words| expire(words, "pexpireat", 1, true)),
     known("persist", Class::Write, (2, 2), |words| {
         Ok(Step::write(Op::Persist { key: words.next()? }))
     }),
@@ -62,42 +63,52 @@ fn flush(words: &mut Words<'_>) -> Result<Parsed, CommandError> {
     Ok(Step::write(Op::FlushDb))
 }
 
-fn expire(words: &mut Words<'_>, unit: i64, absolute: bool) -> Result<Parsed, CommandError> {
-    let key = words.next()?;
-    let refused = || CommandError::Expire("expire".to_owned());
-    let millis = words.integer()?.checked_mul(unit).ok_or_else(refused)?;
+fn expire(
+    words: &mut Words<'_>,
+    name: &str,
+    unit: i64,
+    absolute: bool,
+) -> Result<Parsed, CommandError> {
+    let (key, time) = (words.next()?, words.next()?);
+    // As in Redis, what is wrong with the options is said before what is wrong with the time.
+    let when = expire_when(words)?;
+    let refused = || CommandError::Expire(name.to_owned());
+    let time = parse_int(&time).ok_or(CommandError::NotAnInteger)?;
+    let millis = time.checked_mul(unit).ok_or_else(refused)?;
     // A time that has passed, or a negative one, deletes the key.
     let deadline = match u64::try_from(millis) {
+        Ok(millis) if millis > EXPIRY_MAX.0 => return Err(refused()),
         Ok(millis) if absolute => Deadline::At(UnixMillis(millis)),
         Ok(millis) => Deadline::In(millis),
         Err(_) => Deadline::At(UnixMillis(0)),
     };
+    Ok(Step::write(Op::Expire { key, deadline, when }))
+}
+
+fn expire_when(words: &mut Words<'_>) -> Result<ExpireWhen, CommandError> {
     let (mut absent, mut present, mut longer, mut shorter) = (false, false, false, false);
-    while words.left() > 0 {
+    while let Some(word) = words.peek() {
         let flag =
             [("NX", &mut absent), ("XX", &mut present), ("GT", &mut longer), ("LT", &mut shorter)]
                 .into_iter()
-                .find_map(|(word, flag)| words.take(word).then_some(flag));
-        *flag.ok_or(CommandError::Other("Unsupported option"))? = true;
+                .find_map(|(name, flag)| words.take(name).then_some(flag));
+        let unknown = || CommandError::Option(String::from_utf8_lossy(word).into_owned());
+        *flag.ok_or_else(unknown)? = true;
     }
-    let when = match (absent, present, longer, shorter) {
-        (false, false, false, false) => ExpireWhen::Always,
-        (true, false, false, false) => ExpireWhen::Persistent,
-        (false, true, false, false) => ExpireWhen::Volatile,
-        (false, _, true, false) => ExpireWhen::Longer,
-        (false, false, false, true) => ExpireWhen::Shorter,
-        (false, true, false, true) => ExpireWhen::VolatileShorter,
-        (true, ..) => {
-            let clash = "NX and XX, GT or LT options at the same time are not compatible";
-            return Err(CommandError::Other(clash));
-        }
+    match (absent, present, longer, shorter) {
+        (false, false, false, false) => Ok(ExpireWhen::Always),
+        (true, false, false, false) => Ok(ExpireWhen::Persistent),
+        (false, true, false, false) => Ok(ExpireWhen::Volatile),
+        (false, _, true, false) => Ok(ExpireWhen::Longer),
+        (false, false, false, true) => Ok(ExpireWhen::Shorter),
+        (false, true, false, true) => Ok(ExpireWhen::VolatileShorter),
+        (true, ..) => Err(CommandError::Other(
+            "NX and XX, GT or LT options at the same time are not compatible",
+        )),
         (false, _, true, true) => {
-            return Err(CommandError::Other(
-                "GT and LT options at the same time are not compatible",
-            ));
+            Err(CommandError::Other("GT and LT options at the same time are not compatible"))
         }
-    };
-    Ok(Step::write(Op::Expire { key, deadline, when }))
+    }
 }
 
 fn scan(words: &mut Words<'_>) -> Result<Parsed, CommandError> {
@@ -126,7 +137,8 @@ fn options(words: &mut Words<'_>, scan: &mut Scan) -> Result<(), CommandError> {
         if words.take("MATCH") {
             scan.pattern = Some(words.next()?);
         } else if words.take("COUNT") {
-            scan.count = words.count()?.max(1);
+            let count = usize::try_from(words.integer()?);
+            scan.count = count.ok().filter(|count| *count > 0).ok_or(CommandError::Syntax)?;
         } else {
             return Ok(());
         }

@@ -28,9 +28,9 @@ pub(super) const COMMANDS: [Known; 14] = [
         let key = words.next()?;
         Ok(Parsed::Scan(keys::page(words, ScanOf::Set(key))?))
     }),
-    read("srandmember", (2, 3), |words| {
+    read("srandmember", (2, 0), |words| {
         let key = words.next()?;
-        let (sample, _) = hashes::sample(words, "")?;
+        let (sample, _) = hashes::sample(words, None)?;
         Ok(Step::read(Query::SRandMember { key, sample, seed: seed() }))
     }),
     read("sinter", (2, 0), |words| Ok(Step::read(Query::SInter { keys: words.rest()? }))),
@@ -38,7 +38,10 @@ pub(super) const COMMANDS: [Known; 14] = [
     read("sdiff", (2, 0), |words| Ok(Step::read(Query::SDiff { keys: words.rest()? }))),
     read("sintercard", (3, 0), |words| {
         let keys = counted(words)?;
-        let limit = if words.take("LIMIT") { words.count()? } else { 0 };
+        let mut limit = 0;
+        while words.left() > 1 && words.take("LIMIT") {
+            limit = words.count_or("LIMIT can't be negative")?;
+        }
         Ok(Step::read(Query::SInterCard { keys, limit }))
     }),
     write("sadd", (3, 0), |words| {
@@ -51,8 +54,11 @@ pub(super) const COMMANDS: [Known; 14] = [
         let (source, destination) = (words.next()?, words.next()?);
         Ok(Step::write(Op::SMove { source, destination, member: words.next()? }))
     }),
-    write("spop", (2, 3), |words| {
+    write("spop", (2, 0), |words| {
         let key = words.next()?;
+        if words.left() > 1 {
+            return Err(CommandError::Syntax);
+        }
         let one = words.left() == 0;
         let count = if one { 1 } else { words.count()? };
         let what = StrongStep::Choose(Choice::SPop { key, count, seed: seed() });
@@ -63,9 +69,10 @@ pub(super) const COMMANDS: [Known; 14] = [
 
 /// A number of keys, and the keys.
 fn counted(words: &mut Words<'_>) -> Result<Vec<Bytes>, CommandError> {
-    let count = words.count()?;
+    const TOO_FEW: &str = "numkeys should be greater than 0";
+    let count = words.count_or(TOO_FEW)?;
     if count == 0 {
-        return Err(CommandError::Other("numkeys should be greater than 0"));
+        return Err(CommandError::Other(TOO_FEW));
     }
     if count > words.left() {
         return Err(CommandError::Other("Number of keys can't be greater than number of args"));

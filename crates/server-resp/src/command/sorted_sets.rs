@@ -1,10 +1,9 @@
 //! Sorted sets.
 
-use std::ops::Bound;
-
 use bytes::Bytes;
 use rhumb_state::{
     Choice, Op, Query,
+    number::parse_int,
     op::{Presence, ScoreWhen, ZAddWhen},
     query::{Limit, ZBounds, ZRange, parse_lex_bound, parse_score_bound},
     strong::StrongStep,
@@ -32,32 +31,27 @@ pub(super) const COMMANDS: [Known; 24] = [
     read("zcard", (2, 2), |words| Ok(Step::read(Query::ZCard { key: words.next()? }))),
     read("zcount", (4, 4), |words| {
         let key = words.next()?;
-        Ok(Step::read(Query::ZCount { key, bounds: score_bounds(words, false)? }))
+        Ok(Step::read(Query::ZCount { key, bounds: score_bounds(words)? }))
     }),
     read("zlexcount", (4, 4), |words| {
         let key = words.next()?;
-        Ok(Step::read(Query::ZCount { key, bounds: lex_bounds(words, false)? }))
+        Ok(Step::read(Query::ZCount { key, bounds: lex_bounds(words)? }))
     }),
-    read("zrange", (4, 0), zrange),
-    read("zrevrange", (4, 5), |words| {
-        let key = words.next()?;
-        let bounds = ZBounds::Index { start: words.integer()?, stop: words.integer()? };
-        let scores = words.take("WITHSCORES");
-        range(key, ZRange { bounds, reverse: true, limit: None }, scores)
-    }),
-    read("zrangebyscore", (4, 0), |words| by(words, score_bounds, false)),
-    read("zrevrangebyscore", (4, 0), |words| by(words, score_bounds, true)),
-    read("zrangebylex", (4, 0), |words| by(words, lex_bounds, false)),
-    read("zrevrangebylex", (4, 0), |words| by(words, lex_bounds, true)),
+    read("zrange", (4, 0), |words| range(words, None, None)),
+    read("zrevrange", (4, 0), |words| range(words, Some(true), Some(By::Index))),
+    read("zrangebyscore", (4, 0), |words| range(words, Some(false), Some(By::Score))),
+    read("zrevrangebyscore", (4, 0), |words| range(words, Some(true), Some(By::Score))),
+    read("zrangebylex", (4, 0), |words| range(words, Some(false), Some(By::Lex))),
+    read("zrevrangebylex", (4, 0), |words| range(words, Some(true), Some(By::Lex))),
     read("zrank", (3, 4), |words| rank(words, false)),
     read("zrevrank", (3, 4), |words| rank(words, true)),
     read("zscan", (3, 0), |words| {
         let key = words.next()?;
         Ok(Parsed::Scan(keys::page(words, ScanOf::SortedSet(key))?))
     }),
-    read("zrandmember", (2, 4), |words| {
+    read("zrandmember", (2, 0), |words| {
         let key = words.next()?;
-        let (sample, scores) = hashes::sample(words, "WITHSCORES")?;
+        let (sample, scores) = hashes::sample(words, Some("WITHSCORES"))?;
         let seed = super::sets::seed();
         Ok(Step::read(Query::ZRandMember { key, sample, scores, seed }))
     }),
@@ -69,8 +63,8 @@ pub(super) const COMMANDS: [Known; 24] = [
     write("zrem", (3, 0), |words| {
         Ok(Step::write(Op::ZRem { key: words.next()?, members: words.rest()? }))
     }),
-    write("zpopmin", (2, 3), |words| pop(words, false)),
-    write("zpopmax", (2, 3), |words| pop(words, true)),
+    write("zpopmin", (2, 0), |words| pop(words, false)),
+    write("zpopmax", (2, 0), |words| pop(words, true)),
     write("zremrangebyrank", (4, 4), |words| {
         let key = words.next()?;
         let bounds = ZBounds::Index { start: words.integer()?, stop: words.integer()? };
@@ -78,12 +72,12 @@ pub(super) const COMMANDS: [Known; 24] = [
     }),
     write("zremrangebyscore", (4, 4), |words| {
         let key = words.next()?;
-        let bounds = score_bounds(words, false)?;
+        let bounds = score_bounds(words)?;
         Ok(Step::choose(Choice::ZRemRange { key, bounds }))
     }),
     write("zremrangebylex", (4, 4), |words| {
         let key = words.next()?;
-        let bounds = lex_bounds(words, false)?;
+        let bounds = lex_bounds(words)?;
         Ok(Step::choose(Choice::ZRemRange { key, bounds }))
     }),
     read("zmpop", (1, 0), |_| {
@@ -92,95 +86,85 @@ pub(super) const COMMANDS: [Known; 24] = [
     }),
 ];
 
-fn range(key: Bytes, range: ZRange, scores: bool) -> Result<Parsed, CommandError> {
-    Ok(Step::read(Query::ZRange { key, range, scores }))
+fn score_bounds(words: &mut Words<'_>) -> Result<ZBounds, CommandError> {
+    bounds(By::Score, words.next()?, words.next()?)
 }
 
-fn score_bounds(words: &mut Words<'_>, reverse: bool) -> Result<ZBounds, CommandError> {
-    let mut bound = || -> Result<Bound<f64>, CommandError> {
-        let word = words.next()?;
-        parse_score_bound(&word).ok_or(CommandError::Other("min or max is not a float"))
-    };
-    let (first, second) = (bound()?, bound()?);
-    let (min, max) = if reverse { (second, first) } else { (first, second) };
-    Ok(ZBounds::Score { min, max })
+fn lex_bounds(words: &mut Words<'_>) -> Result<ZBounds, CommandError> {
+    bounds(By::Lex, words.next()?, words.next()?)
 }
 
-fn lex_bounds(words: &mut Words<'_>, reverse: bool) -> Result<ZBounds, CommandError> {
-    let mut bound = || {
-        let word = words.next()?;
-        parse_lex_bound(&word).ok_or(CommandError::Other("min or max not valid string range item"))
-    };
-    let (first, second) = (bound()?, bound()?);
-    let (min, max) = if reverse { (second, first) } else { (first, second) };
-    Ok(ZBounds::Lex { min, max })
+/// What the bounds of a range are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum By {
+    Index,
+    Score,
+    Lex,
 }
 
-fn limit(words: &mut Words<'_>) -> Result<Limit, CommandError> {
-    Ok(Limit { offset: words.integer()?, count: words.integer()? })
+fn bounds(by: By, low: Bytes, high: Bytes) -> Result<ZBounds, CommandError> {
+    Ok(match by {
+        By::Index => {
+            let index = |word: &Bytes| parse_int(word).ok_or(CommandError::NotAnInteger);
+            ZBounds::Index { start: index(&low)?, stop: index(&high)? }
+        }
+        By::Score => {
+            let refused = CommandError::Other("min or max is not a float");
+            let bound = |word: &Bytes| parse_score_bound(word).ok_or_else(|| refused.clone());
+            ZBounds::Score { min: bound(&low)?, max: bound(&high)? }
+        }
+        By::Lex => {
+            let refused = CommandError::Other("min or max not valid string range item");
+            let bound = |word: &Bytes| parse_lex_bound(word).ok_or_else(|| refused.clone());
+            ZBounds::Lex { min: bound(&low)?, max: bound(&high)? }
+        }
+    })
 }
 
-/// The commands that have the kind of their bounds in their name.
-fn by(
+/// `ZRANGE`, and its older names, which fix the direction and what the bounds are. As in Redis,
+/// the options are read before the bounds, and one that was given already is one too many.
+fn range(
     words: &mut Words<'_>,
-    bounds: fn(&mut Words<'_>, bool) -> Result<ZBounds, CommandError>,
-    reverse: bool,
+    mut reverse: Option<bool>,
+    mut by: Option<By>,
 ) -> Result<Parsed, CommandError> {
-    let key = words.next()?;
-    let bounds = bounds(words, reverse)?;
-    let (mut scores, mut wanted) = (false, None);
+    let (key, first, second) = (words.next()?, words.next()?, words.next()?);
+    let (mut scores, mut limit) = (false, None);
     while words.left() > 0 {
         if words.take("WITHSCORES") {
             scores = true;
-        } else if words.take("LIMIT") {
-            wanted = Some(limit(words)?);
+        } else if words.left() > 2 && words.take("LIMIT") {
+            limit = Some(Limit { offset: words.integer()?, count: words.integer()? });
+        } else if reverse.is_none() && words.take("REV") {
+            reverse = Some(true);
+        } else if by.is_none() && words.take("BYLEX") {
+            by = Some(By::Lex);
+        } else if by.is_none() && words.take("BYSCORE") {
+            by = Some(By::Score);
         } else {
             return Err(CommandError::Syntax);
         }
     }
-    range(key, ZRange { bounds, reverse, limit: wanted }, scores)
+    let (reverse, by) = (reverse.unwrap_or(false), by.unwrap_or(By::Index));
+    if by == By::Index {
+        // A limit to everything is none.
+        limit = limit.filter(|limit| limit.count != -1);
+        if limit.is_some() {
+            return Err(CommandError::Other(LIMIT_BY_INDEX));
+        }
+    }
+    if scores && by == By::Lex {
+        return Err(CommandError::Other(SCORES_BY_LEX));
+    }
+    let turned = reverse && by != By::Index;
+    let (low, high) = if turned { (second, first) } else { (first, second) };
+    let range = ZRange { bounds: bounds(by, low, high)?, reverse, limit };
+    Ok(Step::read(Query::ZRange { key, range, scores }))
 }
 
-fn zrange(words: &mut Words<'_>) -> Result<Parsed, CommandError> {
-    let (key, first, second) = (words.next()?, words.next()?, words.next()?);
-    let (mut by_score, mut by_lex, mut reverse, mut scores) = (false, false, false, false);
-    let mut wanted = None;
-    while words.left() > 0 {
-        if words.take("LIMIT") {
-            wanted = Some(limit(words)?);
-            continue;
-        }
-        let options = [
-            ("BYSCORE", &mut by_score),
-            ("BYLEX", &mut by_lex),
-            ("REV", &mut reverse),
-            ("WITHSCORES", &mut scores),
-        ];
-        let flag = options.into_iter().find_map(|(word, flag)| words.take(word).then_some(flag));
-        *flag.ok_or(CommandError::Syntax)? = true;
-    }
-    let (low, high) = if reverse { (&second, &first) } else { (&first, &second) };
-    let bounds = match (by_score, by_lex) {
-        (true, true) => return Err(CommandError::Syntax),
-        (true, false) => {
-            let refused = CommandError::Other("min or max is not a float");
-            let bound = |word: &Bytes| parse_score_bound(word).ok_or_else(|| refused.clone());
-            ZBounds::Score { min: bound(low)?, max: bound(high)? }
-        }
-        (false, true) => {
-            let refused = CommandError::Other("min or max not valid string range item");
-            let bound = |word: &Bytes| parse_lex_bound(word).ok_or_else(|| refused.clone());
-            ZBounds::Lex { min: bound(low)?, max: bound(high)? }
-        }
-        (false, false) => {
-            let index = |word: &Bytes| {
-                rhumb_state::number::parse_int(word).ok_or(CommandError::NotAnInteger)
-            };
-            ZBounds::Index { start: index(&first)?, stop: index(&second)? }
-        }
-    };
-    range(key, ZRange { bounds, reverse, limit: wanted }, scores)
-}
+const LIMIT_BY_INDEX: &str =
+    "syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX";
+const SCORES_BY_LEX: &str = "syntax error, WITHSCORES not supported in combination with BYLEX";
 
 fn rank(words: &mut Words<'_>, reverse: bool) -> Result<Parsed, CommandError> {
     let (key, member) = (words.next()?, words.next()?);
@@ -190,8 +174,14 @@ fn rank(words: &mut Words<'_>, reverse: bool) -> Result<Parsed, CommandError> {
 
 fn pop(words: &mut Words<'_>, highest: bool) -> Result<Parsed, CommandError> {
     let key = words.next()?;
-    let count = if words.left() == 0 { 1 } else { words.count()? };
-    Ok(Step::choose(Choice::ZPop { key, count, highest }))
+    if words.left() > 1 {
+        return Err(CommandError::Syntax);
+    }
+    let one = words.left() == 0;
+    let count = if one { 1 } else { words.count()? };
+    let what = StrongStep::Choose(Choice::ZPop { key, count, highest });
+    let shape = if one { Shape::Only } else { Shape::Plain };
+    Ok(Parsed::Step(Step { what, shape }))
 }
 
 fn zadd(words: &mut Words<'_>) -> Result<Parsed, CommandError> {
@@ -211,6 +201,9 @@ fn zadd(words: &mut Words<'_>) -> Result<Parsed, CommandError> {
         let Some(flag) = flag else { break };
         *flag = true;
     }
+    if words.left() == 0 || words.left() % 2 == 1 {
+        return Err(CommandError::Syntax);
+    }
     if absent && present {
         return Err(CommandError::Other("XX and NX options at the same time are not compatible"));
     }
@@ -229,22 +222,19 @@ fn zadd(words: &mut Words<'_>) -> Result<Parsed, CommandError> {
         _ => ScoreWhen::Any,
     };
     let when = ZAddWhen { presence, score };
-    if words.left() == 0 || words.left() % 2 == 1 {
-        return Err(CommandError::Syntax);
+    if incr && words.left() > 2 {
+        return Err(CommandError::Other("INCR option supports a single increment-element pair"));
     }
     let mut pairs = Vec::with_capacity(words.left() / 2);
     while words.left() > 0 {
         let score = words.float()?;
         pairs.push((words.next()?, score));
     }
-    if !incr {
-        return Ok(Step::write(Op::ZAdd { key, pairs, when, changed }));
-    }
-    match <[(Bytes, f64); 1]>::try_from(pairs) {
-        Ok([(member, by)]) => {
-            let op = Op::ZIncrBy { key, member, by, when };
-            Ok(Parsed::Step(Step { what: StrongStep::Write(op), shape: Shape::Plain }))
+    Ok(match pairs.pop() {
+        Some((member, by)) if incr => Step::write(Op::ZIncrBy { key, member, by, when }),
+        last => {
+            pairs.extend(last);
+            Step::write(Op::ZAdd { key, pairs, when, changed })
         }
-        Err(_) => Err(CommandError::Other("INCR option supports a single increment-element pair")),
-    }
+    })
 }

@@ -1,8 +1,10 @@
 //! Strings and counters.
 
+use bytes::Bytes;
 use rhumb_state::{
     Op, Query,
-    op::{Deadline, GetExpiry, Presence, SetExpiry},
+    number::parse_int,
+    op::{Deadline, EXPIRY_MAX, GetExpiry, Presence, SetExpiry},
     strong::StrongStep,
 };
 use rhumb_types::UnixMillis;
@@ -73,7 +75,7 @@ fn shaped(op: Op, shape: Shape) -> Result<Parsed, CommandError> {
     Ok(Parsed::Step(Step { what: StrongStep::Write(op), shape }))
 }
 
-const fn set_op(key: bytes::Bytes, value: bytes::Bytes, when: Presence, expiry: SetExpiry) -> Op {
+const fn set_op(key: Bytes, value: Bytes, when: Presence, expiry: SetExpiry) -> Op {
     Op::Set { key, value, when, get: false, expiry }
 }
 
@@ -84,71 +86,104 @@ fn get_range(words: &mut Words<'_>) -> Result<Parsed, CommandError> {
 
 fn set_for(words: &mut Words<'_>, name: &str, unit_millis: i64) -> Result<Parsed, CommandError> {
     let key = words.next()?;
-    let deadline = relative(words, name, unit_millis)?;
-    let value = words.next()?;
+    let (time, value) = (words.next()?, words.next()?);
+    let time = parse_int(&time).ok_or(CommandError::NotAnInteger)?;
+    let deadline = Deadline::In(positive(time, name, unit_millis)?);
     Ok(Step::write(set_op(key, value, Presence::Any, SetExpiry::Until(deadline))))
 }
 
 fn set(words: &mut Words<'_>) -> Result<Parsed, CommandError> {
     let (key, value) = (words.next()?, words.next()?);
-    let (mut when, mut get, mut expiry) = (Presence::Any, false, SetExpiry::Clear);
+    let (mut when, mut get, mut expiry) = (Presence::Any, false, Expiry::default());
     while words.left() > 0 {
-        if words.take("NX") && when == Presence::Any {
+        if when != Presence::Present && words.take("NX") {
             when = Presence::Absent;
-        } else if words.take("XX") && when == Presence::Any {
+        } else if when != Presence::Absent && words.take("XX") {
             when = Presence::Present;
         } else if words.take("GET") {
             get = true;
-        } else if expiry != SetExpiry::Clear {
+        } else if !expiry.option(words, "KEEPTTL")? {
             return Err(CommandError::Syntax);
-        } else if words.take("KEEPTTL") {
-            expiry = SetExpiry::Keep;
-        } else {
-            let deadline = deadline(words, "set")?.ok_or(CommandError::Syntax)?;
-            expiry = SetExpiry::Until(deadline);
         }
     }
+    let expiry = match expiry.0 {
+        None => SetExpiry::Clear,
+        Some((_, None)) => SetExpiry::Keep,
+        Some((unit, Some(number))) => SetExpiry::Until(unit.deadline(&number, "set")?),
+    };
     Ok(Step::write(Op::Set { key, value, when, get, expiry }))
 }
 
 fn get_ex(words: &mut Words<'_>) -> Result<Parsed, CommandError> {
     let key = words.next()?;
-    if words.left() == 0 {
-        return Ok(Step::read(Query::Get { key }));
+    let mut expiry = Expiry::default();
+    while words.left() > 0 {
+        if !expiry.option(words, "PERSIST")? {
+            return Err(CommandError::Syntax);
+        }
     }
-    let expiry = if words.take("PERSIST") {
-        GetExpiry::Persist
-    } else {
-        GetExpiry::Until(deadline(words, "getex")?.ok_or(CommandError::Syntax)?)
+    let expiry = match expiry.0 {
+        None => return Ok(Step::read(Query::Get { key })),
+        Some((_, None)) => GetExpiry::Persist,
+        Some((unit, Some(number))) => GetExpiry::Until(unit.deadline(&number, "getex")?),
     };
     Ok(Step::write(Op::GetEx { key, expiry }))
 }
 
-/// `EX`, `PX`, `EXAT` or `PXAT` with its number.
-fn deadline(words: &mut Words<'_>, name: &str) -> Result<Option<Deadline>, CommandError> {
-    if words.take("EX") {
-        relative(words, name, 1_000).map(Some)
-    } else if words.take("PX") {
-        relative(words, name, 1).map(Some)
-    } else if words.take("EXAT") {
-        absolute(words, name, 1_000).map(Some)
-    } else if words.take("PXAT") {
-        absolute(words, name, 1).map(Some)
-    } else {
-        Ok(None)
+/// How an option names a time to live.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Unit {
+    Seconds,
+    Millis,
+    UnixSeconds,
+    UnixMillis,
+    /// Not at all: `KEEPTTL` and `PERSIST`.
+    None,
+}
+
+impl Unit {
+    const OPTIONS: [(&'static str, Self); 4] = [
+        ("EX", Self::Seconds),
+        ("PX", Self::Millis),
+        ("EXAT", Self::UnixSeconds),
+        ("PXAT", Self::UnixMillis),
+    ];
+
+    fn deadline(self, number: &Bytes, name: &str) -> Result<Deadline, CommandError> {
+        let number = parse_int(number).ok_or(CommandError::NotAnInteger)?;
+        let in_seconds = matches!(self, Self::Seconds | Self::UnixSeconds);
+        let millis = positive(number, name, if in_seconds { 1_000 } else { 1 })?;
+        let is_absolute = matches!(self, Self::UnixSeconds | Self::UnixMillis);
+        Ok(if is_absolute { Deadline::At(UnixMillis(millis)) } else { Deadline::In(millis) })
     }
 }
 
-fn positive(words: &mut Words<'_>, name: &str, unit: i64) -> Result<u64, CommandError> {
-    let refused = || CommandError::Expire(name.to_owned());
-    let millis = words.integer()?.checked_mul(unit).filter(|millis| *millis > 0);
-    millis.and_then(|millis| u64::try_from(millis).ok()).ok_or_else(refused)
+/// What the options say about the time to live. One may be repeated, and its last number counts;
+/// another excludes it. Numbers are read when all options are, as in Redis.
+#[derive(Debug, Default)]
+struct Expiry(Option<(Unit, Option<Bytes>)>);
+
+impl Expiry {
+    /// Takes the next option, if it is one of these; `bare` is the one without a number.
+    fn option(&mut self, words: &mut Words<'_>, bare: &str) -> Result<bool, CommandError> {
+        let known = self.0.as_ref().map(|(unit, _)| *unit);
+        let fits = |unit: Unit| known.is_none_or(|known| known == unit);
+        if fits(Unit::None) && words.take(bare) {
+            self.0 = Some((Unit::None, None));
+            return Ok(true);
+        }
+        if words.left() < 2 {
+            return Ok(false);
+        }
+        let taken = Unit::OPTIONS.into_iter().find(|(word, unit)| fits(*unit) && words.take(word));
+        let Some((_, unit)) = taken else { return Ok(false) };
+        self.0 = Some((unit, Some(words.next()?)));
+        Ok(true)
+    }
 }
 
-fn relative(words: &mut Words<'_>, name: &str, unit: i64) -> Result<Deadline, CommandError> {
-    Ok(Deadline::In(positive(words, name, unit)?))
-}
-
-fn absolute(words: &mut Words<'_>, name: &str, unit: i64) -> Result<Deadline, CommandError> {
-    Ok(Deadline::At(UnixMillis(positive(words, name, unit)?)))
+fn positive(number: i64, name: &str, unit: i64) -> Result<u64, CommandError> {
+    let millis = number.checked_mul(unit).and_then(|millis| u64::try_from(millis).ok());
+    let millis = millis.filter(|millis| (1..=EXPIRY_MAX.0).contains(millis));
+    millis.ok_or_else(|| CommandError::Expire(name.to_owned()))
 }

@@ -52,9 +52,15 @@ impl<'r> Words<'r> {
         number::parse_int(word).ok_or(CommandError::NotAnInteger)
     }
 
+    /// A number that is not negative. Whatever else it may be is the same error, as in Redis.
     pub(crate) fn count(&mut self) -> Result<usize, CommandError> {
-        usize::try_from(self.integer()?)
-            .map_err(|_| CommandError::Other("value is out of range, must be positive"))
+        self.count_or("value is out of range, must be positive")
+    }
+
+    /// The same with an error of its own.
+    pub(crate) fn count_or(&mut self, refusal: &'static str) -> Result<usize, CommandError> {
+        let count = self.integer().ok().and_then(|count| usize::try_from(count).ok());
+        count.ok_or(CommandError::Other(refusal))
     }
 
     pub(crate) fn float(&mut self) -> Result<f64, CommandError> {
@@ -75,7 +81,7 @@ impl<'r> Words<'r> {
     /// All that are left, two by two.
     pub(crate) fn pairs(&mut self, name: &str) -> Result<Vec<(Bytes, Bytes)>, CommandError> {
         if self.left() == 0 || self.left() % 2 == 1 {
-            return Err(CommandError::Arity(name.to_owned()));
+            return Err(CommandError::Pairs(name.to_owned()));
         }
         let mut pairs = Vec::with_capacity(self.left() / 2);
         while self.left() > 0 {

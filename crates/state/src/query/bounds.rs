@@ -5,7 +5,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::number::parse_float;
+use crate::number::parse_any_float;
 
 /// An end of a lexicographic range.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -20,12 +20,18 @@ pub enum LexBound {
     Excluded(Bytes),
 }
 
-/// Reads a score bound: `1.5`, `(1.5` for excluded, `-inf`, `+inf`.
+/// Reads a score bound: `1.5`, `(1.5` for excluded, `-inf`, `+inf`. As in Redis it is read more
+/// leniently than a score: nothing is zero, blanks may stand before it, and what is too large is
+/// infinite.
 #[must_use]
 pub fn parse_score_bound(text: &[u8]) -> Option<Bound<f64>> {
+    let number = |text: &[u8]| match text.trim_ascii_start() {
+        [] if text.is_empty() => Some(0.0),
+        text => parse_any_float(text),
+    };
     match text.strip_prefix(b"(") {
-        Some(number) => parse_float(number).map(Bound::Excluded),
-        None => parse_float(text).map(Bound::Included),
+        Some(text) => number(text).map(Bound::Excluded),
+        None => number(text).map(Bound::Included),
     }
 }
 
@@ -107,7 +113,11 @@ mod tests {
         assert_eq!(parse_score_bound(b"(1.5"), Some(Bound::Excluded(1.5)));
         assert_eq!(parse_score_bound(b"-inf"), Some(Bound::Included(f64::NEG_INFINITY)));
         assert_eq!(parse_score_bound(b"(+inf"), Some(Bound::Excluded(f64::INFINITY)));
-        for bad in ["", "(", "nan", "x", " 1"] {
+        assert_eq!(parse_score_bound(b"("), Some(Bound::Excluded(0.0)));
+        assert_eq!(parse_score_bound(b""), Some(Bound::Included(0.0)));
+        assert_eq!(parse_score_bound(b" 1"), Some(Bound::Included(1.0)));
+        assert_eq!(parse_score_bound(b"1e999"), Some(Bound::Included(f64::INFINITY)));
+        for bad in ["nan", "x", "1 ", " "] {
             assert_eq!(parse_score_bound(bad.as_bytes()), None, "{bad}");
         }
     }

@@ -94,7 +94,8 @@ pub(super) fn sampled<E>(
     pairs: bool,
     seed: u64,
 ) -> Result<Reply, QueryError<E>> {
-    if matches!(sample, Sample::Repeated(count) if count > REPLY_ITEMS_MAX) {
+    let is_large = matches!(sample, Sample::Repeated(count) if count > REPLY_ITEMS_MAX);
+    if is_large && !rows.is_empty() {
         return Err(QueryError::TooLarge);
     }
     let chosen = choose(rows.len(), sample, &mut Draw::new(seed));

@@ -165,13 +165,16 @@ impl<S: CellScan> View<'_, S> {
     }
 }
 
-/// The bytes between two places, both included, negative ones counted from the end.
+/// The bytes between two places, both included, negative ones counted from the end. As in Redis, a
+/// place before the first byte is the first byte, unless both places are negative and in the wrong
+/// order.
 fn byte_range(len: usize, start: i64, end: i64) -> std::ops::Range<usize> {
-    let start = from_end(len, start);
-    let end = from_end(len, end).saturating_add(1).clamp(0, signed(len));
-    let start = start.clamp(0, end);
-    let place = |at: i64| usize::try_from(at).unwrap_or(0);
-    place(start)..place(end)
+    if len == 0 || (start < 0 && end < 0 && start > end) {
+        return 0..0;
+    }
+    let place = |at: i64| usize::try_from(from_end(len, at)).unwrap_or(0);
+    let end = place(end).min(len - 1) + 1;
+    place(start).min(end)..end
 }
 
 /// A place that counts from the end when it is negative; may lie outside.
@@ -196,6 +199,8 @@ mod tests {
         assert!(byte_range(5, 3, 1).is_empty());
         assert!(byte_range(5, 7, 9).is_empty());
         assert!(byte_range(0, 0, -1).is_empty());
-        assert!(byte_range(5, i64::MIN, i64::MIN).is_empty());
+        assert!(byte_range(5, -1, -2).is_empty());
+        assert_eq!(byte_range(5, 0, -10), 0..1);
+        assert_eq!(byte_range(5, i64::MIN, i64::MIN), 0..1);
     }
 }
