@@ -21,6 +21,7 @@ use std::{collections::BTreeMap, time::Duration};
 use rhumb_types::{
     Epoch, MonoTime, NodeId, RegionId,
     control::{AdminCommand, RegionLease},
+    planted::{self, Planted},
 };
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,9 @@ impl DriftBound {
     /// A duration times (1 + drift), rounded up.
     #[must_use]
     pub fn stretch(self, duration: Duration) -> Duration {
+        if planted::is(Planted::NoDriftMargin) {
+            return duration;
+        }
         let nanos = duration.as_nanos();
         let extra = (nanos * u128::from(self.0)).div_ceil(1_000_000);
         Duration::from_nanos(u64::try_from(nanos + extra).unwrap_or(u64::MAX))
@@ -149,11 +153,12 @@ impl LeaseHolder {
         (command, LeaseAttempt { epoch: waited_out.epoch.next(), renewal: 0, sent: now })
     }
 
-    /// The attempt was agreed: the lease that its answer carries is counted from its sending.
+    /// The attempt was agreed: the lease that its answer carries is counted from its sending, and
+    /// not from now.
     ///
     /// Only the answer to the attempt itself may be given here. That the agreed state shows the
     /// same numbers is no proof: an earlier process of this node may have sent them earlier.
-    pub fn on_granted(&mut self, attempt: LeaseAttempt, lease: &RegionLease) {
+    pub fn on_granted(&mut self, now: MonoTime, attempt: LeaseAttempt, lease: &RegionLease) {
         let mine = lease.holder.as_ref().is_some_and(|party| party.node == self.node);
         let answers = (lease.epoch, lease.renewal) == (attempt.epoch, attempt.renewal);
         let newer = self
@@ -163,7 +168,8 @@ impl LeaseHolder {
         if mine && answers && newer && !over {
             let LeaseAttempt { epoch, renewal, sent } = attempt;
             let duration = lease.duration();
-            self.tenure = Some(Tenure { epoch, renewal, from: sent, duration });
+            let from = if planted::is(Planted::CountFromReceipt) { now } else { sent };
+            self.tenure = Some(Tenure { epoch, renewal, from, duration });
         }
     }
 
@@ -186,9 +192,13 @@ impl LeaseHolder {
         }
     }
 
-    /// Stops to act, and gives the command that lets others know.
-    pub fn release(&mut self) -> Option<AdminCommand> {
-        let Tenure { epoch, .. } = self.tenure?;
+    /// Stops to act, and gives the command that lets others know, for as long as the agreed lease
+    /// still names this node: the last one may have been lost, or this process started after the
+    /// one that held the lease.
+    pub fn release(&mut self, agreed: &RegionLease) -> Option<AdminCommand> {
+        let mine = agreed.holder.as_ref().is_some_and(|party| party.node == self.node);
+        let held = self.tenure.map(|tenure| tenure.epoch);
+        let epoch = held.max(mine.then_some(agreed.epoch))?;
         self.end(epoch);
         let (region, node) = (self.region.clone(), self.node);
         Some(AdminCommand::ReleaseLease { region, node, epoch })
@@ -215,10 +225,16 @@ impl LeaseHolder {
     #[must_use]
     pub fn remaining(&self, now: MonoTime) -> Duration {
         let Some(held) = self.tenure else { return Duration::ZERO };
-        let whole = held.duration.as_nanos() * 1_000_000 / (1_000_000 + u128::from(self.drift.0));
+        let drift = if planted::is(Planted::NoDriftMargin) { 0 } else { self.drift.0 };
+        let whole = held.duration.as_nanos() * 1_000_000 / (1_000_000 + u128::from(drift));
         let whole = Duration::from_nanos(u64::try_from(whole).unwrap_or(u64::MAX));
         whole.saturating_sub(now.saturating_since(held.from))
     }
+}
+
+/// Whether a renewal counts for nothing: only where that fault is planted.
+fn is_passed_over(epoch: Epoch, lease: &RegionLease) -> bool {
+    planted::is(Planted::IgnoreRenewals) && epoch == lease.epoch
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -250,6 +266,7 @@ impl LeaseWatch {
             let fresh = Sighting { epoch: lease.epoch, renewal: lease.renewal, at: now };
             match self.seen.get_mut(region) {
                 Some(last) if (last.epoch, last.renewal) == (lease.epoch, lease.renewal) => {}
+                Some(last) if is_passed_over(last.epoch, lease) => last.renewal = lease.renewal,
                 Some(last) => *last = fresh,
                 None => {
                     self.seen.insert(region.clone(), fresh);

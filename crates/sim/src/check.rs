@@ -38,6 +38,10 @@ pub enum Check {
     Clocks,
     /// A message comes after what it follows is applied, and once at most (rule 14).
     Published,
+    /// At most one node acts under a region's lease, at every instant (rule 7).
+    Leases,
+    /// All agree in the end, and every region has an owner.
+    Agreed,
     /// All regions hold the same in the end.
     Converged,
     /// Nothing acknowledged is missing in the end.

@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use rhumb_ports::memory::Faults;
 
-use crate::{random::Random, world::World};
+use crate::{random::Random, run::Kind, world::World};
+
+/// How long a process is frozen.
+const PAUSE: Duration = Duration::from_secs(2);
+/// How long one is frozen that is cut off meanwhile: so short that answers still reach it.
+const STRANDED: (Duration, Duration) = (Duration::from_millis(300), Duration::from_millis(1_400));
 
 /// The kinds of faults.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -29,11 +34,15 @@ pub enum Fault {
     SyncLies,
     /// A disk is slow.
     SlowDisk,
+    /// A process is frozen, and finds itself cut off when it goes on.
+    Strand,
+    /// Another host leads the group, though nothing is wrong with the one that did.
+    Depose,
 }
 
 impl Fault {
-    /// Every kind.
-    pub const ALL: [Self; 10] = [
+    /// What hits nodes and links.
+    pub const DATA: [Self; 10] = [
         Self::Kill,
         Self::PowerLoss,
         Self::Pause,
@@ -45,6 +54,14 @@ impl Fault {
         Self::SyncLies,
         Self::SlowDisk,
     ];
+    /// What hits agreement and leases besides.
+    pub const CONTROL: [Self; 5] =
+        [Self::Strand, Self::Strand, Self::Depose, Self::Isolate, Self::Kill];
+
+    /// Every kind.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::DATA.into_iter().chain([Self::Strand, Self::Depose])
+    }
 }
 
 /// A fault that has begun and will be mended.
@@ -58,15 +75,24 @@ pub struct Begun {
     pub other: usize,
 }
 
-/// How long a fault lasts.
-pub(crate) fn duration(random: &mut Random) -> Duration {
-    random.between(Duration::from_millis(50), Duration::from_millis(4_000))
+/// How long a fault lasts; longer where leases must run out meanwhile.
+pub(crate) fn duration(kind: Kind, fault: Fault, random: &mut Random) -> Duration {
+    let (least, most) = match (kind, fault) {
+        (_, Fault::Strand) => (4_000, 7_000),
+        (Kind::Control, _) => (50, 7_000),
+        (Kind::Data, _) => (50, 4_000),
+    };
+    random.between(Duration::from_millis(least), Duration::from_millis(most))
 }
 
 /// Begins a fault of a random kind somewhere.
-pub(crate) fn begin(world: &mut World) -> Begun {
+pub(crate) fn begin(kind: Kind, world: &mut World) -> Begun {
     let hosts = world.hosts.len();
-    let fault = *world.random.pick(&Fault::ALL).unwrap_or(&Fault::Kill);
+    let kinds: &[Fault] = match kind {
+        Kind::Control if world.random.chance(500) => &Fault::CONTROL,
+        _ => &Fault::DATA,
+    };
+    let fault = *world.random.pick(kinds).unwrap_or(&Fault::Kill);
     let host = world.random.index(hosts);
     let other = (host + 1 + world.random.index(hosts - 1)) % hosts;
     let begun = Begun { fault, host, other };
@@ -76,12 +102,7 @@ pub(crate) fn begin(world: &mut World) -> Begun {
             let kept = world.random.index(4);
             world.crash(host, kept);
         }
-        Fault::Pause => {
-            let until = world.now() + 2_000_000;
-            if let Some(machine) = world.hosts.get_mut(host) {
-                machine.paused_until = until;
-            }
-        }
+        Fault::Pause => pause(world, host, PAUSE),
         Fault::Isolate => cut_off(world, host, true),
         Fault::OneWay => world.set_cut(host, other, true),
         Fault::Slow => {
@@ -97,6 +118,12 @@ pub(crate) fn begin(world: &mut World) -> Begun {
             set_faults(world, host, Faults { sync_lies: true, ..Faults::default() });
         }
         Fault::SlowDisk => set_disk_delay(world, host, 150_000),
+        Fault::Strand => {
+            let lasting = world.random.between(STRANDED.0, STRANDED.1);
+            pause(world, host, lasting);
+            cut_off(world, host, true);
+        }
+        Fault::Depose => world.elect(),
     }
     begun
 }
@@ -106,9 +133,9 @@ pub(crate) fn mend(world: &mut World, begun: Begun) {
     let Begun { fault, host, other } = begun;
     match fault {
         Fault::Kill | Fault::PowerLoss => world.start(host),
-        // A pause ends by itself.
-        Fault::Pause => {}
-        Fault::Isolate => cut_off(world, host, false),
+        // A pause ends by itself, and a leader is as good as another.
+        Fault::Pause | Fault::Depose => {}
+        Fault::Isolate | Fault::Strand => cut_off(world, host, false),
         Fault::OneWay => world.set_cut(host, other, false),
         Fault::Slow => world.network.direction(host, other).jitter_micros = 0,
         Fault::Clock => set_clock(world, host, 0),
@@ -120,6 +147,13 @@ pub(crate) fn mend(world: &mut World, begun: Begun) {
             world.start(host);
         }
         Fault::SlowDisk => set_disk_delay(world, host, 0),
+    }
+}
+
+fn pause(world: &mut World, host: usize, lasting: Duration) {
+    let until = world.now() + u64::try_from(lasting.as_micros()).unwrap_or(u64::MAX);
+    if let Some(machine) = world.hosts.get_mut(host) {
+        machine.paused_until = until;
     }
 }
 

@@ -1,6 +1,12 @@
 //! One machine: a node, its disk, its clocks.
 
-use rhumb_node::{Boot, Effects, Identity, Node, NodeConfig, Origins, reads::Transfers};
+use std::sync::Arc;
+
+use rhumb_node::{
+    Boot, Effects, Identity, Node, NodeConfig, Origins,
+    oversee::{Leases, Overseer, OverseerConfig, OverseerEffects},
+    reads::Transfers,
+};
 use rhumb_ports::{
     memory::{MemoryDisk, MemoryStore},
     store::{MetaName, ReadStore, Store},
@@ -8,8 +14,11 @@ use rhumb_ports::{
 use rhumb_state::ClearedPrefixes;
 use rhumb_types::{
     MonoTime, Timestamp, UnixMillis,
+    control::ControlView,
     record::{Record, Space},
 };
+
+use crate::group::{Member, Seat};
 
 /// The wall clock at the start of every run, in milliseconds.
 const WALL_START: u64 = 1_700_000_000_000;
@@ -25,6 +34,14 @@ pub struct Process {
     pub effects: Effects,
     /// Snapshots that peers are loading.
     pub transfers: Transfers<MemoryStore>,
+    /// The overseer, where the run has any.
+    pub overseer: Option<Overseer>,
+    /// What it wants done.
+    pub wishes: OverseerEffects,
+    /// The leases under which the process acts.
+    pub leases: Arc<Leases>,
+    /// What it knows of the group.
+    pub member: Member,
 }
 
 /// One machine.
@@ -32,8 +49,12 @@ pub struct Process {
 pub struct Host {
     /// Its configuration.
     pub config: NodeConfig,
+    /// Its overseer's configuration, where the run has overseers.
+    pub oversight: Option<OverseerConfig>,
     /// What outlives a crash.
     pub disk: MemoryDisk,
+    /// Its place in the group; on a disk of its own.
+    pub seat: Seat,
     /// What runs, when it is up.
     pub process: Option<Process>,
     /// Counts starts; events of an earlier one are lost.
@@ -42,7 +63,7 @@ pub struct Host {
     pub paused_until: u64,
     /// How far its wall clock is off, in milliseconds.
     pub wall_offset: i64,
-    /// How much faster its clocks run, in parts per million.
+    /// How much faster than true time its monotonic clock runs, in parts per million.
     pub drift_ppm: i64,
     /// Added to every commit, in microseconds.
     pub disk_delay_micros: u64,
@@ -51,10 +72,12 @@ pub struct Host {
 impl Host {
     /// A machine that is down, with an empty disk.
     #[must_use]
-    pub fn new(config: NodeConfig) -> Self {
+    pub fn new(config: NodeConfig, oversight: Option<OverseerConfig>) -> Self {
         Self {
             config,
+            oversight,
             disk: MemoryDisk::new(),
+            seat: Seat::default(),
             process: None,
             incarnation: 0,
             paused_until: 0,
@@ -69,7 +92,8 @@ impl Host {
     pub fn clock(&self, at: u64) -> Timestamp {
         let drift = i128::from(at) * i128::from(self.drift_ppm) / 1_000_000;
         let elapsed = u64::try_from(i128::from(at) + drift).unwrap_or(0);
-        let wall = (WALL_START + elapsed / 1_000).saturating_add_signed(self.wall_offset);
+        // Wall clocks are steered, and do not drift.
+        let wall = (WALL_START + at / 1_000).saturating_add_signed(self.wall_offset);
         Timestamp { wall: UnixMillis(wall), mono: MonoTime(elapsed) }
     }
 
@@ -83,11 +107,20 @@ impl Host {
         let now = self.clock(at);
         let boot = boot(&store, entropy);
         let node = Node::new(self.config.clone(), boot, now);
+        let mut wishes = OverseerEffects::new();
+        let overseer = self.oversight.clone().map(|config| {
+            let remembered = meta::<ControlView>(&store, &MetaName::Snapshot);
+            Overseer::new(config, remembered, now, &mut wishes)
+        });
         self.process = Some(Process {
             node,
             store,
             effects: Effects::new(),
             transfers: Transfers::<MemoryStore>::new(),
+            overseer,
+            wishes,
+            leases: Arc::default(),
+            member: Member::default(),
         });
     }
 

@@ -7,17 +7,20 @@
 //! - [`world`] keeps time and the queue of what will happen.
 //! - [`host`] is one machine: a node, its disk, its clocks.
 //! - [`network`] is the links between them.
+//! - [`group`] is the agreement that overseers and leases rest on.
 //! - [`workload`] is what clients do, [`fault`] what goes wrong, [`check`] what must hold.
 //!
 //! Deliberately absent: threads, real time, real files.
 
 pub mod check;
 pub mod fault;
+pub mod group;
 pub mod host;
 pub mod network;
 pub mod random;
 pub mod run;
+mod setup;
 pub mod workload;
 pub mod world;
 
-pub use run::{Options, Outcome, run};
+pub use run::{Kind, Options, Outcome, run};

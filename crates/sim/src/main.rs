@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rhumb_sim::{Options, Outcome, fault::Fault, run};
+use rhumb_sim::{Kind, Options, Outcome, fault::Fault, run};
 
 /// From so many seeds on, every fault must have happened.
 const CAMPAIGN_SEEDS: u64 = 100;
@@ -29,18 +29,20 @@ fn main() -> ExitCode {
     let began = Instant::now();
     let mut faults: BTreeMap<Fault, u64> = BTreeMap::new();
     let (mut events, mut acknowledged, mut transactions, mut failed) = (0, 0, 0, 0_u64);
-    for seed in first..first + seeds {
-        let options = Options { seed, ..Options::default() };
+    let mut takeovers = 0;
+    let runs = (first..first + seeds).flat_map(|seed| Kind::ALL.map(|kind| (seed, kind)));
+    for (seed, kind) in runs {
+        let options = Options { seed, kind, ..Options::default() };
         let outcome = run(options);
         if seed % TWICE_EVERY == 0 && run(options).trace != outcome.trace {
-            say(&format!("seed {seed} is not the same run twice"));
+            say(&format!("seed {seed} ({kind:?}) is not the same run twice"));
             failed += 1;
         }
         let Outcome { violation, faults: happened, .. } = &outcome;
         if let Some(violation) = violation {
             failed += 1;
             say(&format!(
-                "seed {seed}: {violation}\n  again: cargo xtask sim --seeds 1 --seed {seed}"
+                "seed {seed} ({kind:?}): {violation}\n  again: cargo xtask sim --seeds 1 --seed {seed}"
             ));
         }
         for (fault, count) in happened {
@@ -49,14 +51,15 @@ fn main() -> ExitCode {
         events += outcome.events;
         acknowledged += outcome.acknowledged;
         transactions += outcome.transactions;
+        takeovers += outcome.takeovers;
     }
     let took = began.elapsed().max(Duration::from_millis(1));
     say(&format!(
-        "{seeds} seeds, {failed} failed; {events} events ({:.0} per second), {acknowledged} writes \
-         acknowledged, {transactions} transactions checked; faults: {faults:?}",
+        "{seeds} seeds of each kind, {failed} failed; {events} events ({:.0} per second), {acknowledged} writes \
+         acknowledged, {transactions} transactions checked, {takeovers} leases taken over; faults: {faults:?}",
         count(events) / took.as_secs_f64()
     ));
-    let missing: Vec<_> = Fault::ALL.iter().filter(|fault| !faults.contains_key(fault)).collect();
+    let missing: Vec<_> = Fault::all().filter(|fault| !faults.contains_key(fault)).collect();
     if seeds >= CAMPAIGN_SEEDS && !missing.is_empty() {
         say(&format!("these faults never happened: {missing:?}"));
         return ExitCode::FAILURE;

@@ -8,10 +8,21 @@ use std::{collections::VecDeque, time::Duration};
 
 use rhumb_ports::peer::PeerMessage;
 
+use crate::group::GroupMessage;
+
 /// How long a connection survives silence in one direction.
 pub const RESET_AFTER: Duration = Duration::from_millis(1_500);
 /// How long both sides take to make a new connection once that is possible, beside the delay.
 pub const RECONNECT_AFTER: Duration = Duration::from_millis(120);
+
+/// What travels over a link.
+#[derive(Debug)]
+pub(crate) enum Packet {
+    /// What nodes say to each other.
+    Peer(PeerMessage),
+    /// What the nodes of the group do.
+    Group(GroupMessage),
+}
 
 /// One direction between two hosts.
 #[derive(Debug, Default)]
@@ -27,7 +38,7 @@ pub struct Direction {
     /// The earliest arrival of the next message, so that order is kept.
     pub not_before: u64,
     /// What waits for the end of the cut.
-    pub waiting: VecDeque<PeerMessage>,
+    pub(crate) waiting: VecDeque<Packet>,
 }
 
 /// A pair of hosts.

@@ -3,21 +3,29 @@
 //! Every event happens at a microsecond of the run; events of the same microsecond happen in the
 //! order in which they were planned, so a run is a function of its seed.
 
-use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
+use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
 
-use rhumb_node::{Effect, Event, NodeConfig, reads};
-use rhumb_ports::{
-    peer::PeerMessage,
-    store::{Batch, Durability, Store, StoreError},
+use rhumb_node::{Effect, Event, oversee::OverseerEvent, reads};
+use rhumb_ports::store::{Batch, Durability, Store, StoreError};
+use rhumb_types::{
+    RegionId,
+    control::{AdminCommand, AdminRequest},
+    record::Record,
 };
-use rhumb_types::{RegionId, record::Record};
 
 use crate::{
     check::Checker,
+    group::Group,
     host::{Host, Process},
-    network::{Network, RECONNECT_AFTER, RESET_AFTER},
+    network::{Network, Packet},
     random::Random,
 };
+
+mod agree;
+mod links;
+mod oversight;
+
+use agree::Deed;
 
 /// The time of a local read, in microseconds.
 const READ_MICROS: u64 = 50;
@@ -38,9 +46,15 @@ enum What {
     /// A sync reaches the disk.
     Sync,
     /// A message arrives over a connection.
-    Arrival { from: usize, connection: u64, message: PeerMessage },
+    Arrival { from: usize, connection: u64, packet: Packet },
     /// Time passes for a node.
     Tick,
+    /// Time passes for an overseer.
+    Oversee,
+    /// An event for an overseer.
+    Overseer(OverseerEvent),
+    /// The group does something.
+    Group(Deed),
     /// Links are looked at.
     Links,
     /// Whoever drives the run wants to be called.
@@ -85,6 +99,13 @@ pub enum Call {
         /// What.
         effect: Effect,
     },
+    /// An overseer tells a person something.
+    Alarm {
+        /// Which host.
+        host: usize,
+        /// What.
+        text: String,
+    },
 }
 
 /// The whole of a run.
@@ -97,6 +118,8 @@ pub struct World {
     pub hosts: Vec<Host>,
     /// The links between them.
     pub network: Network,
+    /// What is agreed.
+    pub group: Group,
     /// The run's randomness.
     pub random: Random,
     /// What watches every step.
@@ -109,13 +132,13 @@ pub struct World {
 impl World {
     /// Machines that are down, with empty disks.
     #[must_use]
-    pub fn new(configs: Vec<NodeConfig>, random: Random) -> Self {
-        let hosts: Vec<Host> = configs.into_iter().map(Host::new).collect();
+    pub fn new(hosts: Vec<Host>, random: Random) -> Self {
         let mut world = Self {
             now: 0,
             order: 0,
             queue: BinaryHeap::new(),
             network: Network::new(hosts.len()),
+            group: Group::default(),
             hosts,
             random,
             checker: Checker::default(),
@@ -143,6 +166,16 @@ impl World {
     #[must_use]
     pub const fn trace(&self) -> u64 {
         self.trace
+    }
+
+    /// How many leases were taken by a region that they are not of.
+    #[must_use]
+    pub fn takeovers(&self) -> u64 {
+        let requests =
+            self.group.log.iter().filter_map(|(_, bytes)| AdminRequest::decode(bytes).ok());
+        let taken =
+            |request: &AdminRequest| matches!(request.command, AdminCommand::TakeOverLease { .. });
+        requests.filter(taken).count() as u64
     }
 
     fn plan(&mut self, after: u64, host: usize, what: What) {
@@ -186,6 +219,7 @@ impl World {
         machine.start(now, entropy);
         self.checker.started(host, machine);
         self.plan(0, host, What::Tick);
+        self.start_overseer(host);
     }
 
     /// Kills a machine; a power failure loses what was not synced, but for `kept` batches.
@@ -195,6 +229,7 @@ impl World {
             return;
         }
         machine.crash(kept);
+        self.leader_gone(host);
         for other in 0..self.hosts.len() {
             if other != host {
                 self.drop_link(host, other);
@@ -205,23 +240,6 @@ impl World {
     /// Hands an event to a node, as if a client had.
     pub fn submit(&mut self, host: usize, event: Event) {
         self.plan(1, host, What::Node(event));
-    }
-
-    /// Cuts or opens one direction.
-    pub fn set_cut(&mut self, from: usize, to: usize, cut: bool) {
-        let now = self.now;
-        let direction = self.network.direction(from, to);
-        if direction.cut == cut {
-            return;
-        }
-        direction.cut = cut;
-        direction.cut_since = now;
-        if !cut {
-            let waiting: Vec<PeerMessage> = direction.waiting.drain(..).collect();
-            for message in waiting {
-                self.transmit(from, to, message);
-            }
-        }
     }
 
     /// Runs until the driver is called, or until a time.
@@ -246,6 +264,7 @@ impl World {
         match what {
             What::Links => {
                 self.look_at_links();
+                self.look_at_leader();
                 return self.plan(LINK_CHECK_MICROS, 0, What::Links);
             }
             What::Wake(token) => return self.calls.push_back(Call::Wake(token)),
@@ -275,16 +294,25 @@ impl World {
                 let result = self.sync(host);
                 self.event(host, Event::Synced { result });
             }
-            What::Arrival { from, connection, message } => {
+            What::Arrival { from, connection, packet } => {
                 let link = self.network.link(from, host);
                 if !link.up || link.connection != connection {
                     return;
                 }
-                let from = self.region(from);
-                self.event(host, Event::Peer { from, message });
+                match packet {
+                    Packet::Peer(message) => {
+                        let from = self.region(from);
+                        self.event(host, Event::Peer { from, message });
+                    }
+                    Packet::Group(message) => self.group_message(host, from, message),
+                }
             }
+            What::Oversee => self.overseer_tick(host),
+            What::Overseer(event) => self.oversee(host, event),
+            What::Group(deed) => self.do_deed(host, deed),
             What::Links | What::Wake(_) => {}
         }
+        self.watch_leases();
     }
 
     fn region(&self, host: usize) -> RegionId {
@@ -334,7 +362,9 @@ impl World {
             Effect::Reply { .. } | Effect::Acked { .. } | Effect::Deliver(_) | Effect::Alarm(_) => {
                 self.calls.push_back(Call::Effect { host, effect });
             }
-            Effect::Status(_) => {}
+            Effect::Status(status) => {
+                self.oversee(host, OverseerEvent::Status(Arc::new(*status)));
+            }
             read => {
                 let answer = self.process(host).and_then(|process| {
                     reads::answer(&process.store, &mut process.transfers, read)
@@ -378,77 +408,6 @@ impl World {
             self.checker.synced(host);
         }
         result
-    }
-
-    fn send(&mut self, from: usize, to: &RegionId, message: PeerMessage) {
-        let Some(to) = self.host_of(to) else { return };
-        if !self.network.link(from, to).up {
-            return;
-        }
-        self.checker.sent(from, &message);
-        self.transmit(from, to, message);
-    }
-
-    fn transmit(&mut self, from: usize, to: usize, message: PeerMessage) {
-        let jitter = self.network.direction(from, to).jitter_micros;
-        let jitter = self.random.below(jitter + 1);
-        let now = self.now;
-        let connection = self.network.link(from, to).connection;
-        let direction = self.network.direction(from, to);
-        if direction.cut {
-            direction.waiting.push_back(message);
-            return;
-        }
-        let at = (now + direction.delay_micros + jitter).max(direction.not_before);
-        direction.not_before = at + 1;
-        self.plan(at - now, to, What::Arrival { from, connection, message });
-    }
-
-    // --- Connections ---
-
-    fn is_up(&self, host: usize) -> bool {
-        self.hosts.get(host).is_some_and(|host| host.process.is_some())
-    }
-
-    fn look_at_links(&mut self) {
-        for (a, b) in self.network.pairs() {
-            let both = self.is_up(a) && self.is_up(b);
-            let now = self.now;
-            let link = self.network.link(a, b);
-            let reset = micros(RESET_AFTER);
-            let dead = link.directions.iter().any(|d| d.cut && now - d.cut_since > reset);
-            match (link.up, both && link.is_open()) {
-                (true, _) if dead => self.drop_link(a, b),
-                (false, true) => self.make_link(a, b),
-                _ => {}
-            }
-        }
-    }
-
-    fn make_link(&mut self, a: usize, b: usize) {
-        let link = self.network.link(a, b);
-        link.connection += 1;
-        link.up = true;
-        let setup = micros(RECONNECT_AFTER);
-        for (host, peer) in [(a, b), (b, a)] {
-            let region = self.region(peer);
-            let delay = self.network.direction(peer, host).delay_micros;
-            self.network.direction(peer, host).not_before = self.now + setup + 2 * delay;
-            self.plan(setup + delay, host, What::Node(Event::PeerUp { region }));
-        }
-    }
-
-    fn drop_link(&mut self, a: usize, b: usize) {
-        let link = self.network.link(a, b);
-        if !link.up {
-            return;
-        }
-        link.reset();
-        for (host, peer) in [(a, b), (b, a)] {
-            let region = self.region(peer);
-            let delay = self.network.direction(peer, host).delay_micros;
-            self.plan(delay, host, What::Node(Event::PeerDown { region }));
-        }
     }
 
     fn mix(&mut self, value: u64) {

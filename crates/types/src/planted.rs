@@ -25,6 +25,13 @@ pub enum Planted {
     CountAgain,
     /// Acknowledgements: this region counts as one of the others.
     CountSelf,
+    /// Rule 7: a holder counts its lease from when the answer reached it.
+    CountFromReceipt,
+    /// Rule 7: who waits a lease out does not begin again when it is renewed, and a takeover is
+    /// agreed whatever was renewed meanwhile.
+    IgnoreRenewals,
+    /// Rule 7: clocks are taken to be true.
+    NoDriftMargin,
     /// Rule 8: a node that knows its clock to be far off goes on.
     IgnoreClock,
     /// Rule 13: a write that was not confirmed in time is answered as confirmed.

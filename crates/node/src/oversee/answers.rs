@@ -61,7 +61,7 @@ impl Overseer {
         }
         let holder = self.holder(region);
         match answer {
-            Ok(AdminOutcome::Lease(lease)) => holder.on_granted(attempt, &lease),
+            Ok(AdminOutcome::Lease(lease)) => holder.on_granted(now.mono, attempt, &lease),
             Ok(_) | Err(_) => holder.on_not_granted(attempt),
         }
     }

@@ -48,7 +48,7 @@ impl Overseer {
         let holder = self.holder(region);
         holder.observe(lease);
         if release {
-            if let Some(command) = holder.release() {
+            if let Some(command) = holder.release(lease) {
                 let purpose = Purpose::Release(region.clone());
                 self.propose(now, purpose, "its duties move", command, out);
             }

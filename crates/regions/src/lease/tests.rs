@@ -175,7 +175,8 @@ impl World {
 
     fn release(&mut self, chosen: usize) {
         let which = usize::try_from(self.dice.below(3)).unwrap();
-        if let Some(command) = self.nodes[chosen].holders[which].release() {
+        let agreed = self.nodes[chosen].view.leases[&region(NAMES[which])].clone();
+        if let Some(command) = self.nodes[chosen].holders[which].release(&agreed) {
             self.agree(command);
         }
     }
@@ -234,7 +235,9 @@ impl World {
                     }
                     let holder = &mut node.holders[flight.holder_of];
                     match lease {
-                        Some(lease) => holder.on_granted(flight.attempt, lease),
+                        Some(lease) => {
+                            holder.on_granted(MonoTime::default(), flight.attempt, lease)
+                        }
                         None => holder.on_not_granted(flight.attempt),
                     }
                 }
@@ -323,7 +326,7 @@ fn a_holder_counts_from_before_it_sent_and_stops_early_by_the_drift() {
     let (_, attempt) = holder.propose(at_ms(1_000), &RegionLease::default()).unwrap();
     assert_eq!(holder.may_act(at_ms(1_000)), None);
     // The answer took 600 ms, and that is not given back.
-    holder.on_granted(attempt, &held(1, 0, 1));
+    holder.on_granted(MonoTime::default(), attempt, &held(1, 0, 1));
     assert_eq!(holder.may_act(at_ms(1_600)), Some(Epoch(1)));
     assert_eq!(holder.may_act(at_ms(1_952)), Some(Epoch(1)));
     assert_eq!(holder.may_act(at_ms(1_953)), None, "1000 ms / 1.05 have passed");
@@ -350,21 +353,32 @@ fn a_watcher_waits_from_its_own_receipt_or_its_start_and_longer_by_the_drift() {
 fn a_late_answer_does_not_revive_a_released_tenure() {
     let mut holder = LeaseHolder::new(NodeId(1), region("us"), LEASE, DRIFT);
     let (_, first) = holder.propose(at_ms(0), &RegionLease::default()).unwrap();
-    holder.on_granted(first, &held(1, 0, 1));
+    holder.on_granted(MonoTime::default(), first, &held(1, 0, 1));
     let (_, renewal) = holder.propose(at_ms(400), &held(1, 0, 1)).unwrap();
-    assert!(holder.release().is_some());
-    holder.on_granted(renewal, &held(1, 1, 1));
+    assert!(holder.release(&held(1, 0, 1)).is_some());
+    holder.on_granted(MonoTime::default(), renewal, &held(1, 1, 1));
     assert_eq!(holder.may_act(at_ms(500)), None);
+}
+
+#[test]
+fn a_lease_is_given_up_until_that_is_agreed_even_by_a_process_that_never_held_it() {
+    let mut holder = LeaseHolder::new(NodeId(1), region("us"), LEASE, DRIFT);
+    let release = holder.release(&held(3, 7, 1));
+    assert!(matches!(release, Some(AdminCommand::ReleaseLease { epoch: Epoch(3), .. })));
+    assert_eq!(holder.release(&held(3, 7, 1)), release, "the first may have been lost");
+    let free = RegionLease { holder: None, ..held(3, 7, 1) };
+    assert_eq!(holder.release(&free), None);
+    assert_eq!(holder.release(&held(4, 0, 2)), None);
 }
 
 #[test]
 fn a_raised_epoch_must_be_renewed_before_it_counts() {
     let mut holder = LeaseHolder::new(NodeId(1), region("us"), LEASE, DRIFT);
     let (_, first) = holder.propose(at_ms(0), &RegionLease::default()).unwrap();
-    holder.on_granted(first, &held(1, 0, 1));
+    holder.on_granted(MonoTime::default(), first, &held(1, 0, 1));
     holder.observe(&held(2, 0, 1));
     assert_eq!(holder.may_act(at_ms(100)), None);
     let (_, renewal) = holder.propose(at_ms(400), &held(2, 0, 1)).unwrap();
-    holder.on_granted(renewal, &held(2, 1, 1));
+    holder.on_granted(MonoTime::default(), renewal, &held(2, 1, 1));
     assert_eq!(holder.may_act(at_ms(500)), Some(Epoch(2)));
 }

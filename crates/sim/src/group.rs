@@ -1,0 +1,113 @@
+//! Agreement in a run: one list of commands, in one order, for everybody.
+//!
+//! Only the list itself is simple here: a command is on it from the moment when its leader has
+//! heard of a majority of the nodes that they have it, and everything that is said on the way
+//! travels over the simulated links, so it is late, lost or cut off as a real group's is. What is
+//! agreed is applied by the shipped administrative machine, on every host by itself. The real
+//! group, openraft with our log, has a simulation of its own in `rhumb-control`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use rhumb_node::oversee::{ProposalError, Token};
+use rhumb_regions::AdminMachine;
+use rhumb_types::control::{AdminOutcome, AdminRequest};
+
+/// How often a leader tells the others that it leads.
+pub const LEAD_EVERY: Duration = Duration::from_millis(100);
+/// After so long without a word nobody is held for the leader any more, and a leader without a
+/// majority no longer believes in itself.
+pub const LEADER_SILENT_MAX: Duration = Duration::from_millis(1_500);
+/// The least and the most time that the others take to find another leader.
+pub const ELECTION: (Duration, Duration) =
+    (Duration::from_millis(300), Duration::from_millis(1_500));
+/// Pause before a proposal that reached nobody is sent again.
+pub const RETRY_AFTER: Duration = Duration::from_millis(50);
+
+/// What the nodes of the group say to each other.
+#[derive(Debug)]
+pub(crate) enum GroupMessage {
+    /// A proposal, on its way to whom its node holds for the leader.
+    Forward { token: Token, request: Bytes },
+    /// It was not for the leader; nothing was done.
+    NotLeading { token: Token },
+    /// A leader asks whether it is heard, and says how much is agreed.
+    Lead { term: u64, through: u64 },
+    /// It is.
+    Heard { term: u64 },
+    /// A leader has something to agree on.
+    Append { term: u64, number: u64 },
+    /// It is on a disk.
+    Appended { number: u64 },
+    /// The answer of the machine.
+    Answer { token: Token, answer: Result<AdminOutcome, ProposalError> },
+}
+
+/// A command that its leader has, and that is not agreed yet.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) leader: usize,
+    pub(crate) term: u64,
+    pub(crate) from: usize,
+    pub(crate) incarnation: u64,
+    pub(crate) token: Token,
+    pub(crate) request: Bytes,
+    pub(crate) has: BTreeSet<usize>,
+}
+
+/// What is agreed, and who leads.
+#[derive(Debug, Default)]
+pub struct Group {
+    /// Everything agreed, with when it was; the first has index 1.
+    pub(crate) log: Vec<(u64, Bytes)>,
+    pub(crate) pending: BTreeMap<u64, Pending>,
+    pub(crate) numbers: u64,
+    pub(crate) term: u64,
+    pub(crate) leader: Option<usize>,
+    /// When there will be another leader, in microseconds of the run.
+    pub(crate) election_at: Option<u64>,
+}
+
+impl Group {
+    /// How much is agreed.
+    pub(crate) const fn through(&self) -> u64 {
+        self.log.len() as u64
+    }
+
+    /// How much was agreed at a time.
+    pub(crate) fn through_at(&self, at: u64) -> u64 {
+        self.log.partition_point(|(agreed, _)| *agreed <= at) as u64
+    }
+}
+
+/// A host's place in the group; it outlives a crash, as the log on the disk does.
+#[derive(Debug, Default)]
+pub struct Seat {
+    /// The shipped machine, with what this host has applied.
+    pub machine: AdminMachine,
+    /// How much that is.
+    pub applied: u64,
+    /// The last leader's term that was heard of.
+    pub term: u64,
+}
+
+/// What a running process knows of the group.
+#[derive(Debug, Default)]
+pub struct Member {
+    /// Who leads, and when it was last heard, in microseconds of the run.
+    pub(crate) leader: Option<(usize, u64)>,
+    /// On a leader: when each of the others last said that it hears it.
+    pub(crate) heard: BTreeMap<usize, u64>,
+    /// Proposals without an answer, and whether they may have reached a leader.
+    pub(crate) asked: BTreeMap<Token, Asked>,
+}
+
+/// A proposal without an answer.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) request: Box<AdminRequest>,
+    pub(crate) sent: bool,
+}

@@ -1,0 +1,182 @@
+//! The end of a run: all hold the same, and nothing acknowledged is missing.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use rhumb_ports::store::{Range, ReadStore, ScoreRange, StoreError};
+use rhumb_state::{CellScan, ClearedPrefixes, Query, Reply, answer, query::ScoreSpan};
+use rhumb_types::{
+    RegionId,
+    record::{Cell, Head, Space},
+};
+
+use super::{Kind, Run};
+use crate::{
+    check::{Check, Violation},
+    host::Host,
+};
+
+/// How long what is agreed may take to reach every host, in microseconds.
+const AGREED_LATE_MICROS: u64 = 1_000_000;
+
+impl Run {
+    pub(super) fn agreed(&self) -> Result<(), Violation> {
+        let apart = |what| Violation { check: Check::Agreed, what };
+        self.owned().map_err(apart)?;
+        let differs = |what| Violation { check: Check::Converged, what };
+        let view = self.same().map_err(differs)?;
+        let lost = |what| Violation { check: Check::Lost, what };
+        self.nothing_lost(&view).map_err(lost)
+    }
+
+    /// What is agreed is the same everywhere, and every lease has a holder who acts.
+    fn owned(&self) -> Result<(), String> {
+        if self.kind != Kind::Control {
+            return Ok(());
+        }
+        let now = self.world.now();
+        // What was agreed a moment ago may be on its way.
+        let through = self.world.group.through_at(now - AGREED_LATE_MICROS);
+        let mut replicas = BTreeMap::new();
+        for (nth, host) in self.world.hosts.iter().enumerate() {
+            let applied = host.seat.applied;
+            if applied < through {
+                return Err(format!("host {nth} has applied {applied} of {through}"));
+            }
+            let state = host.seat.machine.snapshot();
+            if *replicas.entry(applied).or_insert_with(|| state.clone()) != state {
+                return Err(format!("host {nth} made something else of the first {applied}"));
+            }
+        }
+        let acts = |host: &Host, region: &RegionId| {
+            let tenure = host.process.as_ref().and_then(|process| process.leases.get(region));
+            tenure.is_some_and(|tenure| tenure.at(host.clock(now).mono).is_some())
+        };
+        let regions = self.world.hosts.iter().map(|host| &host.config.region);
+        let idle = regions.into_iter().find(|it| !self.world.hosts.iter().any(|h| acts(h, it)));
+        match idle {
+            Some(region) => Err(format!("nobody acts for {region} in the end")),
+            None => Ok(()),
+        }
+    }
+
+    /// What all hosts hold.
+    fn same(&self) -> Result<BTreeMap<Bytes, String>, String> {
+        let views: Vec<BTreeMap<Bytes, String>> =
+            (0..self.world.hosts.len()).map(|host| self.view(host)).collect::<Result<_, _>>()?;
+        let Some((first, others)) = views.split_first() else { return Ok(BTreeMap::new()) };
+        for (nth, other) in (1..).zip(others) {
+            let differs = first.iter().find(|(key, value)| other.get(*key) != Some(value));
+            let more = other.keys().find(|key| !first.contains_key(*key));
+            if let Some((key, value)) = differs {
+                let theirs = other.get(key);
+                return Err(format!("hosts 0 and {nth} differ on {key:?}: {value} and {theirs:?}"));
+            }
+            if let Some(key) = more {
+                return Err(format!("host {nth} has {key:?}, and host 0 has not"));
+            }
+        }
+        Ok(first.clone())
+    }
+
+    fn nothing_lost(&self, view: &BTreeMap<Bytes, String>) -> Result<(), String> {
+        let nothing = String::new();
+        for ((key, member), (host, ack)) in &self.work.members {
+            // A disk that lies loses what it alone had.
+            if self.lied.contains(host) && *ack < rhumb_types::AckLevel::OneRemote {
+                continue;
+            }
+            let wanted = format!("[{}]", String::from_utf8_lossy(member));
+            if !view.get(key).unwrap_or(&nothing).contains(&wanted) {
+                return Err(format!(
+                    "{key:?} {member:?}, acknowledged at {ack:?} by host {host}, is lost"
+                ));
+            }
+        }
+        for key in self.work.unknown.keys() {
+            let value = view.get(key).and_then(|value| value.parse().ok()).unwrap_or(0_u64);
+            let counted = |lying: bool| -> u64 {
+                let of_key = self.work.counted.iter().filter(|((known, _), _)| known == key);
+                of_key
+                    .filter(|((_, host), _)| lying || !self.lied.contains(host))
+                    .map(|(_, n)| n)
+                    .sum()
+            };
+            let most = counted(true) + self.work.unknown.get(key).copied().unwrap_or(0);
+            if value < counted(false) || value > most {
+                let least = counted(false);
+                return Err(format!("{key:?} counts {value}, and must be from {least} to {most}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a reader of a host sees: every key with its value as text.
+    fn view(&self, host: usize) -> Result<BTreeMap<Bytes, String>, String> {
+        let machine = self.world.hosts.get(host).ok_or("no such host")?;
+        let process = machine.process.as_ref().ok_or_else(|| format!("host {host} is down"))?;
+        let scan = Scan { store: &process.store, prefixes: ClearedPrefixes::default() };
+        let now = machine.clock(self.world.now()).wall;
+        let ask = |query: &Query| {
+            answer(query, now, &scan)
+                .map_err(|error| format!("host {host} cannot answer: {error:?}"))
+        };
+        let mut view = BTreeMap::new();
+        let pattern = Bytes::from_static(b"*");
+        let Reply::Array(keys) = ask(&Query::Keys { pattern })? else { return Ok(view) };
+        for key in keys {
+            let Reply::Bytes(key) = key else { continue };
+            let text = match ask(&Query::Get { key: key.clone() }) {
+                Ok(Reply::Bytes(value)) => String::from_utf8_lossy(&value).into_owned(),
+                _ => match ask(&Query::SMembers { key: key.clone() }) {
+                    Ok(Reply::Set(members)) => members
+                        .iter()
+                        .map(|member| format!("[{}]", String::from_utf8_lossy(member)))
+                        .collect(),
+                    _ => format!("{:?}", ask(&Query::HGetAll { key: key.clone() })),
+                },
+            };
+            view.insert(key, text);
+        }
+        Ok(view)
+    }
+}
+
+struct Scan<'s, S> {
+    store: &'s S,
+    prefixes: ClearedPrefixes,
+}
+
+impl<S: ReadStore> CellScan for Scan<'_, S> {
+    type Error = StoreError;
+
+    fn head(&self, key: &[u8]) -> Result<Option<Head>, StoreError> {
+        self.store.head(Space::USER, key)
+    }
+    fn member(&self, key: &[u8], member: &[u8]) -> Result<Option<Cell>, StoreError> {
+        self.store.member(Space::USER, key, member)
+    }
+    fn members(
+        &self,
+        key: &[u8],
+        after: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Cell)>, StoreError> {
+        self.store.members(Space::USER, key, Range { after: after.cloned(), limit })
+    }
+    fn scores(&self, key: &[u8], span: &ScoreSpan) -> Result<Vec<(f64, Bytes)>, StoreError> {
+        let ScoreSpan { min, max, after, reverse, limit } = span.clone();
+        self.store.scores(Space::USER, key, ScoreRange { min, max, after, reverse, limit })
+    }
+    fn keys(
+        &self,
+        prefix: &[u8],
+        after: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Head)>, StoreError> {
+        self.store.keys(Space::USER, prefix, Range { after: after.cloned(), limit })
+    }
+    fn prefixes(&self) -> &ClearedPrefixes {
+        &self.prefixes
+    }
+}

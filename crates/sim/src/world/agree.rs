@@ -1,0 +1,309 @@
+//! The group at work: proposals, leaders, and what is agreed reaching every host.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use rhumb_node::oversee::{OverseerEvent, ProposalError, Token};
+use rhumb_types::{
+    NodeId,
+    control::{AdminAnswer, AdminOutcome},
+    record::Record,
+};
+
+use super::{SYNC_MICROS, What, World, micros};
+use crate::{
+    group::{ELECTION, GroupMessage, LEAD_EVERY, LEADER_SILENT_MAX, Member, Pending, RETRY_AFTER},
+    network::Packet,
+};
+
+/// Something that the group does after a while.
+#[derive(Debug)]
+pub(super) enum Deed {
+    /// A proposal is sent, or sent again.
+    Ask(Token),
+    /// A proposal has waited for its answer long enough.
+    GiveUp(Token),
+    /// A leader says that it leads.
+    Lead { term: u64 },
+    /// What a leader wants agreed is on the disk.
+    Appended { to: usize, number: u64 },
+}
+
+impl World {
+    const fn majority(&self) -> usize {
+        self.hosts.len() / 2 + 1
+    }
+
+    fn member(&mut self, host: usize) -> Option<&mut Member> {
+        self.process(host).map(|process| &mut process.member)
+    }
+
+    /// Whom a host holds for the leader.
+    pub(super) fn leader_of(&self, host: usize) -> Option<usize> {
+        let member = &self.hosts.get(host)?.process.as_ref()?.member;
+        let (leader, heard) = member.leader?;
+        let recent = |at: u64| self.now - at <= micros(LEADER_SILENT_MAX);
+        let believes = if leader == host {
+            member.heard.values().filter(|at| recent(**at)).count() + 1 >= self.majority()
+        } else {
+            recent(heard)
+        };
+        believes.then_some(leader)
+    }
+
+    /// The leader as an overseer is told of it.
+    pub(super) fn leading_node(&self, host: usize) -> Option<NodeId> {
+        let leader = self.hosts.get(self.leader_of(host)?)?;
+        Some(leader.config.node)
+    }
+
+    pub(super) fn propose(
+        &mut self,
+        host: usize,
+        token: Token,
+        asked: crate::group::Asked,
+        wait: Duration,
+    ) {
+        if let Some(member) = self.member(host) {
+            member.asked.insert(token, asked);
+        }
+        self.plan(1, host, What::Group(Deed::Ask(token)));
+        self.plan(micros(wait), host, What::Group(Deed::GiveUp(token)));
+    }
+
+    pub(super) fn do_deed(&mut self, host: usize, deed: Deed) {
+        match deed {
+            Deed::Ask(token) => self.ask(host, token),
+            Deed::GiveUp(token) => {
+                let asked = self.member(host).and_then(|member| member.asked.get(&token));
+                let Some(asked) = asked else { return };
+                let error = if asked.sent {
+                    ProposalError::Unknown
+                } else {
+                    ProposalError::NotAgreed("no leader in reach".to_owned())
+                };
+                self.answered(host, token, Err(error));
+            }
+            Deed::Lead { term } => self.lead(host, term),
+            Deed::Appended { to, number } => {
+                self.tell(host, to, GroupMessage::Appended { number });
+            }
+        }
+    }
+
+    fn ask(&mut self, host: usize, token: Token) {
+        let leader = self.leader_of(host);
+        let reachable = leader.filter(|to| *to == host || self.network.link(host, *to).up);
+        let Some(asked) = self.member(host).and_then(|member| member.asked.get_mut(&token)) else {
+            return;
+        };
+        let Some(leader) = reachable else {
+            return self.plan(micros(RETRY_AFTER), host, What::Group(Deed::Ask(token)));
+        };
+        asked.sent = true;
+        let request = asked.request.encode();
+        self.tell(host, leader, GroupMessage::Forward { token, request });
+    }
+
+    /// Sends to a host; what is for this one arrives at once.
+    fn tell(&mut self, from: usize, to: usize, message: GroupMessage) {
+        if from == to {
+            self.group_message(to, from, message);
+        } else if self.network.link(from, to).up {
+            self.transmit(from, to, Packet::Group(message));
+        }
+    }
+
+    fn tell_others(&mut self, from: usize, message: impl Fn() -> GroupMessage) {
+        for to in (0..self.hosts.len()).filter(|to| *to != from) {
+            self.tell(from, to, message());
+        }
+    }
+
+    pub(super) fn group_message(&mut self, host: usize, from: usize, message: GroupMessage) {
+        match message {
+            GroupMessage::Forward { token, request } => self.forwarded(host, from, token, request),
+            GroupMessage::NotLeading { token } => {
+                if let Some(asked) = self.member(host).and_then(|m| m.asked.get_mut(&token)) {
+                    asked.sent = false;
+                }
+                self.plan(micros(RETRY_AFTER), host, What::Group(Deed::Ask(token)));
+            }
+            GroupMessage::Lead { term, through } => self.led(host, from, term, through),
+            GroupMessage::Heard { term } => {
+                let now = self.now;
+                let leads = self.hosts.get(host).is_some_and(|host| host.seat.term == term);
+                if let Some(member) = self.member(host).filter(|_| leads) {
+                    member.heard.insert(from, now);
+                }
+            }
+            GroupMessage::Append { term, number } => {
+                let Some(machine) = self.hosts.get_mut(host) else { return };
+                if term < machine.seat.term {
+                    return;
+                }
+                machine.seat.term = term;
+                let after = SYNC_MICROS + machine.disk_delay_micros;
+                self.plan(after, host, What::Group(Deed::Appended { to: from, number }));
+            }
+            GroupMessage::Appended { number } => {
+                let majority = self.majority();
+                let Some(pending) = self.group.pending.get_mut(&number) else { return };
+                pending.has.insert(from);
+                if pending.leader == host && pending.has.len() >= majority {
+                    self.agree(host, number);
+                }
+            }
+            GroupMessage::Answer { token, answer } => self.answered(host, token, answer),
+        }
+    }
+
+    fn forwarded(&mut self, host: usize, from: usize, token: Token, request: bytes::Bytes) {
+        if self.leader_of(host) != Some(host) {
+            return self.tell(host, from, GroupMessage::NotLeading { token });
+        }
+        let Some(term) = self.hosts.get(host).map(|machine| machine.seat.term) else { return };
+        self.group.numbers += 1;
+        let number = self.group.numbers;
+        let incarnation = self.hosts.get(from).map_or(0, |host| host.incarnation);
+        let has = BTreeSet::from([host]);
+        let pending = Pending { leader: host, term, from, incarnation, token, request, has };
+        self.group.pending.insert(number, pending);
+        self.tell_others(host, || GroupMessage::Append { term, number });
+    }
+
+    /// A majority has it: it is agreed, and its leader answers.
+    fn agree(&mut self, host: usize, number: u64) {
+        let Some(pending) = self.group.pending.remove(&number) else { return };
+        self.group.log.push((self.now, pending.request));
+        let (term, through) = (pending.term, self.group.through());
+        let answer = self.apply(host, through);
+        let alive =
+            self.hosts.get(pending.from).is_some_and(|it| it.incarnation == pending.incarnation);
+        if let Some(answer) = answer.filter(|_| alive) {
+            let token = pending.token;
+            self.tell(host, pending.from, GroupMessage::Answer { token, answer });
+        }
+        self.tell_others(host, || GroupMessage::Lead { term, through });
+    }
+
+    /// Applies what is agreed on a host; gives the answer to the last command, if it was news.
+    fn apply(&mut self, host: usize, through: u64) -> Option<Result<AdminOutcome, ProposalError>> {
+        let machine = self.hosts.get_mut(host)?;
+        let seat = &mut machine.seat;
+        let mut last = None;
+        while seat.applied < through {
+            let place = usize::try_from(seat.applied).unwrap_or(usize::MAX);
+            let (_, command) = self.group.log.get(place)?;
+            seat.applied += 1;
+            last = Some(seat.machine.apply(seat.applied, command));
+        }
+        let answer = AdminAnswer::decode(&last?).ok()?;
+        self.show_agreed(host);
+        Some(answer.0.map_err(ProposalError::Refused))
+    }
+
+    fn led(&mut self, host: usize, from: usize, term: u64, through: u64) {
+        let now = self.now;
+        let Some(machine) = self.hosts.get_mut(host) else { return };
+        if term < machine.seat.term {
+            return;
+        }
+        machine.seat.term = term;
+        if let Some(member) = self.member(host) {
+            member.leader = Some((from, now));
+        }
+        self.tell(host, from, GroupMessage::Heard { term });
+        self.apply(host, through);
+    }
+
+    fn lead(&mut self, host: usize, term: u64) {
+        let leads = self.leader_of(host) == Some(host);
+        let seat = self.hosts.get(host).map(|machine| machine.seat.term);
+        if !leads || seat != Some(term) {
+            return;
+        }
+        let through = self.group.through();
+        self.tell_others(host, || GroupMessage::Lead { term, through });
+        self.plan(micros(LEAD_EVERY), host, What::Group(Deed::Lead { term }));
+    }
+
+    fn answered(&mut self, host: usize, token: Token, answer: Result<AdminOutcome, ProposalError>) {
+        let known = self.member(host).is_some_and(|member| member.asked.remove(&token).is_some());
+        if known {
+            self.oversee(host, OverseerEvent::Answered { token, answer });
+        }
+    }
+
+    // --- Who leads ---
+
+    /// Whether a host could lead: it runs, and a majority is linked with it.
+    fn could_lead(&self, host: usize) -> bool {
+        let runs = |host: usize| {
+            self.hosts
+                .get(host)
+                .is_some_and(|it| it.process.is_some() && it.paused_until <= self.now)
+        };
+        let linked =
+            |other: &usize| *other == host || (runs(*other) && self.network.is_up(host, *other));
+        runs(host) && (0..self.hosts.len()).filter(linked).count() >= self.majority()
+    }
+
+    fn is_leading(&self, host: usize) -> bool {
+        self.could_lead(host) && self.leader_of(host) == Some(host)
+    }
+
+    /// Finds another leader when the present one has been without a majority for a while.
+    pub(super) fn look_at_leader(&mut self) {
+        let overseen = self.hosts.iter().any(|host| host.oversight.is_some());
+        if !overseen || self.group.leader.is_some_and(|leader| self.is_leading(leader)) {
+            self.group.election_at = None;
+            return;
+        }
+        let (low, high) = ELECTION;
+        match self.group.election_at {
+            None => {
+                let takes = micros(self.random.between(low, high));
+                self.group.election_at = Some(self.now + takes);
+            }
+            Some(at) if at <= self.now => self.elect(),
+            Some(_) => {}
+        }
+    }
+
+    /// Another host leads from now on, if any can.
+    pub(crate) fn elect(&mut self) {
+        let present = self.group.leader.filter(|leader| self.is_leading(*leader));
+        let can = |host: &usize| Some(*host) != present && self.could_lead(*host);
+        let able: Vec<usize> = (0..self.hosts.len()).filter(can).collect();
+        let Some(leader) = self.random.pick(&able).copied() else { return };
+        self.group.term += 1;
+        self.group.leader = Some(leader);
+        self.group.election_at = None;
+        let (term, now, through) = (self.group.term, self.now, self.group.through());
+        let voted: Vec<usize> = (0..self.hosts.len())
+            .filter(|other| *other != leader && self.network.is_up(leader, *other))
+            .collect();
+        if let Some(machine) = self.hosts.get_mut(leader) {
+            machine.seat.term = term;
+        }
+        if let Some(member) = self.member(leader) {
+            member.leader = Some((leader, now));
+            member.heard = voted.iter().map(|other| (*other, now)).collect();
+        }
+        for other in voted {
+            if let Some(machine) = self.hosts.get_mut(other) {
+                machine.seat.term = term;
+            }
+        }
+        self.apply(leader, through);
+        self.plan(0, leader, What::Group(Deed::Lead { term }));
+    }
+
+    /// What a leader that is gone had not agreed on is lost.
+    pub(super) fn leader_gone(&mut self, host: usize) {
+        self.group.pending.retain(|_, pending| pending.leader != host);
+        if self.group.leader == Some(host) {
+            self.group.leader = None;
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Messages on their way, and the connections that carry them.
+
+use rhumb_node::Event;
+use rhumb_ports::peer::PeerMessage;
+use rhumb_types::RegionId;
+
+use super::{What, World, micros};
+use crate::network::{Packet, RECONNECT_AFTER, RESET_AFTER};
+
+impl World {
+    /// Cuts or opens one direction.
+    pub fn set_cut(&mut self, from: usize, to: usize, cut: bool) {
+        let now = self.now;
+        let direction = self.network.direction(from, to);
+        if direction.cut == cut {
+            return;
+        }
+        direction.cut = cut;
+        direction.cut_since = now;
+        if !cut {
+            let waiting: Vec<Packet> = direction.waiting.drain(..).collect();
+            for packet in waiting {
+                self.transmit(from, to, packet);
+            }
+        }
+    }
+
+    pub(super) fn send(&mut self, from: usize, to: &RegionId, message: PeerMessage) {
+        let Some(to) = self.host_of(to) else { return };
+        if !self.network.link(from, to).up {
+            return;
+        }
+        self.checker.sent(from, &message);
+        self.transmit(from, to, Packet::Peer(message));
+    }
+
+    pub(super) fn transmit(&mut self, from: usize, to: usize, packet: Packet) {
+        let jitter = self.network.direction(from, to).jitter_micros;
+        let jitter = self.random.below(jitter + 1);
+        let now = self.now;
+        let connection = self.network.link(from, to).connection;
+        let direction = self.network.direction(from, to);
+        if direction.cut {
+            direction.waiting.push_back(packet);
+            return;
+        }
+        let at = (now + direction.delay_micros + jitter).max(direction.not_before);
+        direction.not_before = at + 1;
+        self.plan(at - now, to, What::Arrival { from, connection, packet });
+    }
+
+    pub(super) fn is_up(&self, host: usize) -> bool {
+        self.hosts.get(host).is_some_and(|host| host.process.is_some())
+    }
+
+    pub(super) fn look_at_links(&mut self) {
+        for (a, b) in self.network.pairs() {
+            let both = self.is_up(a) && self.is_up(b);
+            let now = self.now;
+            let link = self.network.link(a, b);
+            let reset = micros(RESET_AFTER);
+            let dead = link.directions.iter().any(|d| d.cut && now - d.cut_since > reset);
+            match (link.up, both && link.is_open()) {
+                (true, _) if dead => self.drop_link(a, b),
+                (false, true) => self.make_link(a, b),
+                _ => {}
+            }
+        }
+    }
+
+    fn make_link(&mut self, a: usize, b: usize) {
+        let link = self.network.link(a, b);
+        link.connection += 1;
+        link.up = true;
+        let setup = micros(RECONNECT_AFTER);
+        for (host, peer) in [(a, b), (b, a)] {
+            let region = self.region(peer);
+            let delay = self.network.direction(peer, host).delay_micros;
+            self.network.direction(peer, host).not_before = self.now + setup + 2 * delay;
+            self.plan(setup + delay, host, What::Node(Event::PeerUp { region }));
+        }
+    }
+
+    pub(super) fn drop_link(&mut self, a: usize, b: usize) {
+        let link = self.network.link(a, b);
+        if !link.up {
+            return;
+        }
+        link.reset();
+        for (host, peer) in [(a, b), (b, a)] {
+            let region = self.region(peer);
+            let delay = self.network.direction(peer, host).delay_micros;
+            self.plan(delay, host, What::Node(Event::PeerDown { region }));
+        }
+    }
+}
