@@ -60,6 +60,12 @@ impl Bootstrap {
     pub(crate) const fn is_loading(&self) -> bool {
         self.loading.is_some()
     }
+
+    /// The disk failed: nothing more is loaded, and the end of a transfer does not make the node
+    /// take writes again.
+    pub(crate) fn give_up(&mut self) {
+        self.loading = None;
+    }
 }
 
 impl Node {

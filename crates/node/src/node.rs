@@ -299,6 +299,8 @@ impl Node {
         self.identity.incarnation = incarnation(self.entropy);
         self.identity.minted = self.tick_hlc(now);
         self.identity_dirty = true;
+        // The versions of the new log start anew.
+        self.durable_times = DurableTimes::default();
         self.writing.require_sync();
         self.learn_own_origins();
         let new = self.own_origin(DomainId::EVERYWHERE);

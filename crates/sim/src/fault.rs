@@ -10,6 +10,10 @@ use crate::{random::Random, run::Kind, world::World};
 const PAUSE: Duration = Duration::from_secs(2);
 /// How long one is frozen that is cut off meanwhile: so short that answers still reach it.
 const STRANDED: (Duration, Duration) = (Duration::from_millis(300), Duration::from_millis(1_400));
+/// When it is cut off: after the answers that were on their way have reached it.
+const STRANDED_CUT: Duration = Duration::from_millis(250);
+/// Wakes from here on cut that host off.
+pub(crate) const CUT_OFF: u64 = 100;
 
 /// The kinds of faults.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -93,7 +97,9 @@ pub(crate) fn begin(kind: Kind, world: &mut World) -> Begun {
         _ => &Fault::DATA,
     };
     let fault = *world.random.pick(kinds).unwrap_or(&Fault::Kill);
-    let host = world.random.index(hosts);
+    // Who waits for an answer is the most likely to be wrong about time.
+    let asking = (0..hosts).find(|host| fault == Fault::Strand && world.asks(*host));
+    let host = asking.unwrap_or_else(|| world.random.index(hosts));
     let other = (host + 1 + world.random.index(hosts - 1)) % hosts;
     let begun = Begun { fault, host, other };
     match fault {
@@ -121,7 +127,7 @@ pub(crate) fn begin(kind: Kind, world: &mut World) -> Begun {
         Fault::Strand => {
             let lasting = world.random.between(STRANDED.0, STRANDED.1);
             pause(world, host, lasting);
-            cut_off(world, host, true);
+            world.wake(STRANDED_CUT, CUT_OFF + host as u64);
         }
         Fault::Depose => world.elect(),
     }
@@ -157,7 +163,7 @@ fn pause(world: &mut World, host: usize, lasting: Duration) {
     }
 }
 
-fn cut_off(world: &mut World, host: usize, cut: bool) {
+pub(crate) fn cut_off(world: &mut World, host: usize, cut: bool) {
     for other in 0..world.hosts.len() {
         if other != host {
             world.set_cut(host, other, cut);

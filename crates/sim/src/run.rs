@@ -10,7 +10,7 @@ use rhumb_types::{AckLevel, record::VersionVector};
 
 use crate::{
     check::{Check, Violation},
-    fault::{self, Begun, Fault},
+    fault::{self, Begun, CUT_OFF, Fault},
     setup,
     workload::Workload,
     world::{Call, World},
@@ -126,7 +126,8 @@ impl Run {
             match self.world.run_until(end) {
                 Some(Call::Wake(CLIENT)) => self.client(),
                 Some(Call::Wake(FAULT)) => self.fault(),
-                Some(Call::Wake(mend)) => self.mend(mend - MEND),
+                Some(Call::Wake(mend)) if mend >= MEND => self.mend(mend - MEND),
+                Some(Call::Wake(cut)) => self.cut_off(cut - CUT_OFF),
                 Some(Call::Effect { host, effect }) => self.effect(host, effect),
                 Some(Call::Alarm { .. }) => {}
                 None => return,
@@ -161,6 +162,12 @@ impl Run {
         let pause =
             self.world.random.between(Duration::from_millis(200), Duration::from_millis(3_000));
         self.world.wake(pause, FAULT);
+    }
+
+    fn cut_off(&mut self, host: u64) {
+        if self.faulty {
+            fault::cut_off(&mut self.world, usize::try_from(host).unwrap_or(usize::MAX), true);
+        }
     }
 
     fn mend(&mut self, nth: u64) {

@@ -168,6 +168,7 @@ impl Node {
     /// The disk failed: nothing is acknowledged any more (invariant: nothing unsynced is trusted).
     fn fail(&mut self, executed: Vec<Executed>, error: StoreError, out: &mut Effects) {
         self.phase = Phase::Failed;
+        self.bootstrap.give_up();
         let why: std::sync::Arc<str> = error.to_string().into();
         let gathered = std::mem::take(&mut self.writing.gathered);
         for Executed { request, .. } in executed.into_iter().chain(gathered.executed) {

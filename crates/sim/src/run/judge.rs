@@ -1,12 +1,13 @@
 //! The end of a run: all hold the same, and nothing acknowledged is missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use rhumb_ports::store::{Range, ReadStore, ScoreRange, StoreError};
 use rhumb_state::{CellScan, ClearedPrefixes, Query, Reply, answer, query::ScoreSpan};
 use rhumb_types::{
-    RegionId,
+    AckLevel, RegionId,
+    control::{AdminQuery, AdminQueryAnswer, FailoverState},
     record::{Cell, Head, Space},
 };
 
@@ -53,11 +54,26 @@ impl Run {
             tenure.is_some_and(|tenure| tenure.at(host.clock(now).mono).is_some())
         };
         let regions = self.world.hosts.iter().map(|host| &host.config.region);
-        let idle = regions.into_iter().find(|it| !self.world.hosts.iter().any(|h| acts(h, it)));
+        let given_up = self.given_up();
+        let idle = regions.into_iter().find(|it| {
+            !self.world.hosts.iter().any(|host| acts(host, it)) && !given_up.contains(it)
+        });
         match idle {
             Some(region) => Err(format!("nobody acts for {region} in the end")),
             None => Ok(()),
         }
+    }
+
+    /// The regions whose last failover failed: they wait for a person, who was told.
+    fn given_up(&self) -> BTreeSet<RegionId> {
+        let query = AdminQuery::Failovers { limit: u64::MAX };
+        let machine = self.world.hosts.first().map(|host| &host.seat.machine);
+        let Some(AdminQueryAnswer::Failovers(records)) = machine.map(|it| it.query(&query)) else {
+            return BTreeSet::new();
+        };
+        let mut seen = BTreeSet::new();
+        let last = records.into_iter().filter(|record| seen.insert(record.plan.region.clone()));
+        last.filter(|it| it.state == FailoverState::Failed).map(|it| it.plan.region).collect()
     }
 
     /// What all hosts hold.
@@ -82,8 +98,9 @@ impl Run {
     fn nothing_lost(&self, view: &BTreeMap<Bytes, String>) -> Result<(), String> {
         let nothing = String::new();
         for ((key, member), (host, ack)) in &self.work.members {
-            // A disk that lies loses what it alone had.
-            if self.lied.contains(host) && *ack < rhumb_types::AckLevel::OneRemote {
+            // A disk that lies loses what it alone had, and two that lie what they both had.
+            let others_sound = self.lied.iter().all(|liar| liar == host);
+            if self.lied.contains(host) && !(others_sound && *ack >= AckLevel::OneRemote) {
                 continue;
             }
             let wanted = format!("[{}]", String::from_utf8_lossy(member));

@@ -37,6 +37,12 @@ impl World {
         self.process(host).map(|process| &mut process.member)
     }
 
+    /// Whether a host waits for the answer to a proposal.
+    pub(crate) fn asks(&self, host: usize) -> bool {
+        let process = self.hosts.get(host).and_then(|host| host.process.as_ref());
+        process.is_some_and(|process| process.member.asked.values().any(|asked| asked.sent))
+    }
+
     /// Whom a host holds for the leader.
     pub(super) fn leader_of(&self, host: usize) -> Option<usize> {
         let member = &self.hosts.get(host)?.process.as_ref()?.member;
