@@ -83,6 +83,11 @@ impl World {
             OverseerEffect::Members(members) => {
                 self.plan(1, host, What::Node(Event::Members { members }));
             }
+            OverseerEffect::Observed { utilisation, lost, well } => {
+                let impaired = lost.iter().map(ToString::to_string).collect();
+                let event = Event::Observed { load: utilisation.get(), impaired, well };
+                self.plan(1, host, What::Node(event));
+            }
             // No duty is on a node yet, and no hook is configured.
             OverseerEffect::Drain { id, ticket, duty } => {
                 let result = Err("nothing on this node has this duty".to_owned());
