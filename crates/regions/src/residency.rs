@@ -9,14 +9,14 @@ use serde::Serialize;
 use crate::{registry::ResidencyTag, snapshot::RoutingSnapshot, status::Health};
 
 /// Something that lies in regions and must stay in a jurisdiction.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Holding<'a> {
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Holding {
     /// What it is: a prefix, a bucket, a queue.
-    pub name: &'a str,
+    pub name: String,
     /// In one of which jurisdictions it must stay; none means anywhere.
-    pub residency: &'a [ResidencyTag],
+    pub residency: Vec<ResidencyTag>,
     /// Where it lies.
-    pub regions: &'a [RegionId],
+    pub regions: Vec<RegionId>,
 }
 
 /// One jurisdiction.
@@ -84,14 +84,11 @@ pub fn may_lie(snapshot: &RoutingSnapshot, residency: &[ResidencyTag], region: &
 
 /// Checks what lies where, and what each jurisdiction has.
 #[must_use]
-pub fn report<'a>(
-    snapshot: &RoutingSnapshot,
-    holdings: impl IntoIterator<Item = Holding<'a>>,
-) -> Report {
+pub fn report(snapshot: &RoutingSnapshot, holdings: &[Holding]) -> Report {
     let jurisdictions: Vec<_> = jurisdictions(snapshot).collect();
     let mut findings: Vec<_> = jurisdictions.iter().filter_map(alert).collect();
     for holding in holdings {
-        check(snapshot, &holding, &mut findings);
+        check(snapshot, holding, &mut findings);
     }
     Report { version: snapshot.version(), jurisdictions, findings }
 }
@@ -119,17 +116,17 @@ fn alert(jurisdiction: &Jurisdiction) -> Option<Finding> {
     }
 }
 
-fn check(snapshot: &RoutingSnapshot, holding: &Holding<'_>, findings: &mut Vec<Finding>) {
+fn check(snapshot: &RoutingSnapshot, holding: &Holding, findings: &mut Vec<Finding>) {
     let carried = |tag: &&ResidencyTag| !snapshot.residents(tag).is_empty();
     let nowhere = holding.residency.iter().filter(|tag| !carried(tag));
     findings.extend(
-        nowhere.map(|tag| Finding::Nowhere { holding: holding.name.to_owned(), tag: tag.clone() }),
+        nowhere.map(|tag| Finding::Nowhere { holding: holding.name.clone(), tag: tag.clone() }),
     );
-    let outside = holding.regions.iter().filter(|r| !may_lie(snapshot, holding.residency, r));
+    let outside = holding.regions.iter().filter(|r| !may_lie(snapshot, &holding.residency, r));
     findings.extend(outside.map(|region| Finding::Outside {
-        holding: holding.name.to_owned(),
+        holding: holding.name.clone(),
         region: region.clone(),
-        allowed: holding.residency.to_vec(),
+        allowed: holding.residency.clone(),
     }));
 }
 
@@ -162,14 +159,17 @@ mod tests {
             policy: Policy::default(),
         })
         .unwrap();
-        let (eu, moon) = ([tag("eu")], [tag("moon")]);
-        let regions = [id("a"), id("c")];
+        let holding = |name: &str, residency: &[&str], regions: &[&str]| Holding {
+            name: name.to_owned(),
+            residency: residency.iter().map(|name| tag(name)).collect(),
+            regions: regions.iter().map(|name| id(name)).collect(),
+        };
         let holdings = [
-            Holding { name: "users:", residency: &eu, regions: &regions },
-            Holding { name: "cache:", residency: &[], regions: &regions },
-            Holding { name: "rocks:", residency: &moon, regions: &[] },
+            holding("users:", &["eu"], &["a", "c"]),
+            holding("cache:", &[], &["a", "c"]),
+            holding("rocks:", &["moon"], &[]),
         ];
-        let report = report(&snapshot, holdings);
+        let report = report(&snapshot, &holdings);
         assert_eq!(report.jurisdictions[0].serving, [id("a"), id("b")]);
         assert_eq!(
             report.findings,
@@ -178,7 +178,7 @@ mod tests {
                 Finding::Outside {
                     holding: "users:".into(),
                     region: id("c"),
-                    allowed: eu.to_vec()
+                    allowed: vec![tag("eu")]
                 },
                 Finding::Nowhere { holding: "rocks:".into(), tag: tag("moon") },
             ]

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use self::{
     control::{ControlCommand, ControlStatus, Recover},
     identity::{Init, Join, JoinToken},
-    node::{Kv, KvCommand, NodeArgs, Regions, Route, Status},
+    node::{Kv, KvCommand, NodeArgs, Regions, Residency, Route, Status},
     operate::{
         Asked, Change, ConfigApply, FailBack, FailoversCommand, MemberCommand, Move, NewNode,
         RegionCommand, Role, TokenCommand,
@@ -43,6 +43,8 @@ pub(crate) enum Command {
     ///
     /// Example: `rhumb route tenant:7:upload --client-region eu-west-1`
     Route(Route),
+    /// Reports where data lies and may lie; ends with 1 when something deserves an alert.
+    Residency(Residency),
     /// Reads and writes values.
     Kv(Kv),
     /// Moves the duties of a region that is down, and follows that to its end.

@@ -13,6 +13,7 @@ mod member;
 mod operate;
 mod region;
 mod regions;
+mod residency;
 mod route;
 pub(crate) mod serve;
 mod show;
@@ -32,6 +33,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Serve(args) => serve::run(args),
         Command::Status(args) => status::run(&args),
         Command::Regions(args) => regions::run(&args),
+        Command::Residency(args) => residency::run(&args),
         Command::Route(args) => route::run(&args),
         Command::Kv(args) => kv::run(&args),
         Command::Failover(args) => operate::start("failover", &args),

@@ -7,6 +7,7 @@ mod http;
 mod identity;
 pub(crate) mod oversight;
 mod registrar;
+mod residency;
 mod settings;
 
 use std::{sync::Arc, time::Duration};

@@ -6,5 +6,6 @@ pub(crate) mod kv;
 pub(crate) mod metrics;
 pub(crate) mod origins;
 pub(crate) mod regions;
+pub(crate) mod residency;
 pub(crate) mod route;
 pub(crate) mod status;

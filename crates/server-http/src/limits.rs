@@ -37,6 +37,9 @@ pub(crate) const DRAIN_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Pause after a connection could not be accepted, such as for want of file descriptors.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long a sticky token holds; it is renewed when half of that is over.
+pub(crate) const STICKY_LASTING: Duration = Duration::from_secs(24 * 3_600);
+
 /// Bytes of a value in `/v1/kv`.
 pub(crate) const VALUE_BYTES_MAX: usize = op::VALUE_BYTES_MAX;
 /// Bytes of a key in `/v1/kv`, before it is percent-encoded.

@@ -166,6 +166,7 @@ pub(crate) static ROUTES: &[Route] = &[
     get("/v1/regions", Reader, |call| at_once(api::regions::show(&call))).about(Nothing),
     get("/v1/route", Reader, |call| at_once(route::plan(&call))).about(Nothing),
     get("/v1/home", Reader, |call| at_once(route::home(&call))).about(Nothing),
+    get("/v1/residency", Reader, |call| at_once(api::residency::show(&call))).about(Nothing),
     get("/v1/log", Reader, |call| boxed(feed::read(call))).about(Keys),
     get("/v1/kv", Reader, |call| boxed(kv::list(call))).about(Keys),
     get("/v1/kv/{*key}", Reader, |call| boxed(kv::read(call))).about(Keys),

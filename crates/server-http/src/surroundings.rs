@@ -9,7 +9,7 @@ use std::{
 
 use rhumb_engine::telemetry::Metrics;
 use rhumb_engine::{Engine, node::Alarm};
-use rhumb_regions::audit::AuditKey;
+use rhumb_regions::{StickyKeys, audit::AuditKey, residency::Holding};
 use rhumb_types::{
     NodeId, RegionId, UnixMillis,
     control::{Digest, MemberRole},
@@ -103,6 +103,10 @@ pub struct Surroundings {
     pub config_check: Option<ConfigCheck>,
     /// The cluster's key for signed heads of the audit chain; without it they are not checked.
     pub audit_key: Option<AuditKey>,
+    /// The keys that sign sticky tokens; without them none are handed out.
+    pub sticky: Option<StickyKeys>,
+    /// What lies where, for the report on residency.
+    pub holdings: Arc<[Holding]>,
 }
 
 impl Surroundings {
@@ -118,6 +122,8 @@ impl Surroundings {
             invitations: None,
             config_check: None,
             audit_key: None,
+            sticky: None,
+            holdings: Arc::default(),
         }
     }
 }

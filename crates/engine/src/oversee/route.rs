@@ -99,6 +99,12 @@ impl Engine {
         self.shared().oversight.get().map(|oversight| oversight.views.clone())
     }
 
+    /// What routing uses, whenever it changes. `None` while the overseer does not run.
+    #[must_use]
+    pub fn routes(&self) -> Option<watch::Receiver<Arc<RoutingSnapshot>>> {
+        self.shared().oversight.get().map(|oversight| oversight.routing.clone())
+    }
+
     /// Tells the overseer that this node shows another certificate from now on.
     pub async fn renewed(&self, fingerprint: Digest) {
         let Some(oversight) = self.shared().oversight.get() else { return };

@@ -43,6 +43,16 @@ pub(crate) struct Regions {
     pub(crate) json: bool,
 }
 
+/// `rhumb residency`.
+#[derive(Debug, Args)]
+pub(crate) struct Residency {
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// Print the node's answer as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// `rhumb route`.
 #[derive(Debug, Args)]
 pub(crate) struct Route {

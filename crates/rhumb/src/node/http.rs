@@ -9,7 +9,7 @@ use rhumb_config::{
 };
 use rhumb_engine::{Engine, node::Alarm};
 use rhumb_peer::{JoinDesk, Peer, Seat};
-use rhumb_regions::audit::AuditKey;
+use rhumb_regions::{StickyKeys, audit::AuditKey};
 use rhumb_server_http::{
     AlarmLog, ConfigCheck, HttpConfig, HttpServer, Invitation, InvitationError, Invitations,
     Invited, LinkView, Links, StaticToken, Surroundings,
@@ -25,9 +25,12 @@ use tokio::{sync::mpsc, sync::watch};
 use super::{
     identity::{CertificateHealth, Keeping},
     oversight::AUDIT_PURPOSE,
-    settings, worst_election,
+    residency, settings, worst_election,
 };
 use crate::{founding, machine_token::MachineToken, seat};
+
+/// What the key that signs sticky tokens is derived for.
+const STICKY_PURPOSE: &str = "sticky tokens";
 
 /// Starts the HTTP server, where it is on; keeps the node's alarms in any case.
 pub(super) async fn serve(
@@ -38,6 +41,7 @@ pub(super) async fn serve(
     alarms: mpsc::Receiver<Alarm>,
 ) -> Result<Option<HttpServer>> {
     let alarms = AlarmLog::follow(engine, alarms);
+    residency::watch(engine, &alarms, residency::holdings(config));
     warn_of_certificate(engine, &alarms, keeping.certificate.clone());
     let region = peer.identities().identity().region;
     let Some(listener) = config.listener(&region, Server::Http) else { return Ok(None) };
@@ -81,8 +85,16 @@ fn surroundings(
         invitations: desk,
         config_check: Some(config_check()),
         audit_key: Some(AuditKey::new(peer.identities().secret().derive(AUDIT_PURPOSE))),
+        sticky: config.settings().selection.sticky.then(|| sticky(peer)),
+        holdings: residency::holdings(config),
         ..Surroundings::new(identity.node, identity.region, metrics)
     }
+}
+
+/// All nodes sign with the same key, so that any of them reads what another handed out.
+fn sticky(peer: &Peer) -> StickyKeys {
+    let key = peer.identities().secret().derive(STICKY_PURPOSE);
+    StickyKeys::new(peer.identities().identity().cluster, &key, None)
 }
 
 fn links(peer: &Arc<Peer>) -> Links {

@@ -5,16 +5,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use rhumb_engine::RoutingError;
 use rhumb_regions::{
-    Capability, Client, Key, Policy, Request, ResidencyTag, Strategy,
+    Capability, Client, Key, Plan, Policy, Request, ResidencyTag, RoutingSnapshot, Sticky,
+    StickyKeys, Strategy,
     affinity::{GeoCode, Origin},
     plan::Score,
     select,
+    sticky::StickyError,
 };
-use rhumb_types::RegionId;
+use rhumb_types::{RegionId, UnixMillis};
 use serde_json::{Value, json};
 
 use crate::{
     encode,
+    limits::STICKY_LASTING,
     params::Params,
     problem::Problem,
     request::{Call, Outcome},
@@ -82,7 +85,9 @@ pub(crate) fn plan(call: &Call) -> Outcome {
     let country = params.read("country", "two letters", code)?;
     let continent = params.read("continent", "two letters", code)?;
     let turn = params.number("turn", 0..=u64::MAX)?;
+    let token = params.text("token")?;
     params.done()?;
+    let session = Session::of(call, token);
     let client =
         Client { region: region.as_ref(), location: None, origin: Origin { country, continent } };
     let request = Request {
@@ -91,7 +96,7 @@ pub(crate) fn plan(call: &Call) -> Outcome {
         turn: turn.unwrap_or_else(|| TURNS.fetch_add(1, Ordering::Relaxed)),
         residency: &residency,
         needs: &needs,
-        sticky: None,
+        sticky: session.sticky.as_ref(),
     };
     let snapshot = call.engine().routing().ok_or(RoutingError::Off)?;
     let policy = strategy.map_or_else(|| snapshot.policy().clone(), Policy::new);
@@ -105,9 +110,55 @@ pub(crate) fn plan(call: &Call) -> Outcome {
         "panic": record.panic,
         "reasons": record.reasons,
         "scores": record.scores.iter().map(score).collect::<Vec<_>>(),
+        "sticky": session.answer(&snapshot, &plan),
     });
     encode::put_key(&mut body, &named.key);
     Ok(encode::json(&body))
+}
+
+/// The client's session, where this cluster keeps clients in their regions.
+struct Session<'c> {
+    keys: Option<&'c StickyKeys>,
+    now: UnixMillis,
+    token: Option<String>,
+    sticky: Option<Sticky>,
+    /// Why the token does not count.
+    refused: Option<StickyError>,
+}
+
+impl<'c> Session<'c> {
+    fn of(call: &'c Call, token: Option<String>) -> Self {
+        let keys = call.shared.surroundings.sticky.as_ref();
+        let now = call.engine().clock().now().wall;
+        let read = keys.zip(token.as_deref()).map(|(keys, token)| keys.verify(token, now));
+        let (sticky, refused) = match read {
+            Some(Ok(sticky)) => (Some(sticky), None),
+            Some(Err(error)) => (None, Some(error)),
+            None => (None, None),
+        };
+        Self { keys, now, token, sticky, refused }
+    }
+
+    /// The token that the client shows from now on: its own while that counts, else a new one.
+    fn answer(&self, snapshot: &RoutingSnapshot, plan: &Plan<'_>) -> Option<Value> {
+        let keys = self.keys?;
+        let kept = self.sticky.as_ref().zip(self.token.as_ref()).filter(|(sticky, _)| {
+            let left = sticky.expires.saturating_since(self.now);
+            !plan.needs_token() && left > STICKY_LASTING / 2
+        });
+        let (token, expires) = match kept {
+            Some((sticky, token)) => (token.clone(), sticky.expires),
+            None => {
+                let first = snapshot.region(*plan.order().first()?);
+                let (region, epoch) = (first.region.id.clone(), first.epoch);
+                let expires = self.now.saturating_add(STICKY_LASTING);
+                (keys.issue(&Sticky { region, epoch, expires }), expires)
+            }
+        };
+        let refused = self.refused.map(|error| error.to_string());
+        let outcome = plan.sticky();
+        Some(json!({ "token": token, "expires": expires, "outcome": outcome, "refused": refused }))
+    }
 }
 
 fn score(score: &Score) -> Value {

@@ -1,7 +1,13 @@
 //! Health, status, regions, routes, metrics.
 
-use rhumb_types::control::{AdminCommand, AdminState};
-use serde_json::json;
+use std::time::Duration;
+
+use rhumb_regions::{ResidencyTag, Sticky, StickyKeys, residency::Holding};
+use rhumb_types::{
+    ClusterId, Epoch,
+    control::{AdminCommand, AdminState},
+};
+use serde_json::{Value, json};
 
 use super::harness::{HERE, Node, THERE, engine, loopback, region, until};
 use crate::HttpConfig;
@@ -115,4 +121,82 @@ async fn metrics_are_openmetrics_and_count_requests_by_route() {
     }
     let commits = text.lines().find_map(|line| line.strip_prefix("rhumb_commit_seconds_count "));
     assert!(commits.unwrap().parse::<u64>().unwrap() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_stays_in_its_region_while_that_is_well() {
+    let keys = StickyKeys::new(ClusterId(1), &[7; 32], None);
+    let of = |name: &str, epoch, expires| {
+        keys.issue(&Sticky { region: region(name), epoch: Epoch(epoch), expires })
+    };
+    let node = Node::start(HttpConfig::open(loopback()), |surroundings| {
+        surroundings.sticky = Some(keys.clone());
+    })
+    .await;
+    let mut client = node.client().await;
+    let mut plan = async |token: &str| {
+        let path = format!("/v1/route?key=a&strategy=round_robin&token={token}");
+        client.get(&path).await.expect(200).json()
+    };
+    let first = plan("").await;
+    assert_eq!(first["sticky"]["outcome"], Value::Null);
+    let token = first["sticky"]["token"].as_str().unwrap().to_owned();
+    for _ in 0..4 {
+        let again = plan(&token).await;
+        assert_eq!(again["regions"][0], first["regions"][0], "it moves");
+        assert_eq!(again["sticky"]["token"], token.as_str());
+        assert_eq!(again["sticky"]["outcome"], "kept");
+    }
+    let now = node.engine.clock().now().wall;
+    let day = Duration::from_secs(24 * 3_600);
+    // Half of its time is over.
+    let old = of(HERE, 0, now.saturating_add(day / 3));
+    let epoch = plan(&old).await;
+    let renewed = epoch["sticky"]["token"].as_str().unwrap();
+    assert_ne!(renewed, old);
+    assert!(keys.verify(renewed, now).unwrap().expires > now.saturating_add(day * 2 / 3));
+    // Of another time, of another cluster, changed, expired.
+    let moved = plan(&of(HERE, 999, now.saturating_add(day))).await;
+    assert_eq!(moved["sticky"]["outcome"], "epoch_changed");
+    let foreign = StickyKeys::new(ClusterId(2), &[7; 32], None).issue(&Sticky {
+        region: region(HERE),
+        epoch: Epoch(0),
+        expires: now.saturating_add(day),
+    });
+    for (bad, why) in
+        [(foreign.as_str(), "not signed"), ("x", "malformed"), (&of(HERE, 0, now), "expired")]
+    {
+        let refused = plan(bad).await;
+        let said = refused["sticky"]["refused"].as_str().unwrap();
+        assert!(said.contains(why), "{said}");
+        keys.verify(refused["sticky"]["token"].as_str().unwrap(), now).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_sticky_sessions_there_are_no_tokens() {
+    let node = Node::open().await;
+    let plan = node.client().await.get("/v1/route?key=a&token=x").await.expect(200).json();
+    assert_eq!(plan["sticky"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_report_on_residency_says_what_lies_where() {
+    let holding = |name: &str, tags: &[&str], regions: &[&str]| Holding {
+        name: name.to_owned(),
+        residency: tags.iter().map(|tag| ResidencyTag::new(tag).unwrap()).collect(),
+        regions: regions.iter().map(|name| region(name)).collect(),
+    };
+    let node = Node::start(HttpConfig::open(loopback()), |surroundings| {
+        let holdings = [holding("all", &[], &[HERE, THERE]), holding("eu:", &["eu"], &[HERE])];
+        surroundings.holdings = holdings.into();
+    })
+    .await;
+    let report = node.client().await.get("/v1/residency").await.expect(200).json();
+    assert_eq!(report["holdings"][1]["regions"][0], HERE);
+    let alerts: Vec<&str> =
+        report["alerts"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert_eq!(alerts.len(), 2, "{alerts:?}");
+    assert!(alerts.iter().any(|alert| alert.contains("which no region carries")), "{alerts:?}");
+    assert!(alerts.iter().any(|alert| alert.contains("outside of")), "{alerts:?}");
 }
