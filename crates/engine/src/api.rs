@@ -21,7 +21,7 @@ use rhumb_ports::{
     store::{MetaName, ReadStore, Store, StoreError},
 };
 use rhumb_state::{
-    ClearedPrefixes, NamespacePolicy, Namespaces, Op, Reply,
+    ClearedPrefixes, NamespacePolicy, Namespaces, Op, Reply, RowId,
     query::{Query, QueryError, answer},
 };
 use rhumb_telemetry::Metrics;
@@ -238,8 +238,8 @@ impl Engine {
         let held = &self.shared.held;
         for op in &ops {
             op.rows(&mut |row| {
-                if !held.passes(&row) {
-                    rows.push(row);
+                if !held.passes(row) {
+                    rows.push(RowId::from(row));
                 }
             });
         }

@@ -65,14 +65,15 @@ impl Node {
     fn fetch_rows(&mut self, origin: OriginId, out: &mut Effects) -> bool {
         let Some(front) = self.received.front(origin) else { return false };
         let table = &self.table;
-        if rows_of(&front.transaction).all(|row| table.has(&row)) {
+        if rows_of(&front.transaction).all(|row| table.has(row)) {
             return true;
         }
         let rows: BTreeSet<RowId> = self
             .received
             .ahead(origin, limits::FETCH_AHEAD_TRANSACTIONS)
             .flat_map(rows_of)
-            .filter(|row| !table.has(row))
+            .filter(|row| !table.has(*row))
+            .map(RowId::from)
             .collect();
         let ticket = self.ticket();
         self.received.fetching(origin, ticket);

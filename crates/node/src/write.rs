@@ -188,9 +188,9 @@ impl Node {
         self.table.admit(std::mem::take(&mut submit.reads));
         let mut missing = Vec::new();
         for op in &submit.ops {
-            op.rows(&mut |row: RowId| {
-                if !self.table.has(&row) {
-                    missing.push(row);
+            op.rows(&mut |row| {
+                if !self.table.has(row) {
+                    missing.push(RowId::from(row));
                 }
             });
         }

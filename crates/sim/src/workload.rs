@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rhumb_node::{Event, RequestId, Submit, reads};
 use rhumb_ports::store::ReadStore;
 use rhumb_state::{
-    Op, Reply,
+    Op, Reply, RowId,
     op::{Presence, SetExpiry},
 };
 use rhumb_types::{AckLevel, record::Space};
@@ -75,7 +75,7 @@ impl Workload {
         let Some(machine) = world.hosts.get(host) else { return };
         let Some(process) = &machine.process else { return };
         let mut rows = Vec::new();
-        op.rows(&mut |row| rows.push(row));
+        op.rows(&mut |row| rows.push(RowId::from(row)));
         let Ok(reads) = reads::read_rows(&process.store, rows.into_iter()) else { return };
         let deadline = machine.clock(now + REMOTE_WAIT_MICROS).mono;
         if let What::Increment(key) = &what {

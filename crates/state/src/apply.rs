@@ -12,7 +12,7 @@ use crate::{
     cell,
     conflict::ConflictSink,
     context::Context,
-    row::{Missing, rows_of},
+    row::{Missing, RowId, rows_of},
     table::Table,
 };
 
@@ -59,8 +59,8 @@ pub fn apply(
     table: &mut Table,
     conflicts: &mut ConflictSink,
 ) -> Result<(), Missing> {
-    if let Some(missing) = rows_of(transaction).find(|id| !table.has(id)) {
-        return Err(Missing(missing));
+    if let Some(missing) = rows_of(transaction).find(|row| !table.has(*row)) {
+        return Err(Missing(RowId::from(missing)));
     }
     table.reflect(transaction.dot());
     for change in &transaction.changes {

@@ -110,11 +110,33 @@ impl Draft {
         expiry: Option<UnixMillis>,
     ) -> Result<(), Missing> {
         let place = table.place(&cell)?;
+        if self.has_put(table, place, &value, expiry) {
+            return Ok(());
+        }
         self.announce(table);
         let at = self.keys.place(&cell);
         self.take_back_add(table, place, at, &cell.field);
         self.put_at(table, place, at, (cell, value, expiry), cell::marks);
         Ok(())
+    }
+
+    /// Whether this transaction has put the same into a cell, and nothing since has changed it:
+    /// then another put changes nothing. The head of a collection is put with every member.
+    /// Scores are not looked at: two that are equal may still be written differently.
+    fn has_put(
+        &self,
+        table: &Table,
+        place: Place,
+        value: &Value,
+        expiry: Option<UnixMillis>,
+    ) -> bool {
+        let dot = self.dot();
+        table.cell_at(place).is_some_and(|cell| {
+            let own = cell.entries.iter().find(|entry| entry.dot == dot);
+            !matches!(value, Value::Score(_))
+                && cell.deltas.is_empty()
+                && own.is_some_and(|own| own.expiry == expiry && own.value == *value)
+        })
     }
 
     /// Writes a key's head again with another expiry: its entry if it has one, else a base of

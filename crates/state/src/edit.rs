@@ -7,8 +7,8 @@ use rhumb_types::record::{Cell, CellId, Dot, Field, OwnedRow, Removal, Space};
 use crate::{
     cell, owned,
     prefixes::clear_head,
-    row::{Missing, RowId},
-    table::{RowRef, SlotRow, Table},
+    row::{Missing, RowId, RowRef},
+    table::{SlotRow, Table},
     visible::{self, MEMBERS_UNKNOWN},
 };
 
@@ -36,13 +36,18 @@ impl Table {
         }
     }
 
+    /// The cell of a place, as its row has it.
+    pub(crate) fn cell_at(&self, place: Place) -> Option<&Cell> {
+        match self.slots.row(place.row) {
+            Some(SlotRow::Head { head, .. }) => Some(&head.cell),
+            Some(SlotRow::Member { cell, .. }) => Some(cell),
+            _ => None,
+        }
+    }
+
     /// Whether the cell's row holds nothing at all.
     pub(crate) fn is_vacant(&self, place: Place) -> bool {
-        match self.slots.row(place.row) {
-            Some(SlotRow::Head { head, .. }) => head.cell.is_vacant(),
-            Some(SlotRow::Member { cell, .. }) => cell.is_vacant(),
-            _ => true,
-        }
+        self.cell_at(place).is_none_or(Cell::is_vacant)
     }
 
     /// Notes that the rows reflect a write, or soon will.

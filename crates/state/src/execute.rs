@@ -25,7 +25,7 @@ use rhumb_types::{
 };
 
 use crate::{
-    Draft, KeyType, Missing, RowId, Table, number,
+    Draft, KeyType, Missing, RowId, RowRef, Table, number,
     op::{Deadline, OP_BYTES_MAX, OP_ROWS_MAX, Op, OpError, ROW_BYTES_MAX, SPACE},
     reply::Reply,
     visible,
@@ -106,11 +106,11 @@ fn check(op: &Op, table: &Table) -> Result<(), OpError> {
     let mut missing = None;
     op.rows(&mut |row| {
         rows += 1;
-        let name = row_bytes(&row);
+        let name = row_bytes(row);
         bytes += name + CHANGE_BYTES;
         is_too_long |= name > ROW_BYTES_MAX;
-        if missing.is_none() && !table.has(&row) {
-            missing = Some(row);
+        if missing.is_none() && !table.has(row) {
+            missing = Some(RowId::from(row));
         }
     });
     if rows > OP_ROWS_MAX {
@@ -122,11 +122,11 @@ fn check(op: &Op, table: &Table) -> Result<(), OpError> {
     }
 }
 
-fn row_bytes(row: &RowId) -> usize {
+fn row_bytes(row: RowRef<'_>) -> usize {
     match row {
-        RowId::Head(_, key) => key.len(),
-        RowId::Member(_, key, member) => key.len() + member.len(),
-        RowId::Owned(id) => id.key.len(),
+        RowRef::Head(_, key) => key.len(),
+        RowRef::Member(_, key, member) => key.len() + member.len(),
+        RowRef::Owned(id) => id.key.len(),
     }
 }
 

@@ -50,7 +50,7 @@ pub use op::{Op, OpError};
 pub use prefixes::{ClearedPrefix, ClearedPrefixes};
 pub use query::{CellScan, Choice, Query, QueryError, answer, lower};
 pub use reply::{Page, Reply};
-pub use row::{Missing, ReadSet, RowId, RowWrite, Touched, rows_of};
+pub use row::{Missing, ReadSet, RowId, RowRef, RowWrite, Touched, rows_of};
 pub use snapshot::{KeyRows, Side, merge_cell, merge_key};
 pub use strong::StrongMachine;
 pub use sweep::{SweepChunk, SweepProgress};

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use rhumb_types::{UnixMillis, record::Space};
 use serde::{Deserialize, Serialize};
 
-use crate::{RowId, draft::DRAFT_BYTES_MAX};
+use crate::{RowRef, draft::DRAFT_BYTES_MAX};
 
 mod error;
 mod words;
@@ -276,11 +276,9 @@ pub enum Op {
 
 impl Op {
     /// Shows every row that the evaluation reads or edits; the same row may come twice.
-    pub fn rows(&self, visit: &mut impl FnMut(RowId)) {
-        self.keys(&mut |key| visit(RowId::Head(SPACE, key.clone())));
-        let mut show = |key: &Bytes, member: &Bytes| {
-            visit(RowId::Member(SPACE, key.clone(), member.clone()));
-        };
+    pub fn rows(&self, visit: &mut impl FnMut(RowRef<'_>)) {
+        self.keys(&mut |key| visit(RowRef::Head(SPACE, key)));
+        let mut show = |key: &Bytes, member: &Bytes| visit(RowRef::Member(SPACE, key, member));
         match self {
             Self::HSet { key, pairs } => pairs.iter().for_each(|(field, _)| show(key, field)),
             Self::HSetNx { key, field, .. }

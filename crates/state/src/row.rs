@@ -23,6 +23,37 @@ pub enum RowId {
     Owned(OwnedId),
 }
 
+/// The address of a row, borrowed: most addresses are only looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum RowRef<'a> {
+    /// A key's head.
+    Head(Space, &'a Bytes),
+    /// A member's cell.
+    Member(Space, &'a Bytes, &'a Bytes),
+    /// An owned row.
+    Owned(&'a OwnedId),
+}
+
+impl<'a> From<&'a RowId> for RowRef<'a> {
+    fn from(id: &'a RowId) -> Self {
+        match id {
+            RowId::Head(space, key) => Self::Head(*space, key),
+            RowId::Member(space, key, member) => Self::Member(*space, key, member),
+            RowId::Owned(id) => Self::Owned(id),
+        }
+    }
+}
+
+impl From<RowRef<'_>> for RowId {
+    fn from(row: RowRef<'_>) -> Self {
+        match row {
+            RowRef::Head(space, key) => Self::Head(space, key.clone()),
+            RowRef::Member(space, key, member) => Self::Member(space, key.clone(), member.clone()),
+            RowRef::Owned(id) => Self::Owned(id.clone()),
+        }
+    }
+}
+
 impl From<&CellId> for RowId {
     fn from(cell: &CellId) -> Self {
         match &cell.field {
@@ -118,22 +149,24 @@ pub struct Touched {
 }
 
 /// The rows that applying a transaction needs; a row may occur more than once.
-pub fn rows_of(transaction: &Transaction) -> impl Iterator<Item = RowId> {
+pub fn rows_of(transaction: &Transaction) -> impl Iterator<Item = RowRef<'_>> {
     transaction.changes.iter().flat_map(rows_of_change)
 }
 
-fn rows_of_change(change: &Change) -> impl Iterator<Item = RowId> + use<> {
+fn rows_of_change(change: &Change) -> impl Iterator<Item = RowRef<'_>> {
     let (first, second) = match change {
         Change::Put { cell, .. } | Change::Add { cell, .. } | Change::Remove { cell, .. } => {
-            let head = RowId::Head(cell.space, cell.key.clone());
-            match cell.field {
+            let head = RowRef::Head(cell.space, &cell.key);
+            match &cell.field {
                 Field::Head => (Some(head), None),
-                Field::Member(_) => (Some(head), Some(RowId::from(cell))),
+                Field::Member(member) => {
+                    (Some(head), Some(RowRef::Member(cell.space, &cell.key, member)))
+                }
             }
         }
-        Change::RemoveKey { space, key } => (Some(RowId::Head(*space, key.clone())), None),
+        Change::RemoveKey { space, key } => (Some(RowRef::Head(*space, key)), None),
         Change::RemovePrefix { .. } => (None, None),
-        Change::Own(row) => (Some(RowId::Owned(row.id.clone())), None),
+        Change::Own(row) => (Some(RowRef::Owned(&row.id)), None),
     };
     first.into_iter().chain(second)
 }

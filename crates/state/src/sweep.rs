@@ -15,8 +15,8 @@ use rhumb_types::record::{Cell, Head, Space};
 
 use crate::{
     cell,
-    row::{Missing, RowId},
-    table::{RowRef, SlotRow, Table},
+    row::{Missing, RowId, RowRef},
+    table::{SlotRow, Table},
     visible,
 };
 
@@ -357,7 +357,7 @@ impl Table {
     }
 
     fn visit_garbage(&mut self, id: &RowId) -> Visit {
-        if !self.has(id) {
+        if !self.has(RowRef::from(id)) {
             return Visit::Waits;
         }
         let Some(at) = self.slots.find(RowRef::from(id)) else { return Visit::Waits };

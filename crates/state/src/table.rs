@@ -21,12 +21,12 @@ use rhumb_types::{
 };
 
 use self::slots::Slots;
-pub(crate) use self::slots::{RowRef, Slot, SlotRow};
+pub(crate) use self::slots::{Slot, SlotRow};
 use crate::{
     cell,
     forget::Stability,
     prefixes::ClearedPrefixes,
-    row::{Missing, ReadSet, RowId, RowWrite, Touched},
+    row::{Missing, ReadSet, RowId, RowRef, RowWrite, Touched},
     sweep::Sweeps,
     visible,
 };
@@ -189,14 +189,12 @@ impl Table {
 
     /// Whether a row is present, so that access to it cannot give [`Missing`].
     #[must_use]
-    pub fn has(&self, id: &RowId) -> bool {
-        match id {
-            RowId::Member(space, key, _) => {
-                self.slots.find(RowRef::from(id)).is_some()
-                    && self.slots.find(RowRef::Head(*space, key)).is_some()
-            }
-            RowId::Head(..) | RowId::Owned(_) => self.slots.find(RowRef::from(id)).is_some(),
-        }
+    pub fn has(&self, row: RowRef<'_>) -> bool {
+        let has_head = match row {
+            RowRef::Member(space, key, _) => self.slots.find(RowRef::Head(space, key)).is_some(),
+            RowRef::Head(..) | RowRef::Owned(_) => true,
+        };
+        has_head && self.slots.find(row).is_some()
     }
 
     /// A key's head; a vacant one where the key is not there.

@@ -14,7 +14,7 @@ use rhumb_types::{
 
 use super::items::{Edit, ITEM_DOT, Items, Shape};
 use crate::{
-    Draft, DraftContext, KeyType, ReadSet, RowId, RowWrite, Table, TableLimits, cell, number,
+    Draft, DraftContext, KeyType, ReadSet, RowRef, RowWrite, Table, TableLimits, cell, number,
     op::{Op, OpError},
     query::CellScan,
     reply::Reply,
@@ -64,15 +64,15 @@ fn draft() -> Draft {
 fn rows(op: &Op, items: &Items) -> ReadSet {
     let mut reads = ReadSet::default();
     op.rows(&mut |row| match row {
-        RowId::Head(space, key) => {
-            let Ok(head) = items.head(&key);
-            reads.heads.push((space, key, head));
+        RowRef::Head(space, key) => {
+            let Ok(head) = items.head(key);
+            reads.heads.push((space, key.clone(), head));
         }
-        RowId::Member(space, key, member) => {
-            let Ok(cell) = items.member(&key, &member);
-            reads.members.push((space, key, member, cell));
+        RowRef::Member(space, key, member) => {
+            let Ok(cell) = items.member(key, member);
+            reads.members.push((space, key.clone(), member.clone(), cell));
         }
-        RowId::Owned(_) => {}
+        RowRef::Owned(_) => {}
     });
     reads
 }

@@ -15,27 +15,9 @@ use rhumb_types::{
 
 use super::HeadIndex;
 use crate::{
-    row::{RowId, RowWrite},
+    row::{RowId, RowRef, RowWrite},
     visible,
 };
-
-/// The address of a row, borrowed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum RowRef<'a> {
-    Head(Space, &'a [u8]),
-    Member(Space, &'a [u8], &'a [u8]),
-    Owned(&'a OwnedId),
-}
-
-impl<'a> From<&'a RowId> for RowRef<'a> {
-    fn from(id: &'a RowId) -> Self {
-        match id {
-            RowId::Head(space, key) => Self::Head(*space, key),
-            RowId::Member(space, key, member) => Self::Member(*space, key, member),
-            RowId::Owned(id) => Self::Owned(id),
-        }
-    }
-}
 
 /// A row with what the store's indexes hold about it.
 #[derive(Debug)]
@@ -147,10 +129,10 @@ impl Slot {
     fn is(&self, id: RowRef<'_>) -> bool {
         match (&self.row, id) {
             (SlotRow::Head { space, key, .. }, RowRef::Head(other, wanted)) => {
-                *space == other && key.as_ref() == wanted
+                *space == other && key == wanted
             }
             (SlotRow::Member { space, key, member, .. }, RowRef::Member(other, k, m)) => {
-                *space == other && member.as_ref() == m && key.as_ref() == k
+                *space == other && member == m && key == k
             }
             (SlotRow::Owned { id, .. }, RowRef::Owned(wanted)) => id == wanted,
             _ => false,

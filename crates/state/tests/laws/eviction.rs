@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use rhumb_state::{
-    Draft, DraftContext, ReadSet, RowId, RowWrite, Table, TableLimits, Touched, visible,
+    Draft, DraftContext, ReadSet, RowId, RowRef, RowWrite, Table, TableLimits, Touched, visible,
 };
 use rhumb_types::{
     Hlc, OriginId, RegionId, UnixMillis,
@@ -43,7 +43,7 @@ fn set(table: &mut Table, version: u64, at: usize) -> Vec<RowWrite> {
 }
 
 fn has(table: &Table, at: usize) -> bool {
-    table.has(&RowId::Head(SPACE, name(at)))
+    table.has(RowRef::Head(SPACE, &name(at)))
 }
 
 #[test]

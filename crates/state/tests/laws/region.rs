@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use rhumb_state::{
     ConflictSink, Draft, DraftContext, KeyRows, KeyType, Missing, ReadSet, Readiness, RowId,
-    RowWrite, Stability, SweepProgress, Table, TableLimits, apply, readiness, rows_of, visible,
+    RowRef, RowWrite, Stability, SweepProgress, Table, TableLimits, apply, readiness, rows_of,
+    visible,
 };
 use rhumb_types::{
     Hlc, OriginId, RegionId, UnixMillis,
@@ -191,7 +192,7 @@ impl Region {
         let mut rows = vec![RowId::Head(SPACE, key.clone())];
         rows.extend(members.iter().map(|m| RowId::Member(SPACE, key.clone(), m.clone())));
         for _ in 0..64 {
-            if rows.iter().all(|row| self.table.has(row)) {
+            if rows.iter().all(|row| self.table.has(RowRef::from(row))) {
                 return;
             }
             self.load(&rows);
@@ -296,7 +297,7 @@ impl Region {
     /// Applies a received transaction; the own draft must be finished.
     pub(crate) fn receive(&mut self, transaction: &Transaction) {
         assert!(self.draft.is_none() && self.is_ready(transaction));
-        let rows: Vec<_> = rows_of(transaction).collect();
+        let rows: Vec<_> = rows_of(transaction).map(RowId::from).collect();
         for _ in 0..64 {
             match apply(transaction, &mut self.table, &mut self.conflicts) {
                 Ok(()) => {

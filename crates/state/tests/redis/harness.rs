@@ -210,7 +210,7 @@ impl Region {
         let first = execute(op, self.now, &mut self.table, draft);
         let Err(OpError::Missing(_)) = first else { return first };
         let mut ids = Vec::new();
-        op.rows(&mut |id| ids.push(id));
+        op.rows(&mut |row| ids.push(RowId::from(row)));
         // What the open draft has changed stays in the table, so the store's rows are not older.
         self.table.admit(self.rows.read(ids.into_iter()));
         execute(op, self.now, &mut self.table, draft)
@@ -225,7 +225,7 @@ impl Region {
 
     pub(crate) fn apply(&mut self, transaction: &Transaction) {
         let mut conflicts = ConflictSink::resume(0);
-        self.table.admit(self.rows.read(rows_of(transaction)));
+        self.table.admit(self.rows.read(rows_of(transaction).map(RowId::from)));
         apply(transaction, &mut self.table, &mut conflicts).unwrap();
         self.applied.raise(transaction.origin, transaction.version);
         self.commit();
