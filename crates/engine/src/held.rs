@@ -18,9 +18,9 @@ use rhumb_state::RowRef;
 const SLOTS: usize = 1 << 19;
 /// Bits of a slot that tell the generation; the others tell rows apart.
 const GENERATION_BITS: u32 = 8;
-/// Rows of a generation at most. Two generations are half of what the table holds, so that the
-/// oldest of them are not near eviction.
-const GENERATION_ROWS_MAX: usize = TABLE_ROWS_MAX / 4;
+/// Rows of a generation at most: two generations are what the table holds. Of the oldest some are
+/// gone already; where they are many, generations become shorter by themselves.
+const GENERATION_ROWS_MAX: usize = TABLE_ROWS_MAX / 2;
 /// Rows of a generation at least, when the table holds few large rows.
 const GENERATION_ROWS_MIN: usize = 64;
 
