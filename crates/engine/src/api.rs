@@ -1,6 +1,7 @@
 //! What servers and workloads hold: writes through the loop, reads beside it.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -17,7 +18,7 @@ use rhumb_node::{
 };
 use rhumb_ports::{
     clock::{Clock, Entropy},
-    peer::PeerLink,
+    peer::{PeerCall, PeerLink},
     store::{MetaName, ReadStore, Store, StoreError},
 };
 use rhumb_state::{
@@ -26,7 +27,7 @@ use rhumb_state::{
 };
 use rhumb_telemetry::Metrics;
 use rhumb_types::{
-    AckLevel, ErrorCode,
+    AckLevel, DomainId, ErrorCode,
     record::{Space, VersionVector},
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -146,6 +147,9 @@ pub(crate) struct Shared {
     pub(crate) alarms: mpsc::Sender<Alarm>,
     pub(crate) oversight: OnceLock<Oversight>,
     meter: Meter,
+    /// The residency domains that this region carries beside that of every region.
+    pub(crate) carried: BTreeSet<DomainId>,
+    pub(crate) calls: OnceLock<Arc<dyn PeerCall>>,
 }
 
 impl Engine {
@@ -170,6 +174,7 @@ impl Engine {
         )?;
         let cleared = Arc::new(cleared.unwrap_or_default());
         let namespaces = config.node.namespaces.clone();
+        let carried = config.node.domains.iter().copied().collect();
         let node = Node::new(config.node, boot, clock.now());
         let (inputs, inbox) = mpsc::channel(limits::INPUTS_MAX);
         let (status_in, status) = watch::channel(Arc::new(node.status(clock.now())));
@@ -221,6 +226,8 @@ impl Engine {
             alarms: alarms_in,
             oversight: OnceLock::new(),
             meter,
+            carried,
+            calls: OnceLock::new(),
         };
         Ok((Self { shared: Arc::new(shared) }, Inlet(inputs), alarms))
     }

@@ -11,6 +11,7 @@ mod agreement;
 mod api;
 mod clock;
 mod driver;
+mod forward;
 mod held;
 pub mod limits;
 mod log;
@@ -30,6 +31,7 @@ pub use agreement::{
 pub use api::{Answer, Engine, EngineConfig, ReadError, Request, WriteError};
 pub use clock::{OsEntropy, SystemClock};
 pub use driver::Inlet;
+pub use forward::{ChooseError, ForwardError, Forwarded};
 pub use log::{LogCursorError, LogPage};
 pub use oversee::{HookCall, HookRunner, OperateError, Operation, OversightConfig, RoutingError};
 pub use pubsub::{Delivery, Subscription};

@@ -40,3 +40,9 @@ pub const PROPOSAL_WAIT_MIN: Duration = Duration::from_millis(500);
 pub const AUDIT_INTERVAL: Duration = Duration::from_secs(30);
 /// Time between two looks at whether a group's seats are the agreed members.
 pub const SEATS_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a key that lies elsewhere is asked for, whichever regions are tried.
+pub const FORWARD_WAIT: Duration = Duration::from_secs(10);
+/// Most requests of other regions for keys of this one that are answered at once.
+pub const FORWARDED_MAX: usize = 512;
+/// How often members are chosen anew when they have changed meanwhile.
+pub const CHOICES_MAX: usize = 8;

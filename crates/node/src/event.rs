@@ -278,6 +278,9 @@ pub enum SubmitError {
     /// The ops touch two residency domains, or mix namespaces that cannot be mixed (rule 13).
     #[error("the keys of one transaction belong to different residency domains")]
     CrossDomain,
+    /// A key may not lie in this region (rule 3).
+    #[error("the key must not lie in this region: ask one of its jurisdiction")]
+    Elsewhere,
 }
 
 impl SubmitError {
@@ -290,6 +293,7 @@ impl SubmitError {
             Self::Disk(_) => ErrorCode::Internal,
             Self::Unconfirmed { .. } => ErrorCode::Unconfirmed,
             Self::Guarded | Self::CrossDomain => ErrorCode::Conflict,
+            Self::Elsewhere => ErrorCode::Forbidden,
         }
     }
 }

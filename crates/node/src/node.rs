@@ -408,6 +408,10 @@ const fn incarnation(entropy: u64) -> u64 {
 }
 
 pub(crate) fn carries(config: &NodeConfig, origin: OriginId) -> bool {
-    let domain = origin.domain();
+    carries_domain(config, origin.domain())
+}
+
+/// Whether a region holds the data of a domain (rule 3).
+pub(crate) fn carries_domain(config: &NodeConfig, domain: DomainId) -> bool {
     !config.witness && (domain == DomainId::EVERYWHERE || config.domains.contains(&domain))
 }

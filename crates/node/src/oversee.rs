@@ -219,7 +219,8 @@ impl Overseer {
     /// Brings the facts in line, and publishes them when they changed.
     fn refresh(&mut self, now: Timestamp, out: &mut OverseerEffects) {
         let serves = self.serves();
-        let mut changed = self.facts.refresh(now.mono, &self.view, &self.board);
+        let configured = &self.config.facts.regions;
+        let mut changed = self.facts.refresh(now.mono, configured, &self.view, &self.board);
         let condemned = self.view.regions.get(&self.config.region);
         let condemned = condemned.is_some_and(|status| status.verdict.is_some());
         let health = if serves && !condemned { Health::Healthy } else { Health::Down };

@@ -19,7 +19,7 @@ use rhumb_types::{
 use crate::{
     event::{Effect, Effects, RequestId, Submit, SubmitError, Ticket},
     limits,
-    node::Node,
+    node::{Node, carries_domain},
     status::Phase,
 };
 
@@ -228,14 +228,19 @@ impl Node {
     /// The lane of every op; one for all of them where they must be atomic.
     fn lanes(&self, submit: &Submit) -> Result<Vec<Lane>, SubmitError> {
         let lane = |op: &Op| -> Result<Lane, SubmitError> {
-            let (mut lane, mut several) = (None, false);
+            let (mut lane, mut several, mut elsewhere) = (None, false, false);
             op.keys(&mut |key| {
-                let of_key = Lane::of(self.config.namespaces.policy(key));
+                let policy = self.config.namespaces.policy(key);
+                let of_key = Lane::of(policy);
                 several |= lane.is_some_and(|known| known != of_key);
+                elsewhere |= !carries_domain(&self.config, policy.domain);
                 lane = Some(of_key);
             });
             if several {
                 return Err(SubmitError::CrossDomain);
+            }
+            if elsewhere {
+                return Err(SubmitError::Elsewhere);
             }
             Ok(lane.unwrap_or(Lane::Logged(DomainId::EVERYWHERE)))
         };

@@ -16,11 +16,17 @@ impl Facts {
     /// Brings the facts in line with what the control plane agreed and what this node observes,
     /// and raises their version when that changed anything.
     ///
-    /// A region that joined at run time is added with the defaults of its name, one that was
-    /// removed is dropped, except this node's own. Before the cluster is formed only what is
-    /// observed counts. A region under a verdict is down whatever this node sees of it: it may be
-    /// the only one that still does.
-    pub fn refresh(&mut self, now: MonoTime, view: &ControlView, board: &HealthBoard) -> bool {
+    /// A region that joins is added as it is configured, or with the defaults of its name when the
+    /// file does not know it; one that is no member is dropped, except this node's own. Before the
+    /// cluster is formed only what is observed counts. A region under a verdict is down whatever
+    /// this node sees of it: it may be the only one that still does.
+    pub fn refresh(
+        &mut self,
+        now: MonoTime,
+        configured: &[RegionFacts],
+        view: &ControlView,
+        board: &HealthBoard,
+    ) -> bool {
         let before = self.clone();
         if view.cluster.is_some() {
             let here = &self.here;
@@ -31,7 +37,7 @@ impl Facts {
                 let known = self.regions.iter().position(|facts| facts.region.id == *name);
                 match known.and_then(|at| self.regions.get_mut(at)) {
                     Some(facts) => facts.follow(view, status),
-                    None => self.regions.extend(joined(name, view, status)),
+                    None => self.regions.extend(joined(name, configured, view, status)),
                 }
             }
             self.rules.clone_from(&view.rules);
@@ -70,11 +76,19 @@ impl RegionFacts {
     }
 }
 
-/// A region that the file does not know; nothing while no node of it is a member, because then it
-/// has no address.
-fn joined(name: &RegionId, view: &ControlView, status: &RegionStatus) -> Option<RegionFacts> {
-    let member = view.members.iter().find(|member| member.region == *name)?;
-    let mut facts = RegionFacts::new(Region::new(name.clone(), member.address.clone()));
+/// A region that joins; nothing when the file does not know it and no node of it is a member,
+/// because then it has no address.
+fn joined(
+    name: &RegionId,
+    configured: &[RegionFacts],
+    view: &ControlView,
+    status: &RegionStatus,
+) -> Option<RegionFacts> {
+    let known = configured.iter().find(|facts| facts.region.id == *name).cloned();
+    let mut facts = known.or_else(|| {
+        let member = view.members.iter().find(|member| member.region == *name)?;
+        Some(RegionFacts::new(Region::new(name.clone(), member.address.clone())))
+    })?;
     facts.follow(view, status);
     Some(facts)
 }
@@ -162,7 +176,7 @@ mod tests {
         let utilisation = Ratio::clamped(0.5);
         let beat = Sign::Heartbeat { serving: true, impaired: BTreeSet::new(), utilisation };
         board.on_sign(NOW, &eu, beat, &mut Vec::new());
-        assert!(facts.refresh(NOW, &view, &board));
+        assert!(facts.refresh(NOW, &[], &view, &board));
         assert_eq!(facts.version, 2);
         let found = of(&facts, "eu-west-1");
         assert_eq!((found.admin, found.epoch), (AdminState::Draining, Epoch(4)));
@@ -173,23 +187,38 @@ mod tests {
     #[test]
     fn nothing_new_keeps_the_version() {
         let (mut facts, view, board) = (facts(), view(), board());
-        facts.refresh(NOW, &view, &board);
-        assert!(!facts.refresh(NOW, &view, &board));
+        facts.refresh(NOW, &[], &view, &board);
+        assert!(!facts.refresh(NOW, &[], &view, &board));
         assert_eq!(facts.version, 2);
     }
 
     #[test]
     fn regions_come_and_go_with_the_agreement_and_stay_without_one() {
         let (mut facts, view, board) = (facts(), view(), board());
-        facts.refresh(NOW, &ControlView::default(), &board);
+        facts.refresh(NOW, &[], &ControlView::default(), &board);
         assert_eq!(facts.regions.len(), 3);
-        facts.refresh(NOW, &view, &board);
+        facts.refresh(NOW, &[], &view, &board);
         let names: BTreeSet<_> = facts.regions.iter().map(|f| f.region.id.as_str()).collect();
         assert_eq!(names, ["ap-south-1", "eu-west-1", "us-east-1"].into());
         let memberless = ControlView { members: Vec::new(), ..view };
         let mut facts = self::facts();
-        facts.refresh(NOW, &memberless, &board);
+        facts.refresh(NOW, &[], &memberless, &board);
         assert_eq!(facts.regions.len(), 2, "what has no address is not routed to");
+    }
+
+    #[test]
+    fn a_region_that_joins_late_is_as_it_was_configured() {
+        let (mut facts, mut view, board) = (facts(), view(), board());
+        for facts in &mut facts.regions {
+            facts.region.weight = 7;
+        }
+        let configured = facts.regions.clone();
+        let status = view.regions.remove(&region("eu-west-1")).unwrap();
+        facts.refresh(NOW, &configured, &view, &board);
+        assert!(facts.regions.iter().all(|it| it.region.id != region("eu-west-1")));
+        view.regions.insert(region("eu-west-1"), status);
+        facts.refresh(NOW, &configured, &view, &board);
+        assert_eq!(of(&facts, "eu-west-1").region.weight, 7);
     }
 
     #[test]
@@ -197,10 +226,10 @@ mod tests {
         let (mut facts, mut view, board) = (facts(), view(), board());
         let verdict = Verdict { at: UnixMillis(0), by: Vec::new() };
         view.regions.get_mut(&region("eu-west-1")).unwrap().verdict = Some(verdict);
-        facts.refresh(NOW, &view, &board);
+        facts.refresh(NOW, &[], &view, &board);
         assert_eq!(of(&facts, "eu-west-1").health, Health::Down);
         view.regions.get_mut(&region("eu-west-1")).unwrap().verdict = None;
-        facts.refresh(NOW, &view, &board);
+        facts.refresh(NOW, &[], &view, &board);
         assert_eq!(of(&facts, "eu-west-1").health, Health::Healthy);
     }
 }

@@ -13,10 +13,16 @@ mod settings;
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
 use rhumb_config::{Config, settings::Server};
+use rhumb_control::Groups;
 use rhumb_engine::node::Event;
-use rhumb_engine::{Engine, EngineConfig, Inlet, OsEntropy, SystemClock, Tasks};
+use rhumb_engine::{Engine, EngineConfig, Forwarded, Inlet, OsEntropy, SystemClock, Tasks};
 use rhumb_peer::{Identities, Peer, PeerConfig, PeerEvent, PeerEvents};
+use rhumb_ports::{
+    BoxFuture,
+    peer::{PeerService, Service},
+};
 use rhumb_server_http::HttpServer;
 use rhumb_server_resp::RespServer;
 use rhumb_store_fjall::FjallStore;
@@ -90,6 +96,11 @@ impl Node {
         let members = settings::members(config);
         let keeping = identity::keep(&tasks, &peer, &config.settings().data, members);
         let groups = BothGroups::start(config, &identity, &data, &peer).await?;
+        peer.answer_with(Arc::new(Answers {
+            groups: groups.answers(),
+            forwarded: engine.forwarded(),
+        }));
+        engine.forward_with(peer.clone());
         engine.attach(groups.agreement());
         engine.oversee(oversight::config(config, peer.identities()));
         oversight::follow(config, &engine, &peer);
@@ -146,6 +157,26 @@ async fn serve_resp(
         server.serve(listener);
     }
     Ok(Some(server))
+}
+
+/// What answers the calls of other nodes.
+struct Answers {
+    groups: Groups,
+    forwarded: Forwarded,
+}
+
+impl PeerService for Answers {
+    fn answer(
+        &self,
+        from: RegionId,
+        service: Service,
+        request: Bytes,
+    ) -> BoxFuture<'_, Result<Bytes, String>> {
+        match service {
+            Service::Forward => self.forwarded.answer(from, service, request),
+            _ => self.groups.answer(from, service, request),
+        }
+    }
 }
 
 /// Hands what peers say to the node.

@@ -54,11 +54,7 @@ impl Step {
 
     /// Shows every key that it names.
     pub(crate) fn keys(&self, visit: &mut impl FnMut(&Bytes)) {
-        match &self.what {
-            StrongStep::Write(op) => op.keys(visit),
-            StrongStep::Read(query) => query.keys(visit),
-            StrongStep::Choose(choice) => visit(choice.key()),
-        }
+        self.what.keys(visit);
     }
 }
 

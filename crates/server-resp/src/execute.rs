@@ -1,10 +1,14 @@
 //! Commands on state: gathered writes, reads, transactions, strong namespaces.
 
 use bytes::Bytes;
-use rhumb_engine::{Request, StrongError, StrongRequest, WriteError, node::SubmitError};
+use rhumb_engine::{
+    ChooseError, Request, StrongError, StrongRequest, WriteError, node::SubmitError,
+};
 use rhumb_resp::Writer;
-use rhumb_state::{Choice, Op, OpError, Query, Reply, lower, query::Cursor, strong::StrongStep};
-use rhumb_types::{AckLevel, Consistency};
+use rhumb_state::{
+    Choice, Op, OpError, Query, Reply, lower, query::Cursor, reply::together, strong::StrongStep,
+};
+use rhumb_types::{AckLevel, Consistency, DomainId};
 
 use crate::{
     command::{CommandError, Scan, ScanOf, Shape, Step},
@@ -12,7 +16,12 @@ use crate::{
     limits, render,
 };
 
-const CROSS: &str = "CROSSSLOT strong namespaces and others cannot be mixed in one command";
+const CROSS: &str = "CROSSSLOT keys of strong namespaces, of other jurisdictions and all others cannot \
+                     be mixed";
+const EXEC_ELSEWHERE: &str = "CROSSSLOT a transaction over keys of another jurisdiction is not forwarded: \
+                              connect to a region that has them";
+const WATCH_ELSEWHERE: &str = "CROSSSLOT a key of another jurisdiction cannot be watched from here: \
+                               connect to a region that has it";
 const NO_CONTROL: &str = "UNAVAILABLE the control plane of this node is not running";
 
 /// Where the keys of a step live.
@@ -22,32 +31,45 @@ enum Home {
     Here(AckLevel),
     /// In the strong group.
     Strong,
+    /// In regions of a residency domain that this one does not carry.
+    Elsewhere(DomainId),
     /// Some here and some there.
-    Both,
+    Several,
 }
 
 impl Connection {
     fn home(&self, step: &Step) -> Home {
-        let (mut here, mut strong) = (None, false);
+        let engine = &self.shared.engine;
+        let mut home = None;
         step.keys(&mut |key| {
-            let policy = self.shared.engine.policy(key);
-            if policy.consistency == Consistency::Strong {
-                strong = true;
+            let policy = engine.policy(key);
+            let of_key = if policy.consistency == Consistency::Strong {
+                Home::Strong
+            } else if engine.carries(policy.domain) {
+                Home::Here(policy.ack)
             } else {
-                here = here.max(Some(policy.ack));
-            }
+                Home::Elsewhere(policy.domain)
+            };
+            home = Some(match (home, of_key) {
+                (None, home) => home,
+                (Some(Home::Here(one)), Home::Here(other)) => Home::Here(one.max(other)),
+                (Some(home), of_key) if home == of_key => home,
+                _ => Home::Several,
+            });
         });
-        match (here, strong) {
-            (Some(_), true) => Home::Both,
-            (None, true) => Home::Strong,
-            (ack, false) => Home::Here(ack.unwrap_or_default()),
-        }
+        home.unwrap_or(Home::Here(AckLevel::default()))
     }
 
     /// A command on state, outside a transaction.
     pub(crate) async fn step(&mut self, step: Step) {
         match (self.home(&step), step.what) {
-            (Home::Both, _) => self.cross().await,
+            (Home::Several, _) => self.cross().await,
+            (Home::Elsewhere(domain), what) => {
+                self.settle().await;
+                let answer = self.shared.engine.forward(domain, what, None).await;
+                let answer = answer.map_err(|error| render::forward_error(&error));
+                self.write_result(answer, step.shape);
+            }
             (Home::Strong, what) => {
                 self.settle().await;
                 let replies = self.strong(std::iter::once(what)).await;
@@ -128,19 +150,15 @@ impl Connection {
         }
     }
 
-    /// A write that chooses its members: chosen on a snapshot, checked when executed, and chosen
-    /// again when they have changed meanwhile.
+    /// A write that chooses its members.
     async fn choose(&mut self, choice: &Choice) -> Result<Reply, String> {
-        for _ in 0..limits::CHOICES_MAX {
-            let ops = self.lowered(choice)?;
-            let answer = self.shared.engine.write(Request::new(ops)).await;
-            let answer = answer.map_err(|error| render::write_error(&error))?;
-            self.written.merge(&answer.written);
-            if !answer.replies.contains(&Reply::Error(OpError::Stale)) {
-                return Ok(together(answer.replies));
-            }
-        }
-        Ok(Reply::Error(OpError::Stale))
+        let answer = self.shared.engine.choose(choice, None).await;
+        let answer = answer.map_err(|error| match error {
+            ChooseError::Read(error) => render::read_error(&error),
+            ChooseError::Write(error) => render::write_error(&error),
+        })?;
+        self.written.merge(&answer.written);
+        Ok(together(answer.replies))
     }
 
     fn lowered(&self, choice: &Choice) -> Result<Vec<Op>, String> {
@@ -171,22 +189,18 @@ impl Connection {
 
     /// `EXEC`: all in one transaction, or one entry of the strong group.
     pub(crate) async fn exec(&mut self, queue: Queue) {
-        let (mut here, mut strong) = (false, false);
-        for command in &queue.commands {
-            let Queued::Step(step) = command else { continue };
-            let home = self.home(step);
-            here |= matches!(home, Home::Here(_) | Home::Both);
-            strong |= matches!(home, Home::Strong | Home::Both);
-        }
         let steps = queue.commands.iter().filter_map(|command| match command {
             Queued::Step(step) => Some(step.clone()),
             Queued::Control(..) | Queued::Wrong(_) => None,
         });
         let steps: Vec<Step> = steps.collect();
-        let done = match (here, strong) {
-            (true, true) => Err(Aborted::Refused(CROSS.to_owned())),
-            (false, true) => self.strong(steps.into_iter().map(|step| step.what)).await,
-            _ => self.exec_here(&steps).await,
+        let mut homes: Vec<Home> = steps.iter().map(|step| self.home(step)).collect();
+        homes.dedup_by(|a, b| a == b || matches!((a, b), (Home::Here(_), Home::Here(_))));
+        let done = match homes.as_slice() {
+            [] | [Home::Here(_)] => self.exec_here(&steps).await,
+            [Home::Strong] => self.strong(steps.into_iter().map(|step| step.what)).await,
+            [Home::Elsewhere(_)] => Err(Aborted::Refused(EXEC_ELSEWHERE.to_owned())),
+            _ => Err(Aborted::Refused(CROSS.to_owned())),
         };
         self.unwatch().await;
         match done {
@@ -347,6 +361,9 @@ impl Connection {
     pub(crate) async fn watch(&mut self, keys: Vec<Bytes>) -> Result<(), String> {
         let strong =
             |key: &Bytes| self.shared.engine.policy(key).consistency == Consistency::Strong;
+        if !keys.iter().all(|key| strong(key) || self.shared.engine.lies_here(key)) {
+            return Err(WATCH_ELSEWHERE.to_owned());
+        }
         let (strong, here): (Vec<_>, Vec<_>) = keys.into_iter().partition(strong);
         if !strong.is_empty() {
             let client = self.shared.engine.strong();
@@ -386,15 +403,4 @@ impl Aborted {
             Self::Refused(error) => error,
         }
     }
-}
-
-/// The reply of a command that became several operations: their counts add up.
-fn together(replies: Vec<Reply>) -> Reply {
-    let mut replies = replies.into_iter();
-    let Some(first) = replies.next() else { return Reply::Int(0) };
-    replies.fold(first, |sum, reply| match (sum, reply) {
-        (Reply::Int(sum), Reply::Int(more)) => Reply::Int(sum + more),
-        (Reply::Error(error), _) | (_, Reply::Error(error)) => Reply::Error(error),
-        (sum, _) => sum,
-    })
 }

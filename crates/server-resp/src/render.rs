@@ -1,6 +1,6 @@
 //! From replies and errors to frames.
 
-use rhumb_engine::{ReadError, StrongError, WriteError, node::SubmitError};
+use rhumb_engine::{ForwardError, ReadError, StrongError, WriteError, node::SubmitError};
 use rhumb_resp::Writer;
 use rhumb_state::{OpError, QueryError, Reply, number, reply};
 use rhumb_types::ErrorCode;
@@ -123,6 +123,11 @@ pub(crate) fn read_error(error: &ReadError) -> String {
         QueryError::WrongType => op_error(&OpError::WrongType),
         other => format!("ERR {}", chain(other)),
     }
+}
+
+/// Why a key that lies elsewhere has no answer.
+pub(crate) fn forward_error(error: &ForwardError) -> String {
+    format!("{} {}", word(error.code()), chain(error))
 }
 
 /// A strong namespace's refusal.

@@ -58,6 +58,18 @@ impl Reply {
     }
 }
 
+/// The reply of a command that became several operations: their counts add up.
+#[must_use]
+pub fn together(replies: Vec<Reply>) -> Reply {
+    let mut replies = replies.into_iter();
+    let Some(first) = replies.next() else { return Reply::Int(0) };
+    replies.fold(first, |sum, reply| match (sum, reply) {
+        (Reply::Int(sum), Reply::Int(more)) => Reply::Int(sum.saturating_add(more)),
+        (Reply::Error(error), _) | (_, Reply::Error(error)) => Reply::Error(error),
+        (sum, _) => sum,
+    })
+}
+
 /// One page of a scan, and where the next one starts.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Page {

@@ -20,6 +20,7 @@ mod members;
 mod operators;
 mod partitions;
 mod recovery;
+mod residency;
 mod restarts;
 
 use std::process::{Command, Output, Stdio};

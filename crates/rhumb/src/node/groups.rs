@@ -52,7 +52,7 @@ pub(super) struct BothGroups {
 }
 
 impl BothGroups {
-    /// Starts both groups on their own logs, and answers peers for them.
+    /// Starts both groups on their own logs.
     pub(super) async fn start(
         config: &Config,
         identity: &Identity,
@@ -71,8 +71,12 @@ impl BothGroups {
         let strong = group(STRONG, Service::StrongRaft, Limits::strong(), config, identity);
         let admin = start(admin, Box::new(machine)).await?;
         let strong = start(strong, Box::new(HostedStrong::new())).await?;
-        peer.answer_with(Arc::new(Groups::new([admin.clone(), strong.clone()])));
         Ok(Self { admin, strong, views })
+    }
+
+    /// What answers peers for both.
+    pub(super) fn answers(&self) -> Groups {
+        Groups::new([self.admin.clone(), self.strong.clone()])
     }
 
     /// The groups as the engine needs them.

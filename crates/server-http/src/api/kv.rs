@@ -114,10 +114,24 @@ fn expiry_of(params: &mut Params, policy: &NamespacePolicy) -> Result<SetExpiry,
     Ok(asked.unwrap_or(usual))
 }
 
+/// Refuses a key that another jurisdiction keeps, and says where to ask (RFC 9110 section 15.5.20).
+fn must_lie_here(call: &Call, policy: &NamespacePolicy) -> Result<(), Problem> {
+    if policy.consistency == Consistency::Strong || call.engine().carries(policy.domain) {
+        return Ok(());
+    }
+    let regions = call.engine().carriers(policy.domain);
+    let names: Vec<&str> = regions.iter().map(|region| region.as_str()).collect();
+    let detail = format!("the key stays in {}", names.join(", "));
+    let help = "Ask a node of one of these regions.";
+    let problem = Problem::http(StatusCode::MISDIRECTED_REQUEST, "elsewhere", detail, help);
+    Err(problem.with("regions", names))
+}
+
 pub(crate) async fn read(call: Call) -> Outcome {
     let key = key_of(&call)?;
     let mut params = call.params()?;
     let policy = call.engine().policy(&key).clone();
+    must_lie_here(&call, &policy)?;
     let freshness = Freshness::of(&call, &mut params, &policy)?;
     params.done()?;
     let condition = Condition::of(&call)?;
@@ -182,6 +196,7 @@ pub(crate) async fn write(call: Call) -> Outcome {
     let key = key_of(&call)?;
     let mut params = call.params()?;
     let policy = call.engine().policy(&key).clone();
+    must_lie_here(&call, &policy)?;
     let ack = ack_of(&mut params, &policy)?;
     let expiry = expiry_of(&mut params, &policy)?;
     params.done()?;
@@ -203,6 +218,7 @@ pub(crate) async fn remove(call: Call) -> Outcome {
     let key = key_of(&call)?;
     let mut params = call.params()?;
     let policy = call.engine().policy(&key).clone();
+    must_lie_here(&call, &policy)?;
     let ack = ack_of(&mut params, &policy)?;
     params.done()?;
     let condition = Condition::of_write(&call)?;

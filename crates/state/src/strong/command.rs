@@ -27,6 +27,15 @@ pub enum StrongStep {
 }
 
 impl StrongStep {
+    /// Shows every key that the step names.
+    pub fn keys(&self, visit: &mut impl FnMut(&Bytes)) {
+        match self {
+            Self::Write(op) => op.keys(visit),
+            Self::Choose(choice) => visit(choice.key()),
+            Self::Read(query) => query.keys(visit),
+        }
+    }
+
     /// The first key that the step names.
     #[must_use]
     pub fn first_key(&self) -> Option<Bytes> {

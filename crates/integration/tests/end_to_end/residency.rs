@@ -1,0 +1,99 @@
+//! What must stay in a jurisdiction does, and the report says so.
+
+use redis::Commands;
+use rhumb_config::settings::NamespaceSettings;
+use rhumb_integration::{Layout, READY_WAIT_MAX, eventually};
+use rhumb_regions::ResidencyTag;
+use rhumb_types::Consistency;
+use serde_json::Value;
+
+use crate::{at, fails, json, rhumb, works};
+
+#[test]
+fn keys_of_a_jurisdiction_never_leave_it() {
+    let configure = |settings: &mut rhumb_config::Settings| {
+        let eu = ResidencyTag::new("eu").unwrap();
+        for (name, region) in &mut settings.regions {
+            if name.as_str() != "us-east-1" {
+                region.residency.insert(eu.clone());
+            }
+        }
+        settings.state.namespaces.push(NamespaceSettings {
+            prefix: "eu:".to_owned(),
+            consistency: Consistency::Eventual,
+            ack: None,
+            ttl: None,
+            residency: [eu].into(),
+        });
+    };
+    let mut cluster = Layout::regions(3).adjust(configure).start().unwrap();
+    let nth = |name: &str| (0..3).find(|nth| cluster.region(*nth) == name).unwrap();
+    let (outside, one, two) = (nth("us-east-1"), nth("eu-west-1"), nth("ap-southeast-1"));
+    let mut here = cluster.connect(one).unwrap();
+    let () = here.set("eu:user", "ada").unwrap();
+    let () = here.set("everywhere", "known").unwrap();
+    let mut there = cluster.connect(two).unwrap();
+    let mut stranger = cluster.connect(outside).unwrap();
+    eventually(READY_WAIT_MAX, || {
+        let user: Option<String> = there.get("eu:user")?;
+        // What was written later has arrived, so the other is not only late.
+        let known: Option<String> = stranger.get("everywhere")?;
+        anyhow::ensure!(user.is_some() && known.is_some(), "{user:?} {known:?}");
+        Ok(())
+    })
+    .unwrap();
+    // Whoever asks elsewhere is answered from where it lies, and nothing is kept.
+    let user: String = stranger.get("eu:user").unwrap();
+    assert_eq!(user, "ada");
+    let () = stranger.hset_multiple("eu:profile", &[("born", 1815), ("children", 3)]).unwrap();
+    let fields: Vec<String> = stranger.hkeys("eu:profile").unwrap();
+    assert_eq!(fields.len(), 2);
+    let added: usize = stranger.sadd("eu:tags", &["a", "b", "c"]).unwrap();
+    let popped: Vec<String> =
+        redis::cmd("SPOP").arg("eu:tags").arg(2).query(&mut stranger).unwrap();
+    let left: usize = stranger.scard("eu:tags").unwrap();
+    assert_eq!((added, popped.len(), left), (3, 2, 1));
+    let wrong = stranger.incr::<_, _, i64>("eu:profile", 1).unwrap_err();
+    assert_eq!(wrong.code(), Some("WRONGTYPE"));
+    let answers: (i64, String, i64) = redis::pipe()
+        .incr("eu:count", 5)
+        .get("everywhere")
+        .incr("eu:count", 1)
+        .query(&mut stranger)
+        .unwrap();
+    assert_eq!(answers, (5, "known".to_owned(), 6));
+    let mixed: redis::RedisResult<Vec<Option<String>>> = stranger.mget(&["eu:user", "everywhere"]);
+    assert_eq!(mixed.unwrap_err().code(), Some("CROSSSLOT"));
+    redis::cmd("MULTI").exec(&mut stranger).unwrap();
+    redis::cmd("INCR").arg("eu:count").exec(&mut stranger).unwrap();
+    let exec = redis::cmd("EXEC").exec(&mut stranger);
+    assert_eq!(exec.unwrap_err().code(), Some("CROSSSLOT"));
+    let keys: Vec<String> = stranger.keys("*").unwrap();
+    assert!(!keys.iter().any(|key| key.starts_with("eu:")), "{keys:?}");
+    let over_http = fails(rhumb(&cluster, outside, &["kv", "get", "eu:user"]));
+    assert!(over_http.contains("stays in") && over_http.contains("eu-west-1"), "{over_http}");
+
+    let report = rhumb(&cluster, outside, &["residency", "--json"]);
+    let report = json(&String::from_utf8(report.stdout).unwrap());
+    assert_eq!(at(&report, "/alerts"), &Value::Array(Vec::new()));
+    let holdings = at(&report, "/holdings").as_array().unwrap();
+    let eu = holdings.iter().find(|holding| at(holding, "/name") == "eu:").unwrap();
+    assert_eq!(at(eu, "/regions").as_array().unwrap().len(), 2);
+
+    // The other one answers when the nearest is gone, and nobody when both are.
+    let has = |value: Option<String>| {
+        anyhow::ensure!(value.as_deref() == Some("ada"), "{value:?}");
+        Ok(())
+    };
+    drop((here, there));
+    cluster.kill(one).unwrap();
+    eventually(READY_WAIT_MAX, || has(stranger.get("eu:user")?)).unwrap();
+    cluster.kill(two).unwrap();
+    eventually(READY_WAIT_MAX, || {
+        let refused = stranger.get::<_, Option<String>>("eu:user").err();
+        let code = refused.as_ref().and_then(|error| error.code());
+        anyhow::ensure!(code == Some("UNAVAILABLE"), "{refused:?}");
+        Ok(())
+    })
+    .unwrap();
+}
