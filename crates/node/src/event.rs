@@ -13,6 +13,7 @@ use rhumb_types::{
     record::{Cell, Head, Space, VersionVector},
 };
 
+pub use crate::alarm::Alarm;
 use crate::status::NodeStatus;
 
 /// Names a request of the driver, so that its answer finds it.
@@ -296,58 +297,6 @@ impl SubmitError {
             Self::Elsewhere => ErrorCode::Forbidden,
         }
     }
-}
-
-/// Something that an operator should hear of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Alarm {
-    /// The disk failed; the node has stopped acknowledging.
-    Disk(StoreError),
-    /// This node's clock is too far from its peers' median (rule 8); it has stopped
-    /// acknowledging. Milliseconds ahead, negative when behind.
-    Clock {
-        /// How far.
-        offset_millis: i64,
-    },
-    /// The clock is within bounds again.
-    ClockRecovered,
-    /// A peer sent stamps beyond the clock's bound; they were applied and did not move our clock.
-    StampBeyondBound {
-        /// Who wrote.
-        origin: OriginId,
-    },
-    /// A peer sent what this binary cannot read (rule 16); its stream is parked.
-    Parked {
-        /// Which peer.
-        region: RegionId,
-        /// Whose log.
-        origin: OriginId,
-        /// What the decoder said.
-        reason: String,
-    },
-    /// A peer belongs to another cluster.
-    ForeignCluster {
-        /// Which peer.
-        region: RegionId,
-    },
-    /// This start could not prove that its log is whole, and writes under a new origin.
-    OriginMinted {
-        /// The origin it wrote before, if any.
-        old: Option<OriginId>,
-        /// The new one.
-        new: OriginId,
-        /// Why.
-        reason: &'static str,
-    },
-    /// A member is too far behind our logs, or we behind its: a snapshot is being loaded.
-    Bootstrapping {
-        /// From whom.
-        from: RegionId,
-    },
-    /// The overseer tells a person.
-    Overseer(String),
-    /// A bound was reached; what it is and what it means.
-    Limit(&'static str),
 }
 
 /// Something to be done.

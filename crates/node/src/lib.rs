@@ -13,6 +13,7 @@
 //! store beside the node.
 
 mod acks;
+mod alarm;
 mod apply;
 mod bootstrap;
 mod clock;

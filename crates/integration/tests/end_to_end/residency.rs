@@ -1,20 +1,23 @@
 //! What must stay in a jurisdiction does, and the report says so.
 
-use redis::Commands;
+use redis::{Commands, Connection};
 use rhumb_config::settings::NamespaceSettings;
-use rhumb_integration::{Layout, READY_WAIT_MAX, eventually};
+use rhumb_integration::{Cluster, Layout, READY_WAIT_MAX, eventually};
 use rhumb_regions::ResidencyTag;
 use rhumb_types::Consistency;
 use serde_json::Value;
 
-use crate::{at, fails, json, rhumb, works};
+use crate::{at, fails, json, rhumb};
 
-#[test]
-fn keys_of_a_jurisdiction_never_leave_it() {
+/// The region that is in no jurisdiction.
+const OUTSIDE: &str = "us-east-1";
+
+/// Three regions, of which two are in a jurisdiction; the first is not.
+fn cluster() -> Cluster {
     let configure = |settings: &mut rhumb_config::Settings| {
         let eu = ResidencyTag::new("eu").unwrap();
         for (name, region) in &mut settings.regions {
-            if name.as_str() != "us-east-1" {
+            if name.as_str() != OUTSIDE {
                 region.residency.insert(eu.clone());
             }
         }
@@ -26,9 +29,40 @@ fn keys_of_a_jurisdiction_never_leave_it() {
             residency: [eu].into(),
         });
     };
-    let mut cluster = Layout::regions(3).adjust(configure).start().unwrap();
+    Layout::regions(3).adjust(configure).start().unwrap()
+}
+
+/// What a client outside may do, and what not.
+fn ask_from_outside(stranger: &mut Connection) {
+    let user: String = stranger.get("eu:user").unwrap();
+    assert_eq!(user, "ada");
+    let () = stranger.hset_multiple("eu:profile", &[("born", 1815), ("children", 3)]).unwrap();
+    let fields: Vec<String> = stranger.hkeys("eu:profile").unwrap();
+    assert_eq!(fields.len(), 2);
+    let added: usize = stranger.sadd("eu:tags", &["a", "b", "c"]).unwrap();
+    let popped: Vec<String> = redis::cmd("SPOP").arg("eu:tags").arg(2).query(stranger).unwrap();
+    let left: usize = stranger.scard("eu:tags").unwrap();
+    assert_eq!((added, popped.len(), left), (3, 2, 1));
+    let wrong = stranger.incr::<_, _, i64>("eu:profile", 1).unwrap_err();
+    assert_eq!(wrong.code(), Some("WRONGTYPE"));
+    let mut pipe = redis::pipe();
+    let pipe = pipe.incr("eu:count", 5).get("everywhere").incr("eu:count", 1);
+    let answers: (i64, String, i64) = pipe.query(stranger).unwrap();
+    assert_eq!(answers, (5, "known".to_owned(), 6));
+    let mixed: redis::RedisResult<Vec<Option<String>>> = stranger.mget(&["eu:user", "everywhere"]);
+    assert_eq!(mixed.unwrap_err().code(), Some("CROSSSLOT"));
+    redis::cmd("MULTI").exec(stranger).unwrap();
+    redis::cmd("INCR").arg("eu:count").exec(stranger).unwrap();
+    assert_eq!(redis::cmd("EXEC").exec(stranger).unwrap_err().code(), Some("CROSSSLOT"));
+    let keys: Vec<String> = stranger.keys("*").unwrap();
+    assert!(!keys.iter().any(|key| key.starts_with("eu:")), "{keys:?}");
+}
+
+#[test]
+fn keys_of_a_jurisdiction_never_leave_it() {
+    let mut cluster = cluster();
     let nth = |name: &str| (0..3).find(|nth| cluster.region(*nth) == name).unwrap();
-    let (outside, one, two) = (nth("us-east-1"), nth("eu-west-1"), nth("ap-southeast-1"));
+    let (outside, one, two) = (nth(OUTSIDE), nth("eu-west-1"), nth("ap-southeast-1"));
     let mut here = cluster.connect(one).unwrap();
     let () = here.set("eu:user", "ada").unwrap();
     let () = here.set("everywhere", "known").unwrap();
@@ -42,34 +76,7 @@ fn keys_of_a_jurisdiction_never_leave_it() {
         Ok(())
     })
     .unwrap();
-    // Whoever asks elsewhere is answered from where it lies, and nothing is kept.
-    let user: String = stranger.get("eu:user").unwrap();
-    assert_eq!(user, "ada");
-    let () = stranger.hset_multiple("eu:profile", &[("born", 1815), ("children", 3)]).unwrap();
-    let fields: Vec<String> = stranger.hkeys("eu:profile").unwrap();
-    assert_eq!(fields.len(), 2);
-    let added: usize = stranger.sadd("eu:tags", &["a", "b", "c"]).unwrap();
-    let popped: Vec<String> =
-        redis::cmd("SPOP").arg("eu:tags").arg(2).query(&mut stranger).unwrap();
-    let left: usize = stranger.scard("eu:tags").unwrap();
-    assert_eq!((added, popped.len(), left), (3, 2, 1));
-    let wrong = stranger.incr::<_, _, i64>("eu:profile", 1).unwrap_err();
-    assert_eq!(wrong.code(), Some("WRONGTYPE"));
-    let answers: (i64, String, i64) = redis::pipe()
-        .incr("eu:count", 5)
-        .get("everywhere")
-        .incr("eu:count", 1)
-        .query(&mut stranger)
-        .unwrap();
-    assert_eq!(answers, (5, "known".to_owned(), 6));
-    let mixed: redis::RedisResult<Vec<Option<String>>> = stranger.mget(&["eu:user", "everywhere"]);
-    assert_eq!(mixed.unwrap_err().code(), Some("CROSSSLOT"));
-    redis::cmd("MULTI").exec(&mut stranger).unwrap();
-    redis::cmd("INCR").arg("eu:count").exec(&mut stranger).unwrap();
-    let exec = redis::cmd("EXEC").exec(&mut stranger);
-    assert_eq!(exec.unwrap_err().code(), Some("CROSSSLOT"));
-    let keys: Vec<String> = stranger.keys("*").unwrap();
-    assert!(!keys.iter().any(|key| key.starts_with("eu:")), "{keys:?}");
+    ask_from_outside(&mut stranger);
     let over_http = fails(rhumb(&cluster, outside, &["kv", "get", "eu:user"]));
     assert!(over_http.contains("stays in") && over_http.contains("eu-west-1"), "{over_http}");
 
