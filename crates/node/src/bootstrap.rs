@@ -86,10 +86,10 @@ impl Node {
     /// Goes on where a transfer waits for this node's own commits. Called when one has ended and
     /// with every tick.
     pub(crate) fn bootstrap_step(&mut self, out: &mut Effects) {
-        let Some(loading) = &mut self.bootstrap.loading else { return };
-        if !self.writing.is_settled() {
+        if !self.is_settled() {
             return;
         }
+        let Some(loading) = &mut self.bootstrap.loading else { return };
         let after = match &loading.step {
             Step::Settling => None,
             Step::Merging(after) => Some(after.clone()),

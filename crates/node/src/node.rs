@@ -374,10 +374,10 @@ impl Node {
         self.phase == Phase::Failed
     }
 
-    /// Whether nothing of this node's waits for a commit.
+    /// Whether nothing of this node's waits for a commit; what a sweep changed is in no log.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.writing.is_settled()
+        self.writing.is_settled() && !self.table.has_writes()
     }
 
     pub(crate) fn learn_origin(&mut self, info: &OriginInfo) {

@@ -9,9 +9,9 @@ use crate::{random::Random, run::Kind, world::World};
 /// How long a process is frozen.
 const PAUSE: Duration = Duration::from_secs(2);
 /// How long one is frozen that is cut off meanwhile: so short that answers still reach it.
-const STRANDED: (Duration, Duration) = (Duration::from_millis(300), Duration::from_millis(1_400));
+const STRANDED: (Duration, Duration) = (Duration::from_millis(600), Duration::from_millis(1_400));
 /// When it is cut off: after the answers that were on their way have reached it.
-const STRANDED_CUT: Duration = Duration::from_millis(250);
+pub(crate) const STRANDED_CUT: Duration = Duration::from_millis(450);
 /// Wakes from here on cut that host off.
 pub(crate) const CUT_OFF: u64 = 100;
 
@@ -38,7 +38,8 @@ pub enum Fault {
     SyncLies,
     /// A disk is slow.
     SlowDisk,
-    /// A process is frozen, and finds itself cut off when it goes on.
+    /// A process is frozen as it asks for something to be agreed, and finds itself cut off when it
+    /// goes on.
     Strand,
     /// Another host leads the group, though nothing is wrong with the one that did.
     Depose,
@@ -83,6 +84,7 @@ pub struct Begun {
 pub(crate) fn duration(kind: Kind, fault: Fault, random: &mut Random) -> Duration {
     let (least, most) = match (kind, fault) {
         (_, Fault::Strand) => (4_000, 7_000),
+        (Kind::Control, Fault::Isolate) => (1_500, 7_000),
         (Kind::Control, _) => (50, 7_000),
         (Kind::Data, _) => (50, 4_000),
     };
@@ -97,9 +99,10 @@ pub(crate) fn begin(kind: Kind, world: &mut World) -> Begun {
         _ => &Fault::DATA,
     };
     let fault = *world.random.pick(kinds).unwrap_or(&Fault::Kill);
-    // Who waits for an answer is the most likely to be wrong about time.
-    let asking = (0..hosts).find(|host| fault == Fault::Strand && world.asks(*host));
-    let host = asking.unwrap_or_else(|| world.random.index(hosts));
+    // Whose clock is slow holds on the longest.
+    let slow = world.hosts.iter().position(|host| host.drift_ppm < 0);
+    let holds_on = slow.filter(|_| fault == Fault::Isolate && world.random.chance(500));
+    let host = holds_on.unwrap_or_else(|| world.random.index(hosts));
     let other = (host + 1 + world.random.index(hosts - 1)) % hosts;
     let begun = Begun { fault, host, other };
     match fault {
@@ -126,8 +129,9 @@ pub(crate) fn begin(kind: Kind, world: &mut World) -> Begun {
         Fault::SlowDisk => set_disk_delay(world, host, 150_000),
         Fault::Strand => {
             let lasting = world.random.between(STRANDED.0, STRANDED.1);
-            pause(world, host, lasting);
-            world.wake(STRANDED_CUT, CUT_OFF + host as u64);
+            if let Some(machine) = world.hosts.get_mut(host) {
+                machine.freeze_asking = Some(lasting);
+            }
         }
         Fault::Depose => world.elect(),
     }
@@ -141,7 +145,12 @@ pub(crate) fn mend(world: &mut World, begun: Begun) {
         Fault::Kill | Fault::PowerLoss => world.start(host),
         // A pause ends by itself, and a leader is as good as another.
         Fault::Pause | Fault::Depose => {}
-        Fault::Isolate | Fault::Strand => cut_off(world, host, false),
+        Fault::Isolate | Fault::Strand => {
+            if let Some(machine) = world.hosts.get_mut(host) {
+                machine.freeze_asking = None;
+            }
+            cut_off(world, host, false);
+        }
         Fault::OneWay => world.set_cut(host, other, false),
         Fault::Slow => world.network.direction(host, other).jitter_micros = 0,
         Fault::Clock => set_clock(world, host, 0),
@@ -156,7 +165,7 @@ pub(crate) fn mend(world: &mut World, begun: Begun) {
     }
 }
 
-fn pause(world: &mut World, host: usize, lasting: Duration) {
+pub(crate) fn pause(world: &mut World, host: usize, lasting: Duration) {
     let until = world.now() + u64::try_from(lasting.as_micros()).unwrap_or(u64::MAX);
     if let Some(machine) = world.hosts.get_mut(host) {
         machine.paused_until = until;

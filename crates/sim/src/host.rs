@@ -1,6 +1,6 @@
 //! One machine: a node, its disk, its clocks.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use rhumb_node::{
     Boot, Effects, Identity, Node, NodeConfig, Origins,
@@ -61,6 +61,8 @@ pub struct Host {
     pub incarnation: u64,
     /// Until when it is frozen, in microseconds of the run.
     pub paused_until: u64,
+    /// For how long it freezes once it asks for something to be agreed.
+    pub freeze_asking: Option<Duration>,
     /// How far its wall clock is off, in milliseconds.
     pub wall_offset: i64,
     /// How much faster than true time its monotonic clock runs, in parts per million.
@@ -81,6 +83,7 @@ impl Host {
             process: None,
             incarnation: 0,
             paused_until: 0,
+            freeze_asking: None,
             wall_offset: 0,
             drift_ppm: 0,
             disk_delay_micros: 0,

@@ -33,7 +33,12 @@ fn main() -> ExitCode {
     let runs = (first..first + seeds).flat_map(|seed| Kind::ALL.map(|kind| (seed, kind)));
     for (seed, kind) in runs {
         let options = Options { seed, kind, ..Options::default() };
-        let outcome = run(options);
+        // The panic itself is told by its hook, with its backtrace.
+        let Ok(outcome) = std::panic::catch_unwind(|| run(options)) else {
+            failed += 1;
+            say(&format!("seed {seed} ({kind:?}) panicked"));
+            continue;
+        };
         if seed % TWICE_EVERY == 0 && run(options).trace != outcome.trace {
             say(&format!("seed {seed} ({kind:?}) is not the same run twice"));
             failed += 1;

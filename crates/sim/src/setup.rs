@@ -23,15 +23,15 @@ use crate::{
 };
 
 const CLUSTER: ClusterId = ClusterId(7);
-/// How far clocks may drift in a run with leases, in parts per million: what is configured by
-/// default, and the most that may be.
-const DRIFTS_PPM: [u32; 2] = [10_000, 100_000];
+/// How far clocks may drift in a run with leases, in parts per million: now and then what is
+/// configured by default, else the most that may be.
+const DRIFTS_PPM: [u32; 4] = [10_000, 100_000, 100_000, 100_000];
 
 /// The world of a run, with every host up.
 pub(crate) fn world(options: Options) -> World {
     let mut random = Random::new(options.seed);
     let hosts = hosts(options, &mut random);
-    let near = options.kind == Kind::Control && random.chance(500);
+    let near = options.kind == Kind::Control && random.chance(700);
     let mut world = World::new(hosts, random);
     for (a, b) in world.network.pairs() {
         let delay = if near { 500 } else { 5_000 };
@@ -53,21 +53,17 @@ fn hosts(options: Options, random: &mut Random) -> Vec<Host> {
     }
     let names: Vec<RegionId> = configs.iter().map(|config| config.region.clone()).collect();
     let bound = *random.pick(&DRIFTS_PPM).unwrap_or(&DRIFTS_PPM[0]);
-    let mut hosts = Vec::new();
-    for config in configs {
-        let oversight = oversight(&config, &names, DriftBound(bound));
-        let mut host = Host::new(config, Some(oversight));
-        host.drift_ppm = drift(bound, random);
-        hosts.push(host);
-    }
-    hosts
-}
-
-/// As slow or as fast as the bound allows, or true.
-fn drift(bound: u32, random: &mut Random) -> i64 {
+    // One clock is as slow as the bound allows, and the others are as fast: the worst for a holder.
     let fast = i64::from(bound);
     let slow = -(fast * 1_000_000 / (1_000_000 + fast));
-    *random.pick(&[slow, 0, fast]).unwrap_or(&0)
+    let slow_one = random.index(configs.len());
+    let host = |(nth, config): (usize, NodeConfig)| {
+        let oversight = oversight(&config, &names, DriftBound(bound));
+        let mut host = Host::new(config, Some(oversight));
+        host.drift_ppm = if nth == slow_one { slow } else { fast };
+        host
+    };
+    configs.into_iter().enumerate().map(host).collect()
 }
 
 fn region(nth: usize) -> RegionId {

@@ -11,6 +11,7 @@ use rhumb_types::{
 
 use super::{SYNC_MICROS, What, World, micros};
 use crate::{
+    fault::{self, CUT_OFF, STRANDED_CUT},
     group::{ELECTION, GroupMessage, LEAD_EVERY, LEADER_SILENT_MAX, Member, Pending, RETRY_AFTER},
     network::Packet,
 };
@@ -35,12 +36,6 @@ impl World {
 
     fn member(&mut self, host: usize) -> Option<&mut Member> {
         self.process(host).map(|process| &mut process.member)
-    }
-
-    /// Whether a host waits for the answer to a proposal.
-    pub(crate) fn asks(&self, host: usize) -> bool {
-        let process = self.hosts.get(host).and_then(|host| host.process.as_ref());
-        process.is_some_and(|process| process.member.asked.values().any(|asked| asked.sent))
     }
 
     /// Whom a host holds for the leader.
@@ -108,6 +103,11 @@ impl World {
         asked.sent = true;
         let request = asked.request.encode();
         self.tell(host, leader, GroupMessage::Forward { token, request });
+        let freeze = self.hosts.get_mut(host).and_then(|machine| machine.freeze_asking.take());
+        if let Some(lasting) = freeze.filter(|_| leader != host) {
+            fault::pause(self, host, lasting);
+            self.wake(STRANDED_CUT, CUT_OFF + host as u64);
+        }
     }
 
     /// Sends to a host; what is for this one arrives at once.
