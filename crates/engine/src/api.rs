@@ -22,13 +22,13 @@ use rhumb_ports::{
     store::{MetaName, ReadStore, Store, StoreError},
 };
 use rhumb_state::{
-    ClearedPrefixes, NamespacePolicy, Namespaces, Op, Reply, RowId,
+    ClearedPrefixes, NamespacePolicy, Namespaces, Op, Rehearsal, Reply, RowId,
     query::{Query, QueryError, answer},
 };
 use rhumb_telemetry::Metrics;
 use rhumb_types::{
     AckLevel, DomainId, ErrorCode,
-    record::{Space, VersionVector},
+    record::{Record, Space, VersionVector},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -309,6 +309,20 @@ impl Engine {
     pub fn snapshot(&self) -> Reader {
         let cleared = self.shared.cleared.borrow().clone();
         Reader::snapshot((self.shared.snapshots)(), cleared)
+    }
+
+    /// A transaction to play through on a snapshot, unseen by anybody else.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the snapshot cannot say what it reflects.
+    pub fn rehearsal(&self) -> Result<Rehearsal<Reader>, StoreError> {
+        let snapshot = self.snapshot();
+        let applied = match snapshot.store().meta(&MetaName::Applied)? {
+            Some(bytes) => VersionVector::decode(&bytes)
+                .map_err(|error| StoreError::Record { table: "meta", reason: error.to_string() })?,
+            None => VersionVector::new(),
+        };
+        Ok(Rehearsal::new(snapshot, applied, self.shared.clock.now().wall))
     }
 
     /// The clock that the node runs on.

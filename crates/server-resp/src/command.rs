@@ -183,9 +183,9 @@ pub(crate) enum CommandError {
     Unknown { name: String, words: String },
     #[error("ERR wrong number of arguments for '{0}' command")]
     Arity(String),
-    /// The number of words is allowed, but they do not come in pairs.
+    /// The same, where Redis only finds out when it executes the command.
     #[error("ERR wrong number of arguments for '{0}' command")]
-    Pairs(String),
+    LateArity(String),
     #[error("ERR syntax error")]
     Syntax,
     #[error("ERR value is not an integer or out of range")]
@@ -251,7 +251,7 @@ const fn refused(name: &'static str, why: &'static str) -> Known {
 
 /// Commands of the connection and the server.
 const CONTROLS: [Known; 46] = [
-    control("ping", Class::Connection, (1, 2), Control::Ping),
+    control("ping", Class::Connection, (1, 0), Control::Ping),
     control("echo", Class::Connection, (2, 2), Control::Echo),
     control("hello", Class::Connection, (1, 0), Control::Hello),
     control("auth", Class::Connection, (2, 3), Control::Auth),

@@ -32,6 +32,9 @@ impl Connection {
         words: Vec<Bytes>,
     ) -> Result<(), CommandError> {
         match control {
+            Control::Ping if words.len() > 1 => {
+                return Err(CommandError::LateArity("ping".to_owned()));
+            }
             Control::Ping => self.ping(&words),
             Control::Echo => self.writer().bulk(first(&words)?),
             Control::Hello => self.hello(&words).await?,

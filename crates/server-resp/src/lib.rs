@@ -20,6 +20,7 @@ mod limits;
 mod render;
 mod server;
 mod subscribe;
+mod transaction;
 
 pub use acl::{UserConfig, UserError};
 pub use rhumb_tls::{TlsError, TlsFiles};

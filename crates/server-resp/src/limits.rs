@@ -18,11 +18,11 @@ pub(crate) const REPLY_BYTES_MAX: usize = 1 << 20;
 pub(crate) const WRITE_WAIT_MAX: Duration = Duration::from_secs(60);
 /// How long a refused password delays its connection.
 pub(crate) const PASSWORD_PAUSE: Duration = Duration::from_millis(100);
-/// How often a write that chooses its members is prepared anew when they changed meanwhile.
-pub(crate) const CHOICES_MAX: usize = 8;
 /// How long `WAIT 0` and session reads wait at most.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(3_600);
 /// Most unfinished scans whose places a node keeps.
 pub(crate) const CURSORS_MAX: usize = 65_536;
 /// Most bytes of their places.
 pub(crate) const CURSORS_BYTES_MAX: usize = 32 << 20;
+/// How often a transaction that reads is played through, when its keys change meanwhile.
+pub(crate) const REHEARSALS_MAX: usize = 64;

@@ -55,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) connections: AtomicUsize,
     pub(crate) region: String,
     pub(crate) cursors: Cursors,
+    /// The turn of a transaction whose keys others change all the time.
+    pub(crate) contended: tokio::sync::Mutex<()>,
 }
 
 impl Shared {
@@ -89,6 +91,7 @@ impl RespServer {
             connections: AtomicUsize::new(0),
             region: region.to_owned(),
             cursors: Cursors::default(),
+            contended: tokio::sync::Mutex::new(()),
         })))
     }
 

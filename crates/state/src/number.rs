@@ -52,11 +52,15 @@ pub fn int_bytes(number: i64) -> Bytes {
 }
 
 /// A value of `INCRBYFLOAT` and its kin: the shortest text that reads back as the same number,
-/// without an exponent.
+/// without an exponent. A sum of decimal fractions is often off by one in the last place; where
+/// the text of 15 digits, which a float surely holds, is that near, it is what was meant.
 #[must_use]
 pub fn plain_float(number: f64) -> Bytes {
+    let rounded: f64 = format!("{number:.14e}").parse().unwrap_or(number);
+    let is_near = rounded.is_finite() && rounded.to_bits().abs_diff(number.to_bits()) <= 1;
+    let shown = if is_near { rounded } else { number };
     // Negative zero is a sum like any other to a client.
-    Bytes::from(if number == 0.0 { "0".to_owned() } else { number.to_string() })
+    Bytes::from(if shown == 0.0 { "0".to_owned() } else { shown.to_string() })
 }
 
 /// A counter's value: whole while no fraction was ever added.
@@ -153,6 +157,9 @@ mod tests {
         assert_eq!(plain_float(10.6), "10.6");
         assert_eq!(plain_float(1e20), "100000000000000000000");
         assert_eq!(plain_float(-0.0), "0");
+        assert_eq!(plain_float(0.1 + 0.2), "0.3");
+        assert_eq!(plain_float(-0.7 - 0.1), "-0.8");
+        assert_eq!(plain_float(1.0 / 3.0), "0.3333333333333333");
     }
 
     #[test]
@@ -173,6 +180,14 @@ mod tests {
             prop_assume!(!score.is_nan());
             let read = parse_float(score_text(score).as_bytes()).unwrap();
             prop_assert_eq!(read.to_bits(), score.to_bits());
+        }
+
+        #[test]
+        fn every_sum_reads_back_as_near_as_can_be(bits: u64) {
+            let sum = f64::from_bits(bits);
+            prop_assume!(sum.is_finite());
+            let read = parse_any_float(&plain_float(sum)).unwrap();
+            prop_assert!(read == sum || read.to_bits().abs_diff(sum.to_bits()) <= 1);
         }
 
         #[test]

@@ -99,8 +99,9 @@ pub fn text(cell: &Cell) -> Option<Text> {
 #[must_use]
 pub fn number(bytes: &[u8]) -> Option<Amount> {
     let text = std::str::from_utf8(bytes).ok()?;
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    let canonical = digits.bytes().all(|byte| byte.is_ascii_digit())
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let canonical = !text.starts_with('+')
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
         && (text == "0" || (!digits.starts_with('0') && !digits.is_empty()));
     if canonical && let Ok(int) = text.parse() {
         return Some(Amount { int, float: 0.0 });

@@ -22,6 +22,8 @@ mod partitions;
 mod recovery;
 mod residency;
 mod restarts;
+mod side_by_side;
+mod transactions;
 
 use std::process::{Command, Output, Stdio};
 

@@ -81,7 +81,7 @@ impl<'r> Words<'r> {
     /// All that are left, two by two.
     pub(crate) fn pairs(&mut self, name: &str) -> Result<Vec<(Bytes, Bytes)>, CommandError> {
         if self.left() == 0 || self.left() % 2 == 1 {
-            return Err(CommandError::Pairs(name.to_owned()));
+            return Err(CommandError::LateArity(name.to_owned()));
         }
         let mut pairs = Vec::with_capacity(self.left() / 2);
         while self.left() > 0 {

@@ -80,7 +80,7 @@ impl Editor<'_> {
     ) -> Result<Reply, OpError> {
         let mut standing = self.standing_as(key, HASH)?;
         let old = match self.member(key, standing, field, visible::text)? {
-            Some(text) => fraction(&text).ok_or(OpError::HashNotAFloat)?,
+            Some(text) => fraction(&text, OpError::HashNotAFloat)?,
             None => 0.0,
         };
         if !(old + by).is_finite() {

@@ -140,7 +140,7 @@ impl Editor<'_> {
     pub(super) fn increment_float(&mut self, key: &Bytes, by: f64) -> Result<Reply, OpError> {
         let standing = self.standing_as(key, KeyType::String)?;
         let old = match self.text(key, standing)? {
-            Some(text) => fraction(&text).ok_or(OpError::NotAFloat)?,
+            Some(text) => fraction(&text, OpError::NotAFloat)?,
             None => 0.0,
         };
         if !(old + by).is_finite() {
@@ -192,10 +192,16 @@ pub(super) fn whole(text: &Text) -> Option<i64> {
     }
 }
 
-/// A value as a number.
-pub(super) fn fraction(text: &Text) -> Option<f64> {
+/// A value as a number, or else the error.
+pub(super) fn fraction(text: &Text, error: OpError) -> Result<f64, OpError> {
     match text {
-        Text::Bytes(bytes) => visible::number(bytes).map(number::total),
-        Text::Number(amount) => Some(number::total(*amount)),
+        Text::Bytes(bytes) => match visible::number(bytes) {
+            Some(amount) => Ok(number::total(amount)),
+            None if number::parse_float(bytes).is_some_and(f64::is_infinite) => {
+                Err(OpError::NotFinite)
+            }
+            None => Err(error),
+        },
+        Text::Number(amount) => Ok(number::total(*amount)),
     }
 }

@@ -194,7 +194,7 @@ proptest! {
         let mut model = Model::at(db.now().0);
         for (wait, ops) in batches {
             db.wait(wait);
-            model.now += wait;
+            model.wait(wait);
             let expected: Vec<_> = ops.iter().map(|op| model.run(op)).collect();
             prop_assert_eq!(db.batch(&ops), expected, "{:?}", ops);
             check(&model, &|query| db.read(query));

@@ -9,8 +9,8 @@ use std::{
 use bytes::Bytes;
 use rhumb_state::{
     CellScan, Choice, ClearedPrefixes, ConflictSink, Draft, DraftContext, Op, OpError, Query,
-    QueryError, ReadSet, Reply, RowId, RowWrite, Table, TableLimits, answer, apply, execute, lower,
-    query::ScoreSpan, rows_of,
+    QueryError, ReadSet, Rehearsal, Reply, RowId, RowWrite, Table, TableLimits, answer, apply,
+    execute, lower, query::ScoreSpan, rows_of,
 };
 use rhumb_types::{
     Hlc, OriginId, RegionId, UnixMillis,
@@ -28,7 +28,7 @@ pub(crate) fn bytes(text: &str) -> Bytes {
 }
 
 /// Rows as a store holds them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Rows {
     commit: u64,
     heads: BTreeMap<Bytes, Head>,
@@ -274,6 +274,11 @@ impl Db {
 
     pub(crate) fn run(&mut self, op: Op) -> Outcome {
         self.batch(&[op]).remove(0)
+    }
+
+    /// A transaction that nobody else sees, on what is committed.
+    pub(crate) fn rehearsal(&self) -> Rehearsal<Rows> {
+        Rehearsal::new(self.writer.rows.clone(), self.writer.applied.clone(), self.now())
     }
 
     pub(crate) fn lower(&self, choice: &Choice) -> Vec<Op> {

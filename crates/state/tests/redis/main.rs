@@ -14,4 +14,5 @@ mod commands;
 mod concurrent;
 mod examples;
 mod ranges;
+mod rehearsed;
 mod strong;

@@ -23,15 +23,21 @@ enum Held {
 }
 
 /// Redis, as its documentation has it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Model {
-    pub(crate) now: u64,
+    now: u64,
     keys: BTreeMap<Bytes, (Held, Option<u64>)>,
 }
 
 impl Model {
     pub(crate) fn at(now: u64) -> Self {
         Self { now, ..Self::default() }
+    }
+
+    /// Lets time pass.
+    pub(crate) fn wait(&mut self, ms: u64) {
+        self.now += ms;
+        self.tidy();
     }
 
     fn tidy(&mut self) {

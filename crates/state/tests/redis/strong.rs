@@ -93,7 +93,7 @@ proptest! {
         for (wait, mut ops) in batches {
             ops.retain(|op| *op != Op::FlushDb);
             group.now.0 += wait;
-            model.now += wait;
+            model.wait(wait);
             let expected: Vec<Reply> =
                 ops.iter().map(|op| model.run(op).unwrap_or_else(Reply::Error)).collect();
             let command = group.command(ops.into_iter().map(StrongStep::Write).collect());
