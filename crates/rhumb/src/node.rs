@@ -26,6 +26,7 @@ use rhumb_ports::{
 use rhumb_server_http::HttpServer;
 use rhumb_server_resp::RespServer;
 use rhumb_store_fjall::FjallStore;
+use rhumb_telemetry::Metrics;
 use rhumb_types::RegionId;
 use tokio::net::TcpListener;
 
@@ -106,8 +107,10 @@ impl Node {
         oversight::follow(config, &engine, &peer);
         checks::start(config, &region, &engine);
         peer.register_with(registrar::registrar(&engine, identity.node));
-        let http = http::serve(config, &engine, &peer, &keeping, alarms).await?;
-        let resp = serve_resp(config, &region, &engine).await?;
+        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), &region));
+        engine.measure(&metrics);
+        let http = http::serve(config, &engine, &peer, &keeping, alarms, metrics.clone()).await?;
+        let resp = serve_resp(config, &region, &engine, metrics).await?;
         tracing::info!(%region, "the node runs");
         Ok(Self { engine, peer, groups, http, resp, tasks })
     }
@@ -149,10 +152,11 @@ async fn serve_resp(
     config: &Config,
     region: &RegionId,
     engine: &Engine,
+    metrics: Arc<Metrics>,
 ) -> Result<Option<RespServer>> {
     let Some(listener) = config.listener(region, Server::Resp) else { return Ok(None) };
     let resp = settings::resp(config, listener);
-    let server = RespServer::new(&resp, engine.clone(), region.as_str())?;
+    let server = RespServer::new(&resp, engine.clone(), region.as_str(), metrics)?;
     if let Some(listener) = listen(config, region, Server::Resp).await? {
         server.serve(listener);
     }

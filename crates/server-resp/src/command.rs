@@ -318,23 +318,33 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Known> {
     TABLES.iter().flat_map(|table| table.iter())
 }
 
-/// Finds a request's command by its name, whatever its case.
-pub(crate) fn find(request: &Request) -> Result<&'static Known, CommandError> {
-    named(request.name()).ok_or_else(|| unknown(request))
+/// How many commands there are.
+pub(crate) fn count() -> usize {
+    index().len()
 }
 
-fn named(name: &[u8]) -> Option<&'static Known> {
+/// A command by its place, see [`place_of`].
+pub(crate) fn at(place: usize) -> Option<&'static Known> {
+    index().get(place).copied()
+}
+
+/// The name of a command by its place.
+pub(crate) fn name_at(place: usize) -> Option<&'static str> {
+    at(place).map(|known| known.name)
+}
+
+/// The place of a command among all, by its name in any case.
+pub(crate) fn place_of(name: &[u8]) -> Option<usize> {
     let mut lower = [0; NAME_BYTES_MAX];
     let lower = lower.get_mut(..name.len())?;
     for (to, from) in lower.iter_mut().zip(name) {
         *to = from.to_ascii_lowercase();
     }
-    let at = index().binary_search_by(|known| known.name.as_bytes().cmp(lower)).ok()?;
-    index().get(at).copied()
+    index().binary_search_by(|known| known.name.as_bytes().cmp(lower)).ok()
 }
 
-/// As Redis says it: the name, and the words up to a bound.
-fn unknown(request: &Request) -> CommandError {
+/// An unknown command, as Redis says it: the name, and the words up to a bound.
+pub(crate) fn unknown(request: &Request) -> CommandError {
     let shown = |word: &[u8]| {
         let word = word.get(..UNKNOWN_BYTES_SHOWN).unwrap_or(word);
         String::from_utf8_lossy(word).into_owned()
@@ -392,9 +402,10 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), count);
         for name in names {
-            assert_eq!(named(name.to_ascii_uppercase().as_bytes()).unwrap().name, name);
+            let place = place_of(name.to_ascii_uppercase().as_bytes());
+            assert_eq!(place.and_then(name_at), Some(name));
         }
-        assert!(named(b"nonsense").is_none());
-        assert!(named(&[b'x'; 100]).is_none());
+        assert_eq!(place_of(b"nonsense"), None);
+        assert_eq!(place_of(&[b'x'; 100]), None);
     }
 }

@@ -3,11 +3,12 @@
 //! Writes that follow each other in a pipeline gather and go to the engine together. Everything
 //! else first waits for what has gathered, so that a connection sees its own writes.
 
-use std::{io, sync::Arc};
+use std::{io, net::IpAddr, sync::Arc, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 use rhumb_engine::{Subscription, Tasks, node::ConnectionId};
 use rhumb_resp::{Limits, Protocol, Request, RequestDecoder, Writer};
+use rhumb_state::Op;
 use rhumb_types::{AckLevel, record::VersionVector};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -19,8 +20,9 @@ use tokio_util::either::Either;
 
 use crate::{
     acl::User,
-    command::{self, CommandError, Control, Known, Parsed, Step, Words},
+    command::{self, CommandError, Control, Known, Parsed, Shape, Step, Words},
     limits,
+    meters::Tally,
     server::Shared,
 };
 
@@ -63,17 +65,31 @@ pub(crate) struct Connection {
     pub(crate) subscription: Option<Subscription>,
     pub(crate) channels: Vec<Bytes>,
     pub(crate) patterns: Vec<Bytes>,
-    pub(crate) gathered: Vec<Step>,
+    pub(crate) gathered: Vec<Gathered>,
     pub(crate) gathered_ack: AckLevel,
     /// Everything that this connection wrote, for `WAIT`.
     pub(crate) written: VersionVector,
     /// What later reads must include.
     pub(crate) session: Option<VersionVector>,
+    /// The place of the command under way among all, and where its reply begins.
+    pub(crate) place: usize,
+    reply_begins: usize,
+    tally: Tally,
+    /// Whom the connection is from.
+    pub(crate) address: IpAddr,
     closing: bool,
 }
 
+/// A write that waits for those behind it in the pipeline.
+pub(crate) struct Gathered {
+    pub(crate) op: Op,
+    pub(crate) shape: Shape,
+    /// The place of its command among all.
+    pub(crate) place: usize,
+}
+
 impl Connection {
-    pub(crate) fn new(shared: Arc<Shared>, stream: Stream) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, stream: Stream, address: IpAddr) -> Self {
         let user = shared.stranger();
         let limits = if user.is_some() { Limits::AUTHENTICATED } else { Limits::UNAUTHENTICATED };
         Self {
@@ -96,6 +112,10 @@ impl Connection {
             gathered_ack: AckLevel::default(),
             written: VersionVector::new(),
             session: None,
+            place: 0,
+            reply_begins: 0,
+            tally: Tally::default(),
+            address,
             closing: false,
         }
     }
@@ -124,8 +144,10 @@ impl Connection {
             if read == 0 {
                 return Ok(());
             }
+            let began = Instant::now();
             self.requests().await?;
             self.settle().await;
+            self.shared.meters.record(&mut self.tally, began.elapsed());
             self.send().await?;
         }
         Ok(())
@@ -162,6 +184,7 @@ impl Connection {
         let sent = timeout(limits::WRITE_WAIT_MAX, send).await;
         sent.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         self.outgoing.clear();
+        self.reply_begins = 0;
         Ok(())
     }
 
@@ -173,10 +196,27 @@ impl Connection {
         if request.len() == 0 {
             return;
         }
-        let known = match command::find(request) {
-            Ok(known) => known,
-            Err(error) => return self.refuse(&error.to_string()).await,
-        };
+        let place = command::place_of(request.name());
+        self.place = place.unwrap_or_else(command::count);
+        self.reply_begins = self.outgoing.len();
+        match place.and_then(command::at) {
+            Some(known) => self.known(known, request).await,
+            None => self.refuse(&command::unknown(request).to_string()).await,
+        }
+        // A write that has gathered is answered later; whatever else there is settles first.
+        if self.gathered.is_empty() {
+            self.tally_reply(self.place);
+        }
+    }
+
+    /// Counts the reply that has just been written.
+    pub(crate) fn tally_reply(&mut self, place: usize) {
+        let reply = self.outgoing.get(self.reply_begins..).unwrap_or_default();
+        self.tally.answered(place, reply);
+        self.reply_begins = self.outgoing.len();
+    }
+
+    async fn known(&mut self, known: &Known, request: &Request) {
         if let Some(refusal) = self.refusal(known) {
             return self.refuse(&refusal).await;
         }

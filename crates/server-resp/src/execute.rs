@@ -7,7 +7,7 @@ use rhumb_types::{AckLevel, Consistency, DomainId};
 
 use crate::{
     command::{CommandError, Scan, ScanOf, Shape, Step},
-    connection::Connection,
+    connection::{Connection, Gathered},
     limits, render,
 };
 
@@ -77,7 +77,7 @@ impl Connection {
                     self.settle().await;
                 }
                 self.gathered_ack = ack;
-                self.gathered.push(Step { what: StrongStep::Write(op), shape: step.shape });
+                self.gathered.push(Gathered { op, shape: step.shape, place: self.place });
             }
             (Home::Here(_), StrongStep::Read(query)) => {
                 self.settle().await;
@@ -101,27 +101,28 @@ impl Connection {
         if self.gathered.is_empty() {
             return;
         }
-        let steps = std::mem::take(&mut self.gathered);
-        let mut shapes = Vec::with_capacity(steps.len());
-        let mut ops = Vec::with_capacity(steps.len());
-        for step in steps {
-            if let StrongStep::Write(op) = step.what {
-                ops.push(op);
-                shapes.push(step.shape);
-            }
+        let gathered = std::mem::take(&mut self.gathered);
+        let mut answers = Vec::with_capacity(gathered.len());
+        let mut ops = Vec::with_capacity(gathered.len());
+        for Gathered { op, shape, place } in gathered {
+            ops.push(op);
+            answers.push((shape, place));
         }
         let request = Request { ack: Some(self.gathered_ack), ..Request::new(ops) };
         match self.shared.engine.write(request).await {
             Ok(answer) => {
                 self.written.merge(&answer.written);
-                for (reply, shape) in answer.replies.into_iter().zip(shapes) {
+                for (reply, (shape, place)) in answer.replies.into_iter().zip(answers) {
                     self.answer(reply, shape);
+                    self.tally_reply(place);
                 }
             }
             Err(error) => {
                 let error = render::write_error(&error);
-                let mut out = self.writer();
-                shapes.iter().for_each(|_| out.error(&error));
+                for (_, place) in answers {
+                    self.writer().error(&error);
+                    self.tally_reply(place);
+                }
             }
         }
     }

@@ -13,6 +13,9 @@ use crate::{
     limits, render,
 };
 
+/// How much of the name of a user that nobody knows goes to the log.
+const NAME_BYTES_LOGGED: usize = 64;
+
 /// What `CONFIG GET` tells; clients ask for these at their start.
 const CONFIG: [(&str, &str); 7] = [
     ("save", ""),
@@ -123,7 +126,7 @@ impl Connection {
                 let name = words.next().ok_or(CommandError::Syntax)?;
                 let password = words.next().ok_or(CommandError::Syntax)?;
                 if let Err(error) = self.log_in(name, password).await {
-                    self.writer().error(error);
+                    self.writer().error(&error);
                     return Ok(());
                 }
             } else if option.eq_ignore_ascii_case(b"setname") {
@@ -165,24 +168,30 @@ impl Connection {
         };
         match self.log_in(name, password).await {
             Ok(()) => self.writer().ok(),
-            Err(error) => self.writer().error(error),
+            Err(error) => self.writer().error(&error),
         }
     }
 
-    async fn log_in(&mut self, name: &[u8], password: &[u8]) -> Result<(), &'static str> {
-        let named = std::str::from_utf8(name).ok().and_then(|name| self.shared.users.get(name));
-        match named.filter(|user| user.has_password(password)).cloned() {
-            Some(user) => {
-                self.authenticated(user);
-                Ok(())
-            }
-            None => {
-                let user = String::from_utf8_lossy(name);
-                tracing::warn!(target: "audit", %user, "a password was refused");
-                tokio::time::sleep(limits::PASSWORD_PAUSE).await;
-                Err("WRONGPASS invalid username-password pair or user is disabled.")
-            }
+    async fn log_in(&mut self, name: &[u8], password: &[u8]) -> Result<(), String> {
+        let (guesses, address) = (&self.shared.guesses, self.address);
+        if let Err(wait) = guesses.take(address, self.shared.engine.clock().now().mono) {
+            // The refusals that used the tries up are in the log.
+            tracing::debug!(target: "audit", %address, "too many refused passwords");
+            let seconds = wait.as_secs() + 1;
+            return Err(format!(
+                "OVERLOADED too many refused passwords from your address: try again in {seconds} s"
+            ));
         }
+        let named = std::str::from_utf8(name).ok().and_then(|name| self.shared.users.get(name));
+        if let Some(user) = named.filter(|user| user.has_password(password)).cloned() {
+            guesses.give_back(address);
+            self.authenticated(user);
+            return Ok(());
+        }
+        let user = String::from_utf8_lossy(name.get(..NAME_BYTES_LOGGED).unwrap_or(name));
+        tracing::warn!(target: "audit", %user, %address, "a password was refused");
+        tokio::time::sleep(limits::PASSWORD_PAUSE).await;
+        Err("WRONGPASS invalid username-password pair or user is disabled.".to_owned())
     }
 
     async fn reset(&mut self) {

@@ -16,6 +16,12 @@ pub(crate) const QUEUED_MAX: usize = 4_096;
 pub(crate) const REPLY_BYTES_MAX: usize = 1 << 20;
 /// How long a client may leave replies unread before it is closed.
 pub(crate) const WRITE_WAIT_MAX: Duration = Duration::from_secs(60);
+/// How many passwords in a row an address may get wrong.
+pub(crate) const PASSWORD_TRIES: u32 = 10;
+/// How long it takes until an address that has used them up may try one more.
+pub(crate) const PASSWORD_TRY_AGAIN: Duration = Duration::from_secs(6);
+/// Most addresses whose wrong passwords are counted.
+pub(crate) const GUESSERS_MAX: usize = 4_096;
 /// How long a refused password delays its connection.
 pub(crate) const PASSWORD_PAUSE: Duration = Duration::from_millis(100);
 /// How long `WAIT 0` and session reads wait at most.

@@ -1,6 +1,9 @@
 //! From replies and errors to frames.
 
-use rhumb_engine::{ForwardError, ReadError, StrongError, WriteError, node::SubmitError};
+use rhumb_engine::{
+    ForwardError, ReadError, StrongError, WriteError, node::SubmitError,
+    telemetry::metrics::Outcome,
+};
 use rhumb_resp::Writer;
 use rhumb_state::{OpError, QueryError, Reply, number, reply};
 use rhumb_types::ErrorCode;
@@ -149,6 +152,23 @@ const fn word(code: ErrorCode) -> &'static str {
     }
 }
 
+/// How a command ended, as its reply tells.
+pub(crate) fn outcome(reply: &[u8]) -> Outcome {
+    let Some((b'-', error)) = reply.split_first() else { return Outcome::Ok };
+    let word = error.split(|byte| b" \r".contains(byte)).next().unwrap_or_default();
+    Outcome::Failed(match word {
+        b"NOAUTH" | b"WRONGPASS" => ErrorCode::Unauthenticated,
+        b"NOPERM" => ErrorCode::Forbidden,
+        b"NOSCRIPT" => ErrorCode::NotFound,
+        b"CONFLICT" | b"WRONGTYPE" | b"CROSSSLOT" | b"EXECABORT" => ErrorCode::Conflict,
+        b"OVERLOADED" | b"OOM" => ErrorCode::Overloaded,
+        b"UNAVAILABLE" | b"TRYAGAIN" => ErrorCode::Unavailable,
+        b"UNCONFIRMED" => ErrorCode::Unconfirmed,
+        b"MISCONF" => ErrorCode::Internal,
+        _ => ErrorCode::Invalid,
+    })
+}
+
 /// An error with its causes, in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -159,4 +179,29 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_word_tells_its_code() {
+        for code in [
+            ErrorCode::Invalid,
+            ErrorCode::Unauthenticated,
+            ErrorCode::Forbidden,
+            ErrorCode::Conflict,
+            ErrorCode::Overloaded,
+            ErrorCode::Unavailable,
+            ErrorCode::Unconfirmed,
+            ErrorCode::Internal,
+        ] {
+            let reply = format!("-{} why\r\n", word(code));
+            assert_eq!(outcome(reply.as_bytes()), Outcome::Failed(code));
+        }
+        for reply in ["+OK\r\n", "$-1\r\n", ":-1\r\n", ""] {
+            assert_eq!(outcome(reply.as_bytes()), Outcome::Ok);
+        }
+    }
 }

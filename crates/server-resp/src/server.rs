@@ -3,13 +3,14 @@
 use std::{
     collections::BTreeMap,
     io,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-use rhumb_engine::{Engine, Tasks};
+use rhumb_engine::{Engine, Tasks, telemetry::Metrics};
 use rhumb_tls::{Tls, TlsError, TlsFiles};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -20,7 +21,9 @@ use crate::{
     acl::{User, UserConfig, UserError},
     connection::{Connection, Stream},
     cursors::Cursors,
+    guesses::Guesses,
     limits::{CONNECTIONS_MAX, HANDSHAKE_WAIT_MAX},
+    meters::Meters,
 };
 
 /// How the server treats its clients.
@@ -55,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) connections: AtomicUsize,
     pub(crate) region: String,
     pub(crate) cursors: Cursors,
+    pub(crate) guesses: Guesses,
+    pub(crate) meters: Meters,
     /// The turn of a transaction whose keys others change all the time.
     pub(crate) contended: tokio::sync::Mutex<()>,
 }
@@ -79,7 +84,12 @@ impl RespServer {
     ///
     /// # Errors
     /// [`RespError`].
-    pub fn new(config: &RespConfig, engine: Engine, region: &str) -> Result<Self, RespError> {
+    pub fn new(
+        config: &RespConfig,
+        engine: Engine,
+        region: &str,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, RespError> {
         let user = |config: &UserConfig| Ok((config.name.clone(), Arc::new(User::new(config)?)));
         let users = config.users.iter().map(user).collect::<Result<_, UserError>>()?;
         Ok(Self(Arc::new(Shared {
@@ -91,6 +101,8 @@ impl RespServer {
             connections: AtomicUsize::new(0),
             region: region.to_owned(),
             cursors: Cursors::default(),
+            guesses: Guesses::default(),
+            meters: Meters::new(metrics),
             contended: tokio::sync::Mutex::new(()),
         })))
     }
@@ -115,7 +127,7 @@ impl RespServer {
                     Ok((stream, address)) => {
                         let shared = shared.clone();
                         tracing::debug!(%address, "a client connects");
-                        accepting.spawn(serve_one(shared, stream));
+                        accepting.spawn(serve_one(shared, stream, address.ip()));
                     }
                     Err(error) => {
                         // Out of file descriptors, or the client has gone already.
@@ -128,21 +140,31 @@ impl RespServer {
     }
 }
 
-async fn serve_one(shared: Arc<Shared>, stream: TcpStream) {
+async fn serve_one(shared: Arc<Shared>, stream: TcpStream, address: IpAddr) {
+    let meters = &shared.meters.connections;
     // Handshakes count: whoever opens connections and says nothing uses up no more than others.
     let open = shared.connections.fetch_add(1, Ordering::Relaxed);
     if open < CONNECTIONS_MAX {
+        meters.accepted.inc();
+        meters.open.inc();
         let tasks = shared.engine.tasks().clone();
-        if let Err(error) = open_and_run(&shared, stream, &tasks).await {
+        if let Err(error) = open_and_run(&shared, stream, address, &tasks).await {
             tracing::debug!(%error, "a client's connection ended");
         }
+        meters.open.dec();
     } else {
+        meters.refused.inc();
         tracing::warn!(most = CONNECTIONS_MAX, "a client was turned away: too many connections");
     }
     shared.connections.fetch_sub(1, Ordering::Relaxed);
 }
 
-async fn open_and_run(shared: &Arc<Shared>, stream: TcpStream, tasks: &Tasks) -> io::Result<()> {
+async fn open_and_run(
+    shared: &Arc<Shared>,
+    stream: TcpStream,
+    address: IpAddr,
+    tasks: &Tasks,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let stream = match &shared.tls {
         None => Stream::Left(stream),
@@ -155,5 +177,5 @@ async fn open_and_run(shared: &Arc<Shared>, stream: TcpStream, tasks: &Tasks) ->
             Stream::Right(Box::new(shaken.map_err(|_| io::ErrorKind::TimedOut)??))
         }
     };
-    Connection::new(shared.clone(), stream).run(tasks).await
+    Connection::new(shared.clone(), stream, address).run(tasks).await
 }

@@ -60,17 +60,23 @@ impl Histogram {
 
     /// Counts a value; one below zero or not a number counts as zero.
     pub fn observe(&self, value: f64) {
+        self.observe_many(value, 1);
+    }
+
+    /// Counts a value as often as it occurred.
+    pub fn observe_many(&self, value: f64, times: u64) {
         let value = if value > 0.0 { value } else { 0.0 };
         let at = self.0.bounds.partition_point(|bound| *bound < value);
         if let Some(bucket) = self.0.buckets.get(at) {
-            bucket.fetch_add(1, Ordering::Relaxed);
+            bucket.fetch_add(times, Ordering::Relaxed);
         }
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "not negative, and a cast of a float saturates"
         )]
-        self.0.sum.fetch_add((value * self.0.parts_per_unit) as u64, Ordering::Relaxed);
+        let parts = (value * self.0.parts_per_unit) as u64;
+        self.0.sum.fetch_add(parts.saturating_mul(times), Ordering::Relaxed);
     }
 
     /// Counts a time, in seconds.

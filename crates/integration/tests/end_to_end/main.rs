@@ -17,6 +17,7 @@ mod identities;
 mod kills;
 mod malformed;
 mod members;
+mod observed;
 mod operators;
 mod partitions;
 mod recovery;

@@ -39,13 +39,14 @@ pub(super) async fn serve(
     peer: &Arc<Peer>,
     keeping: &Keeping,
     alarms: mpsc::Receiver<Alarm>,
+    metrics: Arc<Metrics>,
 ) -> Result<Option<HttpServer>> {
     let alarms = AlarmLog::follow(engine, alarms);
     residency::watch(engine, &alarms, residency::holdings(config));
     warn_of_certificate(engine, &alarms, keeping.certificate.clone());
     let region = peer.identities().identity().region;
     let Some(listener) = config.listener(&region, Server::Http) else { return Ok(None) };
-    let surroundings = surroundings(config, peer, keeping, alarms);
+    let surroundings = surroundings(config, peer, keeping, alarms, metrics);
     let server = HttpServer::new(&http(config, listener, peer), engine.clone(), surroundings)?;
     let address = server.listen().await?;
     tracing::info!(%address, "HTTP is served");
@@ -73,9 +74,9 @@ fn surroundings(
     peer: &Arc<Peer>,
     keeping: &Keeping,
     alarms: AlarmLog,
+    metrics: Arc<Metrics>,
 ) -> Surroundings {
     let identity = peer.identities().identity();
-    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), &identity.region));
     let desk = keeping.desk.clone().map(|desk| -> Arc<dyn Invitations> {
         Arc::new(Desk { desk, own: identity.region.clone(), config: config.clone() })
     });

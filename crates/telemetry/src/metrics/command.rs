@@ -77,7 +77,13 @@ impl Command {
         self.seconds.observe_time(time);
     }
 
-    /// Counts commands that ended alike without timing them, such as a pipeline of reads.
+    /// Counts commands that ended alike and took the same time, such as those of a pipeline.
+    pub fn record_many(&self, outcome: Outcome, time: Duration, commands: u64) {
+        self.count(outcome, commands);
+        self.seconds.observe_many(time.as_secs_f64(), commands);
+    }
+
+    /// Counts commands that ended alike without timing them.
     pub fn count(&self, outcome: Outcome, commands: u64) {
         if let Some(counter) = self.outcomes.get(outcome.place()) {
             counter.inc_by(commands);
