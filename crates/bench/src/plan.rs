@@ -28,7 +28,7 @@ pub(crate) struct Effort {
 impl Effort {
     /// What is published.
     pub(crate) const fn full() -> Self {
-        Self { rounds: 3, run: Duration::from_secs(3), starts: 10, lag: Duration::from_secs(20) }
+        Self { rounds: 3, run: Duration::from_secs(2), starts: 10, lag: Duration::from_secs(20) }
     }
 
     /// Shows that everything works.
