@@ -122,7 +122,9 @@ fn check(snapshot: &RoutingSnapshot, holding: &Holding, findings: &mut Vec<Findi
     findings.extend(
         nowhere.map(|tag| Finding::Nowhere { holding: holding.name.clone(), tag: tag.clone() }),
     );
-    let outside = holding.regions.iter().filter(|r| !may_lie(snapshot, &holding.residency, r));
+    // A region that has not joined yet holds nothing yet.
+    let joined = holding.regions.iter().filter(|r| snapshot.index(r).is_some());
+    let outside = joined.filter(|r| !may_lie(snapshot, &holding.residency, r));
     findings.extend(outside.map(|region| Finding::Outside {
         holding: holding.name.clone(),
         region: region.clone(),
@@ -166,7 +168,7 @@ mod tests {
         };
         let holdings = [
             holding("users:", &["eu"], &["a", "c"]),
-            holding("cache:", &[], &["a", "c"]),
+            holding("cache:", &[], &["a", "c", "not-joined-yet"]),
             holding("rocks:", &["moon"], &[]),
         ];
         let report = report(&snapshot, &holdings);

@@ -111,7 +111,7 @@ pub enum QueryError<E> {
     Options(OptionClash),
     /// The source failed.
     #[error("the rows could not be read")]
-    Scan(E),
+    Scan(#[source] E),
 }
 
 impl<E> QueryError<E> {

@@ -47,7 +47,9 @@ fn reason(error: &fjall::Error) -> String {
             error.to_string()
         }
         fjall::Error::Storage(fjall::LsmError::ChecksumMismatch { .. }) => {
-            "a block of a table has a wrong checksum".to_owned()
+            "a block of a table has a wrong checksum. Stop the node, move this folder aside and start \
+             it: it takes everything from its peers then, without what it alone had"
+                .to_owned()
         }
         fjall::Error::Poisoned => "an earlier write to it failed".to_owned(),
         other => other.to_string(),

@@ -10,6 +10,7 @@ mod certificates;
 mod checks;
 mod clients;
 mod clocks;
+mod damage;
 mod disks;
 mod encrypted;
 mod http;
