@@ -1,12 +1,14 @@
 //! Signs of life, and what they carry: clocks, load, what is durable, who hears whom.
 
+use std::sync::Arc;
+
 use rhumb_ports::peer::{Heartbeat, HeartbeatReply, PeerMessage};
 use rhumb_types::{DomainId, MonoTime, RegionId, Timestamp, record::VersionVector};
 
 use crate::{
     event::{Effect, Effects},
     node::Node,
-    status::{NodeStatus, PeerStatus, Phase},
+    status::{NodeStatus, PeerStatus, Phase, Report},
 };
 
 impl Node {
@@ -60,6 +62,10 @@ impl Node {
             peer.serving = serving;
             peer.impaired = impaired;
             peer.hears = hears;
+            // Its answers come before it on the same connection.
+            if let Some(asked) = peer.answered {
+                peer.report = Some(Arc::new(Report { asked, durable: durable.clone() }));
+            }
         }
         let reply = HeartbeatReply { sequence, wall: now.wall };
         out.push(Effect::Send { to: from.clone(), message: PeerMessage::HeartbeatReply(reply) });
@@ -72,6 +78,7 @@ impl Node {
         let Some(peer) = self.peers.get_mut(from) else { return };
         let Some(sent) = peer.heartbeat_answered(reply.sequence) else { return };
         let round_trip = now.mono.saturating_since(sent);
+        peer.answered = Some(sent);
         peer.round_trip_micros = u64::try_from(round_trip.as_micros()).ok();
         let millis = u64::try_from(round_trip.as_millis()).unwrap_or(u64::MAX);
         if peer.is_data() {
@@ -146,6 +153,7 @@ impl Node {
             load: peer.map_or(0.0, |peer| peer.load),
             impaired: peer.map(|peer| peer.impaired.clone()).unwrap_or_default(),
             hears: peer.map(|peer| peer.hears.clone()).unwrap_or_default(),
+            report: peer.and_then(|peer| peer.report.clone()),
         }
     }
 }

@@ -57,5 +57,8 @@ pub const PROPOSALS_MAX: usize = 128;
 pub const PROPOSAL_PAUSE: Duration = Duration::from_millis(250);
 /// Pause after a lease was refused: until then the agreed view should show why.
 pub const LEASE_PAUSE: Duration = Duration::from_millis(100);
+/// How long a lease may be held without acting under it (rule 6) before a person is told; the node
+/// waits on.
+pub const OPENING_ALARM_AFTER: Duration = Duration::from_secs(10);
 /// Works that one event lets a run-book do.
 pub const RUN_WORKS_PER_EVENT_MAX: usize = 64;

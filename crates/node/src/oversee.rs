@@ -33,6 +33,7 @@ use crate::status::{NodeStatus, Phase};
 mod answers;
 mod leases;
 mod members;
+mod opening;
 mod peers;
 mod plan;
 mod proposals;
@@ -51,6 +52,7 @@ pub use words::{
     Leases, OverseerConfig, OverseerEffect, OverseerEffects, OverseerEvent, ProposalError, Tenure,
 };
 
+use opening::Opening;
 use peers::Heard;
 use proposals::{Proposals, Purpose};
 use run::Run;
@@ -71,6 +73,7 @@ pub struct Overseer {
     watch: LeaseWatch,
     holders: BTreeMap<RegionId, LeaseHolder>,
     leases: Arc<Leases>,
+    openings: BTreeMap<RegionId, Opening>,
     /// No lease is asked for before this, after a refusal.
     lease_after: BTreeMap<RegionId, MonoTime>,
     proposals: Proposals,
@@ -115,6 +118,7 @@ impl Overseer {
             watch: LeaseWatch::new(config.health.drift),
             holders: BTreeMap::new(),
             leases: Arc::default(),
+            openings: BTreeMap::new(),
             lease_after: BTreeMap::new(),
             proposals: Proposals::default(),
             runs: BTreeMap::new(),

@@ -1,6 +1,9 @@
 //! What this node knows of each peer, and from whom it pulls which log.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use rhumb_ports::peer::{Hello, PeerMessage};
 use rhumb_types::{DomainId, MonoTime, OriginId, RegionId, record::VersionVector};
@@ -9,6 +12,7 @@ use crate::{
     event::{Effect, Effects, Member},
     identity::Origins,
     limits::HEARTBEATS_UNANSWERED_MAX,
+    status::Report,
 };
 
 /// One peer.
@@ -29,6 +33,9 @@ pub(crate) struct Peer {
     pub(crate) heartbeats_heard: u64,
     pub(crate) heartbeat_at: MonoTime,
     pub(crate) round_trip_micros: Option<u64>,
+    /// When the last of our heartbeats was sent that it has answered.
+    pub(crate) answered: Option<MonoTime>,
+    pub(crate) report: Option<Arc<Report>>,
     /// Heartbeats that an answer may still come to, by number, with when they were sent.
     unanswered: VecDeque<(u64, MonoTime)>,
     following: BTreeSet<OriginId>,
@@ -50,6 +57,8 @@ impl Peer {
             heartbeats_heard: 0,
             heartbeat_at: MonoTime(0),
             round_trip_micros: None,
+            answered: None,
+            report: None,
             unanswered: VecDeque::new(),
             following: BTreeSet::new(),
         }

@@ -1,6 +1,8 @@
 //! What a node tells of itself.
 
-use rhumb_types::{OriginId, RegionId, record::VersionVector};
+use std::sync::Arc;
+
+use rhumb_types::{MonoTime, OriginId, RegionId, record::VersionVector};
 
 /// Where a node is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -76,4 +78,15 @@ pub struct PeerStatus {
     pub impaired: Vec<String>,
     /// Which regions it hears.
     pub hears: Vec<RegionId>,
+    /// What it last said that it holds.
+    pub report: Option<Arc<Report>>,
+}
+
+/// What a peer said that it holds, in words that are newer than something that it had heard.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Report {
+    /// The peer had heard what this node sent at this time, on this node's clock.
+    pub asked: MonoTime,
+    /// Applied and fsynced there.
+    pub durable: VersionVector,
 }

@@ -221,6 +221,12 @@ impl LeaseHolder {
         (self.drift.stretch(elapsed) < held.duration).then_some(held.epoch)
     }
 
+    /// When the renewal that counts was asked for.
+    #[must_use]
+    pub fn asked(&self) -> Option<MonoTime> {
+        self.tenure.map(|held| held.from)
+    }
+
     /// How long this node may still act, on its own clock, if nothing is renewed.
     #[must_use]
     pub fn remaining(&self, now: MonoTime) -> Duration {

@@ -38,6 +38,8 @@ pub enum Check {
     Clocks,
     /// A message comes after what it follows is applied, and once at most (rule 14).
     Published,
+    /// Who begins to act under a lease holds what the regions in reach held (rule 6).
+    Opened,
     /// At most one node acts under a region's lease, at every instant (rule 7).
     Leases,
     /// All agree in the end, and every region has an owner.
@@ -138,6 +140,11 @@ impl Checker {
         if durability == Durability::Synced {
             self.synced(host);
         }
+    }
+
+    /// What a host has fsynced.
+    pub(crate) fn holds(&self, host: usize) -> VersionVector {
+        self.hosts.get(&host).map(|account| account.synced.clone()).unwrap_or_default()
     }
 
     /// Everything that is on a disk has been fsynced.

@@ -23,9 +23,11 @@ use crate::{
 
 mod agree;
 mod links;
+mod openings;
 mod oversight;
 
 use agree::Deed;
+use openings::Openings;
 
 /// The time of a local read, in microseconds.
 const READ_MICROS: u64 = 50;
@@ -120,6 +122,7 @@ pub struct World {
     pub network: Network,
     /// What is agreed.
     pub group: Group,
+    openings: Openings,
     /// The run's randomness.
     pub random: Random,
     /// What watches every step.
@@ -139,6 +142,7 @@ impl World {
             queue: BinaryHeap::new(),
             network: Network::new(hosts.len()),
             group: Group::default(),
+            openings: Openings::default(),
             hosts,
             random,
             checker: Checker::default(),

@@ -74,6 +74,7 @@ planted! {
     ignoring_the_own_clock_is_found: Data, IgnoreClock, Clocks;
     confirming_what_was_not_confirmed_is_found: Data, ConfirmLate, Acknowledged;
     delivering_too_early_is_found: Data, DeliverEarly, Published;
+    acting_before_it_holds_all_is_found: Control, OpenAtOnce, Opened;
     counting_a_lease_from_its_answer_is_found: Control, CountFromReceipt, Leases;
     ignoring_renewals_is_found: Control, IgnoreRenewals, Leases;
     trusting_clocks_is_found: Control, NoDriftMargin, Leases;

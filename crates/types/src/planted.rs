@@ -25,6 +25,8 @@ pub enum Planted {
     CountAgain,
     /// Acknowledgements: this region counts as one of the others.
     CountSelf,
+    /// Rule 6: an owner acts before it holds what the regions in reach hold.
+    OpenAtOnce,
     /// Rule 7: a holder counts its lease from when the answer reached it.
     CountFromReceipt,
     /// Rule 7: who waits a lease out does not begin again when it is renewed, and a takeover is

@@ -12,7 +12,7 @@ use rhumb_types::{
 };
 
 use super::{
-    Leases, Overseer, OverseerEffect, OverseerEffects, Tenure, proposals::Purpose,
+    Leases, Overseer, OverseerEffect, OverseerEffects, Tenure, opening::Open, proposals::Purpose,
     words::is_held_by,
 };
 
@@ -140,12 +140,20 @@ impl Overseer {
 
     /// Shows what this node may act on, when that changed.
     pub(super) fn publish_leases(&mut self, now: Timestamp, out: &mut OverseerEffects) {
-        let tenure = |(region, holder): (&RegionId, &LeaseHolder)| {
+        let held = |(region, holder): (&RegionId, &LeaseHolder)| {
             let epoch = holder.may_act(now.mono)?;
             let until = now.mono + holder.remaining(now.mono);
-            Some((region.clone(), Tenure { epoch, until }))
+            Some((region.clone(), epoch, until, holder.asked()?))
         };
-        let leases: Leases = self.holders.iter().filter_map(tenure).collect();
+        let held: Vec<_> = self.holders.iter().filter_map(held).collect();
+        let mut leases = Leases::new();
+        for (region, epoch, until, asked) in held {
+            if let Some(Open { majority }) = self.opened(now.mono, &region, epoch, asked) {
+                leases.insert(region, Tenure { epoch, until, majority });
+            }
+        }
+        self.openings.retain(|region, _| self.holders.contains_key(region));
+        self.tell_of_openings(now.mono, out);
         if *self.leases != leases {
             self.leases = Arc::new(leases);
             out.push(OverseerEffect::Leases(self.leases.clone()));

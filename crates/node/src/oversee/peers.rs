@@ -36,6 +36,9 @@ impl Overseer {
         }
         self.heard.retain(|region, _| status.peers.iter().any(|peer| peer.region == *region));
         self.status = status;
+        if self.is_opening() {
+            self.publish_leases(now, out);
+        }
     }
 
     /// Takes in a sign. What it changes for routing shows at once: nobody needs to agree.

@@ -15,6 +15,7 @@ use rhumb_regions::{
     failover::Part,
     health::{Check, Sign},
 };
+use rhumb_types::OriginId;
 use rhumb_types::control::{
     AdminCommand, AdminState, FailoverKind, FailoverMode, FailoverPlan, FailoverStep,
     FailoverStrategy,
@@ -121,6 +122,27 @@ fn die_and_return(seed: u64, dead: usize, lose_one_in: u64) {
     let view = world.agreed.view();
     let status = status_of(&world, &view, name);
     assert_eq!((status.state, status.ramp_percent), (AdminState::Active, 100));
+}
+
+#[test]
+fn a_new_owner_first_holds_what_the_regions_in_reach_hold() {
+    let mut world = settled(4);
+    // Whoever takes over lacks something that the other has, such as what the dead region wrote.
+    world.places[0].holds.raise(OriginId(0x10_0000), 5);
+    world.places[1].holds.raise(OriginId(0x20_0000), 5);
+    world.kill(2);
+    world.until("the lease is taken over", |world| {
+        world.agreed.view().acting_for(&region(NAMES[2])) != Some(&region(NAMES[2]))
+    });
+    world.run(12.0);
+    assert_eq!(world.acts(NAMES[2]), None);
+    assert!(world.places.iter().flat_map(|place| &place.alarms).any(|it| it.contains("it lacks")));
+    for place in &mut world.places {
+        place.holds.raise(OriginId(0x10_0000), 5);
+        place.holds.raise(OriginId(0x20_0000), 5);
+    }
+    let took = world.until("it opens", |world| world.acts(NAMES[2]).is_some());
+    assert!(took < 100, "it took {took} ms");
 }
 
 #[test]

@@ -127,6 +127,9 @@ pub struct Tenure {
     pub epoch: Epoch,
     /// The node must stop at this time of its own clock, unless it is renewed.
     pub until: MonoTime,
+    /// Whether the node knows what a majority of the regions with data held before: only then may it
+    /// act on what was acknowledged at `quorum` (rule 6).
+    pub majority: bool,
 }
 
 impl Tenure {

@@ -236,6 +236,11 @@ impl World {
     fn answered(&mut self, host: usize, token: Token, answer: Result<AdminOutcome, ProposalError>) {
         let known = self.member(host).is_some_and(|member| member.asked.remove(&token).is_some());
         if known {
+            let lease = match &answer {
+                Ok(AdminOutcome::Lease(lease)) => Some(lease),
+                _ => None,
+            };
+            self.note_granted(host, token, lease);
             self.oversee(host, OverseerEvent::Answered { token, answer });
         }
     }

@@ -69,9 +69,11 @@ impl World {
                 let wait = oversight.map_or(PROPOSAL_WAIT_MIN, |config| {
                     config.health.renew_every().max(PROPOSAL_WAIT_MIN)
                 });
+                self.note_asked(host, token, &request.command);
                 self.propose(host, token, Asked { request, sent: false }, wait);
             }
             OverseerEffect::Leases(leases) => {
+                self.note_acting(host, &leases);
                 if let Some(process) = self.process(host) {
                     process.leases = leases;
                 }

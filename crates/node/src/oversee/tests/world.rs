@@ -16,11 +16,11 @@ use rhumb_types::{
         AdminAnswer, AdminCommand, AdminOutcome, AdminRefusal, AdminRequest, ControlView, Digest,
         FailoverId, FailoverMode, FailoverPlan, Member, MemberRole,
     },
-    record::Record,
+    record::{Record, VersionVector},
 };
 
 use super::super::*;
-use crate::status::PeerStatus;
+use crate::status::{PeerStatus, Report};
 
 pub(super) const NAMES: [&str; 3] = ["us-east-1", "eu-west-1", "ap-south-1"];
 pub(super) const STEP_MS: u64 = 10;
@@ -75,6 +75,8 @@ pub(super) struct Place {
     pub(super) snapshot: Option<Arc<RoutingSnapshot>>,
     pub(super) remembered: Option<ControlView>,
     pub(super) alarms: Vec<String>,
+    /// What it has fsynced.
+    pub(super) holds: VersionVector,
     /// What its heartbeats say of it: whether it is well, and what it cannot do.
     says: (bool, Vec<String>),
     /// The operator's commands that were called and not answered.
@@ -134,6 +136,7 @@ impl World {
                 snapshot: None,
                 remembered: None,
                 alarms: Vec::new(),
+                holds: VersionVector::new(),
                 says: (true, Vec::new()),
                 hooks: Vec::new(),
                 leases: Arc::default(),
@@ -306,9 +309,20 @@ impl World {
                 load: 0.2,
                 impaired,
                 hears: Vec::new(),
+                report: Some(Arc::new(Report {
+                    asked: self.time().mono,
+                    durable: self.places[other].holds.clone(),
+                })),
             });
         }
-        NodeStatus { phase: Phase::Running, clock_ok: true, peers, ..NodeStatus::default() }
+        let durable = self.places[at].holds.clone();
+        NodeStatus {
+            phase: Phase::Running,
+            clock_ok: true,
+            durable,
+            peers,
+            ..NodeStatus::default()
+        }
     }
 
     fn step(&mut self) {

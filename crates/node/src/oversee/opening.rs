@@ -1,0 +1,162 @@
+//! Rule 6: who begins to act under a lease first holds what the regions in reach hold.
+//!
+//! What an earlier owner accepted is in the logs, and an acknowledged part of it may be anywhere.
+//! The earlier owner stopped before the lease was asked for, so it is enough to hear from every
+//! region in reach what it has fsynced, in words that it said after the lease was asked for, and to
+//! have that fsynced here. What regions out of reach hold is adopted when it arrives.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use rhumb_regions::Health;
+use rhumb_types::{
+    DomainId, Epoch, MonoTime, OriginId, RegionId,
+    planted::{self, Planted},
+    record::VersionVector,
+};
+
+use super::{Overseer, OverseerEffects};
+use crate::{
+    limits::OPENING_ALARM_AFTER,
+    status::{Phase, Report},
+};
+
+/// A lease that is held, from its first grant in this process on.
+#[derive(Debug)]
+pub(super) struct Opening {
+    epoch: Epoch,
+    /// When the lease was asked for.
+    asked: MonoTime,
+    /// What each region said first after that.
+    reports: BTreeMap<RegionId, Arc<Report>>,
+    open: Option<Open>,
+    told: bool,
+}
+
+/// How well an owner knows what came before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Open {
+    /// Whether a majority of the regions with data was heard, this one counted.
+    pub(super) majority: bool,
+}
+
+impl Opening {
+    const fn new(epoch: Epoch, asked: MonoTime) -> Self {
+        Self { epoch, asked, reports: BTreeMap::new(), open: None, told: false }
+    }
+}
+
+impl Overseer {
+    /// Whether this node may begin to act under a lease that it holds; once it may, it goes on.
+    pub(super) fn opened(
+        &mut self,
+        now: MonoTime,
+        region: &RegionId,
+        epoch: Epoch,
+        asked: MonoTime,
+    ) -> Option<Open> {
+        let mut opening = match self.openings.remove(region) {
+            Some(opening) if opening.epoch == epoch => opening,
+            _ => Opening::new(epoch, asked),
+        };
+        if opening.open.is_none_or(|open| !open.majority) {
+            self.look_at_opening(now, &mut opening);
+        }
+        let open = opening.open;
+        self.openings.insert(region.clone(), opening);
+        open
+    }
+
+    fn look_at_opening(&self, now: MonoTime, opening: &mut Opening) {
+        for peer in &self.status.peers {
+            let fresh = peer.report.as_ref().filter(|report| report.asked >= opening.asked);
+            if let Some(report) = fresh {
+                opening.reports.entry(peer.region.clone()).or_insert_with(|| report.clone());
+            }
+        }
+        let at_once = planted::is(Planted::OpenAtOnce);
+        if at_once || self.waits_for(now, opening).is_none() {
+            let heard = opening.reports.values().filter(|report| self.holds(&report.durable));
+            let majority = (heard.count() + 1) * 2 > self.data_peers().len() + 1;
+            opening.open = Some(Open { majority });
+        }
+    }
+
+    /// The region whose word, or whose versions, an opening waits for.
+    fn waits_for(&self, now: MonoTime, opening: &Opening) -> Option<RegionId> {
+        if self.status.phase != Phase::Running {
+            return Some(self.config.region.clone());
+        }
+        let lacks = |region: &&RegionId| {
+            let report = opening.reports.get(*region);
+            self.in_reach(now, region) && report.is_none_or(|it| !self.holds(&it.durable))
+        };
+        self.data_peers().into_iter().find(lacks).cloned()
+    }
+
+    /// The other regions that hold data: those that are agreed, and those that are linked and about
+    /// to join.
+    fn data_peers(&self) -> BTreeSet<&RegionId> {
+        let agreed = self.view.regions.iter().filter(|(_, status)| !status.witness);
+        let linked = self.status.peers.iter().filter(|peer| !peer.witness);
+        let all = agreed.map(|(region, _)| region).chain(linked.map(|peer| &peer.region));
+        all.filter(|region| **region != self.config.region).collect()
+    }
+
+    /// Whether a region is heard now, or may be in a moment: one that was just linked, or that
+    /// nobody has given up yet.
+    fn in_reach(&self, now: MonoTime, region: &RegionId) -> bool {
+        let silent_max = self.config.health.ejection();
+        let heard = self
+            .peer(region)
+            .is_some_and(|peer| peer.up && Duration::from_micros(peer.silent_micros) < silent_max);
+        let condemned = self.view.regions.get(region).is_some_and(|it| it.verdict.is_some());
+        let seen = self.board.assess(now, region);
+        heard || (!condemned && seen.is_some_and(|seen| seen.health != Health::Down))
+    }
+
+    /// Whether everything of a vector that this region carries is fsynced here.
+    fn holds(&self, durable: &VersionVector) -> bool {
+        let carried = self.config.domains.get(&self.config.region);
+        let carries = |origin: OriginId| {
+            let domain = origin.domain();
+            domain == DomainId::EVERYWHERE || carried.is_some_and(|all| all.contains(&domain))
+        };
+        let own = &self.status.durable;
+        durable.iter().all(|(origin, version)| !carries(origin) || version <= own.get(origin))
+    }
+
+    /// Whether a lease is held that this node does not act under in every way yet.
+    pub(super) fn is_opening(&self) -> bool {
+        self.openings.values().any(|opening| opening.open.is_none_or(|open| !open.majority))
+    }
+
+    /// Tells a person of a lease that is held and not acted under, once that lasts.
+    pub(super) fn tell_of_openings(&mut self, now: MonoTime, out: &mut OverseerEffects) {
+        let late = |opening: &Opening| {
+            let waited = now.saturating_since(opening.asked) >= OPENING_ALARM_AFTER;
+            opening.open.is_none() && !opening.told && waited
+        };
+        let late: Vec<(RegionId, String)> = self
+            .openings
+            .iter()
+            .filter(|(_, opening)| late(opening))
+            .map(|(region, opening)| {
+                let waits = self.waits_for(now, opening);
+                (region.clone(), waits.map_or_else(String::new, |it| it.to_string()))
+            })
+            .collect();
+        for (region, waits) in late {
+            if let Some(opening) = self.openings.get_mut(&region) {
+                opening.told = true;
+            }
+            out.alarm(format!(
+                "this node holds the lease of {region} and does not act under it yet: it lacks \
+                 what {waits} holds"
+            ));
+        }
+    }
+}
