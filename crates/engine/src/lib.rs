@@ -33,7 +33,9 @@ pub use clock::{OsEntropy, SystemClock};
 pub use driver::Inlet;
 pub use forward::{ChooseError, ForwardError, Forwarded};
 pub use log::{LogCursorError, LogPage};
-pub use oversee::{HookCall, HookRunner, OperateError, Operation, OversightConfig, RoutingError};
+pub use oversee::{
+    HookCall, HookRunner, OperateError, Operation, OversightConfig, RoutingError, Seat,
+};
 pub use pubsub::{Delivery, Subscription};
 pub use reader::Reader;
 pub use rhumb_node as node;

@@ -38,10 +38,12 @@ use crate::{
 mod audit;
 mod journal;
 mod operate;
+mod place;
 mod route;
 mod seats;
 
 pub use operate::{OperateError, Operation};
+pub use place::Seat;
 pub use route::RoutingError;
 
 use audit::Auditor;

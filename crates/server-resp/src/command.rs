@@ -125,6 +125,11 @@ pub(crate) enum Control {
 }
 
 impl Control {
+    /// Whether its words are keys, which the user must be allowed to touch.
+    pub(crate) const fn names_keys(self) -> bool {
+        matches!(self, Self::Watch | Self::Fence | Self::Why)
+    }
+
     /// Whether it is done at once between MULTI and EXEC, instead of being queued.
     pub(crate) const fn is_immediate(self) -> bool {
         matches!(

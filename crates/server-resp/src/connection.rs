@@ -26,6 +26,8 @@ use crate::{
     server::Shared,
 };
 
+pub(crate) const NO_KEY: &str = "NOPERM No permissions to access a key";
+
 /// Plain TCP, or TLS over it.
 pub(crate) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
@@ -238,7 +240,7 @@ impl Connection {
 
     async fn allowed_step(&mut self, step: Step) {
         if let Some(refusal) = self.forbidden_key(&step) {
-            return self.refuse(&refusal).await;
+            return self.refuse(refusal).await;
         }
         if self.queue.is_some() {
             return self.enqueue(Queued::Step(step));
@@ -249,6 +251,10 @@ impl Connection {
     async fn control_or_queue(&mut self, control: Control, request: &Request) {
         self.settle().await;
         let words = Words::new(request).rest().unwrap_or_default();
+        let named = if control.names_keys() { words.as_slice() } else { &[] };
+        if !named.iter().all(|key| self.may_touch(key)) {
+            return self.refuse(NO_KEY).await;
+        }
         if self.queue.is_some() && !control.is_immediate() {
             return self.enqueue(Queued::Control(control, words));
         }
@@ -314,11 +320,14 @@ impl Connection {
         })
     }
 
-    fn forbidden_key(&self, step: &Step) -> Option<String> {
-        let user = self.user.as_ref()?;
+    fn forbidden_key(&self, step: &Step) -> Option<&'static str> {
         let mut forbidden = false;
-        step.keys(&mut |key| forbidden |= !user.may_touch(key));
-        forbidden.then(|| "NOPERM No permissions to access a key".to_owned())
+        step.keys(&mut |key| forbidden |= !self.may_touch(key));
+        forbidden.then_some(NO_KEY)
+    }
+
+    pub(crate) fn may_touch(&self, key: &[u8]) -> bool {
+        self.user.as_ref().is_some_and(|user| user.may_touch(key))
     }
 
     pub(crate) fn enqueue(&mut self, command: Queued) {

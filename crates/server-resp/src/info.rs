@@ -9,7 +9,7 @@ use rhumb_types::record::{Record, VersionVector};
 
 use crate::{
     command::{self, Class, CommandError, Control, script_by_digest, script_by_text},
-    connection::{Connection, Queue, Queued},
+    connection::{Connection, NO_KEY, Queue, Queued},
     limits, render,
 };
 
@@ -92,7 +92,7 @@ impl Connection {
             Control::Eval | Control::EvalSha => self.eval(control, &words).await?,
             Control::Fence => self.fence(first(&words)?.clone()).await,
             Control::Session => self.session(words.first())?,
-            Control::Why => self.why(first(&words)?),
+            Control::Why => self.why(first(&words)?).await,
             Control::Conflicts => self.conflicts(words.first())?,
         }
         Ok(())
@@ -389,9 +389,8 @@ impl Connection {
         let count = count.filter(|count| *count <= rest.len()).ok_or(CommandError::NotAnInteger)?;
         let (keys, values) = rest.split_at(count);
         let step = script.step(keys, values)?;
-        let allowed = |key: &Bytes| self.user.as_ref().is_some_and(|user| user.may_touch(key));
-        if !keys.iter().all(allowed) {
-            self.writer().error("NOPERM No permissions to access a key");
+        if !keys.iter().all(|key| self.may_touch(key)) {
+            self.writer().error(NO_KEY);
             return Ok(());
         }
         match &self.queue {
@@ -425,61 +424,6 @@ impl Connection {
         let vector = unhex(token).and_then(|bytes| VersionVector::decode(&bytes).ok());
         self.session = Some(vector.ok_or(refused)?);
         self.writer().ok();
-        Ok(())
-    }
-
-    /// What decides about a key, and which writes are behind it.
-    fn why(&mut self, key: &Bytes) {
-        let policy = self.shared.engine.policy(key).clone();
-        let head = rhumb_state::CellScan::head(&self.shared.engine.reader(), key);
-        let mut lines = vec![
-            format!("consistency: {:?}", policy.consistency),
-            format!("ack: {:?}", policy.ack),
-            format!("domain: {}", policy.domain),
-        ];
-        match head {
-            Ok(Some(head)) => {
-                lines.extend(head.cell.entries.iter().map(|entry| {
-                    format!(
-                        "written by {} version {} at {}",
-                        entry.dot.origin, entry.dot.version, entry.hlc
-                    )
-                }));
-                lines.extend(head.cell.deltas.iter().map(|delta| {
-                    format!("counted by {} up to version {}", delta.origin, delta.version)
-                }));
-            }
-            Ok(None) => lines.push("nothing is stored under this key".to_owned()),
-            Err(error) => return self.writer().error(&format!("ERR {error}")),
-        }
-        let mut out = self.writer();
-        out.array(lines.len());
-        lines.iter().for_each(|line| out.bulk(line.as_bytes()));
-    }
-
-    /// The newest entries of the conflict journal.
-    fn conflicts(&mut self, count: Option<&Bytes>) -> Result<(), CommandError> {
-        let count = match count {
-            Some(word) => number::parse_int(word)
-                .and_then(|count| usize::try_from(count).ok())
-                .ok_or(CommandError::NotAnInteger)?,
-            None => 10,
-        };
-        let entries = self.shared.engine.reader().store().conflicts(count.min(1_000));
-        let entries = match entries {
-            Ok(entries) => entries,
-            Err(error) => {
-                self.writer().error(&format!("ERR {error}"));
-                return Ok(());
-            }
-        };
-        let mut out = self.writer();
-        out.array(entries.len());
-        for (sequence, bytes) in entries {
-            let entry = rhumb_state::ConflictEntry::decode(&bytes);
-            let text = entry.map_or_else(|error| error.to_string(), |entry| format!("{entry:?}"));
-            out.bulk(format!("{sequence} {text}").as_bytes());
-        }
         Ok(())
     }
 }

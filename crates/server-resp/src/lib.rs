@@ -15,6 +15,7 @@ mod command;
 mod connection;
 mod cursors;
 mod execute;
+mod explain;
 mod guesses;
 mod info;
 mod limits;

@@ -3,8 +3,8 @@
 //! Sequences are drawn from a seed, which a failure names. What deliberately differs stands in
 //! docs/state.md under "Where Rhumb differs from Redis", and in [`Difference`].
 
-mod commands;
-mod wire;
+pub(crate) mod commands;
+pub(crate) mod wire;
 
 use std::{
     net::SocketAddr,

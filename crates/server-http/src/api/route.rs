@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use rhumb_engine::RoutingError;
+use rhumb_engine::{RoutingError, Seat};
 use rhumb_regions::{
     Capability, Client, Key, Plan, Policy, Request, ResidencyTag, RoutingSnapshot, Sticky,
     StickyKeys, Strategy,
@@ -185,16 +185,9 @@ pub(crate) fn home(call: &Call) -> Outcome {
     let named = Named::of(&mut params)?;
     let residency = residency(&mut params)?;
     params.done()?;
-    let home = call.engine().home(&named.key(), &residency)?;
-    let view = call.engine().admin().map(|admin| admin.view()).unwrap_or_default();
-    let acting = view.acting_for(&home);
-    let epoch = view.leases.get(&home).map(|lease| lease.epoch);
-    let mut body = json!({
-        "home": home,
-        "acting": acting,
-        "epoch": epoch,
-        "here": home == call.shared.surroundings.region,
-    });
+    let Seat { home, acting, epoch } = call.engine().seat(&named.key(), &residency)?;
+    let here = home == call.shared.surroundings.region;
+    let mut body = json!({ "home": home, "acting": acting, "epoch": epoch, "here": here });
     encode::put_key(&mut body, &named.key);
     Ok(encode::json(&body))
 }

@@ -64,6 +64,16 @@ impl Reply {
         }
     }
 
+    /// What stands beside a name, in a map or in the flat array that RESP2 makes of one.
+    pub(crate) fn beside(&self, name: &str) -> Option<&Self> {
+        let (_, parts) = self.parts()?;
+        let mut pairs = parts.chunks_exact(2);
+        pairs.find_map(|pair| match pair {
+            [Self::Bulk(bytes), value] if bytes == name.as_bytes() => Some(value),
+            _ => None,
+        })
+    }
+
     /// The number that its text stands for.
     pub(crate) fn number(&self) -> Option<f64> {
         match self {
