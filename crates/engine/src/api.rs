@@ -146,7 +146,7 @@ pub(crate) struct Shared {
     strong: OnceLock<StrongClient>,
     pub(crate) alarms: mpsc::Sender<Alarm>,
     pub(crate) oversight: OnceLock<Oversight>,
-    meter: Meter,
+    pub(crate) meter: Meter,
     /// The residency domains that this region carries beside that of every region.
     pub(crate) carried: BTreeSet<DomainId>,
     pub(crate) calls: OnceLock<Arc<dyn PeerCall>>,
@@ -338,7 +338,7 @@ impl Engine {
     }
 
     /// Counts and times commits, and unconfirmed writes, in some metrics from now on.
-    pub fn measure(&self, metrics: &Metrics) {
+    pub fn measure(&self, metrics: &Arc<Metrics>) {
         self.shared.meter.show(metrics);
     }
 

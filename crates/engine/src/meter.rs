@@ -10,6 +10,7 @@ use rhumb_telemetry::{
     Metrics,
     metrics::{Commits, Count},
 };
+use rhumb_types::RegionId;
 
 /// Measures, once somebody wants to know.
 #[derive(Clone, Debug, Default)]
@@ -19,19 +20,27 @@ pub(crate) struct Meter(Arc<OnceLock<Shown>>);
 struct Shown {
     commits: Commits,
     unconfirmed: Count,
+    metrics: Arc<Metrics>,
 }
 
 impl Meter {
     /// Shows what happens from now on; what was given first stays.
-    pub(crate) fn show(&self, metrics: &Metrics) {
+    pub(crate) fn show(&self, metrics: &Arc<Metrics>) {
         let (commits, unconfirmed) = (metrics.commits.clone(), metrics.unconfirmed.clone());
-        let _known = self.0.set(Shown { commits, unconfirmed });
+        let _known = self.0.set(Shown { commits, unconfirmed, metrics: metrics.clone() });
     }
 
     /// An acknowledgement did not come in time.
     pub(crate) fn unconfirmed(&self) {
         if let Some(shown) = self.0.get() {
             shown.unconfirmed.inc();
+        }
+    }
+
+    /// The duties of a region were taken over.
+    pub(crate) fn taken_over(&self, region: &RegionId) {
+        if let Some(shown) = self.0.get() {
+            shown.metrics.region(region).failovers.inc();
         }
     }
 

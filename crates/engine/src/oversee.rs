@@ -32,6 +32,7 @@ use crate::{
     agreement::{AdminClient, AdminError},
     driver::Input,
     limits::{AUDIT_INTERVAL, OVERSEER_EVENTS_MAX, OVERSEER_TICK, PROPOSAL_WAIT_MIN},
+    meter::Meter,
     tasks::Tasks,
 };
 
@@ -96,6 +97,7 @@ pub(crate) struct Surroundings {
     pub(crate) status: watch::Receiver<Arc<NodeStatus>>,
     pub(crate) inputs: mpsc::Sender<Input>,
     pub(crate) alarms: mpsc::Sender<Alarm>,
+    pub(crate) meter: Meter,
     pub(crate) tasks: Tasks,
 }
 
@@ -202,6 +204,9 @@ impl Driver {
                 return false;
             }
             journal::log_changes(shown, view);
+            for region in journal::taken_over(shown, view) {
+                self.around.meter.taken_over(region);
+            }
             shown.clone_from(view);
             true
         });

@@ -103,6 +103,11 @@ pub struct LinkStatus {
     pub queued_messages: usize,
     /// About how many bytes those are.
     pub queued_bytes: usize,
+    /// Bytes of messages sent since the start on both connections, compressed and before
+    /// encryption.
+    pub sent_bytes: u64,
+    /// Bytes of messages received since then.
+    pub received_bytes: u64,
 }
 
 impl Drop for Peer {

@@ -7,7 +7,7 @@
 
 use std::sync::{
     Arc, Mutex, OnceLock, PoisonError, RwLock,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use rhumb_ports::peer::{LINK_QUEUE_MESSAGES_MAX, PeerMessage, SendError};
@@ -60,6 +60,8 @@ pub(crate) struct Seat {
     turn: Arc<tokio::sync::Mutex<()>>,
     latest: Mutex<Option<Arc<Session>>>,
     open: RwLock<Option<Arc<Session>>>,
+    sent_bytes: AtomicU64,
+    received_bytes: AtomicU64,
 }
 
 /// The two seats of a peer.
@@ -98,7 +100,14 @@ impl Seats {
             queued_bytes: bulk
                 .as_ref()
                 .map_or(0, |session| session.queued_bytes.load(Ordering::Relaxed)),
+            sent_bytes: self.both(|seat| &seat.sent_bytes),
+            received_bytes: self.both(|seat| &seat.received_bytes),
         }
+    }
+
+    fn both(&self, counter: impl Fn(&Seat) -> &AtomicU64) -> u64 {
+        let of = |seat: &Seat| counter(seat).load(Ordering::Relaxed);
+        of(&self.bulk) + of(&self.heartbeat)
     }
 
     /// Whether both lanes are up, to this very node.
@@ -115,7 +124,14 @@ impl Seats {
 
 impl Seat {
     fn new(lane: Lane) -> Self {
-        Self { lane, turn: Arc::default(), latest: Mutex::default(), open: RwLock::default() }
+        Self {
+            lane,
+            turn: Arc::default(),
+            latest: Mutex::default(),
+            open: RwLock::default(),
+            sent_bytes: AtomicU64::new(0),
+            received_bytes: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn send(&self, to: &RegionId, message: PeerMessage) -> Result<(), SendError> {
@@ -312,6 +328,7 @@ async fn write(
         session.queued_bytes.fetch_sub(weight, Ordering::Relaxed);
         match sealed {
             Ok(envelope) => {
+                count(&session.seat.sent_bytes, &envelope);
                 if outbound.send(envelope).await.is_err() {
                     // The reader knows why, and says so.
                     return std::future::pending().await;
@@ -339,6 +356,7 @@ async fn read(
             Ok(None) => return DownReason::Closed,
             Err(status) => return DownReason::Lost(tls::explain(&status)),
         };
+        count(&session.seat.received_bytes, &envelope);
         let opened = if wire::opens_inline(&envelope) {
             wire::open(&envelope)
         } else {
@@ -363,6 +381,10 @@ async fn read(
             return DownReason::Shutdown;
         }
     }
+}
+
+fn count(bytes: &AtomicU64, envelope: &Envelope) {
+    bytes.fetch_add(envelope.payload.len() as u64, Ordering::Relaxed);
 }
 
 /// Refuses what a peer may not say here: a name that its certificate does not carry, or a message of

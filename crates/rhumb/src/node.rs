@@ -93,7 +93,9 @@ impl Node {
             &OsEntropy,
             tasks.clone(),
         )?;
-        forward(&tasks, events, inlet);
+        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), &region));
+        engine.measure(&metrics);
+        forward(&tasks, events, inlet, metrics.clone());
         let members = settings::members(config);
         let keeping = identity::keep(&tasks, &peer, &config.settings().data, members);
         let groups = BothGroups::start(config, &identity, &data, &peer).await?;
@@ -107,8 +109,6 @@ impl Node {
         oversight::follow(config, &engine, &peer);
         checks::start(config, &region, &engine);
         peer.register_with(registrar::registrar(&engine, identity.node));
-        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), &region));
-        engine.measure(&metrics);
         let http = http::serve(config, &engine, &peer, &keeping, alarms, metrics.clone()).await?;
         let resp = serve_resp(config, &region, &engine, metrics).await?;
         tracing::info!(%region, "the node runs");
@@ -184,7 +184,7 @@ impl PeerService for Answers {
 }
 
 /// Hands what peers say to the node.
-fn forward(tasks: &Tasks, mut events: PeerEvents, inlet: Inlet) {
+fn forward(tasks: &Tasks, mut events: PeerEvents, inlet: Inlet, metrics: Arc<Metrics>) {
     tasks.spawn_until_stopped(async move {
         while let Some(event) = events.next().await {
             let event = match event {
@@ -194,6 +194,7 @@ fn forward(tasks: &Tasks, mut events: PeerEvents, inlet: Inlet) {
                 }
                 PeerEvent::Down { region, reason } => {
                     tracing::info!(%region, %reason, "a link is down");
+                    metrics.region(&region).peer.lost.inc();
                     Event::PeerDown { region }
                 }
                 PeerEvent::Parked { region, reason } => {

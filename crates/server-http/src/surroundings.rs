@@ -32,6 +32,10 @@ pub struct LinkView {
     pub queued_messages: usize,
     /// About how many bytes those are.
     pub queued_bytes: usize,
+    /// Bytes of messages sent since the node's start, compressed and before encryption.
+    pub sent_bytes: u64,
+    /// Bytes of messages received since then.
+    pub received_bytes: u64,
 }
 
 /// Tells how the links are doing.

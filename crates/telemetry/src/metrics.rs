@@ -55,8 +55,6 @@ pub struct Commits {
     pub seconds: Histogram,
     /// The commits of those that waited for the disk.
     pub synced_seconds: Histogram,
-    /// How many clients' submissions shared a commit.
-    pub submissions: Histogram,
     /// How many rows a commit wrote.
     pub rows: Histogram,
     /// Commits that failed.
@@ -234,13 +232,11 @@ fn commits(registry: &mut Registry) -> Commits {
     let synced_seconds = Histogram::of_times();
     let help = "Time of a commit that waited for the disk";
     registry.register_with_unit("commit_synced", help, Unit::Seconds, synced_seconds.clone());
-    let submissions = Histogram::of_counts();
-    registry.register("commit_submissions", "Submissions in a commit", submissions.clone());
     let rows = Histogram::of_counts();
     registry.register("commit_rows", "Rows written by a commit", rows.clone());
     let failed = Count::default();
     registry.register("commits_failed", "Commits that failed", failed.clone());
-    Commits { seconds, synced_seconds, submissions, rows, failed }
+    Commits { seconds, synced_seconds, rows, failed }
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! What was agreed, line by line, for the log: an operator reads there why traffic moved.
 
-use rhumb_types::control::{ControlView, FailoverRecord};
+use rhumb_types::{
+    RegionId,
+    control::{ControlView, FailoverRecord, RegionLease},
+};
 
 /// Logs what differs between two views.
 pub(super) fn log_changes(old: &ControlView, new: &ControlView) {
@@ -24,6 +27,20 @@ pub(super) fn log_changes(old: &ControlView, new: &ControlView) {
     if old.config_version != new.config_version {
         tracing::info!(version = new.config_version, "the agreed configuration changed");
     }
+}
+
+/// The regions whose duties were taken over between two views.
+pub(super) fn taken_over<'v>(
+    old: &'v ControlView,
+    new: &'v ControlView,
+) -> impl Iterator<Item = &'v RegionId> {
+    let moved = move |(region, lease): (&'v RegionId, &'v RegionLease)| {
+        let holder = lease.holder.as_ref()?;
+        let before = old.leases.get(region).and_then(|lease| lease.holder.as_ref());
+        let foreign = holder.region != *region;
+        (foreign && before.map(|it| &it.region) != Some(&holder.region)).then_some(region)
+    };
+    new.leases.iter().filter_map(moved)
 }
 
 fn log_members(old: &ControlView, new: &ControlView) {

@@ -55,6 +55,7 @@ impl Engine {
             status: shared.status.clone(),
             inputs: shared.inputs.clone(),
             alarms: shared.alarms.clone(),
+            meter: shared.meter.clone(),
             tasks: shared.tasks.clone(),
         };
         let node = config.overseer.node;

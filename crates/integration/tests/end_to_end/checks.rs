@@ -11,7 +11,7 @@ use rhumb_integration::{Cluster, Layout, READY_WAIT_MAX, eventually};
 use rhumb_regions::Capability;
 use rhumb_types::control::FailoverStep;
 
-use crate::{at, holder, json, rhumb, wait_for_duties, works};
+use crate::{at, holder, json, observed, rhumb, wait_for_duties, works};
 
 /// How often parts are checked.
 const OFTEN: Duration = Duration::from_millis(300);
@@ -99,6 +99,12 @@ fn a_region_whose_service_fails_is_failed_over_and_a_command_is_run_for_it() {
     })
     .unwrap();
     let () = cluster.connect(2).unwrap().set("still", "served").unwrap();
+    let page = observed::page(cluster.http(0), "/metrics");
+    let number = |name: &str| {
+        observed::value(&page, &format!("rhumb_{name}{{region=\"{}\"}}", cluster.region(2)))
+    };
+    assert_eq!(number("failovers_total"), 1);
+    assert!(number("peer_sent_bytes_total") > 0 && number("peer_received_bytes_total") > 0);
 
     fs::write(folder.path().join(&api), "").unwrap();
     wait_for_duties(&cluster, 2..3);

@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "tests say what they measured and what they skip")]
 
 mod certificates;
+mod chaos;
 mod checks;
 mod clients;
 mod clocks;

@@ -23,7 +23,7 @@ const SERVED_MAX: Duration = Duration::from_secs(30);
 const PASSWORD_SHA256: &str = "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8";
 
 /// What the HTTP server answers, its head included.
-fn page(address: SocketAddr, path: &str) -> String {
+pub(crate) fn page(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     let ask = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
     stream.write_all(ask.as_bytes()).unwrap();
@@ -39,7 +39,7 @@ fn json(address: SocketAddr, path: &str) -> serde_json::Value {
 }
 
 /// The number behind a metric's name and labels.
-fn value(page: &str, metric: &str) -> u64 {
+pub(crate) fn value(page: &str, metric: &str) -> u64 {
     let line = page.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {metric} in\n{page}")).trim().parse().unwrap()
 }

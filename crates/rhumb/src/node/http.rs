@@ -107,6 +107,8 @@ fn links(peer: &Arc<Peer>) -> Links {
             heartbeats: link.heartbeats,
             queued_messages: link.queued_messages,
             queued_bytes: link.queued_bytes,
+            sent_bytes: link.sent_bytes,
+            received_bytes: link.received_bytes,
         };
         peer.links().into_iter().map(view).collect()
     })

@@ -35,6 +35,11 @@ fn observe(shared: &Shared) {
     queues.published_dropped.inner().store(status.published_dropped, Ordering::Relaxed);
     metrics.conflicts("settled").inner().store(status.conflicts, Ordering::Relaxed);
     peers(metrics, &status);
+    for link in shared.surroundings.links.iter().flat_map(|links| links()) {
+        let peer = metrics.region(&link.region).peer;
+        peer.sent_bytes.inner().store(link.sent_bytes, Ordering::Relaxed);
+        peer.received_bytes.inner().store(link.received_bytes, Ordering::Relaxed);
+    }
     applied(shared, &status);
     if let Some(admin) = engine.admin() {
         agreed(metrics, &admin.view());
@@ -61,9 +66,6 @@ fn peers(metrics: &Metrics, status: &NodeStatus) {
         }
         let ahead = i64::try_from(peer.ahead_transactions).unwrap_or(i64::MAX);
         region.replication.lag_transactions.set(ahead);
-        // How old what is missing is, only the writer knows.
-        let age = if ahead == 0 { 0.0 } else { f64::NAN };
-        region.replication.lag_seconds.set(age);
         let behind = i64::try_from(peer.behind_transactions).unwrap_or(i64::MAX);
         region.unacknowledged.set(behind);
         let age = Duration::from_millis(peer.behind_millis).as_secs_f64();

@@ -39,7 +39,7 @@ pub struct Peer {
     pub lost: Count,
     /// Round trips of heartbeats.
     pub round_trip_seconds: Histogram,
-    /// Bytes sent on it, as they were before encryption.
+    /// Bytes sent on it, compressed and before encryption.
     pub sent_bytes: Count,
     /// Bytes received from it.
     pub received_bytes: Count,
@@ -48,8 +48,6 @@ pub struct Peer {
 /// How far this node is behind a region's writes.
 #[derive(Debug, Clone)]
 pub struct Replication {
-    /// Age of the oldest write of that region that is not applied here, in seconds; 0 when none.
-    pub lag_seconds: Measure,
     /// How many of its transactions are known and not applied here.
     pub lag_transactions: Level,
     /// Its transactions applied here.
@@ -80,7 +78,7 @@ pub struct Region {
     pub replication: Replication,
     /// Its lease.
     pub lease: Lease,
-    /// Takeovers of its duties.
+    /// Takeovers of its duties that this node has seen agreed.
     pub failovers: Count,
     /// This node's transactions that it has not acknowledged.
     pub unacknowledged: Level,
@@ -118,7 +116,6 @@ pub(super) struct Families {
     round_trip: Family<Other, Histogram, fn() -> Histogram>,
     sent: Family<Other, Count>,
     received: Family<Other, Count>,
-    lag: Family<Writer, Measure>,
     lag_transactions: Family<Writer, Level>,
     applied: Family<Writer, Count>,
     held: Family<Other, Level>,
@@ -139,7 +136,6 @@ impl Families {
             round_trip: Family::new_with_constructor(round_trip),
             sent: Family::default(),
             received: Family::default(),
-            lag: Family::default(),
             lag_transactions: Family::default(),
             applied: Family::default(),
             held: Family::default(),
@@ -187,12 +183,6 @@ impl Families {
             Unit::Seconds,
             self.unacknowledged_seconds.clone(),
         );
-        registry.register_with_unit(
-            "replication_lag",
-            "Age of the oldest write of a region that is not applied here",
-            Unit::Seconds,
-            self.lag.clone(),
-        );
         registry.register(
             "replication_lag_transactions",
             "Transactions of a region that are known and not applied here",
@@ -226,7 +216,6 @@ impl Families {
                 received_bytes: self.received.get_or_create_owned(&other),
             },
             replication: Replication {
-                lag_seconds: self.lag.get_or_create_owned(&writer),
                 lag_transactions: self.lag_transactions.get_or_create_owned(&writer),
                 applied: self.applied.get_or_create_owned(&writer),
             },
@@ -250,7 +239,6 @@ impl Families {
         self.round_trip.remove(&other);
         self.sent.remove(&other);
         self.received.remove(&other);
-        self.lag.remove(&writer);
         self.lag_transactions.remove(&writer);
         self.applied.remove(&writer);
         self.held.remove(&other);

@@ -68,7 +68,6 @@ fn a_region_shows_one_state_of_each_kind() {
     region.set_admin(AdminState::Draining);
     region.lease.set(true, Epoch(4));
     region.peer.up.set(1);
-    region.replication.lag_seconds.set(0.25);
     region.replication.lag_transactions.set(12);
     assert_lines(
         &metrics,
@@ -80,7 +79,6 @@ fn a_region_shows_one_state_of_each_kind() {
             "rhumb_lease_held{region=\"eu-west-1\"} 1",
             "rhumb_lease_epoch{region=\"eu-west-1\"} 4",
             "rhumb_peer_up{region=\"eu-west-1\"} 1",
-            "rhumb_replication_lag_seconds{origin_region=\"eu-west-1\"} 0.25",
             "rhumb_replication_lag_transactions{origin_region=\"eu-west-1\"} 12",
         ],
     );
@@ -96,7 +94,7 @@ fn the_rest_is_there_and_the_text_ends_as_openmetrics_does() {
     resp.open.inc();
     resp.accepted.inc_by(3);
     metrics.commits.seconds.observe_time(Duration::from_millis(2));
-    metrics.commits.submissions.observe(16.0);
+    metrics.commits.rows.observe(16.0);
     metrics.serving.set(1);
     assert_lines(
         &metrics,
@@ -106,7 +104,7 @@ fn the_rest_is_there_and_the_text_ends_as_openmetrics_does() {
             "rhumb_connections{server=\"resp\"} 1",
             "rhumb_connections_accepted_total{server=\"resp\"} 3",
             "rhumb_commit_seconds_count 1",
-            "rhumb_commit_submissions_bucket{le=\"16.0\"} 1",
+            "rhumb_commit_rows_bucket{le=\"16.0\"} 1",
             "rhumb_serving 1",
         ],
     );

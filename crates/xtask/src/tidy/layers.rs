@@ -95,6 +95,7 @@ const NAMED_ARROWS: &[(&str, &str)] = &[
     ("rhumb-frontier", "rhumb-regions"),
     ("rhumb-engine", "rhumb-telemetry"),
     ("rhumb-sim", "rhumb-check"),
+    ("rhumb-integration", "rhumb-check"),
     ("rhumb-server-http", "rhumb-tls"),
     ("rhumb-server-resp", "rhumb-tls"),
 ];
