@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use self::{
     control::{ControlCommand, ControlStatus, Recover},
     identity::{Init, Join, JoinToken},
-    node::{Kv, KvCommand, NodeArgs, Regions, Residency, Route, Status},
+    node::{Kv, KvCommand, NodeArgs, Regions, Residency, Route, Shown, Status},
     operate::{
         Asked, Change, ConfigApply, FailBack, FailoversCommand, MemberCommand, Move, NewNode,
         RegionCommand, Role, TokenCommand,

@@ -13,11 +13,11 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair,
 };
-use rhumb_config::settings::TlsSettings;
+use rhumb_config::settings::{ListenersSettings, TlsSettings};
 use rhumb_integration::{Cluster, Layout, eventually, programs};
 use rustix::process::Signal;
 
-use crate::{run, skipped};
+use crate::{fails, rhumb, run, skipped, works};
 
 /// How long a node may take to serve, or to read a certificate anew.
 const SERVED_MAX: Duration = Duration::from_secs(30);
@@ -70,8 +70,12 @@ fn region(tls: TlsSettings) -> Cluster {
     let encrypt = move |settings: &mut rhumb_config::Settings| {
         settings.tls = Some(tls);
         for region in settings.regions.values_mut() {
-            if let Some(resp) = &mut region.listeners.resp {
-                resp.tls = true;
+            let ListenersSettings { resp, http, .. } = &mut region.listeners;
+            for listener in [resp, http].into_iter().flatten() {
+                listener.tls = true;
+            }
+            if let Some(http) = http {
+                http.auth = true;
             }
         }
     };
@@ -175,6 +179,13 @@ fn a_client_shows_a_certificate_where_authorities_are_named() {
     eventually(SERVED_MAX, || answered(&mut shows(&ours))).unwrap();
     assert!(answered(&mut shows(&foreign)).is_err(), "a foreign one");
     assert!(answered(&mut cli(&cluster, &believed)).is_err(), "none");
+
+    // So do the commands that ask over HTTP.
+    let file = |name: &str| ours.file(name).to_str().unwrap().to_owned();
+    let (certificate, key) = (file("client.pem"), file("client.key"));
+    let with = ["status", "--cert", &certificate, "--cert-key", &key];
+    assert!(works(rhumb(&cluster, 0, &with)).contains("us-east-1"));
+    fails(rhumb(&cluster, 0, &["status"]));
 }
 
 #[test]

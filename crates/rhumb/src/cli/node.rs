@@ -1,6 +1,6 @@
 //! The words of commands that ask a running node.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use rhumb_types::RegionId;
@@ -21,6 +21,27 @@ pub(crate) struct NodeArgs {
     /// A PEM file of the authorities that sign the node's certificate, instead of the system's.
     #[arg(long, env = "RHUMB_CA")]
     pub(crate) ca: Option<PathBuf>,
+    /// A PEM file with the certificate to show, where the node asks for one; its own chain first.
+    #[arg(long, env = "RHUMB_CERT", requires = "cert_key")]
+    pub(crate) cert: Option<PathBuf>,
+    /// A PEM file with the certificate's private key.
+    #[arg(long, env = "RHUMB_CERT_KEY", requires = "cert")]
+    pub(crate) cert_key: Option<PathBuf>,
+}
+
+impl NodeArgs {
+    /// The certificate to show, with its key.
+    pub(crate) fn shown(&self) -> Option<Shown<'_>> {
+        let (certificate, key) = (self.cert.as_deref()?, self.cert_key.as_deref()?);
+        Some(Shown { certificate, key })
+    }
+}
+
+/// A certificate that a command shows, as files.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shown<'a> {
+    pub(crate) certificate: &'a Path,
+    pub(crate) key: &'a Path,
 }
 
 /// `rhumb status`.

@@ -199,7 +199,8 @@ mod tests {
         let file = folder.join("audit.ndjson");
         fs::write(&file, export_ndjson(entries).unwrap()).unwrap();
         let config = ConfigArgs { config: "none.yaml".into() };
-        let node = NodeArgs { config, url: None, token: None, ca: None };
+        let node =
+            NodeArgs { config, url: None, token: None, ca: None, cert: None, cert_key: None };
         run(&AuditCommand::Verify(AuditVerify { file: Some(file), data: None, node, json: true }))
             .unwrap()
     }

@@ -19,7 +19,12 @@ use rhumb_types::RegionId;
 use rustls::ClientConfig;
 
 use super::trust::{self, Trust, TrustError};
-use crate::{cli::NodeArgs, commands::serve::load, folders, machine_token::MachineToken};
+use crate::{
+    cli::{NodeArgs, Shown},
+    commands::serve::load,
+    folders,
+    machine_token::MachineToken,
+};
 
 /// Why it is not known which node to ask.
 #[derive(Debug, thiserror::Error)]
@@ -71,14 +76,14 @@ pub(super) struct Target {
 impl Target {
     pub(super) fn find(args: &NodeArgs) -> Result<Self, TargetError> {
         match &args.url {
-            Some(url) => Self::named(url, args.token.as_deref(), args.ca.clone()),
+            Some(url) => Self::named(url, args.token.as_deref(), args.ca.clone(), args.shown()),
             None => Self::own(args),
         }
     }
 
     /// A node by its address, without a token.
     pub(super) fn open(url: &str) -> Result<Self, TargetError> {
-        Self::named(url, None, None)
+        Self::named(url, None, None, None)
     }
 
     /// A node by its address.
@@ -86,6 +91,7 @@ impl Target {
         url: &str,
         token: Option<&str>,
         authorities: Option<PathBuf>,
+        shown: Option<Shown<'_>>,
     ) -> Result<Self, TargetError> {
         let wrong = || TargetError::Url { url: url.to_owned() };
         let uri: Uri = url.parse().map_err(|_| wrong())?;
@@ -98,7 +104,7 @@ impl Target {
         let host = uri.host().filter(|_| bare).ok_or_else(wrong)?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let trust = authorities.map_or(Trust::System, Trust::Authorities);
-        let tls = secure.then(|| trust::config(&trust)).transpose()?;
+        let tls = secure.then(|| trust::config(&trust, shown)).transpose()?;
         let port = uri.port_u16().unwrap_or(HTTP_PORT);
         Self { tls, ..Self::at(host, port, secure, token)? }.checked()
     }
@@ -112,7 +118,8 @@ impl Target {
         let listener = listener.ok_or_else(|| TargetError::Off(region.clone()))?;
         let address = reachable(listener.address(Server::Http));
         let tls = config.settings().tls.as_ref().filter(|_| listener.tls);
-        let tls = tls.map(|tls| trust::config(&Trust::Pinned(tls.certificate.clone())));
+        let tls =
+            tls.map(|tls| trust::config(&Trust::Pinned(tls.certificate.clone()), args.shown()));
         let folder = folders::identity(&config.settings().data, &region);
         let machine = || {
             let secret = Identities::load(&folder, Some(&region)).ok()?.secret();
@@ -191,6 +198,8 @@ mod tests {
             url: Some(url.to_owned()),
             token: token.map(str::to_owned),
             ca: None,
+            cert: None,
+            cert_key: None,
         })
     }
 

@@ -12,7 +12,9 @@ use rustls::{
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature},
 };
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
+
+use crate::cli::Shown;
 
 /// Names the system's authorities, by the custom of other programs.
 const AUTHORITIES_VARIABLE: &str = "SSL_CERT_FILE";
@@ -27,8 +29,8 @@ const AUTHORITIES_FILES: [&str; 4] = [
 /// Why certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TrustError {
-    /// A file holds no certificates.
-    #[error("{path} holds no certificate that can be used: {reason}")]
+    /// A file holds no certificates, or no key.
+    #[error("{path} cannot be used for TLS: {reason}")]
     File {
         /// Which.
         path: PathBuf,
@@ -55,10 +57,15 @@ pub(super) enum Trust {
 }
 
 /// TLS for a client that believes so.
-pub(super) fn config(trust: &Trust) -> Result<Arc<ClientConfig>, TrustError> {
+///
+/// `shown` is the certificate to show where the server asks for one.
+pub(super) fn config(
+    trust: &Trust,
+    shown: Option<Shown<'_>>,
+) -> Result<Arc<ClientConfig>, TrustError> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?;
-    let config = match trust {
+    let builder = match trust {
         Trust::Pinned(path) => {
             let shown = certificates(path)?.into_iter().next();
             let shown = shown.ok_or_else(|| empty(path))?;
@@ -66,14 +73,22 @@ pub(super) fn config(trust: &Trust) -> Result<Arc<ClientConfig>, TrustError> {
             builder
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(Pinned { shown, algorithms }))
-                .with_no_client_auth()
         }
-        Trust::Authorities(path) => {
-            builder.with_root_certificates(roots(path)?).with_no_client_auth()
-        }
+        Trust::Authorities(path) => builder.with_root_certificates(roots(path)?),
         Trust::System => {
             let path = system().ok_or(TrustError::NoSystem)?;
-            builder.with_root_certificates(roots(&path)?).with_no_client_auth()
+            builder.with_root_certificates(roots(&path)?)
+        }
+    };
+    let config = match shown {
+        None => builder.with_no_client_auth(),
+        Some(Shown { certificate, key }) => {
+            let failed = |error: rustls_pki_types::pem::Error| TrustError::File {
+                path: key.to_path_buf(),
+                reason: error.to_string(),
+            };
+            let key = PrivateKeyDer::from_pem_file(key).map_err(failed)?;
+            builder.with_client_auth_cert(certificates(certificate)?, key)?
         }
     };
     Ok(Arc::new(config))

@@ -26,7 +26,7 @@ impl Visit {
         let host = uri.host().ok_or_else(wrong)?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let tls = secure.then(|| trust::config(&Trust::System)).transpose()?;
+        let tls = secure.then(|| trust::config(&Trust::System, None)).transpose()?;
         let target = Arc::new(Target { tls, ..Target::at(host, port, secure, None)? });
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         Ok(Self { client: Client { target }, path })
