@@ -199,6 +199,10 @@ pub(crate) enum CommandError {
     NotAFloat,
     #[error("ERR invalid expire time in '{0}' command")]
     Expire(String),
+    #[error("ERR unknown subcommand '{part}'. Try {command} HELP.")]
+    UnknownPart { command: &'static str, part: String },
+    #[error("ERR Syntax error in HELLO option '{0}'")]
+    HelloOption(String),
     #[error("ERR Unsupported option {0}")]
     Option(String),
     #[error("ERR {0}")]
@@ -259,7 +263,7 @@ const CONTROLS: [Known; 46] = [
     control("ping", Class::Connection, (1, 0), Control::Ping),
     control("echo", Class::Connection, (2, 2), Control::Echo),
     control("hello", Class::Connection, (1, 0), Control::Hello),
-    control("auth", Class::Connection, (2, 3), Control::Auth),
+    control("auth", Class::Connection, (2, 0), Control::Auth),
     control("select", Class::Connection, (2, 2), Control::Select),
     control("quit", Class::Connection, (1, 1), Control::Quit),
     control("reset", Class::Connection, (1, 1), Control::Reset),

@@ -10,11 +10,9 @@ use rhumb_types::record::{Record, VersionVector};
 use crate::{
     command::{self, Class, CommandError, Control, script_by_digest, script_by_text},
     connection::{Connection, NO_KEY, Queue, Queued},
+    greet::client_name,
     limits, render,
 };
-
-/// How much of the name of a user that nobody knows goes to the log.
-const NAME_BYTES_LOGGED: usize = 64;
 
 /// What `CONFIG GET` tells; clients ask for these at their start.
 const CONFIG: [(&str, &str); 7] = [
@@ -42,9 +40,10 @@ impl Connection {
             Control::Echo => self.writer().bulk(first(&words)?),
             Control::Hello => self.hello(&words).await?,
             Control::Auth => self.auth(&words).await,
-            Control::Select => match first(&words)?.as_ref() {
-                b"0" => self.writer().ok(),
-                _ => return Err(CommandError::Other("DB index is out of range: there is one")),
+            Control::Select => match number::parse_int(first(&words)?) {
+                Some(0) => self.writer().ok(),
+                Some(_) => return Err(CommandError::Other("DB index is out of range")),
+                None => return Err(CommandError::NotAnInteger),
             },
             Control::Quit => {
                 self.writer().ok();
@@ -52,13 +51,14 @@ impl Connection {
             }
             Control::Reset => self.reset().await,
             Control::Client => self.client(&words)?,
-            Control::Command => self.describe(&words),
+            Control::Command => self.describe(&words)?,
             Control::Config => self.config(&words)?,
             Control::Info => self.info(),
             Control::Time => self.time(),
             Control::Acl => self.acl(&words)?,
+            // These two do no harm to the transaction that they stand in.
             Control::Multi if self.queue.is_some() => {
-                return Err(CommandError::Other("MULTI calls can not be nested"));
+                self.writer().error("ERR MULTI calls can not be nested");
             }
             Control::Multi => {
                 self.queue = Some(Queue::default());
@@ -71,7 +71,7 @@ impl Connection {
                 self.writer().ok();
             }
             Control::Watch if self.queue.is_some() => {
-                return Err(CommandError::Other("WATCH inside MULTI is not allowed"));
+                self.writer().error("ERR WATCH inside MULTI is not allowed");
             }
             Control::Watch => match self.watch(words).await {
                 Ok(()) => self.writer().ok(),
@@ -110,90 +110,6 @@ impl Connection {
         Ok(())
     }
 
-    async fn hello(&mut self, words: &[Bytes]) -> Result<(), CommandError> {
-        let mut words = words.iter();
-        let protocol = match words.next().map(AsRef::as_ref) {
-            None => self.protocol,
-            Some(b"2") => Protocol::Resp2,
-            Some(b"3") => Protocol::Resp3,
-            Some(_) => {
-                self.writer().error("NOPROTO unsupported protocol version");
-                return Ok(());
-            }
-        };
-        while let Some(option) = words.next() {
-            if option.eq_ignore_ascii_case(b"auth") {
-                let name = words.next().ok_or(CommandError::Syntax)?;
-                let password = words.next().ok_or(CommandError::Syntax)?;
-                if let Err(error) = self.log_in(name, password).await {
-                    self.writer().error(&error);
-                    return Ok(());
-                }
-            } else if option.eq_ignore_ascii_case(b"setname") {
-                self.name = words.next().ok_or(CommandError::Syntax)?.clone();
-            } else {
-                return Err(CommandError::Syntax);
-            }
-        }
-        if self.user.is_none() {
-            self.writer().error("NOAUTH HELLO must be called with AUTH");
-            return Ok(());
-        }
-        self.protocol = protocol;
-        let id = i64::try_from(self.id.0).unwrap_or(i64::MAX);
-        let mut out = self.writer();
-        out.map(7);
-        out.bulk(b"server");
-        out.bulk(b"redis");
-        out.bulk(b"version");
-        out.bulk(b"7.0.0");
-        out.bulk(b"proto");
-        out.integer(if protocol == Protocol::Resp3 { 3 } else { 2 });
-        out.bulk(b"id");
-        out.integer(id);
-        out.bulk(b"mode");
-        out.bulk(b"standalone");
-        out.bulk(b"role");
-        out.bulk(b"master");
-        out.bulk(b"modules");
-        out.array(0);
-        Ok(())
-    }
-
-    async fn auth(&mut self, words: &[Bytes]) {
-        let (name, password) = match words {
-            [name, password] => (name.as_ref(), password),
-            [password] => (b"default".as_slice(), password),
-            _ => return self.writer().error("ERR syntax error"),
-        };
-        match self.log_in(name, password).await {
-            Ok(()) => self.writer().ok(),
-            Err(error) => self.writer().error(&error),
-        }
-    }
-
-    async fn log_in(&mut self, name: &[u8], password: &[u8]) -> Result<(), String> {
-        let (guesses, address) = (&self.shared.guesses, self.address);
-        if let Err(wait) = guesses.take(address, self.shared.engine.clock().now().mono) {
-            // The refusals that used the tries up are in the log.
-            tracing::debug!(target: "audit", %address, "too many refused passwords");
-            let seconds = wait.as_secs() + 1;
-            return Err(format!(
-                "OVERLOADED too many refused passwords from your address: try again in {seconds} s"
-            ));
-        }
-        let named = std::str::from_utf8(name).ok().and_then(|name| self.shared.users.get(name));
-        if let Some(user) = named.filter(|user| user.has_password(password)).cloned() {
-            guesses.give_back(address);
-            self.authenticated(user);
-            return Ok(());
-        }
-        let user = String::from_utf8_lossy(name.get(..NAME_BYTES_LOGGED).unwrap_or(name));
-        tracing::warn!(target: "audit", %user, %address, "a password was refused");
-        tokio::time::sleep(limits::PASSWORD_PAUSE).await;
-        Err("WRONGPASS invalid username-password pair or user is disabled.".to_owned())
-    }
-
     async fn reset(&mut self) {
         self.queue = None;
         self.unwatch().await;
@@ -211,25 +127,27 @@ impl Connection {
         match what.as_slice() {
             b"id" => self.writer().integer(id),
             b"getname" => {
-                let name = self.name.clone();
-                self.writer().bulk(&name);
+                let name = Some(self.name.clone()).filter(|name| !name.is_empty());
+                self.writer().bulk_or_null(name.as_deref());
             }
             b"setname" => {
-                self.name = words.get(1).ok_or(CommandError::Syntax)?.clone();
+                self.name = client_name(words.get(1).ok_or(CommandError::Syntax)?)?;
                 self.writer().ok();
             }
             b"setinfo" | b"no-evict" | b"no-touch" => self.writer().ok(),
             b"info" | b"list" => {
                 let name = String::from_utf8_lossy(&self.name).into_owned();
                 let user = self.user.as_ref().map_or("", |user| user.name.as_str()).to_owned();
-                self.writer().bulk(format!("id={id} name={name} user={user} db=0\n").as_bytes());
+                let address = self.address;
+                let told = format!("id={id} addr={address} name={name} user={user} db=0\n");
+                self.writer().verbatim(*b"txt", told.as_bytes());
             }
-            _ => return Err(CommandError::Other("unknown CLIENT subcommand")),
+            _ => return Err(unknown_part("CLIENT", words)),
         }
         Ok(())
     }
 
-    fn describe(&mut self, words: &[Bytes]) {
+    fn describe(&mut self, words: &[Bytes]) -> Result<(), CommandError> {
         let what = words.first().map(|word| word.to_ascii_lowercase()).unwrap_or_default();
         let names: Vec<&str> = command::all().map(|known| known.name).collect();
         let mut out = self.writer();
@@ -240,8 +158,10 @@ impl Connection {
                 out.array(names.len());
                 names.iter().for_each(|name| out.bulk(name.as_bytes()));
             }
-            _ => out.array(0),
+            b"" | b"info" | b"getkeys" | b"getkeysandflags" => out.array(0),
+            _ => return Err(unknown_part("COMMAND", words)),
         }
+        Ok(())
     }
 
     fn config(&mut self, words: &[Bytes]) -> Result<(), CommandError> {
@@ -251,6 +171,9 @@ impl Connection {
             return Ok(());
         }
         if !what.eq_ignore_ascii_case(b"get") {
+            if !what.eq_ignore_ascii_case(b"set") && !what.eq_ignore_ascii_case(b"rewrite") {
+                return Err(unknown_part("CONFIG", words));
+            }
             let why = "the configuration is changed with `rhumb config apply`";
             return Err(CommandError::Refused { name: "config set".to_owned(), why });
         }
@@ -293,7 +216,7 @@ impl Connection {
             ));
         }
         text.push_str(&format!("conflicts:{}\r\n", status.conflicts));
-        self.writer().bulk(text.as_bytes());
+        self.writer().verbatim(*b"txt", text.as_bytes());
     }
 
     fn time(&mut self) {
@@ -365,13 +288,21 @@ impl Connection {
         } else if what.eq_ignore_ascii_case(b"flush") {
             self.writer().ok();
         } else {
-            return Err(unknown_script());
+            return Err(unknown_part("SCRIPT", words));
         }
         Ok(())
     }
 
     async fn eval(&mut self, control: Control, words: &[Bytes]) -> Result<(), CommandError> {
         let (text, rest) = words.split_first().ok_or(CommandError::Syntax)?;
+        let (count, rest) = rest.split_first().ok_or(CommandError::Syntax)?;
+        let count = number::parse_int(count).ok_or(CommandError::NotAnInteger)?;
+        let negative = |_| CommandError::Other("Number of keys can't be negative");
+        let count = usize::try_from(count).map_err(negative)?;
+        if count > rest.len() {
+            let few = "Number of keys can't be greater than number of args";
+            return Err(CommandError::Other(few));
+        }
         let script = if control == Control::Eval {
             script_by_text(text).map(|(script, _)| script)
         } else {
@@ -384,9 +315,6 @@ impl Connection {
             }
             return Err(unknown_script());
         };
-        let (count, rest) = rest.split_first().ok_or(CommandError::Syntax)?;
-        let count = number::parse_int(count).and_then(|count| usize::try_from(count).ok());
-        let count = count.filter(|count| *count <= rest.len()).ok_or(CommandError::NotAnInteger)?;
         let (keys, values) = rest.split_at(count);
         let step = script.step(keys, values)?;
         if !keys.iter().all(|key| self.may_touch(key)) {
@@ -428,8 +356,14 @@ impl Connection {
     }
 }
 
-fn first(words: &[Bytes]) -> Result<&Bytes, CommandError> {
+pub(crate) fn first(words: &[Bytes]) -> Result<&Bytes, CommandError> {
     words.first().ok_or(CommandError::Syntax)
+}
+
+/// A part of a command that nobody knows, as Redis says it.
+pub(crate) fn unknown_part(command: &'static str, words: &[Bytes]) -> CommandError {
+    let part = words.first().map(|part| String::from_utf8_lossy(part).into_owned());
+    CommandError::UnknownPart { command, part: part.unwrap_or_default() }
 }
 
 const fn unknown_script() -> CommandError {

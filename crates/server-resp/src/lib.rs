@@ -16,6 +16,7 @@ mod connection;
 mod cursors;
 mod execute;
 mod explain;
+mod greet;
 mod guesses;
 mod info;
 mod limits;

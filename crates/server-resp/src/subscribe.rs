@@ -7,6 +7,7 @@ use rhumb_resp::Protocol;
 use crate::{
     command::{CommandError, Control},
     connection::Connection,
+    info::unknown_part,
 };
 
 impl Connection {
@@ -110,7 +111,7 @@ impl Connection {
         } else if what.eq_ignore_ascii_case(b"numpat") {
             out.integer(i64::try_from(patterns).unwrap_or(i64::MAX));
         } else {
-            return Err(CommandError::Syntax);
+            return Err(unknown_part("PUBSUB", words));
         }
         Ok(())
     }

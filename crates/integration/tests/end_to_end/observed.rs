@@ -145,10 +145,13 @@ fn rhumb_why_tells_what_routing_tells_and_who_wrote() {
         let mut wire = Wire::connect(cluster.resp(nth), protocol).unwrap();
         wire.ask(&[Words::of(words)]).unwrap().remove(0)
     };
-    // Leases take a moment after the first start.
+    // Leases and links take a moment after the first start.
     let home = eventually(SERVED_MAX, || {
         let home = json(cluster.http(0), "/v1/home?key=visits");
         anyhow::ensure!(home["acting"].is_string(), "{home}");
+        let route = json(cluster.http(0), "/v1/route?key=visits");
+        let regions = route["regions"].as_array().map(Vec::len);
+        anyhow::ensure!(regions == Some(3), "not all regions look well yet: {route}");
         Ok(home)
     })
     .unwrap();

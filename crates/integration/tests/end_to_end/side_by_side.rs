@@ -277,3 +277,98 @@ fn scans_give_what_those_of_redis_give_over_any_connection() {
     };
     assert!(matches!(rhumb(&["SCAN", "12345"]), Reply::Error(_)), "a cursor of nobody is refused");
 }
+
+/// What clients say about themselves and their connections. Each command has one reply.
+const CONVERSATION: &[&[&str]] = &[
+    &["PING"],
+    &["SELECT", "0"],
+    &["SELECT", "abc"],
+    &["HELLO", "4"],
+    &["HELLO", "abc"],
+    &["HELLO", "3", "bogus"],
+    &["HELLO", "2", "SETNAME"],
+    &["AUTH", "password"],
+    &["AUTH", "nobody", "password"],
+    &["AUTH", "a", "b", "c"],
+    &["CLIENT", "GETNAME"],
+    &["CLIENT", "SETNAME", "someone"],
+    &["CLIENT", "GETNAME"],
+    &["CLIENT", "SETNAME", "two words"],
+    &["CLIENT", "SETNAME", ""],
+    &["CLIENT", "GETNAME"],
+    &["CLIENT", "NONSENSE"],
+    &["CLIENT"],
+    &["CONFIG", "GET", "nothing-like-it"],
+    &["CONFIG", "GET", "databases-*"],
+    &["CONFIG", "NONSENSE"],
+    &["COMMAND", "NONSENSE"],
+    &["PUBSUB", "CHANNELS"],
+    &["PUBSUB", "CHANNELS", "x*"],
+    &["PUBSUB", "NUMSUB"],
+    &["PUBSUB", "NUMSUB", "a", "b"],
+    &["PUBSUB", "NUMPAT"],
+    &["PUBSUB", "NONSENSE"],
+    &["PUBLISH", "nobody", "hears"],
+    &["WAIT", "0", "0"],
+    &["WAIT", "0", "-1"],
+    &["WAIT", "abc", "0"],
+    &["SCRIPT", "EXISTS", "ffffffffffffffffffffffffffffffffffffffff"],
+    &["SCRIPT", "NONSENSE"],
+    &["EVALSHA", "ffffffffffffffffffffffffffffffffffffffff", "0"],
+    &["EVALSHA", "ffffffffffffffffffffffffffffffffffffffff", "abc"],
+    &["WATCH", "w"],
+    &["UNWATCH"],
+    &["EXEC"],
+    &["DISCARD"],
+    &["WATCH", "w"],
+    &["MULTI"],
+    &["MULTI"],
+    &["WATCH", "w"],
+    &["PING", "queued"],
+    &["PUBLISH", "nobody", "hears"],
+    &["UNWATCH"],
+    &["CLIENT", "GETNAME"],
+    &["EXEC"],
+    &["MULTI"],
+    &["EXEC"],
+    &["WATCH", "w"],
+    &["SET", "w", "changed"],
+    &["MULTI"],
+    &["GET", "w"],
+    &["EXEC"],
+    &["DEL", "w"],
+    &["MULTI"],
+    &["NONSENSE"],
+    &["DISCARD"],
+    &["UNSUBSCRIBE"],
+    &["UNSUBSCRIBE", "never"],
+    &["SUBSCRIBE", "a"],
+    &["PING"],
+    &["PING", "text"],
+    &["GET", "w"],
+    &["SUBSCRIBE", "b"],
+    &["PSUBSCRIBE", "p*"],
+    &["UNSUBSCRIBE", "a"],
+    &["UNSUBSCRIBE", "a"],
+    &["PUNSUBSCRIBE"],
+    &["UNSUBSCRIBE"],
+    &["GET", "w"],
+    &["RESET"],
+    &["CLIENT", "GETNAME"],
+    &["QUIT"],
+];
+
+#[test]
+fn connections_are_talked_about_as_with_redis() {
+    if !programs::answers("redis-server", &["--version"]) {
+        return skipped("redis-server is not installed");
+    }
+    let redis = Redis::start();
+    let cluster = Layout::regions(1).start().unwrap();
+    let conversation: Vec<Words> = CONVERSATION.iter().map(|words| Words::of(words)).collect();
+    for protocol in [2, 3] {
+        let found = Pair::connect(redis.address, cluster.resp(0), protocol);
+        let found = { found }.differences(&conversation);
+        assert!(found.is_empty(), "RESP{protocol}:\n{}", found.join("\n"));
+    }
+}
