@@ -12,6 +12,8 @@ use rhumb_config::process_environment;
 pub const BINARY_VARIABLE: &str = "RHUMB_TEST_BINARY";
 /// Names the Python that has the clients.
 pub const PYTHON_VARIABLE: &str = "RHUMB_TEST_PYTHON";
+/// Names the folder `node_modules` that has the clients.
+pub const NODE_VARIABLE: &str = "RHUMB_TEST_NODE_MODULES";
 
 /// The binary under test: as the environment says, else the one that cargo built beside this
 /// program.
@@ -40,6 +42,18 @@ pub fn python() -> Option<PathBuf> {
     let own = std::env::current_exe().ok()?;
     let made = own.ancestors().map(|folder| folder.join("xtask/python/bin/python"));
     made.into_iter().find(|path| path.is_file())
+}
+
+/// The folder with the Node.js clients: as the environment says, else the one that `cargo xtask
+/// test` made in the target folder.
+#[must_use]
+pub fn node_modules() -> Option<PathBuf> {
+    if let Some(path) = process_environment(NODE_VARIABLE) {
+        return Some(PathBuf::from(path));
+    }
+    let own = std::env::current_exe().ok()?;
+    let made = own.ancestors().map(|folder| folder.join("xtask/node/node_modules"));
+    made.into_iter().find(|path| path.is_dir())
 }
 
 /// Whether a program can be started.

@@ -97,6 +97,19 @@ fn a_web_session_moves_between_regions() {
 }
 
 #[test]
+fn a_node_web_session_moves_between_regions() {
+    let Some(modules) = programs::node_modules() else {
+        return skipped("there are no Node.js clients; `cargo xtask test` installs them with npm");
+    };
+    let cluster = Layout::regions(2).start().unwrap();
+    let mut command = Command::new("node");
+    command.env("NODE_PATH", modules);
+    command.arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/node/clients.js"));
+    command.args((0..cluster.len()).map(|nth| cluster.resp(nth).port().to_string()));
+    assert!(run(&mut command).ends_with("ok\n"));
+}
+
+#[test]
 fn the_redis_crate_finds_what_it_expects() {
     let cluster = Layout::regions(1).start().unwrap();
     let mut connection = cluster.connect(0).unwrap();

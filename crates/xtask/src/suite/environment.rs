@@ -1,5 +1,5 @@
-//! What the tests need from the machine: Debian packages, and a Python environment below the
-//! target folder. Each is installed only where it is missing and where that is allowed.
+//! What the tests need from the machine: Debian packages, and clients in Python and Node.js below
+//! the target folder. Each is installed only where it is missing and where that is allowed.
 
 use std::path::PathBuf;
 
@@ -27,6 +27,10 @@ const WANTED: &[Wanted] = &[
 const APT_LOCK_WAIT: &str = "DPkg::Lock::Timeout=120";
 /// What the Python environment holds, with exact versions.
 const REQUIREMENTS: &str = "crates/xtask/requirements.txt";
+/// What the Node.js clients are, with exact versions.
+const NODE_PACKAGES: &str = "crates/integration/tests/node";
+/// Their presence shows that the environment is whole.
+const NODE_PROBE: &str = "require('connect-redis'); require('ioredis'); require('express-session')";
 /// Its import shows that the environment is whole.
 const PYTHON_PROBE: &str = "import redis, flask_session";
 
@@ -113,5 +117,42 @@ pub(super) fn install_python(workspace: &Workspace, options: &Options) -> anyhow
         Outcome::Passed
     } else {
         Outcome::Failed("installed, but the clients cannot be imported".to_owned())
+    })
+}
+
+/// Installs the Node.js clients that tests use, where Node.js is.
+pub(super) fn install_node(workspace: &Workspace, options: &Options) -> anyhow::Result<Outcome> {
+    if !(answers("node", &["--version"]) && answers("npm", &["--version"])) {
+        return Ok(Outcome::Skipped("node and npm are missing".to_owned()));
+    }
+    let folder = workspace.metadata.target_directory.join("xtask").join("node");
+    let is_whole = || {
+        let mut node = workspace.command("node");
+        node.env("NODE_PATH", folder.join("node_modules")).args(["-e", NODE_PROBE]);
+        node.stderr(std::process::Stdio::null());
+        succeeds(&mut node)
+    };
+    let wanted = workspace.root().join(NODE_PACKAGES).join("package-lock.json");
+    let installed = folder.join("package-lock.json");
+    if std::fs::read(&wanted).ok() == std::fs::read(&installed).ok() && is_whole()? {
+        return Ok(Outcome::Passed);
+    }
+    if !options.install {
+        return Ok(Outcome::Skipped("--no-install was given".to_owned()));
+    }
+    std::fs::create_dir_all(&folder)?;
+    for name in ["package.json", "package-lock.json"] {
+        std::fs::copy(wanted.with_file_name(name), folder.join(name))?;
+    }
+    // No package may run a script of its own here.
+    let ci = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"];
+    if !succeeds(workspace.command("npm").args(ci).arg(&folder))? {
+        let reason = "npm could not install the clients (is there a network?)";
+        return Ok(Outcome::Skipped(reason.to_owned()));
+    }
+    Ok(if is_whole()? {
+        Outcome::Passed
+    } else {
+        Outcome::Failed("installed, but the clients cannot be loaded".to_owned())
     })
 }
