@@ -9,6 +9,7 @@ use rhumb_state::{Choice, Op, Query, strong::StrongStep};
 
 mod hashes;
 mod keys;
+mod refused;
 mod scripts;
 mod sets;
 mod sorted_sets;
@@ -239,12 +240,6 @@ pub(crate) struct Known {
     pub(crate) reader: Reader,
 }
 
-const NO_LISTS: &str = "lists are not offered yet; a stream of work belongs into a queue";
-const NO_BLOCKING: &str =
-    "blocking commands cannot be kept across regions; subscribe to a channel, or poll";
-const NO_SCRIPTS: &str = "only the well-known lock scripts run, as built-ins; use MULTI with WATCH, \
-                          or a strong namespace";
-
 const fn control(
     name: &'static str,
     class: Class,
@@ -254,12 +249,8 @@ const fn control(
     Known { name, class, least, most, reader: Reader::Control(which) }
 }
 
-const fn refused(name: &'static str, why: &'static str) -> Known {
-    Known { name, class: Class::Write, least: 1, most: 0, reader: Reader::Refused(why) }
-}
-
 /// Commands of the connection and the server.
-const CONTROLS: [Known; 46] = [
+const CONTROLS: [Known; 32] = [
     control("ping", Class::Connection, (1, 0), Control::Ping),
     control("echo", Class::Connection, (2, 2), Control::Echo),
     control("hello", Class::Connection, (1, 0), Control::Hello),
@@ -292,29 +283,16 @@ const CONTROLS: [Known; 46] = [
     control("rhumb.session", Class::Connection, (1, 2), Control::Session),
     control("rhumb.why", Class::Read, (2, 2), Control::Why),
     control("rhumb.conflicts", Class::Read, (1, 2), Control::Conflicts),
-    refused("lpush", NO_LISTS),
-    refused("rpush", NO_LISTS),
-    refused("lpop", NO_LISTS),
-    refused("rpop", NO_LISTS),
-    refused("lrange", NO_LISTS),
-    refused("llen", NO_LISTS),
-    refused("lrem", NO_LISTS),
-    refused("blpop", NO_BLOCKING),
-    refused("brpop", NO_BLOCKING),
-    refused("blmove", NO_BLOCKING),
-    refused("bzpopmin", NO_BLOCKING),
-    refused("bzpopmax", NO_BLOCKING),
-    refused("fcall", NO_SCRIPTS),
-    refused("function", NO_SCRIPTS),
 ];
 
-const TABLES: [&[Known]; 6] = [
+const TABLES: [&[Known]; 7] = [
     &strings::COMMANDS,
     &keys::COMMANDS,
     &hashes::COMMANDS,
     &sets::COMMANDS,
     &sorted_sets::COMMANDS,
     &CONTROLS,
+    &refused::COMMANDS,
 ];
 
 /// Longest name of a command, in bytes.
@@ -327,7 +305,12 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Known> {
     TABLES.iter().flat_map(|table| table.iter())
 }
 
-/// How many commands there are.
+/// Every command that is offered.
+pub(crate) fn offered() -> impl Iterator<Item = &'static Known> {
+    all().filter(|known| !matches!(known.reader, Reader::Refused(_)))
+}
+
+/// How many commands there are, those that are refused included.
 pub(crate) fn count() -> usize {
     index().len()
 }

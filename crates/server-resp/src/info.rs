@@ -149,7 +149,7 @@ impl Connection {
 
     fn describe(&mut self, words: &[Bytes]) -> Result<(), CommandError> {
         let what = words.first().map(|word| word.to_ascii_lowercase()).unwrap_or_default();
-        let names: Vec<&str> = command::all().map(|known| known.name).collect();
+        let names: Vec<&str> = command::offered().map(|known| known.name).collect();
         let mut out = self.writer();
         match what.as_slice() {
             b"count" => out.integer(i64::try_from(names.len()).unwrap_or(i64::MAX)),
