@@ -35,6 +35,12 @@ pub enum Alarm {
         /// Which peer.
         region: RegionId,
     },
+    /// A peer's file says otherwise where keys lie: which are strong, kept in a jurisdiction, or only a
+    /// cache.
+    Namespaces {
+        /// Which peer.
+        region: RegionId,
+    },
     /// This start could not prove that its log is whole, and writes under a new origin.
     OriginMinted {
         /// The origin it wrote before, if any.

@@ -29,6 +29,7 @@ impl Node {
             durable: self.durable.clone(),
             origins: self.origins.iter().cloned().collect(),
             wall: now.wall,
+            namespaces: self.config.namespaces.fingerprint(),
         }
     }
 
@@ -96,6 +97,9 @@ impl Node {
         if hello.cluster != self.config.cluster || hello.region != *from {
             out.push(Effect::Alarm(Alarm::ForeignCluster { region: from.clone() }));
             return;
+        }
+        if hello.namespaces != 0 && hello.namespaces != self.config.namespaces.fingerprint() {
+            out.push(Effect::Alarm(Alarm::Namespaces { region: from.clone() }));
         }
         self.peers.said_hello(now.mono, from, hello);
         let known = self.origins.len();

@@ -357,7 +357,6 @@ fn is_worth_remembering(old: &ControlView, new: &ControlView) -> bool {
             || old.members != new.members
             || old.regions != new.regions
             || old.rules_version != new.rules_version
-            || old.namespaces_version != new.namespaces_version
             || old.config_version != new.config_version
             || epochs(old) != epochs(new))
 }

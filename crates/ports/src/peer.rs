@@ -90,6 +90,8 @@ pub struct Hello {
     pub origins: Vec<OriginInfo>,
     /// Its wall clock as it sent this.
     pub wall: UnixMillis,
+    /// What its file says about where keys lie, as a number; 0 from a node that does not tell.
+    pub namespaces: u64,
 }
 
 /// Where an origin came from.

@@ -195,8 +195,6 @@ pub(crate) static ROUTES: &[Route] = &[
     get("/admin/config/versions/{version}", Operator, |call| at_once(documents::config_at(&call))),
     post("/admin/config/rollback", Admin, |call| boxed(documents::roll_config_back(call))),
     get("/admin/namespaces", Reader, |call| at_once(namespaces::list(&call))),
-    put("/admin/namespaces", Admin, |call| boxed(namespaces::put(call))),
-    delete("/admin/namespaces", Admin, |call| boxed(namespaces::remove(call))),
     get("/admin/members", Reader, |call| at_once(members::list(&call))),
     post("/admin/members", Admin, |call| boxed(members::add(call))),
     put("/admin/members/{node}", Admin, |call| boxed(members::set_role(call))),

@@ -8,6 +8,9 @@ use rhumb_types::{AckLevel, Consistency, DomainId, control};
 /// Most namespaces of a configuration.
 pub const NAMESPACES_MAX: usize = 1_024;
 
+const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+
 /// How the keys of a namespace behave.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct NamespacePolicy {
@@ -72,19 +75,19 @@ impl Namespaces {
         Ok(Self { lengths: lengths.into_iter().rev().collect(), other, has_ttl })
     }
 
-    /// The namespaces that the control plane agreed on. Its empty prefix is the policy of keys
+    /// The namespaces of a configuration. The empty prefix is the policy of keys
     /// outside all others.
     ///
     /// # Errors
     /// As for [`Namespaces::new`].
-    pub fn agreed(policies: &[control::NamespacePolicy]) -> Result<Self, NamespacesError> {
-        let all = policies.iter().map(|agreed| Namespace {
-            prefix: Bytes::copy_from_slice(agreed.prefix.as_bytes()),
+    pub fn configured(policies: &[control::NamespacePolicy]) -> Result<Self, NamespacesError> {
+        let all = policies.iter().map(|given| Namespace {
+            prefix: Bytes::copy_from_slice(given.prefix.as_bytes()),
             policy: NamespacePolicy {
-                consistency: agreed.consistency,
-                ack: agreed.ack,
-                ttl: agreed.ttl_ms.map(Duration::from_millis),
-                domain: agreed.domain,
+                consistency: given.consistency,
+                ack: given.ack,
+                ttl: given.ttl_ms.map(Duration::from_millis),
+                domain: given.domain,
             },
         });
         let (other, named): (Vec<_>, Vec<_>) = all.partition(|each| each.prefix.is_empty());
@@ -105,6 +108,33 @@ impl Namespaces {
     #[must_use]
     pub fn namespace(&self, key: &[u8]) -> Option<&Namespace> {
         self.lengths.iter().find_map(|(length, same)| same.get(key.get(..*length)?))
+    }
+
+    /// A number that two nodes share when keys lie in the same places on both: the store and the
+    /// residency domain of every prefix. How keys are acknowledged and how long they live may differ.
+    /// Never 0.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let other = Namespace { prefix: Bytes::new(), policy: self.other.clone() };
+        let mut hash = FNV_OFFSET;
+        // FNV-1a: Fowler, Noll, Vo. It tells mistakes apart, not attacks.
+        let mut add = |bytes: &[u8]| {
+            for byte in bytes {
+                hash = (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME);
+            }
+        };
+        for Namespace { prefix, policy } in self.iter().chain([&other]) {
+            let store: u8 = match policy.consistency {
+                Consistency::Eventual | Consistency::Session => 0,
+                Consistency::Strong => 1,
+                Consistency::Cache => 2,
+            };
+            add(&(prefix.len() as u64).to_le_bytes());
+            add(prefix);
+            add(&[store]);
+            add(&policy.domain.0.to_le_bytes());
+        }
+        hash.max(1)
     }
 
     /// Whether keys of any namespace have a time to live of their own.
@@ -148,18 +178,40 @@ mod tests {
     }
 
     #[test]
-    fn what_was_agreed_keeps_its_meaning() {
-        let agreed = |prefix: &str, ttl_ms| control::NamespacePolicy {
+    fn the_fingerprint_is_that_of_where_keys_lie() {
+        let of = |named: Vec<Namespace>| {
+            Namespaces::new(named, NamespacePolicy::default()).unwrap().fingerprint()
+        };
+        let plain = of(vec![named("a", Consistency::Eventual), named("b", Consistency::Strong)]);
+        let session = of(vec![named("b", Consistency::Strong), named("a", Consistency::Session)]);
+        assert_eq!(plain, session, "neither the order nor how reads wait matters");
+        let mut quick = named("a", Consistency::Eventual);
+        quick.policy.ttl = Some(Duration::from_secs(1));
+        quick.policy.ack = AckLevel::Memory;
+        assert_eq!(plain, of(vec![quick, named("b", Consistency::Strong)]));
+        assert_ne!(
+            plain,
+            of(vec![named("a", Consistency::Strong), named("b", Consistency::Strong)])
+        );
+        assert_ne!(plain, of(vec![named("a", Consistency::Eventual)]));
+        let mut far = named("a", Consistency::Eventual);
+        far.policy.domain = DomainId(9);
+        assert_ne!(plain, of(vec![far, named("b", Consistency::Strong)]));
+    }
+
+    #[test]
+    fn what_is_configured_keeps_its_meaning() {
+        let given = |prefix: &str, ttl_ms| control::NamespacePolicy {
             prefix: prefix.to_owned(),
             consistency: Consistency::Session,
             ack: AckLevel::Quorum,
             ttl_ms,
             domain: DomainId(7),
         };
-        let namespaces = Namespaces::agreed(&[agreed("", None), agreed("s:", Some(5))]).unwrap();
+        let namespaces = Namespaces::configured(&[given("", None), given("s:", Some(5))]).unwrap();
         assert_eq!(namespaces.policy(b"x").ack, AckLevel::Quorum);
         assert_eq!(namespaces.policy(b"s:x").ttl, Some(Duration::from_millis(5)));
         assert_eq!(namespaces.policy(b"s:x").domain, DomainId(7));
-        assert!(Namespaces::agreed(&[agreed("", None), agreed("", None)]).is_err());
+        assert!(Namespaces::configured(&[given("", None), given("", None)]).is_err());
     }
 }

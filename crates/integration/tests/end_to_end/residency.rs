@@ -1,5 +1,7 @@
 //! What must stay in a jurisdiction does, and the report says so.
 
+use std::fs;
+
 use redis::{Commands, Connection};
 use rhumb_config::settings::NamespaceSettings;
 use rhumb_integration::{Cluster, Layout, READY_WAIT_MAX, eventually};
@@ -100,6 +102,27 @@ fn keys_of_a_jurisdiction_never_leave_it() {
         let refused = stranger.get::<_, Option<String>>("eu:user").err();
         let code = refused.as_ref().and_then(|error| error.code());
         anyhow::ensure!(code == Some("UNAVAILABLE"), "{refused:?}");
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_file_that_says_otherwise_where_keys_lie_is_an_alarm() {
+    let mut cluster = Layout::regions(2).prepare().unwrap();
+    let file = fs::read_to_string(cluster.config(1)).unwrap();
+    let other = file.replace("lock:", "locks:");
+    assert_ne!(file, other);
+    fs::write(cluster.config(1), other).unwrap();
+    for nth in 0..2 {
+        cluster.start(nth).unwrap();
+    }
+    eventually(READY_WAIT_MAX, || {
+        for nth in 0..2 {
+            let status = rhumb(&cluster, nth, &["status", "--json"]);
+            let status = String::from_utf8(status.stdout)?;
+            anyhow::ensure!(status.contains("give all nodes the same namespaces"), "{status}");
+        }
         Ok(())
     })
     .unwrap();

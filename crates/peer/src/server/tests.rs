@@ -190,5 +190,6 @@ fn hello_of_another() -> rhumb_ports::peer::PeerMessage {
         durable: rhumb_types::record::VersionVector::new(),
         origins: Vec::new(),
         wall: rhumb_types::UnixMillis(1),
+        namespaces: 0,
     })
 }

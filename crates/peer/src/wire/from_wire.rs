@@ -93,6 +93,7 @@ fn hello(wire: pb::Hello) -> Result<Hello, WireError> {
         durable: vector(wire.durable)?,
         origins: wire.origins.iter().map(origin).collect::<Result<_, _>>()?,
         wall: UnixMillis(wire.wall_unix_millis),
+        namespaces: wire.namespaces,
     })
 }
 

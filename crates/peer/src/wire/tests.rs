@@ -107,6 +107,7 @@ fn hellos() -> impl Strategy<Value = Hello> {
             durable,
             origins,
             wall: UnixMillis(cluster),
+            namespaces: node,
         })
 }
 

@@ -74,6 +74,7 @@ fn hello_to(hello: &Hello) -> pb::Hello {
         durable: Some(vector_to(&hello.durable)),
         origins: hello.origins.iter().map(origin_to).collect(),
         wall_unix_millis: hello.wall.0,
+        namespaces: hello.namespaces,
     }
 }
 

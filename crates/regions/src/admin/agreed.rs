@@ -6,8 +6,7 @@ use rhumb_types::{
     ClusterId, Epoch, NodeId, OriginId, RegionId,
     control::{
         AdminCommand, AdminOutcome, AdminRefusal, AdminRequest, AdminState, AffinityRule, ApiToken,
-        Ballot, Digest, FailoverId, FailoverRecord, JoinToken, Member, NamespacePolicy,
-        RegionLease, RegionStatus,
+        Ballot, Digest, FailoverId, FailoverRecord, JoinToken, Member, RegionLease, RegionStatus,
     },
     record::Record,
 };
@@ -33,8 +32,6 @@ pub(super) struct Agreed {
     pub(super) ballots: BTreeMap<RegionId, BTreeMap<RegionId, Ballot>>,
     pub(super) rules: History<Vec<AffinityRule>>,
     pub(super) config: History<String>,
-    pub(super) namespaces_version: u64,
-    pub(super) namespaces: BTreeMap<String, NamespacePolicy>,
     pub(super) closed_origins: BTreeMap<OriginId, u64>,
     pub(super) failovers: BTreeMap<FailoverId, FailoverRecord>,
     pub(super) failover_last: u64,
@@ -87,11 +84,9 @@ impl Agreed {
             | C::ReleaseLease { .. } => self.execute_lease(&request.command),
             C::Vote { subject, voter, ballot } => self.vote(request, subject, voter, ballot),
             C::LiftVerdict { region } => self.lift_verdict(region),
-            C::PutRules { .. }
-            | C::PutConfig { .. }
-            | C::Rollback { .. }
-            | C::PutNamespace { .. }
-            | C::RemoveNamespace { .. } => self.execute_document(request),
+            C::PutRules { .. } | C::PutConfig { .. } | C::Rollback { .. } => {
+                self.execute_document(request)
+            }
             C::StartFailover { plan } => self.start_failover(request, plan),
             C::AdvanceFailover { id, sequence, state, step } => {
                 self.advance_failover(*id, *sequence, *state, step.as_ref())

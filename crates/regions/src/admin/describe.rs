@@ -92,8 +92,6 @@ fn name(command: &AdminCommand) -> (&'static str, String) {
         C::PutRules { rules, .. } => ("put-rules", format!("{} rules", rules.len())),
         C::PutConfig { document, .. } => ("put-config", format!("{} bytes", document.len())),
         C::Rollback { document, to, .. } => ("roll-back", format!("{document:?} to {to}")),
-        C::PutNamespace { namespace, .. } => ("put-namespace", namespace.prefix.clone()),
-        C::RemoveNamespace { prefix, .. } => ("remove-namespace", prefix.clone()),
         C::StartFailover { plan } => {
             ("start-failover", format!("{:?} of {}", plan.kind, plan.region))
         }

@@ -2,20 +2,13 @@
 
 use std::collections::VecDeque;
 
-use rhumb_types::{
-    Consistency,
-    control::{
-        AdminCommand, AdminOutcome, AdminRefusal, AdminRequest, Document, DocumentVersion,
-        NamespacePolicy,
-        limits::{DOCUMENT_HISTORY_MAX, NAMESPACES_MAX},
-    },
+use rhumb_types::control::{
+    AdminCommand, AdminOutcome, AdminRefusal, AdminRequest, Document, DocumentVersion,
+    limits::DOCUMENT_HISTORY_MAX,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{
-    agreed::{Agreed, Answer},
-    validate::{invalid, limit},
-};
+use super::agreed::{Agreed, Answer};
 
 /// The versions of a document, the present one last.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,50 +86,7 @@ impl Agreed {
             C::Rollback { document: Document::Config, expected, to } => {
                 self.config.roll_back(request, *expected, *to)
             }
-            C::PutNamespace { expected, namespace } => self.put_namespace(*expected, namespace),
-            C::RemoveNamespace { expected, prefix } => self.remove_namespace(*expected, prefix),
             _ => Err(AdminRefusal::NotFound("document command".to_owned())),
         }
-    }
-
-    fn put_namespace(&mut self, expected: u64, namespace: &NamespacePolicy) -> Answer {
-        compare(self.namespaces_version, expected)?;
-        let known = self.namespaces.get(&namespace.prefix);
-        if known == Some(namespace) {
-            return Ok(AdminOutcome::Unchanged);
-        }
-        match known {
-            None if self.namespaces.len() >= NAMESPACES_MAX => {
-                return Err(limit("namespaces", NAMESPACES_MAX));
-            }
-            // Its keys lie in another store, and would seem to vanish.
-            Some(old) if store_of(old.consistency) != store_of(namespace.consistency) => {
-                let problem = "keys do not move between stores: remove the namespace first, or use \
-                               another prefix";
-                return Err(invalid("the namespace's consistency", problem));
-            }
-            _ => {}
-        }
-        self.namespaces.insert(namespace.prefix.clone(), namespace.clone());
-        self.namespaces_version += 1;
-        Ok(AdminOutcome::Version(self.namespaces_version))
-    }
-
-    fn remove_namespace(&mut self, expected: u64, prefix: &str) -> Answer {
-        compare(self.namespaces_version, expected)?;
-        if self.namespaces.remove(prefix).is_none() {
-            return Err(AdminRefusal::NotFound(format!("namespace `{prefix}`")));
-        }
-        self.namespaces_version += 1;
-        Ok(AdminOutcome::Version(self.namespaces_version))
-    }
-}
-
-/// Consistencies whose keys lie in the same place share a name.
-const fn store_of(consistency: Consistency) -> &'static str {
-    match consistency {
-        Consistency::Eventual | Consistency::Session => "cells",
-        Consistency::Strong => "strong group",
-        Consistency::Cache => "cache",
     }
 }

@@ -5,12 +5,11 @@
 use std::fmt::Write as _;
 
 use rhumb_types::{
-    AckLevel, ClusterId, Consistency, DomainId, Epoch, NodeId, OriginId, RegionId, UnixMillis,
+    ClusterId, Epoch, NodeId, OriginId, RegionId, UnixMillis,
     control::{
         AdminState, AffinityRule, ApiRole, ApiToken, AuditHead, Ballot, Digest, Document, DutyMove,
         FailoverId, FailoverKind, FailoverMode, FailoverPlan, FailoverState, FailoverStep,
-        FailoverStrategy, JoinToken, Member, MemberRole, NamespacePolicy, RuleMatch, StepRecord,
-        StepState,
+        FailoverStrategy, JoinToken, Member, MemberRole, RuleMatch, StepRecord, StepState,
     },
 };
 
@@ -71,19 +70,10 @@ fn duties() -> Vec<AdminCommand> {
 fn documents() -> Vec<AdminCommand> {
     use AdminCommand as C;
     let matches = RuleMatch::Geography("de".to_owned());
-    let namespace = NamespacePolicy {
-        prefix: "lock:".to_owned(),
-        consistency: Consistency::Strong,
-        ack: AckLevel::Quorum,
-        ttl_ms: Some(9),
-        domain: DomainId(1),
-    };
     vec![
         C::PutRules { expected: 1, rules: vec![AffinityRule { matches, region: eu() }] },
         C::PutConfig { expected: 1, document: "a: 1".to_owned() },
         C::Rollback { document: Document::Rules, expected: 2, to: 1 },
-        C::PutNamespace { expected: 1, namespace },
-        C::RemoveNamespace { expected: 1, prefix: "lock:".to_owned() },
     ]
 }
 
@@ -177,15 +167,13 @@ b98e60b6 lift-verdict: us
 be9c2329 put-rules: 1 rules
 80888ceb put-config: 4 bytes
 4d635d71 roll-back: Rules to 1
-a04947aa put-namespace: lock:
-9eb18409 remove-namespace: lock:
-686cee67 start-failover: Drain of us
-4fac6107 advance-failover: 1 is Cancelled, Watch Skipped
-9908e974 create-join-token: 06060606 for us
-871223c5 revoke-join-token: 06060606
-1964199d create-api-token: ci as Auditor
-316652a4 revoke-api-token: ci
-b4dfc285 drop-api-token: ci
-1b037bc3 publish-head: eu at 4
-cc0e0cb3 together: 1 commands
+d18359e8 start-failover: Drain of us
+9fbf0e48 advance-failover: 1 is Cancelled, Watch Skipped
+13f16912 create-join-token: 06060606 for us
+52e1524e revoke-join-token: 06060606
+ddd74f11 create-api-token: ci as Auditor
+2532c394 revoke-api-token: ci
+982dbf4e drop-api-token: ci
+3004b461 publish-head: eu at 4
+7f7b6d67 together: 1 commands
 ";

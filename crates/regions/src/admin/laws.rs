@@ -6,11 +6,11 @@ use crate::{
 };
 use proptest::prelude::*;
 use rhumb_types::{
-    AckLevel, ClusterId, Consistency, DomainId, Epoch, NodeId, OriginId, RegionId, UnixMillis,
+    ClusterId, Epoch, NodeId, OriginId, RegionId, UnixMillis,
     control::{
         AdminAnswer, AdminCommand, AdminQuery, AdminQueryAnswer, AdminRequest, AdminState, Ballot,
         Digest, Document, FailoverId, FailoverKind, FailoverMode, FailoverPlan, FailoverState,
-        FailoverStrategy, Member, MemberRole, NamespacePolicy, RegionStatus,
+        FailoverStrategy, Member, MemberRole, RegionStatus,
     },
     record::Record,
 };
@@ -105,16 +105,6 @@ fn documents() -> impl Strategy<Value = AdminCommand> {
             document: Document::Config,
             expected,
             to,
-        }),
-        (0_u64..4, "[ab]").prop_map(|(expected, prefix)| AdminCommand::PutNamespace {
-            expected,
-            namespace: NamespacePolicy {
-                prefix,
-                consistency: Consistency::Eventual,
-                ack: AckLevel::Local,
-                ttl_ms: None,
-                domain: DomainId::EVERYWHERE,
-            },
         }),
         (regions(), "[ab]").prop_map(|(region, idempotency_key)| AdminCommand::StartFailover {
             plan: FailoverPlan {

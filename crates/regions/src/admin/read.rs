@@ -57,8 +57,6 @@ impl Agreed {
             leases: self.leases.clone(),
             rules_version: self.rules.version(),
             rules: self.rules.current().cloned().unwrap_or_default(),
-            namespaces_version: self.namespaces_version,
-            namespaces: self.namespaces.values().cloned().collect(),
             config_version: self.config.version(),
             closed_origins: self.closed_origins.clone(),
             open_failovers: open.cloned().collect(),

@@ -1,12 +1,12 @@
 //! What each command does and refuses, one behaviour per test.
 
 use rhumb_types::{
-    AckLevel, ClusterId, Consistency, DomainId, Epoch, NodeId, OriginId, RegionId, UnixMillis,
+    ClusterId, Epoch, NodeId, OriginId, RegionId, UnixMillis,
     control::{
         AdminState, AffinityRule, ApiRole, ApiToken, AuditHead, Ballot, Digest, Document,
         FailoverId, FailoverKind, FailoverMode, FailoverPlan, FailoverState, FailoverStep,
-        FailoverStrategy, JoinToken, Member, MemberRole, NamespacePolicy, RegionLease, RuleMatch,
-        StepRecord, StepState,
+        FailoverStrategy, JoinToken, Member, MemberRole, RegionLease, RuleMatch, StepRecord,
+        StepState,
         limits::{AUDIT_ENTRIES_MAX, COMMAND_BYTES_MAX, COMMANDS_TOGETHER_MAX, FAILOVERS_MAX},
     },
 };
@@ -389,27 +389,6 @@ fn rules_name_known_regions() {
     assert_eq!(fixture.refused(put("xx")), "unknown-region");
     fixture.ok(put("eu"));
     assert_eq!(fixture.machine.view().rules_version, 1);
-}
-
-#[test]
-fn a_namespace_does_not_change_the_store_of_its_keys() {
-    let mut fixture = Fixture::formed();
-    let put = |expected, consistency| AdminCommand::PutNamespace {
-        expected,
-        namespace: NamespacePolicy {
-            prefix: "lock:".to_owned(),
-            consistency,
-            ack: AckLevel::Local,
-            ttl_ms: None,
-            domain: DomainId::EVERYWHERE,
-        },
-    };
-    fixture.ok(put(0, Consistency::Eventual));
-    fixture.ok(put(1, Consistency::Session));
-    assert_eq!(fixture.refused(put(2, Consistency::Strong)), "invalid");
-    assert_eq!(fixture.refused(put(0, Consistency::Eventual)), "version-changed");
-    fixture.ok(AdminCommand::RemoveNamespace { expected: 2, prefix: "lock:".to_owned() });
-    fixture.ok(put(3, Consistency::Strong));
 }
 
 fn plan(key: &str, name: &str, mode: FailoverMode) -> FailoverPlan {

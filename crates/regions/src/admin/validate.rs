@@ -1,8 +1,8 @@
 //! Bounds and shapes of what a command carries; nothing here looks at the state.
 
 use rhumb_types::control::{
-    AdminCommand, AdminRefusal, AdminRequest, ApiToken, FailoverPlan, Member, NamespacePolicy,
-    RuleMatch, StepRecord,
+    AdminCommand, AdminRefusal, AdminRequest, ApiToken, FailoverPlan, Member, RuleMatch,
+    StepRecord,
     limits::{
         CLOSED_ORIGINS_MAX, COMMANDS_TOGETHER_MAX, CONFIG_BYTES_MAX, DUTIES_MAX, LABEL_BYTES_MAX,
         LEASE_MAX, LEASE_MIN, MEMBERS_MAX, REASON_BYTES_MAX, REGIONS_MAX, RULES_MAX,
@@ -76,7 +76,6 @@ pub(super) fn request(request: &AdminRequest) -> Check {
             rules.iter().try_for_each(|rule| rule_match(&rule.matches))
         }
         C::PutConfig { document, .. } => text("the configuration", document, CONFIG_BYTES_MAX),
-        C::PutNamespace { namespace: new, .. } => namespace(new),
         C::StartFailover { plan } => failover(plan),
         C::AdvanceFailover { step: Some(step), .. } => note(step),
         C::CreateApiToken { token } => api_token(token),
@@ -110,14 +109,6 @@ fn rule_match(matches: &RuleMatch) -> Check {
         | RuleMatch::KeyPrefix(name)
         | RuleMatch::Geography(name) => label("what a rule matches", name),
     }
-}
-
-fn namespace(namespace: &NamespacePolicy) -> Check {
-    text("the namespace's prefix", &namespace.prefix, LABEL_BYTES_MAX)?;
-    if namespace.ttl_ms == Some(0) {
-        return Err(invalid("the namespace's time to live", "leave it out, or use 1 ms or more"));
-    }
-    Ok(())
 }
 
 fn failover(plan: &FailoverPlan) -> Check {

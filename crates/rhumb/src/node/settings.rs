@@ -61,7 +61,7 @@ pub(super) fn node(config: &Config, identity: &Identity) -> Result<NodeConfig> {
         region: identity.region.clone(),
         witness,
         domains: domains(config, &identity.region),
-        namespaces: Namespaces::agreed(config.namespaces())?,
+        namespaces: Namespaces::configured(config.namespaces())?,
         retention: Retention {
             age: config.settings().state.retention.age.0,
             ..Retention::default()

@@ -138,6 +138,13 @@ fn in_words(alarm: &Alarm) -> (&'static str, String) {
         Alarm::Parked { region, origin, reason } => {
             ("parked", format!("{region} sends what this node cannot read, of {origin}: {reason}"))
         }
+        Alarm::Namespaces { region } => {
+            let text = format!(
+                "the file of {region} says otherwise which keys are strong, a cache, or kept in a \
+                 jurisdiction: give all nodes the same namespaces"
+            );
+            ("namespaces", text)
+        }
         Alarm::ForeignCluster { region } => {
             ("foreign_cluster", format!("the node of {region} belongs to another cluster"))
         }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AdminState, AffinityRule, ApiToken, AuditHead, Ballot, Digest, Document, FailoverId,
-    FailoverPlan, FailoverState, JoinToken, Member, MemberRole, NamespacePolicy, StepRecord,
+    FailoverPlan, FailoverState, JoinToken, Member, MemberRole, StepRecord,
 };
 use crate::{ClusterId, Epoch, NodeId, OriginId, RegionId, UnixMillis, record::Record};
 
@@ -189,20 +189,6 @@ pub enum AdminCommand {
         expected: u64,
         /// The version whose content returns.
         to: u64,
-    },
-    /// Adds or changes a namespace.
-    PutNamespace {
-        /// The version of the set of namespaces that this changes.
-        expected: u64,
-        /// The namespace.
-        namespace: NamespacePolicy,
-    },
-    /// Removes a namespace.
-    RemoveNamespace {
-        /// The version of the set of namespaces that this changes.
-        expected: u64,
-        /// Its prefix.
-        prefix: String,
     },
     /// Opens a failover record.
     StartFailover {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AdminRefusal, AffinityRule, ApiToken, AuditEntry, AuditHead, Digest, Document, DocumentVersion,
-    FailoverId, FailoverRecord, Member, NamespacePolicy, RegionLease, RegionStatus,
+    FailoverId, FailoverRecord, Member, RegionLease, RegionStatus,
 };
 use crate::{ClusterId, NodeId, OriginId, RegionId, record::Record};
 
@@ -82,10 +82,6 @@ pub struct ControlView {
     pub rules_version: u64,
     /// The affinity rules.
     pub rules: Vec<AffinityRule>,
-    /// The version of the set of namespaces.
-    pub namespaces_version: u64,
-    /// The namespaces.
-    pub namespaces: Vec<NamespacePolicy>,
     /// The version of the configuration.
     pub config_version: u64,
     /// Origins of removed regions, with their last versions.
