@@ -1,13 +1,16 @@
 //! MULTI, EXEC and WATCH.
 //!
-//! The writes of a transaction go to the engine as one. A transaction that also reads, or that
-//! chooses its members, is played through on a snapshot first, in order, so that a read sees the
+//! The writes of a transaction go to the engine as one, and with them reads that name what they
+//! read. A transaction that reads ranges, or chooses its members, is played through on a snapshot
+//! first, in order, so that a read sees the
 //! writes before it and nothing else; its writes are then executed only if no key of it has changed
 //! meanwhile, else it is played through again. So all of it happens at one moment, as in Redis.
 
 use bytes::Bytes;
 use rhumb_engine::{Request, WriteError, node::SubmitError};
-use rhumb_state::{Op, OpError, QueryError, Reply, reply::together, strong::StrongStep};
+use rhumb_state::{
+    CellScan, MEMBERS_UNKNOWN, Op, OpError, QueryError, Reply, reply::together, strong::StrongStep,
+};
 use rhumb_types::Consistency;
 
 use crate::{
@@ -65,6 +68,9 @@ impl Connection {
         if steps.iter().all(is_write) {
             return self.exec_writes(steps).await;
         }
+        if self.is_of_points(steps) {
+            return self.exec_points(steps).await;
+        }
         self.catch_up().await.map_err(|late| Aborted::Refused(late.to_owned()))?;
         let is_read = |step: &Step| matches!(step.what, StrongStep::Read(_));
         if steps.iter().all(is_read) && !self.watching {
@@ -92,6 +98,42 @@ impl Connection {
         let ops = steps.iter().filter_map(|step| match &step.what {
             StrongStep::Write(op) => Some(op.clone()),
             StrongStep::Read(_) | StrongStep::Choose(_) => None,
+        });
+        self.submit(ops.collect(), self.watching).await
+    }
+
+    /// Whether its reads can be answered where its writes are executed. Nearly always so, where
+    /// they name what they read; the exceptions may still come up in between, and are then an
+    /// error of the one read.
+    fn is_of_points(&self, steps: &[Step]) -> bool {
+        let engine = &self.shared.engine;
+        let lane = |key: &Bytes| {
+            let policy = engine.policy(key);
+            (policy.domain, policy.consistency == Consistency::Cache)
+        };
+        let (mut lanes, mut counted, mut writes) = (None, true, false);
+        for step in steps {
+            match &step.what {
+                StrongStep::Write(_) => writes = true,
+                StrongStep::Read(query) if query.is_point() => {}
+                StrongStep::Read(_) | StrongStep::Choose(_) => return false,
+            }
+            step.keys(&mut |key| {
+                counted &= *lanes.get_or_insert_with(|| lane(key)) == lane(key);
+                let head = engine.reader().head(key).ok().flatten();
+                counted &= head.is_none_or(|head| head.members != MEMBERS_UNKNOWN);
+            });
+        }
+        writes && counted
+    }
+
+    /// Writes and point reads, which the node executes in order.
+    async fn exec_points(&mut self, steps: &[Step]) -> Result<Vec<Reply>, Aborted> {
+        self.catch_up().await.map_err(|late| Aborted::Refused(late.to_owned()))?;
+        let ops = steps.iter().filter_map(|step| match &step.what {
+            StrongStep::Write(op) => Some(op.clone()),
+            StrongStep::Read(query) => Some(Op::Look { query: query.clone() }),
+            StrongStep::Choose(_) => None,
         });
         self.submit(ops.collect(), self.watching).await
     }

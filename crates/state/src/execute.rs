@@ -27,6 +27,7 @@ use rhumb_types::{
 use crate::{
     Draft, KeyType, Missing, RowId, RowRef, Table, number,
     op::{Deadline, OP_BYTES_MAX, OP_ROWS_MAX, Op, OpError, ROW_BYTES_MAX, SPACE},
+    query::look,
     reply::Reply,
     visible,
 };
@@ -185,6 +186,7 @@ impl Editor<'_> {
                 self.draft.remove_prefix(self.table, SPACE, Bytes::new())?;
                 Ok(Reply::Ok)
             }
+            Op::Look { query } => look(query, self.now, self.table),
             Op::CompareAndDelete { key, expected } => self.compare_and_delete(key, expected),
             Op::CompareAndExpire { key, expected, ttl } => {
                 self.compare_and_expire(key, expected, *ttl)

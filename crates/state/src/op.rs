@@ -17,7 +17,7 @@ use bytes::Bytes;
 use rhumb_types::{UnixMillis, record::Space};
 use serde::{Deserialize, Serialize};
 
-use crate::{RowRef, draft::DRAFT_BYTES_MAX};
+use crate::{Query, RowRef, draft::DRAFT_BYTES_MAX};
 
 mod error;
 mod words;
@@ -272,6 +272,12 @@ pub enum Op {
         /// The new time to live.
         ttl: Prolong,
     },
+    /// A point read in order with the writes around it; see [`Query::is_point`]. Of the machine
+    /// that executes it alone: it is never sent and never agreed.
+    Look {
+        /// What is read.
+        query: Query,
+    },
 }
 
 impl Op {
@@ -298,6 +304,7 @@ impl Op {
             Self::ZRemScored { key, members } | Self::ZPop { key, candidates: members, .. } => {
                 members.iter().for_each(|(member, _)| show(key, member));
             }
+            Self::Look { query } => query.members(&mut show),
             _ => {}
         }
     }
@@ -335,6 +342,7 @@ impl Op {
                 visit(destination);
             }
             Self::FlushDb => {}
+            Self::Look { query } => query.keys(visit),
             Self::Set { key, .. }
             | Self::GetDel { key }
             | Self::GetEx { key, .. }
@@ -387,9 +395,10 @@ impl Op {
         }
     }
 
-    /// Whether a strong namespace takes the operation. `FLUSHDB` is not one of a namespace.
+    /// Whether a strong namespace takes the operation. `FLUSHDB` is not one of a namespace, and reads
+    /// are steps of their own there.
     #[must_use]
     pub const fn is_allowed_strong(&self) -> bool {
-        !matches!(self, Self::FlushDb)
+        !matches!(self, Self::FlushDb | Self::Look { .. })
     }
 }

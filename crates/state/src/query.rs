@@ -29,6 +29,7 @@ mod hashes;
 mod keys;
 mod lower;
 mod pick;
+mod point;
 mod sets;
 mod sorted_sets;
 mod view;
@@ -36,6 +37,7 @@ mod view;
 pub use answer::answer;
 pub use bounds::{LexBound, parse_lex_bound, parse_score_bound};
 pub use lower::{Choice, LOWERINGS_MAX, lower};
+pub(crate) use point::look;
 
 /// Most items in one reply.
 pub const REPLY_ITEMS_MAX: usize = 1 << 20;

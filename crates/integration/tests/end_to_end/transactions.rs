@@ -1,6 +1,10 @@
 //! Transactions of many clients at once.
 
-use std::{thread, time::Duration};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
 use redis::{Connection, pipe};
 use rhumb_integration::{Layout, eventually};
@@ -43,6 +47,34 @@ fn reads_of_a_transaction_see_its_own_writes_and_nobody_elses() {
             .query(connection)
             .unwrap();
         assert_eq!((held, popped, left), (2, vec![("one".to_owned(), 1.0)], 1));
+    });
+}
+
+#[test]
+fn a_transaction_gets_through_while_others_write_its_key_all_the_time() {
+    let cluster = Layout::regions(1).start().unwrap();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            let mut connection = cluster.connect(0).unwrap();
+            let stop = &stop;
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let () = redis::cmd("INCR").arg("hot").query(&mut connection).unwrap();
+                }
+            });
+        }
+        let mut connection = cluster.connect(0).unwrap();
+        for _ in 0..TRANSACTIONS {
+            let tried: redis::RedisResult<(Option<i64>, i64, i64)> =
+                pipe().atomic().get("hot").incr("hot", 1).get("hot").query(&mut connection);
+            let Ok((before, counted, after)) = tried else {
+                stop.store(true, Ordering::Relaxed);
+                panic!("{tried:?}");
+            };
+            assert_eq!((before.unwrap_or(0) + 1, after), (counted, counted));
+        }
+        stop.store(true, Ordering::Relaxed);
     });
 }
 

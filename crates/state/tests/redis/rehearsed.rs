@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 use rhumb_state::{
-    Op, Query, Reply,
+    Op, OpError, Query, Reply,
     op::ZAddWhen,
-    query::{ZBounds, ZRange},
+    query::{TtlForm, ZBounds, ZRange},
 };
 
 use super::{
@@ -36,6 +36,51 @@ proptest! {
         }
         // And nobody else saw any of it.
         check(&unchanged, &|query| db.read(query));
+    }
+}
+
+/// Point reads of everything that a key may hold.
+fn looks(key: &str) -> Vec<Query> {
+    let (key, member) = (bytes(key), bytes("m1"));
+    vec![
+        Query::Get { key: key.clone() },
+        Query::Type { key: key.clone() },
+        Query::Ttl { key: key.clone(), form: TtlForm::UnixMillis },
+        Query::Exists { keys: vec![key.clone(), bytes("k1"), bytes("never")] },
+        Query::HGet { key: key.clone(), field: member.clone() },
+        Query::HLen { key: key.clone() },
+        Query::SMIsMember { key: key.clone(), members: vec![member.clone(), bytes("m2")] },
+        Query::SCard { key: key.clone() },
+        Query::ZScore { key: key.clone(), member },
+        Query::ZCard { key },
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn point_reads_among_writes_see_those_before_them(batches in batches()) {
+        let mut db = Db::new();
+        for (wait, ops) in batches {
+            db.wait(wait);
+            let mut rehearsal = db.rehearsal();
+            let (mut together, mut expected) = (Vec::new(), Vec::new());
+            for op in ops {
+                expected.push(rehearsal.write(&op, &|_| None).unwrap());
+                together.push(op);
+                for query in ["k0", "k1", "k2"].into_iter().flat_map(looks) {
+                    prop_assert!(query.is_point());
+                    let read = rehearsal.read(&query);
+                    expected.push(read.unwrap_or(Reply::Error(OpError::WrongType)));
+                    together.push(Op::Look { query });
+                }
+            }
+            let replies = db.batch(&together).into_iter();
+            let replies: Vec<Reply> =
+                replies.map(|reply| reply.unwrap_or_else(Reply::Error)).collect();
+            prop_assert_eq!(replies, expected);
+        }
     }
 }
 
