@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::{
     csv::{self, Run},
     plan::{CLIENT_THREADS, KEYS, Setting, VALUE_BYTES},
+    server::Server,
 };
 
 /// The client, from Debian's redis-tools.
@@ -25,21 +26,33 @@ const AIM: f64 = 1.3;
 /// Runs until one is long enough.
 const ATTEMPTS_MAX: usize = 6;
 
+/// What one command came to.
+#[derive(Clone, Debug)]
+pub(crate) struct Measured {
+    pub(crate) run: Run,
+    /// Processor time of the server for one request, all its threads together. Work that it does
+    /// later, or that an earlier command left behind, is counted where it falls.
+    pub(crate) processor_micros: f64,
+}
+
 /// Runs one command until a run was long enough, and gives that run; the shorter ones before it
 /// have warmed the server.
 pub(crate) fn run(
-    server: SocketAddr,
+    server: &Server,
     setting: Setting,
     command: &str,
     shortest: Duration,
-) -> Result<Run> {
+) -> Result<Measured> {
     let mut requests = f64::from(FIRST_REQUESTS * setting.pipeline);
     for _ in 0..ATTEMPTS_MAX {
-        let run = once(server, setting, command, requests)?;
+        let before = server.processor_time()?;
+        let run = once(server.address(), setting, command, requests)?;
+        let taken = server.processor_time()?.saturating_sub(before);
         let rate = run.requests_per_second;
         ensure!(rate > 0.0, "{command} has no rate");
         if requests / rate >= shortest.as_secs_f64() {
-            return Ok(run);
+            let processor_micros = taken.as_secs_f64() * 1e6 / requests;
+            return Ok(Measured { run, processor_micros });
         }
         requests = (rate * shortest.as_secs_f64() * AIM).min(requests * GROWTH_MAX);
     }

@@ -76,9 +76,10 @@ impl Report {
                 self.effort.run.as_secs_f64()
             ),
             String::new(),
-            "| durability (Rhumb / Redis) | clients | pipeline | command | Rhumb | Redis | ratio |"
+            "| durability (Rhumb / Redis) | clients | pipeline | command | Rhumb | Redis | ratio \
+             | us of processor time per request |"
                 .to_owned(),
-            "|---|---|---|---|---|---|---|".to_owned(),
+            "|---|---|---|---|---|---|---|---|".to_owned(),
         ];
         lines.extend(self.throughput.rows.iter().map(throughput_row));
         joined(&lines)
@@ -176,7 +177,7 @@ impl Report {
 fn throughput_row(row: &Row) -> String {
     let durability = row.setting.durability;
     format!(
-        "| `{}` / `{}` | {} | {} | {} | {} | {} | {:.2} |",
+        "| `{}` / `{}` | {} | {} | {} | {} | {} | {:.2} | {:.1} / {:.1} |",
         durability.name(),
         durability.appendfsync(),
         row.setting.clients,
@@ -184,7 +185,9 @@ fn throughput_row(row: &Row) -> String {
         row.command.to_uppercase(),
         spread(row.rhumb.requests_per_second),
         spread(row.redis.requests_per_second),
-        row.ratio()
+        row.ratio(),
+        row.rhumb.processor_micros.median,
+        row.redis.processor_micros.median
     )
 }
 

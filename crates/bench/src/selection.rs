@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -50,11 +50,13 @@ pub(crate) fn measure(wanted: &Wanted) -> Result<Vec<Selection>> {
     progress(&format!("{NAME}: criterion measures every strategy"));
     let cargo = process_environment("CARGO").unwrap_or_else(|| "cargo".to_owned());
     let mut command = Command::new(cargo);
-    command.args(HOW).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    // A folder of its own, so that no earlier run's figures are read.
+    let folder = tempfile::Builder::new().prefix("rhumb-bench-criterion-").tempdir()?;
+    command.args(HOW).env("CRITERION_HOME", folder.path());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     ensure!(command.status()?.success(), "cargo {} failed", HOW.join(" "));
-    let folder = criterion_folder()?;
     let median = |strategy: &str, regions: u32| {
-        read(&folder.join(strategy).join(regions.to_string()).join("new/estimates.json"))
+        read(&folder.path().join(strategy).join(regions.to_string()).join("new/estimates.json"))
     };
     let one = |strategy: Strategy| {
         let strategy = strategy.as_str();
@@ -63,13 +65,6 @@ pub(crate) fn measure(wanted: &Wanted) -> Result<Vec<Selection>> {
         Ok(Selection { strategy, nanoseconds })
     };
     Strategy::ALL.into_iter().map(one).collect()
-}
-
-/// Criterion writes into the target folder, in which this program lies too.
-fn criterion_folder() -> Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    let mut folders = own.ancestors().map(|folder| folder.join("criterion"));
-    folders.find(|folder| folder.is_dir()).context("criterion has written nothing")
 }
 
 fn read(path: &Path) -> Result<f64> {

@@ -20,6 +20,8 @@ use crate::plan::Durability;
 pub(crate) const REDIS: &str = "redis-server";
 /// How long a server may take for an answer while it starts.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
+/// The unit of processor times in `/proc`: a hundredth of a second on every Linux that Rust knows.
+const MILLIS_PER_TICK: u64 = 10;
 /// Time between two looks at a server that starts: well below what a start takes.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -104,12 +106,26 @@ impl Server {
         }
     }
 
+    fn process(&self) -> Result<u32> {
+        match &self.process {
+            Process::Rhumb(cluster) => cluster.process(0).context("the node has ended"),
+            Process::Redis(redis) => Ok(redis.child.id()),
+        }
+    }
+
+    /// The processor time that all its threads have taken so far, in the kernel too.
+    pub(crate) fn processor_time(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process()?))?;
+        // proc_pid_stat(5): fields 14 and 15; the name before them may hold spaces.
+        let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat names no process")?;
+        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+        let ticks = ticks.sum::<Result<u64, _>>()?;
+        Ok(Duration::from_millis(ticks * MILLIS_PER_TICK))
+    }
+
     /// What it holds of the machine's memory now, in megabytes of 2^20 bytes.
     pub(crate) fn resident_mebibytes(&self) -> Result<f64> {
-        let id = match &self.process {
-            Process::Rhumb(cluster) => cluster.process(0).context("the node has ended")?,
-            Process::Redis(redis) => redis.child.id(),
-        };
+        let id = self.process()?;
         let status = fs::read_to_string(format!("/proc/{id}/status"))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kibibytes = line.and_then(|line| line.trim().strip_suffix("kB"));

@@ -4,7 +4,8 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::{
-    load, machine,
+    load::{self, Measured},
+    machine,
     plan::{COMMANDS, Effort, Setting, Wanted},
     progress,
     server::{Server, Side},
@@ -32,6 +33,8 @@ impl Row {
 pub(crate) struct Figures {
     pub(crate) requests_per_second: Spread,
     pub(crate) latency_p99_millis: Spread,
+    /// Processor time of the server for one request.
+    pub(crate) processor_micros: Spread,
 }
 
 /// What a server holds after all commands of a setting.
@@ -54,7 +57,7 @@ pub(crate) struct Throughput {
 /// One side's rounds of a setting: a list per command, in their order.
 #[derive(Debug, Default)]
 struct Rounds {
-    runs: Vec<Vec<crate::csv::Run>>,
+    runs: Vec<Vec<Measured>>,
     resident: Vec<f64>,
 }
 
@@ -111,12 +114,15 @@ fn one_round(
     let server = Server::start(side, setting.durability)?;
     if !commands.contains(&"set") {
         // What GET reads.
-        load::run(server.address(), setting, "set", effort.run)?;
+        load::run(&server, setting, "set", effort.run)?;
     }
     let mut runs = Vec::with_capacity(commands.len());
     for command in commands {
-        let run = load::run(server.address(), setting, command, effort.run)?;
-        progress(&format!("    {command} {:.0}/s", run.requests_per_second));
+        let run = load::run(&server, setting, command, effort.run)?;
+        progress(&format!(
+            "    {command} {:.0}/s, {:.2} us of processor time each",
+            run.run.requests_per_second, run.processor_micros
+        ));
         runs.push(run);
     }
     rounds.runs.push(runs);
@@ -127,11 +133,13 @@ fn one_round(
 impl Rounds {
     fn figures(&self, nth: usize) -> Option<Figures> {
         let runs: Vec<_> = self.runs.iter().filter_map(|runs| runs.get(nth)).collect();
-        let rates: Vec<f64> = runs.iter().map(|run| run.requests_per_second).collect();
-        let latencies: Vec<f64> = runs.iter().map(|run| run.latency_p99_millis).collect();
+        let spread = |figure: fn(&Measured) -> f64| {
+            Spread::of(&runs.iter().map(|run| figure(run)).collect::<Vec<_>>())
+        };
         Some(Figures {
-            requests_per_second: Spread::of(&rates)?,
-            latency_p99_millis: Spread::of(&latencies)?,
+            requests_per_second: spread(|run| run.run.requests_per_second)?,
+            latency_p99_millis: spread(|run| run.run.latency_p99_millis)?,
+            processor_micros: spread(|run| run.processor_micros)?,
         })
     }
 }
