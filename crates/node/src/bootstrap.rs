@@ -15,6 +15,7 @@ use rhumb_ports::{
 use rhumb_state::{KeyRows, Side, merge_key, owned, visible};
 use rhumb_types::{
     OriginId, RegionId, UnixMillis,
+    planted::{self, Planted},
     record::{Cell, Head, OwnedRow, Space, VersionVector},
 };
 
@@ -250,11 +251,15 @@ impl Node {
                 *if side { &mut pair.1 } else { &mut pair.0 } = key;
             }
         }
+        let mut covered = chunk.vector.clone();
+        if planted::is(Planted::AbsenceEverywhere) {
+            covered.merge(&self.applied);
+        }
         for ((space, _), (ours, theirs)) in sides {
             let settled = self.table.cleared(space).map_or(0, |list| list.last);
             let merged = merge_key(
                 Side { rows: &key_rows(&ours), vector: &self.applied },
-                Side { rows: &key_rows(&theirs), vector: &chunk.vector },
+                Side { rows: &key_rows(&theirs), vector: &covered },
             );
             for write in replace(&ours, &merged, settled) {
                 self.writing.extra(write);

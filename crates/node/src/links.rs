@@ -35,7 +35,8 @@ impl Node {
 
     /// Says hello again to everybody: there are origins that peers may not know of.
     pub(crate) fn announce(&self, now: Timestamp, out: &mut Effects) {
-        for to in self.peers.up() {
+        // A peer whose own hello is still on its way has had ours, without these origins.
+        for to in self.peers.linked() {
             let message = PeerMessage::Hello(self.own_hello(now));
             out.push(Effect::Send { to: to.clone(), message });
         }

@@ -67,6 +67,10 @@ pub struct Overseer {
     live: bool,
     leader: Option<NodeId>,
     status: Arc<NodeStatus>,
+    /// When that came.
+    status_at: MonoTime,
+    /// What this node sees of its peers is not to be trusted before this: it was frozen.
+    blind_until: MonoTime,
     facts: Facts,
     board: HealthBoard,
     heard: BTreeMap<RegionId, Heard>,
@@ -112,6 +116,8 @@ impl Overseer {
             live: false,
             leader: None,
             status: Arc::default(),
+            status_at: now.mono,
+            blind_until: now.mono,
             facts: config.facts.clone(),
             board: HealthBoard::new(config.region.clone(), config.health.clone()),
             heard: BTreeMap::new(),

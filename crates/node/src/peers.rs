@@ -132,6 +132,10 @@ impl Peers {
         self.peers.iter().filter(|(_, peer)| peer.is_data())
     }
 
+    pub(crate) fn linked(&self) -> impl Iterator<Item = &RegionId> {
+        self.peers.iter().filter(|(_, peer)| peer.up).map(|(region, _)| region)
+    }
+
     pub(crate) fn up(&self) -> impl Iterator<Item = &RegionId> {
         self.peers.iter().filter(|(_, peer)| peer.up && peer.said_hello).map(|(region, _)| region)
     }

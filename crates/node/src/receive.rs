@@ -193,7 +193,7 @@ fn is_ready(
 ) -> bool {
     transaction.version == applied.get(transaction.origin) + 1
         && transaction.deps.iter().all(|(origin, version)| {
-            !carries(origin)
+            (!carries(origin) && !planted::is(Planted::WaitForUncarried))
                 || version <= applied.get(origin)
                 || planted::is(Planted::ApplyBeforeDeps)
         })

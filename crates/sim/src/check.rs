@@ -15,6 +15,10 @@ use rhumb_types::{
     record::{Dot, Record, Transaction, VersionVector},
 };
 
+mod residency;
+
+pub(crate) use residency::Carried;
+
 use crate::{host::Host, world::fingerprint};
 
 /// Which check a violation was found by.
@@ -40,6 +44,8 @@ pub enum Check {
     Published,
     /// Who begins to act under a lease holds what the regions in reach held (rule 6).
     Opened,
+    /// What belongs to a domain reaches only regions that carry it (rule 3).
+    Residency,
     /// At most one node acts under a region's lease, at every instant (rule 7).
     Leases,
     /// All agree in the end, and every region has an owner.
@@ -80,16 +86,28 @@ struct Account {
 #[derive(Debug, Default)]
 pub struct Checker {
     hosts: BTreeMap<usize, Account>,
-    /// The content of every transaction that was ever shipped, by origin and version.
-    shipped: BTreeMap<(OriginId, u64), u64>,
+    /// The content of every transaction that reached another disk than its writer's, by origin and
+    /// version.
+    named: BTreeMap<(OriginId, u64), u64>,
     violation: Option<Violation>,
     /// Messages delivered, by payload and host.
     delivered: BTreeSet<(Bytes, usize)>,
+    carried: Carried,
     /// Transactions checked.
     pub transactions: u64,
 }
 
 impl Checker {
+    /// A checker of hosts that carry these domains.
+    pub(crate) fn new(carried: Carried) -> Self {
+        Self { carried, ..Self::default() }
+    }
+
+    /// Which host carries what.
+    pub(crate) const fn carried(&self) -> &Carried {
+        &self.carried
+    }
+
     /// The first thing that did not hold.
     #[must_use]
     pub const fn violation(&self) -> Option<&Violation> {
@@ -124,9 +142,15 @@ impl Checker {
         self.account(host).lied = true;
     }
 
+    /// Whose disk has lied.
+    pub(crate) fn liar(&self) -> Option<usize> {
+        self.hosts.iter().find(|(_, account)| account.lied).map(|(host, _)| *host)
+    }
+
     /// A batch is on a disk.
     pub(crate) fn committed(&mut self, host: usize, writes: &Batch, durability: Durability) {
         for write in &writes.writes {
+            self.stored(host, write);
             match write {
                 Write::Log { origin, version, transaction } => {
                     self.logged(host, *origin, *version, transaction);
@@ -162,9 +186,11 @@ impl Checker {
                 return self.violated(Check::Whole, what);
             }
         };
-        let applied = &self.account(host).applied;
+        let applied = self.account(host).applied.clone();
         let known = applied.get(origin);
-        let missing = transaction.deps.iter().find(|(other, needed)| *needed > applied.get(*other));
+        let missing = transaction.deps.iter().find(|(other, needed)| {
+            self.carried.carries(host, *other) && *needed > applied.get(*other)
+        });
         if version != known + 1 {
             let what = format!("host {host} applies {origin} version {version} after {known}");
             self.violated(Check::Causal, what);
@@ -176,6 +202,21 @@ impl Checker {
             self.violated(Check::Causal, what);
         }
         self.account(host).applied.raise(origin, version);
+        if self.carried.region(host) != Some(&transaction.region) {
+            self.name(origin, version, &transaction);
+        }
+    }
+
+    /// A dot names one write for ever (rule 1). What a lying disk lost before anybody else had it
+    /// was seen by nobody, and its number may be given again.
+    fn name(&mut self, origin: OriginId, version: u64, transaction: &Transaction) {
+        let content = fingerprint(transaction);
+        if *self.named.entry((origin, version)).or_insert(content) != content {
+            self.violated(
+                Check::Dots,
+                format!("{origin} version {version} names two transactions"),
+            );
+        }
     }
 
     /// The stored vector: what was logged, or what a snapshot brought.
@@ -195,27 +236,18 @@ impl Checker {
         }
     }
 
-    /// A message leaves a host: nothing of a log may that is not fsynced there (rule 1), and a dot
-    /// names one write for ever.
-    pub(crate) fn sent(&mut self, host: usize, message: &PeerMessage) {
+    /// A message leaves a host: nothing of a log may that is not fsynced there (rule 1).
+    pub(crate) fn sent(&mut self, host: usize, to: usize, message: &PeerMessage) {
+        self.ships(to, message);
         let PeerMessage::Log(batch) = message else { return };
         let synced = self.account(host).synced.get(batch.origin);
-        for (version, bytes) in (batch.first..).zip(&batch.transactions) {
+        for (version, _) in (batch.first..).zip(&batch.transactions) {
             if version > synced {
                 let what = format!(
                     "host {host} ships {} version {version}, and has fsynced {synced}",
                     batch.origin
                 );
                 self.violated(Check::Shipped, what);
-            }
-            let Ok(transaction) = Transaction::decode(bytes) else { continue };
-            let content = fingerprint(&transaction);
-            let first = *self.shipped.entry((batch.origin, version)).or_insert(content);
-            // What a lying disk lost in flight with its host was seen by nobody, and its number may
-            // be given again; were it seen, the hosts would not agree in the end.
-            if first != content && !self.account(host).lied {
-                let what = format!("{} version {version} names two transactions", batch.origin);
-                self.violated(Check::Dots, what);
             }
         }
     }
@@ -228,6 +260,9 @@ impl Checker {
         }
         let has = |account: &Account| account.synced.includes(written);
         let own = self.hosts.get(&host).is_some_and(has);
+        let carries =
+            |nth: usize| written.iter().all(|(origin, _)| self.carried.carries(nth, origin));
+        let carriers = self.hosts.keys().filter(|nth| carries(**nth)).count();
         let others =
             self.hosts.iter().filter(|(nth, account)| **nth != host && has(account)).count();
         let enough = match ack {
@@ -235,7 +270,7 @@ impl Checker {
             AckLevel::Local => own,
             AckLevel::OneRemote => own && others >= 1,
             // A majority of all, this one counted.
-            AckLevel::Quorum => own && (others + 1) * 2 > self.hosts.len(),
+            AckLevel::Quorum => own && (others + 1) * 2 > carriers,
         };
         if !enough {
             let what = format!(

@@ -50,6 +50,8 @@ pub struct Link {
     pub connection: u64,
     /// Whether the connection stands.
     pub up: bool,
+    /// Since when, in microseconds of the run.
+    pub up_since: u64,
 }
 
 /// The links of all pairs of hosts.

@@ -36,13 +36,15 @@ pub enum Kind {
     /// Replication alone: nodes without overseers.
     #[default]
     Data,
+    /// Replication where one region does not carry a domain, beside a witness.
+    Domains,
     /// Nodes with overseers, which agree on leases and move them.
     Control,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Data, Self::Control];
+    pub const ALL: [Self; 3] = [Self::Data, Self::Domains, Self::Control];
 }
 
 /// What a run is made of.
@@ -92,8 +94,8 @@ struct Run {
     faults: BTreeMap<Fault, u64>,
     begun: Vec<Option<Begun>>,
     lied: BTreeSet<usize>,
-    /// Since when hosts could have known that their clock is far off.
-    off_since: BTreeMap<usize, u64>,
+    /// Since when hosts could have known that their clock is far off, and after how many starts.
+    off_since: BTreeMap<usize, (u64, u64)>,
     faulty: bool,
 }
 
@@ -103,7 +105,7 @@ pub fn run(options: Options) -> Outcome {
     let mut run = Run {
         kind: options.kind,
         world: setup::world(options),
-        work: Workload::default(),
+        work: Workload::new(options.kind == Kind::Domains),
         faults: BTreeMap::new(),
         begun: Vec::new(),
         lied: BTreeSet::new(),
@@ -140,7 +142,9 @@ impl Run {
             return;
         }
         self.watch_clocks();
-        let host = self.world.random.index(self.world.hosts.len());
+        // The witness is the last, and takes no writes.
+        let hosts = self.world.hosts.iter().filter(|host| !host.config.witness).count();
+        let host = self.world.random.index(hosts);
         self.work.step(&mut self.world, host);
         let pause =
             self.world.random.between(Duration::from_micros(500), Duration::from_millis(15));
@@ -223,9 +227,10 @@ impl Run {
         if let Some(missing) = self.work.unseen(request, &self.world) {
             self.world.checker.violated(Check::OwnWrites, missing);
         }
-        let since = self.off_since.get(&host).copied();
+        let starts: u64 = self.world.hosts.iter().map(|host| host.incarnation).sum();
+        let since = self.off_since.get(&host).filter(|(_, lives)| *lives == starts);
         let now = self.world.now();
-        if ack <= AckLevel::Local && since.is_some_and(|at| now - at > CLOCK_KNOWN_MICROS) {
+        if ack <= AckLevel::Local && since.is_some_and(|(at, _)| now - at > CLOCK_KNOWN_MICROS) {
             let what = format!("host {host} answers while its clock is far off");
             self.world.checker.violated(Check::Clocks, what);
         }
@@ -236,10 +241,13 @@ impl Run {
     fn watch_clocks(&mut self) {
         let now = self.world.now();
         let hosts = self.world.hosts.len();
+        // Who starts anew has to find out anew.
+        let starts = self.world.hosts.iter().map(|host| host.incarnation).sum();
         for host in 0..hosts {
             let knows = self.world.can_know_its_clock(host);
-            if knows {
-                self.off_since.entry(host).or_insert(now);
+            let known = self.off_since.get(&host).is_none_or(|(_, lives)| *lives == starts);
+            if knows && known {
+                self.off_since.entry(host).or_insert((now, starts));
             } else {
                 self.off_since.remove(&host);
             }

@@ -9,9 +9,9 @@ use rhumb_node::{Member, NodeConfig, Retention, oversee::OverseerConfig};
 use rhumb_regions::{
     Facts, FailoverConfig, HealthConfig, Policy, RegionFacts, lease::DriftBound, registry::Region,
 };
-use rhumb_state::Namespaces;
+use rhumb_state::{Namespace, NamespacePolicy, Namespaces};
 use rhumb_types::{
-    ClusterId, NodeId, RegionId,
+    ClusterId, DomainId, NodeId, RegionId,
     control::{Digest, FailoverMode, MemberRole},
 };
 
@@ -22,6 +22,10 @@ use crate::{
     world::World,
 };
 
+/// What the keys start with that not every region may hold.
+pub(crate) const DIVIDED: &[u8] = b"here:";
+/// Their domain.
+const HERE_AND_THERE: DomainId = DomainId(1);
 const CLUSTER: ClusterId = ClusterId(7);
 /// How far clocks may drift in a run with leases, in parts per million: now and then what is
 /// configured by default, else the most that may be.
@@ -40,15 +44,18 @@ pub(crate) fn world(options: Options) -> World {
             world.network.direction(from, to).delay_micros = delay;
         }
     }
-    for host in 0..options.regions {
+    for host in 0..world.hosts.len() {
         world.start(host);
     }
     world
 }
 
 fn hosts(options: Options, random: &mut Random) -> Vec<Host> {
-    let configs = configs(options.regions, random);
-    if options.kind == Kind::Data {
+    let mut configs = configs(options, random);
+    if options.kind == Kind::Domains {
+        divide(&mut configs);
+    }
+    if options.kind != Kind::Control {
         return configs.into_iter().map(|config| Host::new(config, None)).collect();
     }
     let names: Vec<RegionId> = configs.iter().map(|config| config.region.clone()).collect();
@@ -73,14 +80,17 @@ fn region(nth: usize) -> RegionId {
     }
 }
 
-fn configs(regions: usize, random: &mut Random) -> Vec<NodeConfig> {
+fn configs(options: Options, random: &mut Random) -> Vec<NodeConfig> {
+    let regions = options.regions;
     let member = |nth| Member { region: region(nth), witness: false, domains: Vec::new() };
     let members: Vec<Member> = (0..regions).map(member).collect();
     // Often so little is kept that a member that was away must load a snapshot.
-    let retention = if random.chance(400) {
-        Retention { age: Duration::from_millis(500), transactions_max: 40 }
-    } else {
-        Retention::default()
+    let retention = match options.kind {
+        Kind::Domains => Retention { age: Duration::from_millis(200), transactions_max: 10 },
+        _ if random.chance(400) => {
+            Retention { age: Duration::from_millis(500), transactions_max: 40 }
+        }
+        _ => Retention::default(),
     };
     (0..regions)
         .map(|nth| NodeConfig {
@@ -95,6 +105,34 @@ fn configs(regions: usize, random: &mut Random) -> Vec<NodeConfig> {
             members: members.clone(),
         })
         .collect()
+}
+
+/// The last region does not carry the domain of some keys, and a witness carries nothing.
+fn divide(configs: &mut Vec<NodeConfig>) {
+    let policy = NamespacePolicy { domain: HERE_AND_THERE, ..NamespacePolicy::default() };
+    let named = Namespace { prefix: bytes::Bytes::from_static(DIVIDED), policy };
+    let namespaces = match Namespaces::new(vec![named], NamespacePolicy::default()) {
+        Ok(namespaces) => namespaces,
+        Err(error) => unreachable!("{error}"),
+    };
+    let Some(mut witness) = configs.last().cloned() else { return };
+    let (nth, data) = (configs.len(), configs.len() - 1);
+    (witness.node, witness.region) = (NodeId(nth as u64 + 1), region(nth));
+    witness.witness = true;
+    for config in configs.iter_mut().take(data) {
+        config.domains = BTreeSet::from([HERE_AND_THERE]);
+    }
+    configs.push(witness);
+    let member = |config: &NodeConfig| Member {
+        region: config.region.clone(),
+        witness: config.witness,
+        domains: config.domains.iter().copied().collect(),
+    };
+    let members: Vec<Member> = configs.iter().map(member).collect();
+    for config in configs {
+        config.members.clone_from(&members);
+        config.namespaces = namespaces.clone();
+    }
 }
 
 /// An overseer that decides by itself, so that leases move and return within a run.

@@ -11,14 +11,14 @@ use rhumb_state::{
 };
 use rhumb_types::{AckLevel, record::Space};
 
-use crate::world::World;
+use crate::{setup::DIVIDED, world::World};
 
 /// Keys of each kind; few, so that they are hot.
 const KEYS: u64 = 3;
 /// How many of a thousand writes are followed by a message.
 const PUBLISH_PER_MILLE: u64 = 100;
 /// How long a client waits for other regions, in microseconds.
-const REMOTE_WAIT_MICROS: u64 = 3_000_000;
+const REMOTE_WAIT_MICROS: u64 = 1_500_000;
 
 /// A write whose fate is not known yet.
 #[derive(Debug)]
@@ -42,6 +42,8 @@ enum What {
 /// The clients of a run, and their books.
 #[derive(Debug, Default)]
 pub struct Workload {
+    /// Whether some keys are of a domain that not every region carries.
+    divided: bool,
     asked: BTreeMap<RequestId, Asked>,
     requests: u64,
     /// Members acknowledged at `local` or more, with the host that acknowledged.
@@ -61,6 +63,11 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// Clients that have written nothing yet.
+    pub(crate) fn new(divided: bool) -> Self {
+        Self { divided, ..Self::default() }
+    }
+
     /// One client of a host writes something.
     pub fn step(&mut self, world: &mut World, host: usize) {
         if world.random.chance(PUBLISH_PER_MILLE) {
@@ -90,7 +97,10 @@ impl Workload {
     fn op(&self, world: &mut World) -> (Op, What) {
         let nth = world.random.below(KEYS);
         let value = Bytes::from(format!("v{}", self.requests));
-        let key = |kind: &str| Bytes::from(format!("{kind}{nth}"));
+        // Where keys are divided, half of them are of the smaller domain.
+        let divided = self.divided && world.random.chance(500);
+        let prefix = if divided { String::from_utf8_lossy(DIVIDED) } else { "".into() };
+        let key = |kind: &str| Bytes::from(format!("{prefix}{kind}{nth}"));
         match world.random.below(8) {
             0..=2 => {
                 let key = key("grow");

@@ -14,7 +14,7 @@ use rhumb_types::{
 };
 
 use crate::{
-    check::Checker,
+    check::{Carried, Checker},
     group::Group,
     host::{Host, Process},
     network::{Network, Packet},
@@ -136,6 +136,7 @@ impl World {
     /// Machines that are down, with empty disks.
     #[must_use]
     pub fn new(hosts: Vec<Host>, random: Random) -> Self {
+        let carried = Carried::new(hosts.iter().map(|host| &host.config));
         let mut world = Self {
             now: 0,
             order: 0,
@@ -145,7 +146,7 @@ impl World {
             openings: Openings::default(),
             hosts,
             random,
-            checker: Checker::default(),
+            checker: Checker::new(carried),
             calls: std::collections::VecDeque::new(),
             events: 0,
             trace: 0xcbf2_9ce4_8422_2325,

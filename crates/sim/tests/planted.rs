@@ -74,6 +74,9 @@ planted! {
     ignoring_the_own_clock_is_found: Data, IgnoreClock, Clocks;
     confirming_what_was_not_confirmed_is_found: Data, ConfirmLate, Acknowledged;
     delivering_too_early_is_found: Data, DeliverEarly, Published;
+    carrying_every_domain_is_found: Domains, CarryAll, Residency;
+    waiting_for_what_is_not_carried_is_found: Domains, WaitForUncarried, Converged;
+    taking_absence_for_deletion_is_found: Domains, AbsenceEverywhere, Converged | Lost;
     acting_before_it_holds_all_is_found: Control, OpenAtOnce, Opened;
     counting_a_lease_from_its_answer_is_found: Control, CountFromReceipt, Leases;
     ignoring_renewals_is_found: Control, IgnoreRenewals, Leases;

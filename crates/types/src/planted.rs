@@ -25,6 +25,13 @@ pub enum Planted {
     CountAgain,
     /// Acknowledgements: this region counts as one of the others.
     CountSelf,
+    /// Rule 3: a region follows every log, of domains that it does not carry too.
+    CarryAll,
+    /// Rule 3: a transaction waits for what its writer had seen of domains that are not carried.
+    WaitForUncarried,
+    /// Rule 3: what a snapshot does not name is deleted, of domains too that its source does not
+    /// carry.
+    AbsenceEverywhere,
     /// Rule 6: an owner acts before it holds what the regions in reach hold.
     OpenAtOnce,
     /// Rule 7: a holder counts its lease from when the answer reached it.

@@ -85,9 +85,15 @@ impl Overseer {
         }
     }
 
+    /// Whether the last status is so old that this node must have been frozen since.
+    pub(super) fn has_been_frozen(&self, now: MonoTime) -> bool {
+        now.saturating_since(self.status_at) > self.config.health.tick_late_max()
+    }
+
     /// The region whose word, or whose versions, an opening waits for.
     fn waits_for(&self, now: MonoTime, opening: &Opening) -> Option<RegionId> {
-        if self.status.phase != Phase::Running {
+        let blind = self.has_been_frozen(now) || now < self.blind_until;
+        if blind || self.status.phase != Phase::Running {
             return Some(self.config.region.clone());
         }
         let lacks = |region: &&RegionId| {

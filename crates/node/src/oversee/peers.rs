@@ -35,7 +35,10 @@ impl Overseer {
             }
         }
         self.heard.retain(|region, _| status.peers.iter().any(|peer| peer.region == *region));
-        self.status = status;
+        if self.has_been_frozen(now.mono) {
+            self.blind_until = now.mono + self.config.health.ejection();
+        }
+        (self.status, self.status_at) = (status, now.mono);
         if self.is_opening() {
             self.publish_leases(now, out);
         }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use rhumb_node::oversee::{OverseerEvent, ProposalError, Token};
 use rhumb_types::{
     NodeId,
-    control::{AdminAnswer, AdminOutcome},
+    control::{AdminAnswer, AdminCommand, AdminOutcome},
     record::Record,
 };
 
@@ -101,10 +101,12 @@ impl World {
             return self.plan(micros(RETRY_AFTER), host, What::Group(Deed::Ask(token)));
         };
         asked.sent = true;
+        let renews = matches!(asked.request.command, AdminCommand::RenewLease { .. });
         let request = asked.request.encode();
         self.tell(host, leader, GroupMessage::Forward { token, request });
-        let freeze = self.hosts.get_mut(host).and_then(|machine| machine.freeze_asking.take());
-        if let Some(lasting) = freeze.filter(|_| leader != host) {
+        let freeze = renews && leader != host;
+        let machine = self.hosts.get_mut(host).filter(|_| freeze);
+        if let Some(lasting) = machine.and_then(|machine| machine.freeze_asking.take()) {
             fault::pause(self, host, lasting);
             self.wake(STRANDED_CUT, CUT_OFF + host as u64);
         }

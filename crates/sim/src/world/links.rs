@@ -30,7 +30,7 @@ impl World {
         if !self.network.link(from, to).up {
             return;
         }
-        self.checker.sent(from, &message);
+        self.checker.sent(from, to, &message);
         self.transmit(from, to, Packet::Peer(message));
     }
 
@@ -69,9 +69,11 @@ impl World {
     }
 
     fn make_link(&mut self, a: usize, b: usize) {
+        let now = self.now;
         let link = self.network.link(a, b);
         link.connection += 1;
         link.up = true;
+        link.up_since = now;
         let setup = micros(RECONNECT_AFTER);
         for (host, peer) in [(a, b), (b, a)] {
             let region = self.region(peer);

@@ -13,6 +13,9 @@ use rhumb_types::{
 use super::World;
 use crate::check::Check;
 
+/// A connection that stands for so long has been used by both sides, in microseconds.
+const LINKED_MICROS: u64 = 1_000_000;
+
 /// What another host held.
 #[derive(Debug, Clone)]
 struct Holding {
@@ -66,7 +69,11 @@ impl World {
             return None;
         }
         let (_, incarnation) = self.life(other);
-        let connection = self.network.link(host, other).connection;
+        let link = self.network.link(host, other);
+        let (connection, since) = (link.connection, link.up_since);
+        if self.now - since < LINKED_MICROS {
+            return None;
+        }
         let synced = self.checker.holds(other);
         Some(Holding { host: other, incarnation, connection, synced })
     }
