@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use rhumb_types::{
-    OriginId,
+    OriginId, RegionId,
     planted::{self, Planted},
     record::{CodecError, Record, Transaction, VersionVector},
 };
@@ -81,6 +81,7 @@ impl Received {
             }
             let transaction = match decode(origin, version, &encoded) {
                 Ok(transaction) => transaction,
+                Err(_) if planted::is(Planted::SkipUnknown) => nothing(origin, version),
                 Err(error) => {
                     queue.parked = true;
                     return Took::Parked(error);
@@ -171,6 +172,19 @@ impl Received {
     /// Transactions that wait, over all origins.
     pub(crate) fn len(&self) -> usize {
         self.queues.values().map(|queue| queue.waiting.len()).sum()
+    }
+}
+
+/// What takes the place of a transaction that was passed over; only where that is planted.
+fn nothing(origin: OriginId, version: u64) -> Transaction {
+    let region = RegionId::new("nowhere");
+    Transaction {
+        origin,
+        version,
+        timestamp: rhumb_types::Hlc::default(),
+        region: region.unwrap_or_else(|error| unreachable!("{error}")),
+        deps: VersionVector::new(),
+        changes: Vec::new(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use rhumb_node::{Effect, RequestId};
+use rhumb_node::{Alarm, Effect, RequestId};
 use rhumb_types::{AckLevel, record::VersionVector};
 
 use crate::{
@@ -22,6 +22,10 @@ mod judge;
 const CLIENT: u64 = 1;
 /// The wake that begins a fault.
 const FAULT: u64 = 2;
+/// The wake that upgrades the host of an older release.
+const UPGRADE: u64 = 3;
+/// Which host that is.
+const OLDER: usize = 1;
 /// Wakes from here on mend the fault of that number.
 const MEND: u64 = 1_000;
 /// How long all may take to agree once everything is mended.
@@ -81,6 +85,8 @@ pub struct Outcome {
     pub refused: u64,
     /// Transactions checked.
     pub transactions: u64,
+    /// Logs that were parked until their reader was upgraded.
+    pub parked: u64,
     /// Leases that another region took.
     pub takeovers: u64,
     /// A hash over everything that happened.
@@ -97,6 +103,8 @@ struct Run {
     /// Since when hosts could have known that their clock is far off, and after how many starts.
     off_since: BTreeMap<usize, (u64, u64)>,
     faulty: bool,
+    /// How often a log was parked because its reader could not read it.
+    parked: u64,
 }
 
 /// Runs one seed.
@@ -111,7 +119,13 @@ pub fn run(options: Options) -> Outcome {
         lied: BTreeSet::new(),
         off_since: BTreeMap::new(),
         faulty: true,
+        parked: 0,
     };
+    if options.kind == Kind::Domains {
+        // One that carries every domain runs the older release at first (rule 16).
+        run.world.downgrade(OLDER);
+        run.world.wake(options.load / 2, UPGRADE);
+    }
     run.world.wake(Duration::from_millis(500), CLIENT);
     run.world.wake(Duration::from_millis(1_000), FAULT);
     run.until(options.load);
@@ -128,6 +142,7 @@ impl Run {
             match self.world.run_until(end) {
                 Some(Call::Wake(CLIENT)) => self.client(),
                 Some(Call::Wake(FAULT)) => self.fault(),
+                Some(Call::Wake(UPGRADE)) => self.world.upgrade(),
                 Some(Call::Wake(mend)) if mend >= MEND => self.mend(mend - MEND),
                 Some(Call::Wake(cut)) => self.cut_off(cut - CUT_OFF),
                 Some(Call::Effect { host, effect }) => self.effect(host, effect),
@@ -212,6 +227,7 @@ impl Run {
                 }
                 self.work.answered(request, result.as_deref().map_err(|_| ()));
             }
+            Effect::Alarm(Alarm::Parked { .. }) => self.parked += 1,
             Effect::Deliver(message) => {
                 let publisher = self.work.published.get(&message.payload).copied();
                 let publisher = publisher.unwrap_or(usize::MAX);
@@ -272,6 +288,7 @@ impl Run {
             acknowledged: self.work.acknowledged,
             refused: self.work.refused,
             transactions: self.world.checker.transactions,
+            parked: self.parked,
             takeovers: self.world.takeovers(),
             trace: self.world.trace(),
         }

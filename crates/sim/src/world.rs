@@ -25,6 +25,7 @@ mod agree;
 mod links;
 mod openings;
 mod oversight;
+mod versions;
 
 use agree::Deed;
 use openings::Openings;
@@ -123,6 +124,8 @@ pub struct World {
     /// What is agreed.
     pub group: Group,
     openings: Openings,
+    /// The host that is of an older release.
+    older: Option<usize>,
     /// The run's randomness.
     pub random: Random,
     /// What watches every step.
@@ -144,6 +147,7 @@ impl World {
             network: Network::new(hosts.len()),
             group: Group::default(),
             openings: Openings::default(),
+            older: None,
             hosts,
             random,
             checker: Checker::new(carried),
@@ -306,6 +310,7 @@ impl World {
                 }
                 match packet {
                     Packet::Peer(message) => {
+                        let message = self.as_found_by(host, message);
                         let from = self.region(from);
                         self.event(host, Event::Peer { from, message });
                     }

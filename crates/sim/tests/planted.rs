@@ -77,6 +77,7 @@ planted! {
     carrying_every_domain_is_found: Domains, CarryAll, Residency;
     waiting_for_what_is_not_carried_is_found: Domains, WaitForUncarried, Converged;
     taking_absence_for_deletion_is_found: Domains, AbsenceEverywhere, Converged | Lost;
+    passing_over_an_unknown_kind_is_found: Domains, SkipUnknown, Whole | Dots | Converged | Lost;
     acting_before_it_holds_all_is_found: Control, OpenAtOnce, Opened;
     counting_a_lease_from_its_answer_is_found: Control, CountFromReceipt, Leases;
     ignoring_renewals_is_found: Control, IgnoreRenewals, Leases;

@@ -45,6 +45,8 @@ pub enum Planted {
     IgnoreClock,
     /// Rule 13: a write that was not confirmed in time is answered as confirmed.
     ConfirmLate,
+    /// Rule 16: a transaction of an unknown kind is passed over.
+    SkipUnknown,
     /// Rule 14: a message is delivered before what it follows is applied.
     DeliverEarly,
 }
