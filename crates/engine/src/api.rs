@@ -41,10 +41,11 @@ use crate::{
     oversee::Oversight,
     pubsub::{PubSub, Subscription},
     reader::Reader,
+    recent::Recent,
     rows,
     start::{StartError, boot, meta},
     tasks::Tasks,
-    world::{RealWorld, run_commits},
+    world::{Committer, RealWorld, run_commits},
 };
 
 /// What an engine is started with.
@@ -137,6 +138,7 @@ pub(crate) struct Shared {
     cleared: watch::Receiver<Arc<ClearedPrefixes>>,
     pubsub: PubSub,
     held: Arc<Held>,
+    recent: Arc<Recent>,
     requests: AtomicU64,
     connections: AtomicU64,
     pub(crate) tasks: Tasks,
@@ -183,7 +185,7 @@ impl Engine {
         let (commits_in, commits) = std_mpsc::sync_channel(1);
         let (reads_in, reads) = mpsc::channel(limits::READS_WAITING_MAX);
         let (pubsub, meter) = (PubSub::default(), Meter::default());
-        let held = Arc::new(Held::default());
+        let (held, recent) = (Arc::new(Held::default()), Arc::new(Recent::default()));
         let world = RealWorld {
             store: store.clone(),
             commits: commits_in,
@@ -194,12 +196,12 @@ impl Engine {
             status: status_in,
             cleared: cleared_in,
             alarms: alarms_in.clone(),
-            meter: meter.clone(),
+            committer: Committer { meter: meter.clone(), recent: recent.clone() },
         };
         let (commit_store, commit_inputs) = (store.clone(), inputs.clone());
-        let commit_meter = meter.clone();
+        let committer = world.committer.clone();
         spawn_thread("rhumb-commit", move || {
-            run_commits(commit_store.as_ref(), &commits, &commit_inputs, &commit_meter);
+            run_commits(commit_store.as_ref(), &commits, &commit_inputs, &committer);
         })?;
         let (read_store, read_inputs) = (store.clone(), inputs.clone());
         spawn_thread("rhumb-read", move || rows::run(read_store.as_ref(), reads, &read_inputs))?;
@@ -217,6 +219,7 @@ impl Engine {
             cleared,
             pubsub,
             held,
+            recent,
             requests: AtomicU64::new(1),
             connections: AtomicU64::new(1),
             tasks,
@@ -300,13 +303,14 @@ impl Engine {
 
     /// A source of cells that always shows the newest commit.
     #[must_use]
-    pub fn reader(&self) -> Reader {
-        Reader::newest(self.shared.store.clone(), self.shared.cleared.borrow().clone())
+    pub fn reader(&self) -> Reader<'_> {
+        let Shared { store, recent, cleared, .. } = self.shared.as_ref();
+        Reader::newest(store.as_ref(), recent, cleared.borrow())
     }
 
     /// A source of cells that stays as it is.
     #[must_use]
-    pub fn snapshot(&self) -> Reader {
+    pub fn snapshot(&self) -> Reader<'static> {
         let cleared = self.shared.cleared.borrow().clone();
         Reader::snapshot((self.shared.snapshots)(), cleared)
     }
@@ -315,7 +319,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`StoreError`] when the snapshot cannot say what it reflects.
-    pub fn rehearsal(&self) -> Result<Rehearsal<Reader>, StoreError> {
+    pub fn rehearsal(&self) -> Result<Rehearsal<Reader<'static>>, StoreError> {
         let snapshot = self.snapshot();
         let applied = match snapshot.store().meta(&MetaName::Applied)? {
             Some(bytes) => VersionVector::decode(&bytes)

@@ -19,6 +19,7 @@ mod meter;
 mod oversee;
 mod pubsub;
 mod reader;
+mod recent;
 mod rows;
 mod start;
 mod tasks;

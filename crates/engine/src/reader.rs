@@ -9,48 +9,73 @@ use rhumb_state::{
     query::{CellScan, ScoreSpan},
 };
 use rhumb_types::record::{Cell, Head, Space};
+use tokio::sync::watch;
+
+use crate::recent::{Found, Recent};
 
 /// A source of cells: the newest commit, or one that stays as it is.
-pub struct Reader {
-    rows: Rows,
-    cleared: Arc<ClearedPrefixes>,
+pub struct Reader<'e> {
+    rows: Rows<'e>,
+    cleared: Cleared<'e>,
 }
 
-enum Rows {
-    Newest(Arc<dyn ReadStore>),
+enum Rows<'e> {
+    Newest(&'e dyn ReadStore, &'e Recent),
     Snapshot(Box<dyn ReadStore>),
 }
 
-impl std::fmt::Debug for Reader {
+/// Removed prefixes: looked at for a moment, or kept for a longer read.
+enum Cleared<'e> {
+    Shown(watch::Ref<'e, Arc<ClearedPrefixes>>),
+    Kept(Arc<ClearedPrefixes>),
+}
+
+impl std::fmt::Debug for Reader<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reader").field("commit", &self.store().commit_number()).finish()
     }
 }
 
-impl Reader {
-    pub(crate) const fn newest(store: Arc<dyn ReadStore>, cleared: Arc<ClearedPrefixes>) -> Self {
-        Self { rows: Rows::Newest(store), cleared }
+impl<'e> Reader<'e> {
+    pub(crate) const fn newest(
+        store: &'e dyn ReadStore,
+        recent: &'e Recent,
+        cleared: watch::Ref<'e, Arc<ClearedPrefixes>>,
+    ) -> Self {
+        Self { rows: Rows::Newest(store, recent), cleared: Cleared::Shown(cleared) }
     }
 
     pub(crate) const fn snapshot(store: Box<dyn ReadStore>, cleared: Arc<ClearedPrefixes>) -> Self {
-        Self { rows: Rows::Snapshot(store), cleared }
+        Self { rows: Rows::Snapshot(store), cleared: Cleared::Kept(cleared) }
     }
 
     /// The store behind it.
     #[must_use]
     pub fn store(&self) -> &dyn ReadStore {
         match &self.rows {
-            Rows::Newest(store) => store.as_ref(),
+            Rows::Newest(store, _) => *store,
             Rows::Snapshot(store) => store.as_ref(),
         }
     }
 }
 
-impl CellScan for Reader {
+impl CellScan for Reader<'_> {
     type Error = StoreError;
 
     fn head(&self, key: &[u8]) -> Result<Option<Head>, StoreError> {
-        self.store().head(Space::USER, key)
+        let Rows::Newest(store, recent) = &self.rows else {
+            return self.store().head(Space::USER, key);
+        };
+        let gap = match recent.find(key) {
+            Found::Here(head) => return Ok(Some(head)),
+            Found::Gap(gap) => Some(gap),
+            Found::Closed => None,
+        };
+        let head = store.head(Space::USER, key)?;
+        if let (Some(gap), Some(head)) = (gap, &head) {
+            recent.fill(gap, key, head);
+        }
+        Ok(head)
     }
 
     fn member(&self, key: &[u8], member: &[u8]) -> Result<Option<Cell>, StoreError> {
@@ -82,6 +107,9 @@ impl CellScan for Reader {
     }
 
     fn prefixes(&self) -> &ClearedPrefixes {
-        &self.cleared
+        match &self.cleared {
+            Cleared::Shown(cleared) => cleared,
+            Cleared::Kept(cleared) => cleared,
+        }
     }
 }

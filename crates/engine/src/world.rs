@@ -5,13 +5,13 @@ use std::sync::{Arc, mpsc as std_mpsc};
 use rhumb_node::{Alarm, Effect, Event, NodeStatus};
 use rhumb_ports::{
     peer::{PeerLink, SendError},
-    store::{Batch, Durability, Store, Write},
+    store::{Batch, Durability, Store, StoreError, Write},
 };
 use rhumb_state::ClearedPrefixes;
 use rhumb_types::record::{Record, Space};
 use tokio::sync::{mpsc, watch};
 
-use crate::{driver::Input, held::Held, meter::Meter, pubsub::PubSub, rows::Read};
+use crate::{driver::Input, held::Held, meter::Meter, pubsub::PubSub, recent::Recent, rows::Read};
 
 /// Carries out effects; some at once, with what follows.
 pub(crate) trait World {
@@ -28,6 +28,28 @@ pub(crate) enum Commit {
     Sync,
 }
 
+/// Commits, measured, with what readers keep in step.
+#[derive(Clone)]
+pub(crate) struct Committer {
+    pub(crate) meter: Meter,
+    pub(crate) recent: Arc<Recent>,
+}
+
+impl Committer {
+    /// Commits. The node has one commit out at a time.
+    fn commit(
+        &self,
+        store: &impl Store,
+        writes: &Batch,
+        durability: Durability,
+    ) -> Result<u64, StoreError> {
+        let begun = self.recent.begin(writes);
+        let number = self.meter.commit(store, writes, durability)?;
+        begun.committed();
+        Ok(number)
+    }
+}
+
 /// The real world of a node.
 pub(crate) struct RealWorld<S> {
     pub(crate) store: Arc<S>,
@@ -39,7 +61,7 @@ pub(crate) struct RealWorld<S> {
     pub(crate) status: watch::Sender<Arc<NodeStatus>>,
     pub(crate) cleared: watch::Sender<Arc<ClearedPrefixes>>,
     pub(crate) alarms: mpsc::Sender<Alarm>,
-    pub(crate) meter: Meter,
+    pub(crate) committer: Committer,
 }
 
 impl<S: Store> World for RealWorld<S> {
@@ -89,7 +111,7 @@ impl<S: Store> RealWorld<S> {
                 None
             }
             Durability::Buffered => {
-                let result = self.meter.commit(&*self.store, &writes, Durability::Buffered);
+                let result = self.committer.commit(&*self.store, &writes, Durability::Buffered);
                 Some(Event::Committed { batch, result })
             }
         }
@@ -132,12 +154,12 @@ pub(crate) fn run_commits<S: Store>(
     store: &S,
     commits: &std_mpsc::Receiver<Commit>,
     inputs: &mpsc::Sender<Input>,
-    meter: &Meter,
+    committer: &Committer,
 ) {
     while let Ok(work) = commits.recv() {
         let event = match work {
             Commit::Batch(batch, writes) => {
-                let result = meter.commit(store, &writes, Durability::Synced);
+                let result = committer.commit(store, &writes, Durability::Synced);
                 Event::Committed { batch, result }
             }
             Commit::Sync => Event::Synced { result: store.sync() },
