@@ -74,8 +74,11 @@ impl Node {
             PeerMessage::Heartbeat(heartbeat) => self.heard(now, from, heartbeat, out),
             PeerMessage::HeartbeatReply(reply) => self.heard_back(now, from, &reply),
             PeerMessage::Follow { origin, after } => {
-                self.outgoing.follow(from.clone(), origin, after);
-                self.outgoing.pump(&self.durable, out);
+                // Whoever does not carry a domain gets nothing of it (rule 3).
+                if self.peers.get(from).is_some_and(|peer| peer.carries(origin.domain())) {
+                    self.outgoing.follow(from.clone(), origin, after);
+                    self.outgoing.pump(&self.durable, out);
+                }
             }
             PeerMessage::Unfollow { origin } => self.outgoing.unfollow(from, origin),
             PeerMessage::Log(batch) => self.log_batch(now, from, batch, out),
