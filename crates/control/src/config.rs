@@ -26,6 +26,9 @@ pub struct GroupConfig {
     pub node: NodeId,
     /// Where it is.
     pub region: RegionId,
+    /// Whether this id has been in the group before. Its disk must hold the log then: the id has
+    /// voted with what is gone from an empty one (rule 15).
+    pub seated: bool,
     /// The regions whose nodes form the group, one to [`VOTERS_MAX`], the same list in the same
     /// order on every node, the best leader first: it forms the group, and the earlier a region
     /// stands, the earlier it offers itself when a leader is lost. Members beyond these are added

@@ -85,8 +85,12 @@ impl Group {
         call: Arc<dyn PeerCall>,
     ) -> Result<Self, StartError> {
         config.check()?;
-        let identity =
-            Identity { group: config.name.clone(), node: config.node, salt: config.seed };
+        let identity = Identity {
+            group: config.name.clone(),
+            node: config.node,
+            salt: config.seed,
+            seated: config.seated,
+        };
         let log = LogStore::open(Arc::clone(&disk), &identity).await?;
         let machine = Machine::open(disk, machine, config.seed).await?;
         log.check_snapshot(machine.applied())?;
@@ -136,6 +140,13 @@ impl Group {
     #[must_use]
     pub fn node(&self) -> NodeId {
         self.0.config.node
+    }
+
+    /// Which forming or forced recovery of the group this node follows; none before it has met the
+    /// group.
+    #[must_use]
+    pub fn lineage(&self) -> Option<u64> {
+        self.0.log.lineage()
     }
 
     /// Whether this node leads and has lately heard from a majority.

@@ -99,7 +99,8 @@ impl Offline {
         machine: Box<dyn Replicated>,
         disk: Arc<dyn Disk>,
     ) -> Result<Self, OpenLogError> {
-        let identity = Identity { group: part.group.clone(), node: part.node, salt: part.seed };
+        let identity =
+            Identity { group: part.group.clone(), node: part.node, salt: part.seed, seated: false };
         let log = LogStore::open(Arc::clone(&disk), &identity).await?;
         let mut hosted = Hosted::open(disk.as_ref(), machine).await?;
         log.check_snapshot(hosted.applied())?;

@@ -45,6 +45,18 @@ pub enum Planted {
     IgnoreClock,
     /// Rule 13: a write that was not confirmed in time is answered as confirmed.
     ConfirmLate,
+    /// Rule 15: a group forms although a listed voter did not answer.
+    FormUnanswered,
+    /// Rule 15: a group forms although a listed voter said that it is in one.
+    FormOverOthers,
+    /// Rule 15: a voter without its disk takes its seat again.
+    KeepSeat,
+    /// Rule 15: a node answers what is meant for the one whose place it took.
+    AnswerForOther,
+    /// Rule 15: what is said in another lineage of the group is followed.
+    CrossLineages,
+    /// Strong namespaces: whoever takes a lock is given the same fencing token.
+    TokenAgain,
     /// Rule 16: a transaction of an unknown kind is passed over.
     SkipUnknown,
     /// Rule 14: a message is delivered before what it follows is applied.

@@ -19,6 +19,8 @@ use crate::{
 pub(crate) const SIM_SEEDS_DEFAULT: u32 = 200;
 /// The package of the tests that start real processes and real clients.
 const INTEGRATION_PACKAGE: &str = "rhumb-integration";
+/// The package of the consensus groups, whose simulation is its own.
+const CONTROL_PACKAGE: &str = "rhumb-control";
 /// The package of the binary.
 const BINARY_PACKAGE: &str = "rhumb";
 
@@ -134,9 +136,21 @@ fn simulator(workspace: &Workspace, options: &Options) -> anyhow::Result<Outcome
 
 /// Every fault that is planted must be found by the check that is named for it.
 fn planted(workspace: &Workspace, _: &Options) -> anyhow::Result<Outcome> {
-    let mut tests = test_runner(workspace);
-    let selection = ["--package", SIM_PACKAGE, "--features", "planted", "--test", "planted"];
-    succeeds(tests.args(selection)).map(Outcome::from)
+    let sim = ["--package", SIM_PACKAGE, "--features", "planted", "--test", "planted"];
+    let groups = [
+        "--package",
+        CONTROL_PACKAGE,
+        "--features",
+        "planted",
+        "--test",
+        "groups",
+        "simulated::planted::",
+    ];
+    let mut passed = true;
+    for selection in [sim.as_slice(), groups.as_slice()] {
+        passed &= succeeds(test_runner(workspace).args(selection))?;
+    }
+    Ok(passed.into())
 }
 
 /// The tests are told by environment where the binary and the Python environment are.

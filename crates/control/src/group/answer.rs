@@ -8,7 +8,10 @@ use rhumb_ports::{
     BoxFuture,
     peer::{PeerService, Service},
 };
-use rhumb_types::RegionId;
+use rhumb_types::{
+    RegionId,
+    planted::{self, Planted},
+};
 use tokio::time::Instant;
 
 use super::{Group, Inner, route::Attempt};
@@ -59,7 +62,7 @@ impl Inner {
     async fn answer(&self, envelope: Envelope) -> Result<Answer, String> {
         let Envelope { to, lineage, request, .. } = envelope;
         let node = self.config.node;
-        if to.is_some_and(|to| to != node) {
+        if to.is_some_and(|to| to != node) && !planted::is(Planted::AnswerForOther) {
             return Err(format!("the node here is {node} now"));
         }
         if let Request::Probe = request {

@@ -11,7 +11,10 @@ use std::{
 };
 
 use rhumb_ports::peer::Service;
-use rhumb_types::{NodeId, RegionId};
+use rhumb_types::{
+    NodeId, RegionId,
+    planted::{self, Planted},
+};
 use tokio::time::{sleep, timeout};
 
 use super::{Group, Inner};
@@ -80,7 +83,11 @@ impl Inner {
             if *region == self.config.region {
                 continue;
             }
-            let node = self.probe(region).await?;
+            let answer = match self.ask(region).await {
+                Err(_) if planted::is(Planted::FormUnanswered) => continue,
+                other => other?,
+            };
+            let node = empty(region, &answer)?;
             if let Some(other) = members.insert(node, region.clone()) {
                 return Err(format!("{other} and {region} both say that they are {node}"));
             }
@@ -89,20 +96,14 @@ impl Inner {
     }
 
     /// Asks a founder who it is, and whether it is empty.
-    async fn probe(&self, region: &RegionId) -> Result<NodeId, String> {
+    async fn ask(&self, region: &RegionId) -> Result<Answer, String> {
         let envelope = self.network.envelope(None, Request::Probe)?;
         let call = self.network.call.call(region.clone(), Service::Control, envelope);
         let answer = timeout(self.probe_patience(), call)
             .await
             .map_err(|_| format!("waits for {region}, which does not answer"))?
             .map_err(|fault| format!("waits for {region}: {fault}"))?;
-        match wire::decode(&answer)? {
-            Answer::Probe { node, pristine: true } => Ok(node),
-            Answer::Probe { node, pristine: false } => Err(format!(
-                "{region} ({node}) is in a group already; waits until a member adds this node"
-            )),
-            _ => Err(format!("{region} gave an answer of another kind")),
-        }
+        wire::decode(&answer)
     }
 
     fn probe_patience(&self) -> Duration {
@@ -119,5 +120,18 @@ impl Inner {
             .collect();
         tracing::info!(group = %self.config.name, members = seats.len(), "forming the group");
         self.raft.initialize(seats).await.map_err(|fault| fault.to_string())
+    }
+}
+
+/// The founder that answered, when it is empty.
+fn empty(region: &RegionId, answer: &Answer) -> Result<NodeId, String> {
+    match *answer {
+        Answer::Probe { node, pristine } if pristine || planted::is(Planted::FormOverOthers) => {
+            Ok(node)
+        }
+        Answer::Probe { node, .. } => Err(format!(
+            "{region} ({node}) is in a group already; waits until a member adds this node"
+        )),
+        _ => Err(format!("{region} gave an answer of another kind")),
     }
 }

@@ -6,7 +6,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use rhumb_types::NodeId;
+use rhumb_types::{
+    NodeId,
+    planted::{self, Planted},
+};
 
 use super::{
     frame::Record,
@@ -29,6 +32,8 @@ pub(crate) struct Identity {
     pub(crate) node: NodeId,
     /// Starts the checksums of a log that is created now; random.
     pub(crate) salt: u64,
+    /// Whether there must be a log already.
+    pub(crate) seated: bool,
 }
 
 /// Why a log could not be opened.
@@ -44,6 +49,17 @@ pub enum OpenLogError {
         file: String,
         /// What is wrong with it.
         what: String,
+    },
+    /// There is none, and the node has voted with one.
+    #[error(
+        "use the control log: the one of node {node} in group `{group}` is gone; the node must join \
+         again under a new id (its old id must not vote again)"
+    )]
+    Lost {
+        /// The node.
+        node: NodeId,
+        /// The group.
+        group: String,
     },
     /// A later release wrote it.
     #[error("read the control log: `{file}`: {what}; run a release that is at least as new")]
@@ -136,6 +152,10 @@ async fn load_state(
                 STATE_NAME,
                 "it is missing, though others are there",
             ));
+        }
+        if identity.seated && !planted::is(Planted::KeepSeat) {
+            let Identity { group, node, .. } = identity.clone();
+            return Err(OpenLogError::Lost { node, group });
         }
         return create_state(disk, identity).await;
     };

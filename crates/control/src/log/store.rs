@@ -12,6 +12,7 @@ use openraft::{
     EntryPayload, LogState, OptionalSend, RaftLogReader, StorageIOError,
     storage::{LogFlushed, RaftLogStorage},
 };
+use rhumb_types::planted::{self, Planted};
 use tokio::sync::{self, watch};
 
 use super::{
@@ -157,7 +158,9 @@ impl LogStore {
             writer.state.vote.is_some() || memory.purged.is_some() || !memory.entries.is_empty()
         };
         match writer.state.lineage {
-            Some(present) if taken => Err(FollowError::Other(present)),
+            Some(present) if taken && !planted::is(Planted::CrossLineages) => {
+                Err(FollowError::Other(present))
+            }
             _ => {
                 let next = State { lineage: Some(lineage), ..writer.state.clone() };
                 self.write_state(&mut writer, next).await.map_err(FollowError::Disk)

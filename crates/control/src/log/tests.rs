@@ -25,7 +25,7 @@ use crate::{
 const NODE: NodeId = NodeId(7);
 
 fn identity() -> Identity {
-    Identity { group: "administrative".to_owned(), node: NODE, salt: 0x5a17 }
+    Identity { group: "administrative".to_owned(), node: NODE, salt: 0x5a17, seated: false }
 }
 
 async fn open(disk: &SimDisk) -> Result<LogStore, OpenLogError> {
@@ -225,6 +225,18 @@ async fn a_purge_past_the_end_leaves_nothing_behind() {
     log.purge(id(5, 90)).await.unwrap();
     append(&mut log, 5, 91..93).await;
     assert_eq!(content(&mut open(&disk).await.unwrap()).await, terms(5, 91..93));
+}
+
+/// Rule 15: what a node promised with a log that is gone, it cannot keep.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_must_be_there_is_not_created_anew() {
+    let disk = SimDisk::new(1);
+    let seated = Identity { seated: true, ..identity() };
+    let refused = LogStore::open(Arc::new(disk.clone()), &seated).await.unwrap_err();
+    assert!(matches!(refused, OpenLogError::Lost { node: NODE, .. }), "{refused}");
+    assert!(disk.names().is_empty(), "a refused start leaves nothing behind");
+    open(&disk).await.unwrap();
+    LogStore::open(Arc::new(disk), &seated).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

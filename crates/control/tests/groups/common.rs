@@ -103,6 +103,7 @@ pub fn config(node: u64, name: &str, founders: &[&str], round_trip: Duration) ->
         service: Service::ControlRaft,
         node: NodeId(node),
         region: region(name),
+        seated: false,
         founders: founders.iter().map(|name| region(name)).collect(),
         limits: Limits::administrative(),
         timing: Timing::for_round_trip(round_trip),

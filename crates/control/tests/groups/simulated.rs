@@ -2,8 +2,11 @@
 //! that crash, disks that fail, stall and lie. What clients saw is checked for linearizability.
 
 mod clients;
+mod identity;
 mod machine;
 mod network;
+#[cfg(feature = "planted")]
+mod planted;
 mod world;
 
 use std::time::Duration;

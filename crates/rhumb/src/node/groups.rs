@@ -1,6 +1,7 @@
 //! The consensus groups of a node: administration, and strong namespaces.
 
 use std::{
+    fs::{self, File},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -14,10 +15,15 @@ use rhumb_ports::{clock::Entropy, control::Replicated, peer::Service};
 use rhumb_types::control::ControlView;
 use tokio::sync::watch;
 
+use crate::folders::{self, IDENTITY};
+
 /// The name of the administrative group.
 pub(crate) const ADMIN: &str = "admin";
 /// The name of the group of the strong namespaces.
 pub(crate) const STRONG: &str = "strong";
+
+/// Beside the identity of a node that takes part in the groups: from then on its logs must be there.
+const SEATED: &str = "seated";
 
 /// The folder of a group's log, in a node's folder.
 pub(crate) fn folder(node: &Path, group: &str) -> PathBuf {
@@ -30,17 +36,27 @@ fn group(
     limits: Limits,
     config: &Config,
     identity: &Identity,
+    seated: bool,
 ) -> GroupConfig {
     GroupConfig {
         name: name.to_owned(),
         service,
         node: identity.node,
         region: identity.region.clone(),
+        seated,
         founders: config.voters().to_vec(),
         limits,
         timing: Timing::for_round_trip(config.voter_round_trip()),
         seed: OsEntropy.next_u64(),
     }
+}
+
+/// Notes for good that the node takes part.
+fn take_seat(seat: &Path) -> Result<()> {
+    let note = "This id votes. Its folder `control` must be there, or it must not start again.\n";
+    let written = fs::write(seat, note).and_then(|()| File::open(seat)?.sync_all());
+    let synced = written.and_then(|()| seat.parent().map_or(Ok(()), folders::sync));
+    synced.with_context(|| format!("cannot write {}", seat.display()))
 }
 
 /// Both groups.
@@ -65,12 +81,19 @@ impl BothGroups {
             let group = Group::start(config, machine, Arc::new(disk), peer.clone()).await;
             group.with_context(|| format!("the {name} group did not start"))
         };
+        let seat = data.join(IDENTITY).join(SEATED);
+        let seated = seat.exists();
         let (machine, views) = HostedAdmin::new();
         let admin = Limits::administrative();
-        let admin = group(ADMIN, Service::ControlRaft, admin, config, identity);
-        let strong = group(STRONG, Service::StrongRaft, Limits::strong(), config, identity);
+        let admin = group(ADMIN, Service::ControlRaft, admin, config, identity, seated);
+        let strong = Limits::strong();
+        let strong = group(STRONG, Service::StrongRaft, strong, config, identity, seated);
         let admin = start(admin, Box::new(machine)).await?;
         let strong = start(strong, Box::new(HostedStrong::new())).await?;
+        // Before peers are answered: no vote is given that nobody would remember.
+        if !seated {
+            take_seat(&seat)?;
+        }
         Ok(Self { admin, strong, views })
     }
 

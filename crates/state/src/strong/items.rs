@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use rhumb_types::{
     Hlc, OriginId, UnixMillis,
+    planted::{self, Planted},
     record::{Cell, Dot, Entry, Head, Kind, Value},
 };
 use serde::{Deserialize, Serialize};
@@ -164,7 +165,8 @@ impl Items {
 
     /// Carries out an edit under a log index.
     pub(super) fn apply(&mut self, key: &Bytes, edit: Edit, index: u64, now: UnixMillis) {
-        let fence = self.fence(key, now).unwrap_or(index);
+        let first = if planted::is(Planted::TokenAgain) { 1 } else { index };
+        let fence = self.fence(key, now).unwrap_or(first);
         let old = self.remove(key);
         let Some(shape) = edit.shape else { return };
         let mut slot = match (shape, old) {

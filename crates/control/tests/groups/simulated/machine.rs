@@ -1,4 +1,4 @@
-//! Registers and locks, and a record of what was applied at each index.
+//! Registers, locks in the shipped machine of strong namespaces, and a record of what was applied at each index.
 
 use std::{
     collections::BTreeMap,
@@ -7,6 +7,12 @@ use std::{
 
 use bytes::Bytes;
 use rhumb_ports::control::Replicated;
+use rhumb_state::{
+    Op, Reply, StrongMachine,
+    op::{Presence, SetExpiry},
+    strong::{RequestId, StrongAnswer, StrongCommand, StrongOutcome, StrongStep},
+};
+use rhumb_types::{UnixMillis, record::Record};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,10 +39,10 @@ pub struct Agreed {
     pub restored: u64,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default)]
 pub struct State {
     pub registers: BTreeMap<u64, u64>,
-    pub locks: BTreeMap<u64, u64>,
+    pub locks: StrongMachine,
 }
 
 pub struct Machine {
@@ -60,18 +66,39 @@ impl Machine {
                 Answer::Swapped(swaps)
             }
             Command::Acquire { key, client } => {
-                let free = !locks.contains_key(&key);
-                locks.entry(key).or_insert(client);
-                Answer::Token(free.then_some(index))
+                let take = Op::Set {
+                    key: name(key),
+                    value: name(client),
+                    when: Presence::Absent,
+                    get: false,
+                    expiry: SetExpiry::Clear,
+                };
+                let answer = strong(locks, index, take);
+                Answer::Token(answer.fence.filter(|_| answer.replies == [Reply::Ok]))
             }
             Command::Release { key, client } => {
-                let held = locks.get(&key) == Some(&client);
-                if held {
-                    locks.remove(&key);
-                }
-                Answer::Released(held)
+                let give = Op::CompareAndDelete { key: name(key), expected: name(client) };
+                Answer::Released(strong(locks, index, give).replies == [Reply::Int(1)])
             }
         }
+    }
+}
+
+fn name(number: u64) -> Bytes {
+    number.to_string().into()
+}
+
+/// One write to the strong namespaces, as any node would propose it.
+fn strong(machine: &mut StrongMachine, index: u64, op: Op) -> StrongAnswer {
+    let command = StrongCommand {
+        request: RequestId(index.into()),
+        now: UnixMillis(index),
+        if_unchanged: Vec::new(),
+        steps: vec![StrongStep::Write(op)],
+    };
+    match StrongOutcome::decode(&machine.apply(index, &command.encode())).unwrap() {
+        StrongOutcome::Answered(answer) => answer,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -98,11 +125,15 @@ impl Replicated for Machine {
     }
 
     fn snapshot(&self) -> Bytes {
-        postcard::to_stdvec(&self.state).unwrap().into()
+        let State { registers, locks } = &self.state;
+        postcard::to_stdvec(&(registers, locks.snapshot())).unwrap().into()
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), String> {
-        self.state = postcard::from_bytes(snapshot).map_err(|fault| fault.to_string())?;
+        let (registers, locks): (_, Bytes) =
+            postcard::from_bytes(snapshot).map_err(|fault| fault.to_string())?;
+        self.state.registers = registers;
+        self.state.locks.restore(&locks)?;
         self.agreed.lock().unwrap().restored += 1;
         Ok(())
     }

@@ -412,6 +412,15 @@ impl Outcome {
         registers.chain(locks).collect()
     }
 
+    /// The locks whose histories no order explains.
+    #[cfg(feature = "planted")]
+    pub fn locks_in_disorder(&self) -> Vec<String> {
+        let wrong = |(key, verdict): &(String, Verdict)| {
+            key.starts_with("lock") && matches!(verdict, Verdict::Violation { .. })
+        };
+        self.verdicts().into_iter().filter(wrong).map(|(key, _)| key).collect()
+    }
+
     /// Whether two nodes applied different commands at one index.
     pub fn diverged(&self) -> bool {
         !self.agreed.diverged.is_empty()
