@@ -153,6 +153,20 @@ fn a_failing_fsync_stops_acknowledgements_and_is_said() {
     }
 }
 
+/// Rule 15: an id has voted with the log that is gone.
+#[test]
+fn a_node_without_its_control_log_does_not_start_under_its_old_id() {
+    let mut cluster = Layout::regions(1).start().unwrap();
+    cluster.wait_until_ready(0).unwrap();
+    cluster.kill(0).unwrap();
+    fs::remove_dir_all(cluster.data(0).join("control")).unwrap();
+    cluster.start(0).unwrap();
+    let status = cluster.wait_for_end(0).unwrap();
+    let log = cluster.log(0);
+    assert!(!status.success(), "{log}");
+    assert!(log.contains("again under a new id"), "{log}");
+}
+
 #[test]
 fn the_data_directory_of_another_cluster_is_refused() {
     let mut ours = Layout::regions(1).start().unwrap();

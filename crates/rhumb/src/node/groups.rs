@@ -22,7 +22,8 @@ pub(crate) const ADMIN: &str = "admin";
 /// The name of the group of the strong namespaces.
 pub(crate) const STRONG: &str = "strong";
 
-/// Beside the identity of a node that takes part in the groups: from then on its logs must be there.
+/// Beside the identity of a node that takes part in the groups, with its id: from then on its logs
+/// must be there.
 const SEATED: &str = "seated";
 
 /// The folder of a group's log, in a node's folder.
@@ -51,10 +52,9 @@ fn group(
     }
 }
 
-/// Notes for good that the node takes part.
-fn take_seat(seat: &Path) -> Result<()> {
-    let note = "This id votes. Its folder `control` must be there, or it must not start again.\n";
-    let written = fs::write(seat, note).and_then(|()| File::open(seat)?.sync_all());
+/// Notes for good that a node takes part.
+fn take_seat(seat: &Path, node: &str) -> Result<()> {
+    let written = fs::write(seat, format!("{node}\n")).and_then(|()| File::open(seat)?.sync_all());
     let synced = written.and_then(|()| seat.parent().map_or(Ok(()), folders::sync));
     synced.with_context(|| format!("cannot write {}", seat.display()))
 }
@@ -82,7 +82,8 @@ impl BothGroups {
             group.with_context(|| format!("the {name} group did not start"))
         };
         let seat = data.join(IDENTITY).join(SEATED);
-        let seated = seat.exists();
+        let node = identity.node.to_string();
+        let seated = fs::read_to_string(&seat).is_ok_and(|of| of.trim() == node);
         let (machine, views) = HostedAdmin::new();
         let admin = Limits::administrative();
         let admin = group(ADMIN, Service::ControlRaft, admin, config, identity, seated);
@@ -92,7 +93,7 @@ impl BothGroups {
         let strong = start(strong, Box::new(HostedStrong::new())).await?;
         // Before peers are answered: no vote is given that nobody would remember.
         if !seated {
-            take_seat(&seat)?;
+            take_seat(&seat, &node)?;
         }
         Ok(Self { admin, strong, views })
     }
