@@ -339,13 +339,19 @@ impl Life<'_> {
         }
     }
 
-    /// Neither side of a recovery follows anybody of the other.
+    /// Neither side of a recovery has taken up the other's lineage, and the new side follows nobody
+    /// of the old. (The old side remembers for a while whom it followed last: the survivor, perhaps.)
     fn look_for_strangers(&mut self) {
-        let both = [wanted(&self.places, 0), wanted(&self.places, 1)];
+        let old = wanted(&self.places, 0);
         for (cluster, group) in self.groups() {
-            let Some(leader) = group.status().leader else { continue };
-            if both[1 - cluster].contains_key(&leader) {
-                let what = format!("{} follows {leader} of the other cluster", group.node());
+            let foreign = &self.lineages[1 - cluster];
+            if group.lineage().is_some_and(|lineage| foreign.contains(&lineage)) {
+                let what = format!("{} has the lineage of the other cluster", group.node());
+                self.violate(Check::Strangers, what);
+            }
+            let leader = group.status().leader.filter(|_| cluster == 1);
+            if let Some(leader) = leader.filter(|leader| old.contains_key(leader)) {
+                let what = format!("{} follows {leader} of the old cluster", group.node());
                 self.violate(Check::Strangers, what);
             }
         }
@@ -609,19 +615,19 @@ fn assert_seen(counts: &BTreeMap<&'static str, u64>, all: &[&str]) {
 
 #[test]
 fn one_group_forms_whoever_comes_late_or_loses_its_disk() {
-    let counts = run_seeds(Kind::Forming, 0..6);
+    let counts = run_seeds(Kind::Forming, 0..12);
     assert_seen(&counts, &["crashes", "isolations", "lost while it formed", "answered"]);
 }
 
 #[test]
 fn a_voter_without_its_disk_votes_under_no_old_id() {
-    let counts = run_seeds(Kind::Losses, 0..4);
+    let counts = run_seeds(Kind::Losses, 0..8);
     assert_seen(&counts, &["lost disks", "wrong starts", "refused starts", "answered"]);
 }
 
 #[test]
 fn a_recovered_cluster_is_left_alone_by_old_members() {
-    let counts = run_seeds(Kind::Recovery, 0..4);
+    let counts = run_seeds(Kind::Recovery, 0..8);
     assert_seen(&counts, &["recoveries", "answered by the old majority", "answered"]);
 }
 

@@ -8,7 +8,7 @@ use super::{
 };
 
 /// Seeds that are tried before a fault counts as not found.
-const SEEDS_MAX: u64 = 12;
+const SEEDS_MAX: u64 = 8;
 
 /// Runs seeds until one of the checks finds the fault.
 fn found(kind: Kind, fault: Planted, by: &[Check]) {
