@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use rhumb_node::{
     Alarm, ConnectionId, Event, Node, NodeConfig, NodeStatus, Phase, RequestId, Submit,
-    SubmitError, WaitAcks, reads,
+    SubmitError, WaitAcks, oversee::Leases, reads,
 };
 use rhumb_ports::{
     clock::{Clock, Entropy},
@@ -34,7 +34,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     agreement::{AdminClient, Agreement, StrongClient},
-    driver::{self, Inlet, Input},
+    driver::{self, Inlet, Input, Machine},
     held::Held,
     limits,
     meter::Meter,
@@ -139,7 +139,7 @@ pub(crate) struct Shared {
     pubsub: PubSub,
     held: Arc<Held>,
     recent: Arc<Recent>,
-    requests: AtomicU64,
+    pub(crate) requests: AtomicU64,
     connections: AtomicU64,
     pub(crate) tasks: Tasks,
     /// Random, for the names of strong requests.
@@ -148,6 +148,8 @@ pub(crate) struct Shared {
     strong: OnceLock<StrongClient>,
     pub(crate) alarms: mpsc::Sender<Alarm>,
     pub(crate) oversight: OnceLock<Oversight>,
+    /// Under which this node acts; the loop looks at them before everything that it does.
+    pub(crate) leases: watch::Sender<Arc<Leases>>,
     pub(crate) meter: Meter,
     /// The residency domains that this region carries beside that of every region.
     pub(crate) carried: BTreeSet<DomainId>,
@@ -205,8 +207,9 @@ impl Engine {
         })?;
         let (read_store, read_inputs) = (store.clone(), inputs.clone());
         spawn_thread("rhumb-read", move || rows::run(read_store.as_ref(), reads, &read_inputs))?;
-        let loop_clock = clock.clone();
-        spawn_thread("rhumb-loop", move || driver::run(node, inbox, &loop_clock, world))?;
+        let leases = watch::Sender::new(Arc::default());
+        let machine = Machine { node, clock: clock.clone(), leases: leases.subscribe() };
+        spawn_thread("rhumb-loop", move || driver::run(machine, inbox, world))?;
         tick(&tasks, inputs.clone());
         let snapshot_store = store.clone();
         let shared = Shared {
@@ -228,6 +231,7 @@ impl Engine {
             strong: OnceLock::new(),
             alarms: alarms_in,
             oversight: OnceLock::new(),
+            leases,
             meter,
             carried,
             calls: OnceLock::new(),

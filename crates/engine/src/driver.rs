@@ -2,13 +2,14 @@
 
 use std::{collections::HashMap, sync::Arc, thread, time::Instant};
 
-use rhumb_node::{Effect, Effects, Event, Node, RequestId};
+use rhumb_node::{Effect, Effects, Event, Node, RequestId, oversee::Leases};
 use rhumb_ports::clock::Clock;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     api::{Answer, WriteError},
     limits::{COMMIT_LINGER_MAX, EVENTS_PER_FLUSH_MAX, SIBLINGS_MAX, SIBLINGS_MIN},
+    own::OwnedAnswer,
     world::World,
 };
 
@@ -19,6 +20,8 @@ pub(crate) enum Input {
     Event(Event),
     /// A client's writes, and where the answer goes.
     Write(Event, RequestId, oneshot::Sender<Result<Answer, WriteError>>),
+    /// A machine's owned rows, and where the answer goes.
+    Own(Event, RequestId, oneshot::Sender<Result<OwnedAnswer, WriteError>>),
     /// A `WAIT`, and where the answer goes.
     Wait(Event, RequestId, oneshot::Sender<usize>),
     /// Commit what has gathered, then end the loop.
@@ -41,16 +44,30 @@ impl Inlet {
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     pub(crate) writes: HashMap<RequestId, oneshot::Sender<Result<Answer, WriteError>>>,
+    pub(crate) owned: HashMap<RequestId, oneshot::Sender<Result<OwnedAnswer, WriteError>>>,
     pub(crate) waits: HashMap<RequestId, oneshot::Sender<usize>>,
 }
 
+/// The node, and what it must know before every event.
+pub(crate) struct Machine {
+    pub(crate) node: Node,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) leases: watch::Receiver<Arc<Leases>>,
+}
+
+impl Machine {
+    fn on_event(&mut self, event: Event, effects: &mut Effects) {
+        // What was given up a moment ago may be another's soon: nothing is answered under it.
+        if self.leases.has_changed().unwrap_or(false) {
+            let leases = self.leases.borrow_and_update().clone();
+            self.node.on_event(self.clock.now(), Event::Leases(leases), effects);
+        }
+        self.node.on_event(self.clock.now(), event, effects);
+    }
+}
+
 /// Runs until it is told to stop or nobody can reach it any more.
-pub(crate) fn run(
-    mut node: Node,
-    mut inputs: mpsc::Receiver<Input>,
-    clock: &Arc<dyn Clock>,
-    mut world: impl World,
-) {
+pub(crate) fn run(mut machine: Machine, mut inputs: mpsc::Receiver<Input>, mut world: impl World) {
     let mut effects = Effects::new();
     let mut waiting = Waiting::default();
     let mut stopping = false;
@@ -61,18 +78,17 @@ pub(crate) fn run(
         while let Some(input) = next {
             taken += 1;
             siblings.note(&input);
-            stopping |= take(&mut node, input, clock, &mut waiting, &mut effects);
-            siblings.answered +=
-                carry_out(&mut node, clock, &mut waiting, &mut effects, &mut world);
+            stopping |= take(&mut machine, input, &mut waiting, &mut effects);
+            siblings.answered += carry_out(&mut machine, &mut waiting, &mut effects, &mut world);
             next = if taken < EVENTS_PER_FLUSH_MAX {
                 inputs.try_recv().ok().or_else(|| siblings.wait(&mut inputs))
             } else {
                 None
             };
         }
-        node.on_event(clock.now(), Event::Flush, &mut effects);
-        carry_out(&mut node, clock, &mut waiting, &mut effects, &mut world);
-        if stopping && node.is_settled() {
+        machine.on_event(Event::Flush, &mut effects);
+        carry_out(&mut machine, &mut waiting, &mut effects, &mut world);
+        if stopping && machine.node.is_settled() {
             return;
         }
     }
@@ -118,17 +134,15 @@ impl Siblings {
 }
 
 /// Gives an input to the node; says whether it asks the loop to stop.
-fn take(
-    node: &mut Node,
-    input: Input,
-    clock: &Arc<dyn Clock>,
-    waiting: &mut Waiting,
-    effects: &mut Effects,
-) -> bool {
+fn take(machine: &mut Machine, input: Input, waiting: &mut Waiting, effects: &mut Effects) -> bool {
     let event = match input {
         Input::Event(event) => event,
         Input::Write(event, request, answer) => {
             waiting.writes.insert(request, answer);
+            event
+        }
+        Input::Own(event, request, answer) => {
+            waiting.owned.insert(request, answer);
             event
         }
         Input::Wait(event, request, answer) => {
@@ -137,14 +151,13 @@ fn take(
         }
         Input::Stop => return true,
     };
-    node.on_event(clock.now(), event, effects);
+    machine.on_event(event, effects);
     false
 }
 
 /// Carries out what the node wants; gives how many operations were answered.
 fn carry_out(
-    node: &mut Node,
-    clock: &Arc<dyn Clock>,
+    machine: &mut Machine,
     waiting: &mut Waiting,
     effects: &mut Effects,
     world: &mut impl World,
@@ -162,6 +175,14 @@ fn carry_out(
                     let _gone = answer.send(result);
                 }
             }
+            Effect::Owned { request, result, written } => {
+                if let Some(answer) = waiting.owned.remove(&request) {
+                    let result = result
+                        .map(|rows| OwnedAnswer { rows, written })
+                        .map_err(WriteError::Refused);
+                    let _gone = answer.send(result);
+                }
+            }
             Effect::Acked { request, regions } => {
                 if let Some(answer) = waiting.waits.remove(&request) {
                     let _gone = answer.send(regions);
@@ -171,7 +192,7 @@ fn carry_out(
             // them is handled here, so that no thread is woken for it.
             effect => {
                 if let Some(event) = world.carry_out(effect) {
-                    node.on_event(clock.now(), event, effects);
+                    machine.on_event(event, effects);
                 }
             }
         }

@@ -17,6 +17,7 @@ pub mod limits;
 mod log;
 mod meter;
 mod oversee;
+mod own;
 mod pubsub;
 mod reader;
 mod recent;
@@ -37,6 +38,7 @@ pub use log::{LogCursorError, LogPage};
 pub use oversee::{
     HookCall, HookRunner, OperateError, Operation, OversightConfig, RoutingError, Seat,
 };
+pub use own::{OwnedAnswer, OwnedRequest};
 pub use pubsub::{Delivery, Subscription};
 pub use reader::Reader;
 pub use rhumb_node as node;

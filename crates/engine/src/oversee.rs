@@ -96,6 +96,7 @@ pub(crate) struct Surroundings {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) status: watch::Receiver<Arc<NodeStatus>>,
     pub(crate) inputs: mpsc::Sender<Input>,
+    pub(crate) leases: watch::Sender<Arc<Leases>>,
     pub(crate) alarms: mpsc::Sender<Alarm>,
     pub(crate) meter: Meter,
     pub(crate) tasks: Tasks,
@@ -113,7 +114,7 @@ pub(crate) fn start(
     let machine = Overseer::new(config.clone(), remembered, around.clock.now(), &mut effects);
     let first = RoutingSnapshot::build(config.facts.clone()).ok()?;
     let (routing_in, routing) = watch::channel(Arc::new(first));
-    let (leases_in, leases) = watch::channel(Arc::default());
+    let leases = around.leases.subscribe();
     let (views_in, views) = watch::channel(machine.view().clone());
     let (events_in, events) = mpsc::channel(OVERSEER_EVENTS_MAX);
     let driver = Driver {
@@ -123,7 +124,6 @@ pub(crate) fn start(
         around,
         hooks,
         routing: routing_in,
-        leases: leases_in,
         views: views_in,
         events: events_in.clone(),
     };
@@ -150,7 +150,6 @@ struct Driver {
     hooks: HookRunner,
     auditor: Option<Auditor>,
     routing: watch::Sender<Arc<RoutingSnapshot>>,
-    leases: watch::Sender<Arc<Leases>>,
     views: watch::Sender<Arc<ControlView>>,
     events: mpsc::Sender<OverseerEvent>,
     wait: Duration,
@@ -223,6 +222,7 @@ impl Driver {
 
     /// Carries effects out; gives what the node must hear.
     fn carry_out(&self, mut effects: OverseerEffects) -> Vec<Event> {
+        self.show_leases();
         let mut events = Vec::new();
         while let Some(effect) = effects.pop() {
             match effect {
@@ -230,9 +230,8 @@ impl Driver {
                 OverseerEffect::Publish(snapshot) => {
                     self.routing.send_replace(snapshot);
                 }
-                OverseerEffect::Leases(leases) => {
-                    self.leases.send_replace(leases);
-                }
+                // They are shown already.
+                OverseerEffect::Leases(_) => {}
                 OverseerEffect::Remember(view) => {
                     events.push(Event::Remember { name: MetaName::Snapshot, value: view.encode() });
                 }
@@ -255,6 +254,17 @@ impl Driver {
             }
         }
         events
+    }
+
+    /// Shows under which leases this node acts, before anything is proposed: the loop no longer
+    /// answers under one that was given up when others hear of it.
+    fn show_leases(&self) {
+        let leases = self.machine.leases();
+        self.around.leases.send_if_modified(|shown| {
+            let changed = !Arc::ptr_eq(shown, leases);
+            shown.clone_from(leases);
+            changed
+        });
     }
 
     fn propose(&self, token: Token, request: Box<AdminRequest>) {

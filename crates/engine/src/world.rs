@@ -87,7 +87,7 @@ impl<S: Store> World for RealWorld<S> {
             Effect::Status(status) => {
                 self.status.send_replace(Arc::new(*status));
             }
-            Effect::Reply { .. } | Effect::Acked { .. } => {}
+            Effect::Reply { .. } | Effect::Owned { .. } | Effect::Acked { .. } => {}
             read => {
                 if matches!(read, Effect::Fetch { .. }) {
                     self.held.missed();

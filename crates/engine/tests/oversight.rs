@@ -7,9 +7,9 @@ use std::{sync::Arc, time::Duration};
 
 use rhumb_engine::{
     Agreement, Engine, EngineConfig, HostedAdmin, HostedStrong, OperateError, Operation, OsEntropy,
-    OversightConfig, SystemClock, Tasks, node::oversee::OverseerConfig,
+    OversightConfig, OwnedRequest, SystemClock, Tasks, WriteError, node::oversee::OverseerConfig,
 };
-use rhumb_node::{NodeConfig, Retention};
+use rhumb_node::{NodeConfig, Retention, SubmitError};
 use rhumb_ports::{
     contract::control::MemoryControl,
     memory::MemoryDisk,
@@ -19,10 +19,14 @@ use rhumb_regions::{
     Facts, FailoverConfig, HealthConfig, Key, Policy, RegionFacts, Request, audit::AuditKey,
     registry::Region,
 };
-use rhumb_state::Namespaces;
+use rhumb_state::{
+    Namespaces,
+    owned::{OwnedOp, Refusal},
+};
 use rhumb_types::{
     ClusterId, Epoch, NodeId, RegionId,
     control::{AdminCommand, AdminState, Digest, FailoverState, Member, MemberRole},
+    record::{OwnedId, OwnedState},
 };
 
 #[derive(Debug)]
@@ -138,6 +142,38 @@ async fn a_node_forms_its_cluster_owns_its_region_and_routes() {
     // A key has one home, whoever asks and how often.
     let home = engine.home(&Key::new(b"user:1"), &[]).unwrap();
     assert_eq!(engine.home(&Key::new(b"user:1"), &[]).unwrap(), home);
+}
+
+fn job(name: &str) -> OwnedId {
+    OwnedId { table: 1, key: name.to_owned().into() }
+}
+
+fn put(name: &str) -> Vec<OwnedOp> {
+    vec![OwnedOp::Put { id: job(name), payload: "work".into() }]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn owned_rows_are_written_under_the_lease_of_their_home_or_pinned() {
+    let disk = MemoryDisk::new();
+    let Running { engine, .. } = start(&disk, true);
+    let (here, eu) = (region("us-east-1"), region("eu-west-1"));
+    until("the lease", || engine.may_act(&here) == Some(Epoch(1))).await;
+    let answer = engine.own(OwnedRequest::new(here.clone(), put("ours"))).await.unwrap();
+    assert_eq!((answer.rows[0].pinned, answer.rows[0].epoch), (false, Epoch(1)));
+    // Nobody holds that lease: it is taken in all the same, and is this region's work.
+    let answer = engine.own(OwnedRequest::new(eu, put("theirs"))).await.unwrap();
+    assert_eq!((answer.rows[0].pinned, &answer.rows[0].home), (true, &here));
+    let done = |receipt| OwnedOp::Change {
+        id: job("ours"),
+        receipt: Epoch(receipt),
+        state: OwnedState::Done,
+        payload: "done".into(),
+    };
+    let stale = engine.own(OwnedRequest::new(here.clone(), vec![done(0)])).await;
+    let why = Refusal::StaleEpoch { receipt: Epoch(0), current: Epoch(1) };
+    assert_eq!(stale, Err(WriteError::Refused(SubmitError::NotOwner(why))));
+    let answer = engine.own(OwnedRequest::new(here, vec![done(1)])).await.unwrap();
+    assert_eq!((answer.rows[0].state, answer.rows[0].sequence), (OwnedState::Done, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,17 +5,19 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use rhumb_state::Reply;
 use rhumb_types::planted::{self, Planted};
 use rhumb_types::{MonoTime, RegionId, record::VersionVector};
 
-use crate::event::{Effect, Effects, RequestId, SubmitError};
+use crate::{
+    answer::{Answer, Fence},
+    event::{Effect, Effects, RequestId, SubmitError},
+};
 
 /// A submit whose answer waits for `regions` other regions.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     pub(crate) request: RequestId,
-    pub(crate) replies: Vec<Reply>,
+    pub(crate) answer: Answer,
     pub(crate) written: VersionVector,
     pub(crate) regions: usize,
     pub(crate) deadline: MonoTime,
@@ -46,9 +48,15 @@ impl Acks {
 
     /// A data region tells what it has fsynced. Replaces what it told before: a region that
     /// returns from a restore has less.
-    pub(crate) fn told(&mut self, region: &RegionId, durable: VersionVector, out: &mut Effects) {
+    pub(crate) fn told(
+        &mut self,
+        region: &RegionId,
+        durable: VersionVector,
+        fence: Fence<'_>,
+        out: &mut Effects,
+    ) {
         self.durable.insert(region.clone(), durable);
-        self.settle(out);
+        self.settle(fence, out);
     }
 
     pub(crate) fn removed(&mut self, region: &RegionId) {
@@ -59,28 +67,24 @@ impl Acks {
         self.waiters.values().map(VecDeque::len).sum::<usize>() + self.waits.len()
     }
 
-    pub(crate) fn wait_for_answer(&mut self, waiter: Waiter, out: &mut Effects) {
+    pub(crate) fn wait_for_answer(&mut self, waiter: Waiter, fence: Fence<'_>, out: &mut Effects) {
         self.waiters.entry(waiter.regions).or_default().push_back(waiter);
-        self.settle(out);
+        self.settle(fence, out);
     }
 
-    pub(crate) fn wait(&mut self, wait: Wait, out: &mut Effects) {
+    pub(crate) fn wait(&mut self, wait: Wait, fence: Fence<'_>, out: &mut Effects) {
         self.waits.push(wait);
-        self.settle(out);
+        self.settle(fence, out);
     }
 
     /// Answers from the front of each queue: what was written later is acknowledged later.
-    fn settle(&mut self, out: &mut Effects) {
+    fn settle(&mut self, fence: Fence<'_>, out: &mut Effects) {
         let durable = &self.durable;
         let holders = |written: &VersionVector| holders(durable, written);
         for (wanted, queue) in &mut self.waiters {
             while queue.front().is_some_and(|waiter| holders(&waiter.written) >= *wanted) {
                 let Some(waiter) = queue.pop_front() else { break };
-                out.push(Effect::Reply {
-                    request: waiter.request,
-                    result: Ok(waiter.replies),
-                    written: waiter.written,
-                });
+                out.push(waiter.answer.done(waiter.request, waiter.written, fence));
             }
         }
         self.waits.retain(|wait| {
@@ -93,7 +97,7 @@ impl Acks {
     }
 
     /// Gives up on what has waited past its deadline.
-    pub(crate) fn expire(&mut self, now: MonoTime, out: &mut Effects) {
+    pub(crate) fn expire(&mut self, now: MonoTime, fence: Fence<'_>, out: &mut Effects) {
         let durable = &self.durable;
         let holders = |written: &VersionVector| holders(durable, written);
         for (wanted, queue) in &mut self.waiters {
@@ -105,12 +109,13 @@ impl Acks {
                     return true;
                 }
                 let had = holders(&waiter.written);
-                let late = Err(SubmitError::Unconfirmed { wanted: *wanted, had });
-                let confirm = planted::is(Planted::ConfirmLate);
-                out.push(Effect::Reply {
-                    request: waiter.request,
-                    result: if confirm { Ok(std::mem::take(&mut waiter.replies)) } else { late },
-                    written: std::mem::take(&mut waiter.written),
+                let late = SubmitError::Unconfirmed { wanted: *wanted, had };
+                let (request, written) = (waiter.request, std::mem::take(&mut waiter.written));
+                out.push(if planted::is(Planted::ConfirmLate) {
+                    let answer = std::mem::replace(&mut waiter.answer, Answer::Owned(Vec::new()));
+                    answer.done(request, written, fence)
+                } else {
+                    waiter.answer.failed(request, written, late)
                 });
                 false
             });
@@ -135,6 +140,7 @@ mod tests {
     use rhumb_types::OriginId;
 
     use super::*;
+    use crate::oversee::Leases;
 
     fn vector(version: u64) -> VersionVector {
         [(OriginId(0x10_0000), version)].into_iter().collect()
@@ -146,21 +152,23 @@ mod tests {
         let mut out = Effects::new();
         let waiter = |request, version, regions| Waiter {
             request: RequestId(request),
-            replies: vec![],
+            answer: Answer::Replies(vec![]),
             written: vector(version),
             regions,
             deadline: MonoTime(100),
         };
-        acks.wait_for_answer(waiter(1, 1, 1), &mut out);
-        acks.wait_for_answer(waiter(2, 2, 2), &mut out);
+        let leases = Leases::new();
+        let fence = Fence::new(&leases, MonoTime(0));
+        acks.wait_for_answer(waiter(1, 1, 1), fence, &mut out);
+        acks.wait_for_answer(waiter(2, 2, 2), fence, &mut out);
         assert!(out.is_empty());
-        acks.told(&RegionId::new("b").unwrap(), vector(2), &mut out);
+        acks.told(&RegionId::new("b").unwrap(), vector(2), fence, &mut out);
         assert!(matches!(
             out.pop(),
             Some(Effect::Reply { request: RequestId(1), result: Ok(_), .. })
         ));
         assert!(out.is_empty());
-        acks.expire(MonoTime(100), &mut out);
+        acks.expire(MonoTime(100), fence, &mut out);
         assert!(matches!(
             out.pop(),
             Some(Effect::Reply {

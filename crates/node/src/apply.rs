@@ -7,7 +7,11 @@ use rhumb_ports::{
     store::StoreError,
 };
 use rhumb_state::{ReadSet, RowId, apply, rows_of};
-use rhumb_types::{OriginId, RegionId, Timestamp};
+use rhumb_types::{
+    OriginId, RegionId, Timestamp,
+    planted::{self, Planted},
+    record::{Change, Transaction},
+};
 
 use crate::{
     event::{Alarm, Effect, Effects, Ticket},
@@ -85,7 +89,10 @@ impl Node {
         let Some(incoming) = self.received.pop(origin) else { return };
         // What was written here before did not see this transaction.
         self.close_drafts();
-        let transaction = incoming.transaction;
+        let mut transaction = incoming.transaction;
+        if planted::is(Planted::RefuseOldEpoch) {
+            self.refuse_old(&mut transaction);
+        }
         if !self.hlc.observe(transaction.timestamp, now.wall) {
             out.push(Effect::Alarm(Alarm::StampBeyondBound { origin }));
         }
@@ -93,6 +100,14 @@ impl Node {
         assert!(applied.is_ok(), "the rows of a transaction are at hand before it is applied");
         self.applied.raise(origin, transaction.version);
         self.writing.received(origin, transaction.version, incoming.encoded);
+    }
+
+    /// Leaves out owned rows of an epoch that is over; only where that is planted.
+    fn refuse_old(&self, transaction: &mut Transaction) {
+        transaction.changes.retain(|change| {
+            let Change::Own(row) = change else { return true };
+            row.pinned || self.leases.get(&row.home).is_none_or(|held| held.epoch <= row.epoch)
+        });
     }
 
     pub(crate) fn fetched(

@@ -7,14 +7,17 @@ use rhumb_ports::{
     peer::{PeerMessage, Published},
     store::{Batch, Durability, MetaName, StoreError},
 };
-use rhumb_state::{Op, ReadSet, Reply, RowId};
+use rhumb_state::{
+    Op, ReadSet, Reply, RowId,
+    owned::{OwnedOp, Refusal},
+};
 use rhumb_types::{
     AckLevel, ErrorCode, MonoTime, OriginId, RegionId, UnixMillis,
-    record::{Cell, Head, Space, VersionVector},
+    record::{Cell, Head, OwnedRow, Space, VersionVector},
 };
 
 pub use crate::alarm::Alarm;
-use crate::status::NodeStatus;
+use crate::{oversee::Leases, status::NodeStatus};
 
 /// Names a request of the driver, so that its answer finds it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -47,6 +50,23 @@ pub struct Submit {
     pub guard: Option<ConnectionId>,
 }
 
+/// Writes of owned rows: all of them, or none.
+#[derive(Debug)]
+pub struct SubmitOwned {
+    /// Names the answer.
+    pub request: RequestId,
+    /// The home of new rows.
+    pub home: RegionId,
+    /// What to do, in order; at most [`OWNED_OPS_MAX`](crate::limits::OWNED_OPS_MAX).
+    pub ops: Vec<OwnedOp>,
+    /// What must be durable before the answer.
+    pub ack: AckLevel,
+    /// When `one_remote` and `quorum` give up and answer `unconfirmed`.
+    pub deadline: MonoTime,
+    /// The rows that the ops name.
+    pub reads: ReadSet,
+}
+
 /// A wait for remote acknowledgement of everything written here so far.
 #[derive(Debug)]
 pub struct WaitAcks {
@@ -69,6 +89,11 @@ pub enum Event {
     Flush,
     /// A client's writes.
     Submit(Submit),
+    /// A machine's writes of owned rows.
+    Own(SubmitOwned),
+    /// The leases under which this node may act from now on. The driver hands them over before the
+    /// next event, so that no answer rests on a lease that was given up.
+    Leases(Arc<Leases>),
     /// `WAIT`.
     WaitAcks(WaitAcks),
     /// The rows of an [`Effect::Fetch`].
@@ -279,6 +304,18 @@ pub enum SubmitError {
     /// The ops touch two residency domains, or mix namespaces that cannot be mixed (rule 13).
     #[error("the keys of one transaction belong to different residency domains")]
     CrossDomain,
+    /// What is asked is against a limit.
+    #[error("{0}")]
+    Unfit(Arc<str>),
+    /// This region may not do that to an owned row; nothing was done (rules 4 and 5).
+    #[error(transparent)]
+    NotOwner(#[from] Refusal),
+    /// The lease ran out between the write and its answer (rule 4). The write stays and replicates.
+    #[error("written here, but the lease for {home} ran out before the answer; it will replicate")]
+    Fenced {
+        /// Whose lease.
+        home: RegionId,
+    },
     /// A key may not lie in this region (rule 3).
     #[error("the key must not lie in this region: ask one of its jurisdiction")]
     Elsewhere,
@@ -292,7 +329,9 @@ impl SubmitError {
             Self::Overloaded => ErrorCode::Overloaded,
             Self::Unavailable(_) => ErrorCode::Unavailable,
             Self::Disk(_) => ErrorCode::Internal,
-            Self::Unconfirmed { .. } => ErrorCode::Unconfirmed,
+            Self::Unconfirmed { .. } | Self::Fenced { .. } => ErrorCode::Unconfirmed,
+            Self::Unfit(_) => ErrorCode::Invalid,
+            Self::NotOwner(refusal) => refusal.code(),
             Self::Guarded | Self::CrossDomain => ErrorCode::Conflict,
             Self::Elsewhere => ErrorCode::Forbidden,
         }
@@ -322,6 +361,16 @@ pub enum Effect {
         result: Result<Vec<Reply>, SubmitError>,
         /// The dots that the submit wrote, as versions per origin, for later waits; empty when it
         /// wrote nothing.
+        written: VersionVector,
+    },
+    /// Answer a [`SubmitOwned`].
+    Owned {
+        /// Which.
+        request: RequestId,
+        /// The version of its row that each op made. Those that are not pinned were accepted under
+        /// the lease of their home in the row's epoch, which lasted until now.
+        result: Result<Vec<OwnedRow>, SubmitError>,
+        /// The dots that were written; empty when nothing was.
         written: VersionVector,
     },
     /// Answer a [`WaitAcks`].

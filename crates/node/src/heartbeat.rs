@@ -69,7 +69,7 @@ impl Node {
         }
         let reply = HeartbeatReply { sequence, wall: now.wall };
         out.push(Effect::Send { to: from.clone(), message: PeerMessage::HeartbeatReply(reply) });
-        self.acknowledged(from, durable, out);
+        self.acknowledged(now, from, durable, out);
         self.assign(out);
     }
 

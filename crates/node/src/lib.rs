@@ -6,7 +6,8 @@
 //! event, calls the machine, and carries out the effects.
 //!
 //! Invariants held here, by number of the design's rules: nothing leaves before fsync (1), reads
-//! come with the event (2), residency domains (3), a logged transaction is never refused (4),
+//! come with the event (2), residency domains (3), fencing at acceptance, and a logged transaction is
+//! never refused (4), pinned work (5),
 //! clocks (8), acknowledgements (13), publish after apply (14), unknown versions (16).
 //!
 //! Deliberately absent: IO, a clock, threads, randomness, and reads for clients, which go to the
@@ -14,6 +15,7 @@
 
 mod acks;
 mod alarm;
+mod answer;
 mod apply;
 mod bootstrap;
 mod clock;
@@ -26,6 +28,7 @@ mod links;
 mod node;
 mod outgoing;
 pub mod oversee;
+mod own;
 pub mod part;
 mod peers;
 mod publish;
@@ -39,7 +42,7 @@ mod write;
 
 pub use event::{
     Alarm, ConnectionId, Effect, Effects, Event, Member, RequestId, Rows, SnapshotPart, Submit,
-    SubmitError, Ticket, WaitAcks,
+    SubmitError, SubmitOwned, Ticket, WaitAcks,
 };
 pub use identity::{Boot, Identity, Origins};
 pub use node::{Node, NodeConfig};

@@ -4,6 +4,7 @@ use rhumb_ports::peer::{Hello, PROTOCOL_VERSION, PeerMessage};
 use rhumb_types::{RegionId, Timestamp, record::VersionVector};
 
 use crate::{
+    answer::Fence,
     event::{Alarm, Effect, Effects, Member},
     limits,
     node::{Node, carries},
@@ -82,7 +83,7 @@ impl Node {
             }
             PeerMessage::Unfollow { origin } => self.outgoing.unfollow(from, origin),
             PeerMessage::Log(batch) => self.log_batch(now, from, batch, out),
-            PeerMessage::Ack { durable } => self.acknowledged(from, durable, out),
+            PeerMessage::Ack { durable } => self.acknowledged(now, from, durable, out),
             PeerMessage::Trimmed { origin, .. } => {
                 self.peers.not_following(from, origin);
                 self.start_bootstrap(from, out);
@@ -118,7 +119,7 @@ impl Node {
             self.announce(now, out);
         }
         if !hello.witness {
-            self.acknowledged(from, hello.durable.clone(), out);
+            self.acknowledged(now, from, hello.durable.clone(), out);
         }
         if self.phase == Phase::Proving {
             self.weigh_proof(now, out);
@@ -128,6 +129,7 @@ impl Node {
 
     pub(crate) fn acknowledged(
         &mut self,
+        now: Timestamp,
         from: &RegionId,
         durable: VersionVector,
         out: &mut Effects,
@@ -139,7 +141,7 @@ impl Node {
         peer.durable = Some(durable.clone());
         self.outgoing.acknowledged(from, &durable);
         self.outgoing.pump(&self.durable, out);
-        self.acks.told(from, durable, out);
+        self.acks.told(from, durable, Fence::new(&self.leases, now.mono), out);
         self.note_lag();
     }
 

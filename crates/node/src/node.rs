@@ -1,6 +1,6 @@
 //! The node: its parts, and which of them an event concerns.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use rhumb_ports::{
     peer::OriginInfo,
@@ -17,6 +17,7 @@ use rhumb_types::{
 
 use crate::{
     acks::{Acks, Wait},
+    answer::Fence,
     bootstrap::Bootstrap,
     clock::{ClockChange, PeerClocks},
     event::{Alarm, ConnectionId, Effect, Effects, Event, Member, Ticket, WaitAcks},
@@ -24,6 +25,7 @@ use crate::{
     lag::DurableTimes,
     limits,
     outgoing::Outgoing,
+    oversee::Leases,
     peers::Peers,
     publish::Waiting,
     receive::Received,
@@ -80,6 +82,8 @@ pub struct Node {
     pub(crate) peers: Peers,
     pub(crate) received: Received,
     pub(crate) acks: Acks,
+    /// Under which this node may act as owner.
+    pub(crate) leases: Arc<Leases>,
     pub(crate) watches: Watches,
     pub(crate) published: Waiting,
     pub(crate) ages: LogAges,
@@ -133,6 +137,7 @@ impl Node {
             peers: Peers::default(),
             received: Received::default(),
             acks: Acks::default(),
+            leases: Arc::default(),
             watches: Watches::default(),
             published: Waiting::default(),
             ages: LogAges::default(),
@@ -177,7 +182,9 @@ impl Node {
                 self.flush(now, out);
             }
             Event::Submit(submit) => self.submit(now, submit, out),
-            Event::WaitAcks(wait) => self.wait_acks(wait, out),
+            Event::Own(submit) => self.own(now, submit, out),
+            Event::Leases(leases) => self.leases = leases,
+            Event::WaitAcks(wait) => self.wait_acks(now, wait, out),
             Event::Fetched { ticket, reads } => self.fetched(now, ticket, reads, out),
             Event::Committed { batch, result } => self.committed(now, batch, result, out),
             Event::Synced { result } => self.synced(now, result, out),
@@ -214,7 +221,7 @@ impl Node {
         if self.phase == Phase::Proving {
             self.weigh_proof(now, out);
         }
-        self.acks.expire(now.mono, out);
+        self.acks.expire(now.mono, Fence::new(&self.leases, now.mono), out);
         self.sync_if_due(now.mono, out);
         self.published.settle(now.mono, &self.durable, out);
         self.weigh_clock(now, out);
@@ -250,10 +257,11 @@ impl Node {
         }
     }
 
-    pub(crate) fn wait_acks(&mut self, wait: WaitAcks, out: &mut Effects) {
+    pub(crate) fn wait_acks(&mut self, now: Timestamp, wait: WaitAcks, out: &mut Effects) {
         let WaitAcks { request, written, regions, deadline } = wait;
         let written = written.unwrap_or_else(|| self.own_versions());
-        self.acks.wait(Wait { request, written, regions, deadline }, out);
+        let fence = Fence::new(&self.leases, now.mono);
+        self.acks.wait(Wait { request, written, regions, deadline }, fence, out);
     }
 
     /// Everything that this node has written under its present incarnation.

@@ -17,9 +17,11 @@ use rhumb_types::{
 };
 
 use crate::{
-    event::{Effect, Effects, RequestId, Submit, SubmitError, Ticket},
+    answer::Answer,
+    event::{Effect, Effects, RequestId, Submit, SubmitError, SubmitOwned, Ticket},
     limits,
     node::{Node, carries_domain},
+    own,
     status::Phase,
 };
 
@@ -52,12 +54,12 @@ const CACHE_ORIGIN: OriginId = OriginId(0);
 
 /// A submit that has been executed and waits for a commit.
 #[derive(Debug)]
-struct Executed {
-    request: RequestId,
-    replies: Vec<Reply>,
-    ack: AckLevel,
-    deadline: MonoTime,
-    written: VersionVector,
+pub(crate) struct Executed {
+    pub(crate) request: RequestId,
+    pub(crate) answer: Answer,
+    pub(crate) ack: AckLevel,
+    pub(crate) deadline: MonoTime,
+    pub(crate) written: VersionVector,
 }
 
 /// A transaction of a commit, on its way to being durable.
@@ -82,8 +84,9 @@ struct Gathered {
 
 /// A submit that waits for rows.
 #[derive(Debug)]
-struct Parked {
-    submit: Submit,
+pub(crate) enum Parked {
+    Keys(Submit),
+    Owned(SubmitOwned),
 }
 
 /// The writing side of a node.
@@ -105,6 +108,27 @@ impl Writing {
     /// Submits that have not been answered and do not wait for other regions.
     pub(crate) const fn waiting(&self) -> usize {
         self.waiting
+    }
+
+    /// A submit is taken.
+    pub(crate) const fn begin(&mut self) {
+        self.waiting += 1;
+    }
+
+    /// A submit was answered before it was executed.
+    pub(crate) const fn end(&mut self) {
+        self.waiting -= 1;
+    }
+
+    /// A submit waits for rows.
+    pub(crate) fn park(&mut self, ticket: Ticket, parked: Parked) {
+        self.parked.insert(ticket, parked);
+    }
+
+    /// A submit waits for the next commit, which must be synced where it wants that.
+    pub(crate) fn executed(&mut self, executed: Executed, sync: bool) {
+        self.gathered.needs_sync |= sync;
+        self.gathered.executed.push(executed);
     }
 
     pub(crate) fn received_in_commit(&self) -> usize {
@@ -159,11 +183,16 @@ impl Node {
         if let Some(refusal) = self.refusal() {
             return refuse(&submit, refusal, out);
         }
-        if self.writing.waiting + self.acks.len() >= limits::SUBMITS_WAITING_MAX {
+        if self.is_full() {
             return refuse(&submit, SubmitError::Overloaded, out);
         }
-        self.writing.waiting += 1;
+        self.writing.begin();
         self.try_execute(now, submit, out);
+    }
+
+    /// Whether no more submits are taken until others are answered.
+    pub(crate) fn is_full(&self) -> bool {
+        self.writing.waiting + self.acks.len() >= limits::SUBMITS_WAITING_MAX
     }
 
     /// Why no write is taken now.
@@ -182,7 +211,7 @@ impl Node {
 
     fn try_execute(&mut self, now: Timestamp, mut submit: Submit, out: &mut Effects) {
         if submit.guard.is_some_and(|connection| self.has_watched_change(connection)) {
-            self.writing.waiting -= 1;
+            self.writing.end();
             return refuse(&submit, SubmitError::Guarded, out);
         }
         self.table.admit(std::mem::take(&mut submit.reads));
@@ -197,13 +226,12 @@ impl Node {
         if !missing.is_empty() {
             let ticket = self.ticket();
             out.push(Effect::Fetch { ticket, rows: missing });
-            self.writing.parked.insert(ticket, Parked { submit });
-            return;
+            return self.writing.park(ticket, Parked::Keys(submit));
         }
         let lanes = match self.lanes(&submit) {
             Ok(lanes) => lanes,
             Err(error) => {
-                self.writing.waiting -= 1;
+                self.writing.end();
                 return refuse(&submit, error, out);
             }
         };
@@ -213,15 +241,22 @@ impl Node {
     /// The rows of a parked submit have come; says whether the ticket was one of these.
     pub(crate) fn unpark(&mut self, now: Timestamp, ticket: Ticket, out: &mut Effects) -> bool {
         let Some(parked) = self.writing.parked.remove(&ticket) else { return false };
-        self.try_execute(now, parked.submit, out);
+        match parked {
+            Parked::Keys(submit) => self.try_execute(now, submit, out),
+            Parked::Owned(submit) => self.try_own(now, submit, out),
+        }
         true
     }
 
     /// The rows of a parked submit cannot be read.
     pub(crate) fn refuse_parked(&mut self, ticket: Ticket, why: &str, out: &mut Effects) {
         if let Some(parked) = self.writing.parked.remove(&ticket) {
-            self.writing.waiting -= 1;
-            refuse(&parked.submit, SubmitError::Disk(why.into()), out);
+            self.writing.end();
+            let error = SubmitError::Disk(why.into());
+            match parked {
+                Parked::Keys(submit) => refuse(&submit, error, out),
+                Parked::Owned(submit) => own::refuse(&submit, error, out),
+            }
         }
     }
 
@@ -282,9 +317,9 @@ impl Node {
                 self.close_drafts();
             }
         }
-        self.writing.gathered.needs_sync |= ack > AckLevel::Memory && !written.is_empty();
-        let executed = Executed { request, replies, ack, deadline, written };
-        self.writing.gathered.executed.push(executed);
+        let sync = ack > AckLevel::Memory && !written.is_empty();
+        let answer = Answer::Replies(replies);
+        self.writing.executed(Executed { request, answer, ack, deadline, written }, sync);
     }
 
     pub(crate) fn put_draft(&mut self, lane: Lane, draft: Draft) {

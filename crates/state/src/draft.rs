@@ -302,8 +302,11 @@ impl Draft {
         }
         match self.owned.get(&row.id) {
             Some(at) => {
-                if let Some(change) = self.changes.get_mut(*at) {
-                    *change = Some(Change::Own(row));
+                if let Some(place) = self.changes.get_mut(*at) {
+                    let change = Change::Own(row);
+                    self.bytes -= place.as_ref().map_or(0, change_bytes);
+                    self.bytes += change_bytes(&change);
+                    *place = Some(change);
                 }
             }
             None => {

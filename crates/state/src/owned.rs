@@ -7,9 +7,11 @@
 
 use std::cmp::Ordering;
 
+use bytes::Bytes;
 use rhumb_types::{
-    Epoch, RegionId,
-    record::{OwnedRow, OwnedState},
+    Epoch, ErrorCode, RegionId,
+    planted::{self, Planted},
+    record::{OwnedId, OwnedRow, OwnedState},
 };
 
 /// Which of two versions of a row wins. Versions that agree in state, epoch and sequence are the
@@ -53,6 +55,9 @@ pub enum Refusal {
         /// The region that alone may run it.
         home: RegionId,
     },
+    /// There is no such row.
+    #[error("there is no such row")]
+    Absent,
     /// This region does not hold the lease of the row's home.
     #[error("this region does not hold the lease for {home}")]
     NoLease {
@@ -67,6 +72,134 @@ pub enum Refusal {
         /// The epoch that counts.
         current: Epoch,
     },
+}
+
+impl Refusal {
+    /// What a caller sees.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Done | Self::Pinned { .. } | Self::StaleEpoch { .. } => ErrorCode::Conflict,
+            Self::Absent => ErrorCode::NotFound,
+            Self::NoLease { .. } => ErrorCode::Unavailable,
+        }
+    }
+}
+
+/// What is asked of an owned row.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum OwnedOp {
+    /// Takes work in. A row that is there already keeps its state and its payload, and is written
+    /// again, so that this answer promises what it says of the row.
+    Put {
+        /// Which row.
+        id: OwnedId,
+        /// What it is about.
+        payload: Bytes,
+    },
+    /// Changes a row.
+    Change {
+        /// Which row.
+        id: OwnedId,
+        /// The epoch under which the caller was given the row.
+        receipt: Epoch,
+        /// How far it has come now.
+        state: OwnedState,
+        /// What it is about now.
+        payload: Bytes,
+    },
+}
+
+impl OwnedOp {
+    /// Which row it is about.
+    #[must_use]
+    pub const fn id(&self) -> &OwnedId {
+        match self {
+            Self::Put { id, .. } | Self::Change { id, .. } => id,
+        }
+    }
+
+    /// What the row would be about.
+    #[must_use]
+    pub const fn payload(&self) -> &Bytes {
+        match self {
+            Self::Put { payload, .. } | Self::Change { payload, .. } => payload,
+        }
+    }
+}
+
+/// Who accepts, and under what.
+#[derive(Clone, Copy)]
+pub struct Acceptor<'a> {
+    /// The region that accepts.
+    pub region: &'a RegionId,
+    /// The home of new rows.
+    pub home: &'a RegionId,
+    /// The epoch under which this region holds a region's lease now, if it does.
+    pub lease: &'a dyn Fn(&RegionId) -> Option<Epoch>,
+}
+
+impl std::fmt::Debug for Acceptor<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { region, home, .. } = self;
+        f.debug_struct("Acceptor").field("region", region).field("home", home).finish()
+    }
+}
+
+/// The version of a row that an op makes; it supersedes the one that is there.
+///
+/// A row that is not pinned is of the epoch under which it was accepted, so that it is enough to
+/// look at it to tell whether that tenure still lasts. A new row without a lease is pinned to the
+/// region that accepts it, and loses its pin with its next version under that region's own lease
+/// (rule 5).
+///
+/// # Errors
+/// [`Refusal`] says why not.
+pub fn accept(
+    existing: Option<&OwnedRow>,
+    op: &OwnedOp,
+    at: &Acceptor<'_>,
+) -> Result<OwnedRow, Refusal> {
+    let Some(row) = existing else { return begin(op, at) };
+    let lease = (at.lease)(&row.home);
+    let (state, payload) = match op {
+        OwnedOp::Put { .. } => {
+            standing(row, at.region, lease)?;
+            (row.state, row.payload.clone())
+        }
+        OwnedOp::Change { receipt, state, payload, .. } => {
+            may_accept(row, at.region, *receipt, lease)?;
+            (*state, payload.clone())
+        }
+    };
+    let epoch = lease.unwrap_or(row.epoch);
+    if epoch < row.epoch {
+        return Err(Refusal::StaleEpoch { receipt: epoch, current: row.epoch });
+    }
+    Ok(OwnedRow {
+        id: row.id.clone(),
+        home: row.home.clone(),
+        pinned: row.pinned && lease.is_none(),
+        epoch,
+        sequence: if epoch == row.epoch { row.sequence.saturating_add(1) } else { 1 },
+        state,
+        payload,
+    })
+}
+
+fn begin(op: &OwnedOp, at: &Acceptor<'_>) -> Result<OwnedRow, Refusal> {
+    let OwnedOp::Put { id, payload } = op else { return Err(Refusal::Absent) };
+    let lease = (at.lease)(at.home);
+    let home = if lease.is_some() { at.home } else { at.region };
+    Ok(OwnedRow {
+        id: id.clone(),
+        home: home.clone(),
+        pinned: lease.is_none(),
+        epoch: lease.unwrap_or_default(),
+        sequence: 1,
+        state: OwnedState::Ready,
+        payload: payload.clone(),
+    })
 }
 
 /// Whether a region may accept work on a row, by a receipt given under an epoch.
@@ -86,22 +219,23 @@ pub fn may_accept(
     if row.state == OwnedState::Done {
         return Err(Refusal::Done);
     }
-    let current = if row.pinned {
-        if row.home != *region {
-            return Err(Refusal::Pinned { home: row.home.clone() });
-        }
-        row.epoch
-    } else {
-        lease.ok_or_else(|| Refusal::NoLease { home: row.home.clone() })?
-    };
+    let current = standing(row, region, lease)?;
     if receipt == current { Ok(()) } else { Err(Refusal::StaleEpoch { receipt, current }) }
+}
+
+/// The epoch of the receipts that count for a row, where a region may act on it.
+fn standing(row: &OwnedRow, region: &RegionId, lease: Option<Epoch>) -> Result<Epoch, Refusal> {
+    if row.pinned && !(planted::is(Planted::RunPinned) && lease.is_some()) {
+        let own = row.home == *region;
+        return if own { Ok(row.epoch) } else { Err(Refusal::Pinned { home: row.home.clone() }) };
+    }
+    let unfenced = planted::is(Planted::AcceptUnfenced).then_some(row.epoch);
+    lease.or(unfenced).ok_or_else(|| Refusal::NoLease { home: row.home.clone() })
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use proptest::prelude::*;
-    use rhumb_types::record::OwnedId;
 
     use super::*;
 
@@ -142,6 +276,73 @@ mod tests {
                 prop_assert_eq!(merged.epoch, a.epoch.max(b.epoch));
             }
         }
+    }
+
+    fn ops() -> impl Strategy<Value = OwnedOp> {
+        let id = OwnedId { table: 1, key: Bytes::from_static(b"job") };
+        (any::<bool>(), 0_u64..4, any::<bool>()).prop_map(move |(put, receipt, done)| {
+            let (id, payload) = (id.clone(), Bytes::from_static(b"new"));
+            let state = if done { OwnedState::Done } else { OwnedState::Ready };
+            let receipt = Epoch(receipt);
+            if put {
+                OwnedOp::Put { id, payload }
+            } else {
+                OwnedOp::Change { id, receipt, state, payload }
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_accepted_supersedes_and_is_of_its_lease_or_pinned_here(
+            row in proptest::option::of(rows()),
+            op in ops(),
+            here in prop_oneof![Just("us"), Just("eu"), Just("ap")],
+            held in proptest::option::of(0_u64..4),
+        ) {
+            let (here, home) = (RegionId::new(here).unwrap(), RegionId::new("us").unwrap());
+            let lease = |_: &RegionId| held.map(Epoch);
+            let at = Acceptor { region: &here, home: &home, lease: &lease };
+            if let Ok(accepted) = accept(row.as_ref(), &op, &at) {
+                prop_assert!(supersedes(row.as_ref(), &accepted));
+                if accepted.pinned {
+                    prop_assert_eq!(&accepted.home, &here);
+                    prop_assert_eq!(held, None);
+                } else {
+                    prop_assert_eq!(Some(accepted.epoch), held.map(Epoch));
+                }
+                if let Some(row) = row.filter(|row| row.pinned) {
+                    prop_assert_eq!(row.home, here);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_pin_is_lost_under_the_own_lease_only() {
+        let (us, eu) = (RegionId::new("us").unwrap(), RegionId::new("eu").unwrap());
+        let put = OwnedOp::Put {
+            id: OwnedId { table: 1, key: Bytes::from_static(b"job") },
+            payload: Bytes::new(),
+        };
+        let (none, five) = (|_: &RegionId| None, |_: &RegionId| Some(Epoch(5)));
+        let at_us = Acceptor { region: &us, home: &eu, lease: &none };
+        let pinned = accept(None, &put, &at_us).unwrap();
+        assert_eq!((&pinned.home, pinned.pinned, pinned.epoch), (&us, true, Epoch(0)));
+        let at_eu = Acceptor { region: &eu, home: &eu, lease: &five };
+        let refused = Err(Refusal::Pinned { home: us.clone() });
+        assert_eq!(accept(Some(&pinned), &put, &at_eu), refused);
+        let unpinned = accept(Some(&pinned), &put, &Acceptor { lease: &five, ..at_us }).unwrap();
+        assert_eq!((&unpinned.home, unpinned.pinned, unpinned.epoch), (&us, false, Epoch(5)));
+        let change = |receipt| OwnedOp::Change {
+            id: put.id().clone(),
+            receipt: Epoch(receipt),
+            state: OwnedState::Done,
+            payload: Bytes::new(),
+        };
+        assert_eq!(accept(None, &change(5), &at_eu), Err(Refusal::Absent));
+        assert!(accept(Some(&unpinned), &change(4), &at_eu).is_err());
+        assert_eq!(accept(Some(&unpinned), &change(5), &at_eu).map(|row| row.sequence), Ok(2));
     }
 
     #[test]

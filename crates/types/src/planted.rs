@@ -32,6 +32,14 @@ pub enum Planted {
     /// Rule 3: what a snapshot does not name is deleted, of domains too that its source does not
     /// carry.
     AbsenceEverywhere,
+    /// Rule 4: an owned row is changed whether or not its home's lease is held.
+    AcceptUnfenced,
+    /// Rule 4: an owned write is answered whether or not its lease ran out meanwhile.
+    AnswerUnfenced,
+    /// Rule 4: a receiver refuses what was written under an epoch that is over.
+    RefuseOldEpoch,
+    /// Rule 5: who holds a region's lease changes what is pinned to that region.
+    RunPinned,
     /// Rule 6: an owner acts before it holds what the regions in reach hold.
     OpenAtOnce,
     /// Rule 7: a holder counts its lease from when the answer reached it.

@@ -54,6 +54,7 @@ impl Engine {
             clock: shared.clock.clone(),
             status: shared.status.clone(),
             inputs: shared.inputs.clone(),
+            leases: shared.leases.clone(),
             alarms: shared.alarms.clone(),
             meter: shared.meter.clone(),
             tasks: shared.tasks.clone(),

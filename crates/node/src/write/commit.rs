@@ -10,6 +10,7 @@ use rhumb_types::{
 use super::{Executed, Logged, write_of};
 use crate::{
     acks::Waiter,
+    answer::Fence,
     event::{Alarm, Effect, Effects, SubmitError},
     limits,
     node::Node,
@@ -29,7 +30,7 @@ impl Node {
         let took_rows = !rows.is_empty();
         if rows.is_empty() && gathered.logged.is_empty() && gathered.extra.is_empty() {
             // Answers that wrote nothing have seen only what is committed.
-            return self.answer(gathered.executed, out);
+            return self.answer(now, gathered.executed, out);
         }
         let mut writes: Vec<Write> = rows.into_iter().map(write_of).collect();
         let logged = gathered.logged.iter().map(|logged| Write::Log {
@@ -49,7 +50,7 @@ impl Node {
         let synced = gathered.needs_sync && !planted::is(Planted::SkipSync);
         let durability = if synced { Durability::Synced } else { Durability::Buffered };
         if planted::is(Planted::AnswerBeforeCommit) {
-            self.answer(std::mem::take(&mut gathered.executed), out);
+            self.answer(now, std::mem::take(&mut gathered.executed), out);
         }
         self.writing.batches += 1;
         let batch = self.writing.batches;
@@ -87,7 +88,7 @@ impl Node {
         } else {
             self.writing.unsynced.extend(gathered.logged);
         }
-        self.answer(gathered.executed, out);
+        self.answer(now, gathered.executed, out);
         if received {
             self.acknowledge(out);
         }
@@ -137,15 +138,16 @@ impl Node {
         self.outgoing.pump(&self.durable, out);
     }
 
-    fn answer(&mut self, executed: Vec<Executed>, out: &mut Effects) {
-        for Executed { request, replies, ack, deadline, written } in executed {
+    fn answer(&mut self, now: Timestamp, executed: Vec<Executed>, out: &mut Effects) {
+        for Executed { request, answer, ack, deadline, written } in executed {
             self.writing.waiting -= 1;
             let regions = if written.is_empty() { 0 } else { self.regions_wanted(ack, &written) };
+            let fence = Fence::new(&self.leases, now.mono);
             if regions == 0 {
-                out.push(Effect::Reply { request, result: Ok(replies), written });
+                out.push(answer.done(request, written, fence));
             } else {
-                let waiter = Waiter { request, replies, written, regions, deadline };
-                self.acks.wait_for_answer(waiter, out);
+                let waiter = Waiter { request, answer, written, regions, deadline };
+                self.acks.wait_for_answer(waiter, fence, out);
             }
         }
     }
@@ -171,13 +173,10 @@ impl Node {
         self.bootstrap.give_up();
         let why: std::sync::Arc<str> = error.to_string().into();
         let gathered = std::mem::take(&mut self.writing.gathered);
-        for Executed { request, .. } in executed.into_iter().chain(gathered.executed) {
+        for Executed { request, answer, .. } in executed.into_iter().chain(gathered.executed) {
             self.writing.waiting -= 1;
-            out.push(Effect::Reply {
-                request,
-                result: Err(SubmitError::Disk(why.clone())),
-                written: VersionVector::new(),
-            });
+            let error = SubmitError::Disk(why.clone());
+            out.push(answer.failed(request, VersionVector::new(), error));
         }
         out.push(Effect::Alarm(Alarm::Disk(error)));
     }
