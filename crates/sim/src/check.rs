@@ -15,8 +15,11 @@ use rhumb_types::{
     record::{Dot, Record, Transaction, VersionVector},
 };
 
+mod owned;
 mod residency;
 
+use owned::Fencing;
+pub(crate) use owned::Tenures;
 pub(crate) use residency::Carried;
 
 use crate::{host::Host, world::fingerprint};
@@ -42,6 +45,10 @@ pub enum Check {
     Clocks,
     /// A message comes after what it follows is applied, and once at most (rule 14).
     Published,
+    /// Owned rows are accepted, and answered with a yes, under the lease of their home (rule 4).
+    Fenced,
+    /// What is pinned to a region is changed by that region only (rule 5).
+    Pinned,
     /// Who begins to act under a lease holds what the regions in reach held (rule 6).
     Opened,
     /// What belongs to a domain reaches only regions that carry it (rule 3).
@@ -93,6 +100,7 @@ pub struct Checker {
     /// Messages delivered, by payload and host.
     delivered: BTreeSet<(Bytes, usize)>,
     carried: Carried,
+    fencing: Fencing,
     /// Transactions checked.
     pub transactions: u64,
 }

@@ -14,7 +14,10 @@ use std::{
 use bytes::Bytes;
 use rhumb_node::oversee::{ProposalError, Token};
 use rhumb_regions::AdminMachine;
-use rhumb_types::control::{AdminOutcome, AdminRequest};
+use rhumb_types::{
+    RegionId,
+    control::{AdminOutcome, AdminRequest, RegionLease},
+};
 
 /// How often a leader tells the others that it leads.
 pub const LEAD_EVERY: Duration = Duration::from_millis(100);
@@ -63,6 +66,8 @@ pub(crate) struct Pending {
 pub struct Group {
     /// Everything agreed, with when it was; the first has index 1.
     pub(crate) log: Vec<(u64, Bytes)>,
+    /// The leases as agreed at this instant, whoever has heard of it.
+    pub(crate) leases: BTreeMap<RegionId, RegionLease>,
     pub(crate) pending: BTreeMap<u64, Pending>,
     pub(crate) numbers: u64,
     pub(crate) term: u64,

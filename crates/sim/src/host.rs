@@ -40,6 +40,8 @@ pub struct Process {
     pub wishes: OverseerEffects,
     /// The leases under which the process acts.
     pub leases: Arc<Leases>,
+    /// Those that its node was last shown.
+    pub shown: Arc<Leases>,
     /// What it knows of the group.
     pub member: Member,
 }
@@ -123,6 +125,7 @@ impl Host {
             overseer,
             wishes,
             leases: Arc::default(),
+            shown: Arc::default(),
             member: Member::default(),
         });
     }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rhumb_sim::{Kind, Options, Outcome, fault::Fault, run};
+use rhumb_sim::{Kind, Options, Outcome, fault::Fault, run, workload::owned::OwnedCounts};
 
 /// From so many seeds on, every fault must have happened.
 const CAMPAIGN_SEEDS: u64 = 100;
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     let began = Instant::now();
     let mut faults: BTreeMap<Fault, u64> = BTreeMap::new();
     let (mut events, mut acknowledged, mut transactions, mut failed) = (0, 0, 0, 0_u64);
-    let (mut takeovers, mut parked) = (0, 0);
+    let (mut takeovers, mut parked, mut owned) = (0, 0, OwnedCounts::default());
     let runs = (first..first + seeds).flat_map(|seed| Kind::ALL.map(|kind| (seed, kind)));
     for (seed, kind) in runs {
         let options = Options { seed, kind, ..Options::default() };
@@ -58,11 +58,12 @@ fn main() -> ExitCode {
         transactions += outcome.transactions;
         takeovers += outcome.takeovers;
         parked += outcome.parked;
+        owned.add(outcome.owned);
     }
     let took = began.elapsed().max(Duration::from_millis(1));
     say(&format!(
         "{seeds} seeds of each kind, {failed} failed; {events} events ({:.0} per second), {acknowledged} writes \
-         acknowledged, {transactions} transactions checked, {takeovers} leases taken over, {parked} logs parked; faults: {faults:?}",
+         acknowledged, {transactions} transactions checked, {takeovers} leases taken over, {owned:?}, {parked} logs parked; faults: {faults:?}",
         count(events) / took.as_secs_f64()
     ));
     let missing: Vec<_> = Fault::all().filter(|fault| !faults.contains_key(fault)).collect();

@@ -12,7 +12,7 @@ use crate::{
     check::{Check, Violation},
     fault::{self, Begun, CUT_OFF, Fault},
     setup,
-    workload::Workload,
+    workload::{Workload, owned::OwnedCounts},
     world::{Call, World},
 };
 
@@ -24,6 +24,8 @@ const CLIENT: u64 = 1;
 const FAULT: u64 = 2;
 /// The wake that upgrades the host of an older release.
 const UPGRADE: u64 = 3;
+/// The wake that lets a machine write owned rows.
+const OWNER: u64 = 4;
 /// Which host that is.
 const OLDER: usize = 1;
 /// Wakes from here on mend the fault of that number.
@@ -89,6 +91,8 @@ pub struct Outcome {
     pub parked: u64,
     /// Leases that another region took.
     pub takeovers: u64,
+    /// How the requests for owned rows ended.
+    pub owned: OwnedCounts,
     /// A hash over everything that happened.
     pub trace: u64,
 }
@@ -126,6 +130,9 @@ pub fn run(options: Options) -> Outcome {
         run.world.downgrade(OLDER);
         run.world.wake(options.load / 2, UPGRADE);
     }
+    if options.kind == Kind::Control {
+        run.world.wake(Duration::from_millis(300), OWNER);
+    }
     run.world.wake(Duration::from_millis(500), CLIENT);
     run.world.wake(Duration::from_millis(1_000), FAULT);
     run.until(options.load);
@@ -141,6 +148,7 @@ impl Run {
         while self.world.checker.violation().is_none() {
             match self.world.run_until(end) {
                 Some(Call::Wake(CLIENT)) => self.client(),
+                Some(Call::Wake(OWNER)) => self.owner(),
                 Some(Call::Wake(FAULT)) => self.fault(),
                 Some(Call::Wake(UPGRADE)) => self.world.upgrade(),
                 Some(Call::Wake(mend)) if mend >= MEND => self.mend(mend - MEND),
@@ -164,6 +172,13 @@ impl Run {
         let pause =
             self.world.random.between(Duration::from_micros(500), Duration::from_millis(15));
         self.world.wake(pause, CLIENT);
+    }
+
+    fn owner(&mut self) {
+        if self.faulty {
+            let pause = self.work.owned.step(&mut self.world);
+            self.world.wake(pause, OWNER);
+        }
     }
 
     fn fault(&mut self) {
@@ -227,6 +242,13 @@ impl Run {
                 }
                 self.work.answered(request, result.as_deref().map_err(|_| ()));
             }
+            Effect::Owned { request, result, written } => {
+                let level = self.work.owned.level(request).filter(|_| result.is_ok());
+                if let Some(ack) = level {
+                    self.confirmed(host, ack, &written);
+                }
+                self.work.owned.answered(request, result);
+            }
             Effect::Alarm(Alarm::Parked { .. }) => self.parked += 1,
             Effect::Deliver(message) => {
                 let publisher = self.work.published.get(&message.payload).copied();
@@ -239,10 +261,15 @@ impl Run {
 
     fn acknowledged(&mut self, host: usize, request: RequestId, written: &VersionVector) {
         let Some(ack) = self.work.level(request) else { return };
-        self.world.checker.acknowledged(host, ack, written);
+        self.confirmed(host, ack, written);
         if let Some(missing) = self.work.unseen(request, &self.world) {
             self.world.checker.violated(Check::OwnWrites, missing);
         }
+    }
+
+    /// A write was answered with a yes: who has it, and whether the clock allows it.
+    fn confirmed(&mut self, host: usize, ack: AckLevel, written: &VersionVector) {
+        self.world.checker.acknowledged(host, ack, written);
         let starts: u64 = self.world.hosts.iter().map(|host| host.incarnation).sum();
         let since = self.off_since.get(&host).filter(|(_, lives)| *lives == starts);
         let now = self.world.now();
@@ -290,6 +317,7 @@ impl Run {
             transactions: self.world.checker.transactions,
             parked: self.parked,
             takeovers: self.world.takeovers(),
+            owned: self.work.owned.counts,
             trace: self.world.trace(),
         }
     }
@@ -315,6 +343,8 @@ mod tests {
             let outcome = run(Options { seed, kind, load, ..Options::default() });
             assert_eq!(outcome.violation, None, "seed {seed} ({kind:?})");
             assert!(outcome.acknowledged > 100, "seed {seed} ({kind:?})");
+            let owned = outcome.owned.accepted > 50 && outcome.owned.pinned > 0;
+            assert!(owned || kind != Kind::Control, "seed {seed}: {:?}", outcome.owned);
         }
     }
 }

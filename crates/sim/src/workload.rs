@@ -13,6 +13,10 @@ use rhumb_types::{AckLevel, record::Space};
 
 use crate::{setup::DIVIDED, world::World};
 
+pub mod owned;
+
+use owned::OwnedWork;
+
 /// Keys of each kind; few, so that they are hot.
 const KEYS: u64 = 3;
 /// How many of a thousand writes are followed by a message.
@@ -58,6 +62,8 @@ pub struct Workload {
     pub acknowledged: u64,
     /// How many were refused or unconfirmed.
     pub refused: u64,
+    /// What is done with owned rows.
+    pub(crate) owned: OwnedWork,
     /// Acknowledgement levels that were reached at least once.
     pub reached: BTreeSet<AckLevel>,
 }

@@ -25,6 +25,7 @@ mod agree;
 mod links;
 mod openings;
 mod oversight;
+mod owned;
 mod versions;
 
 use agree::Deed;
@@ -340,6 +341,7 @@ impl World {
 
     fn deliver(&mut self, host: usize, event: Event) {
         self.events += 1;
+        self.show_leases(host);
         let now = self.now;
         let Some(machine) = self.hosts.get_mut(host) else { return };
         let clock = machine.clock(now);
@@ -361,6 +363,7 @@ impl World {
     fn carry_out(&mut self, host: usize, effect: Effect) {
         match effect {
             Effect::Commit { batch, writes, durability } => {
+                self.check_accepted(host, &writes);
                 let after = self.disk_time(host, durability);
                 self.plan(after, host, What::Commit { batch, writes, durability });
             }
@@ -369,6 +372,13 @@ impl World {
                 self.plan(after, host, What::Sync);
             }
             Effect::Send { to, message } => self.send(host, &to, message),
+            Effect::Owned { request, result, written } => {
+                if let Ok(rows) = &result {
+                    self.check_yes(host, rows);
+                }
+                let effect = Effect::Owned { request, result, written };
+                self.calls.push_back(Call::Effect { host, effect });
+            }
             Effect::Reply { .. } | Effect::Acked { .. } | Effect::Deliver(_) | Effect::Alarm(_) => {
                 self.calls.push_back(Call::Effect { host, effect });
             }

@@ -78,8 +78,12 @@ planted! {
     waiting_for_what_is_not_carried_is_found: Domains, WaitForUncarried, Converged;
     taking_absence_for_deletion_is_found: Domains, AbsenceEverywhere, Converged | Lost;
     passing_over_an_unknown_kind_is_found: Domains, SkipUnknown, Whole | Dots | Converged | Lost;
+    accepting_without_the_lease_is_found: Control, AcceptUnfenced, Fenced;
+    answering_after_the_lease_is_found: Control, AnswerUnfenced, Fenced;
+    refusing_what_was_logged_in_an_old_epoch_is_found: Control, RefuseOldEpoch, Converged | Lost;
+    running_what_is_pinned_elsewhere_is_found: Control, RunPinned, Pinned;
     acting_before_it_holds_all_is_found: Control, OpenAtOnce, Opened;
-    counting_a_lease_from_its_answer_is_found: Control, CountFromReceipt, Leases;
-    ignoring_renewals_is_found: Control, IgnoreRenewals, Leases;
-    trusting_clocks_is_found: Control, NoDriftMargin, Leases;
+    counting_a_lease_from_its_answer_is_found: Control, CountFromReceipt, Leases | Fenced;
+    ignoring_renewals_is_found: Control, IgnoreRenewals, Leases | Fenced;
+    trusting_clocks_is_found: Control, NoDriftMargin, Leases | Fenced;
 }

@@ -18,6 +18,8 @@ use crate::{
     setup::DIVIDED,
 };
 
+mod rows;
+
 /// How long what is agreed may take to reach every host, in microseconds.
 const AGREED_LATE_MICROS: u64 = 1_000_000;
 
@@ -27,8 +29,10 @@ impl Run {
         self.owned().map_err(apart)?;
         let differs = |what| Violation { check: Check::Converged, what };
         let view = self.same().map_err(differs)?;
+        let rows = self.same_rows().map_err(differs)?;
         let lost = |what| Violation { check: Check::Lost, what };
-        self.nothing_lost(&view).map_err(lost)
+        self.nothing_lost(&view).map_err(lost)?;
+        self.no_row_lost(&rows).map_err(lost)
     }
 
     /// What is agreed is the same everywhere, and every lease has a holder who acts.

@@ -185,6 +185,9 @@ impl World {
         self.group.log.push((self.now, pending.request));
         let (term, through) = (pending.term, self.group.through());
         let answer = self.apply(host, through);
+        if let Some(leader) = self.hosts.get(host) {
+            self.group.leases = leader.seat.machine.view().leases;
+        }
         let alive =
             self.hosts.get(pending.from).is_some_and(|it| it.incarnation == pending.incarnation);
         if let Some(answer) = answer.filter(|_| alive) {

@@ -13,7 +13,7 @@ use rhumb_types::{
 use super::World;
 use crate::check::Check;
 
-/// A connection that stands for so long has been used by both sides, in microseconds.
+/// A connection that stands, and is not cut, for so long has been used by both sides, in microseconds.
 const LINKED_MICROS: u64 = 1_000_000;
 
 /// What another host held.
@@ -70,7 +70,9 @@ impl World {
         }
         let (_, incarnation) = self.life(other);
         let link = self.network.link(host, other);
-        let (connection, since) = (link.connection, link.up_since);
+        let cuts = link.directions.iter().map(|way| way.cut_since);
+        let since = cuts.fold(link.up_since, u64::max);
+        let connection = link.connection;
         if self.now - since < LINKED_MICROS {
             return None;
         }
