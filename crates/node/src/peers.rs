@@ -6,7 +6,11 @@ use std::{
 };
 
 use rhumb_ports::peer::{Hello, PeerMessage};
-use rhumb_types::{DomainId, MonoTime, OriginId, RegionId, record::VersionVector};
+use rhumb_types::{
+    DomainId, MonoTime, OriginId, RegionId,
+    planted::{self, Planted},
+    record::VersionVector,
+};
 
 use crate::{
     event::{Effect, Effects, Member},
@@ -85,7 +89,8 @@ impl Peer {
 
     /// Whether it holds the data of a domain.
     pub(crate) fn carries(&self, domain: DomainId) -> bool {
-        self.is_data() && (domain == DomainId::EVERYWHERE || self.member.domains.contains(&domain))
+        let all = planted::is(Planted::CarryAll) || domain == DomainId::EVERYWHERE;
+        self.is_data() && (all || self.member.domains.contains(&domain))
     }
 }
 

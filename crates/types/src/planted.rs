@@ -25,7 +25,7 @@ pub enum Planted {
     CountAgain,
     /// Acknowledgements: this region counts as one of the others.
     CountSelf,
-    /// Rule 3: a region follows every log, of domains that it does not carry too.
+    /// Rule 3: regions follow and serve every log, of domains that are not carried too.
     CarryAll,
     /// Rule 3: a transaction waits for what its writer had seen of domains that are not carried.
     WaitForUncarried,
