@@ -24,8 +24,10 @@ pub(super) enum Kind {
     Node,
     Adapter,
     Engine,
+    Simulator,
     Server,
     Workload,
+    Rehearsal,
     Top,
     Side,
 }
@@ -64,6 +66,13 @@ const ARROWS: &[(Kind, Layer, &[Kind])] = &[
     (Kind::Node, Layer::Number(3), &[Kind::Words, Kind::Machine, Kind::Ports]),
     (Kind::Adapter, Layer::Number(3), &[Kind::Words, Kind::Ports]),
     (Kind::Engine, Layer::Number(4), &[Kind::Words, Kind::Machine, Kind::Ports, Kind::Node]),
+    // It runs machines, never adapters.
+    (Kind::Simulator, Layer::Number(4), &[Kind::Words, Kind::Machine, Kind::Ports, Kind::Node]),
+    (
+        Kind::Rehearsal,
+        Layer::Number(5),
+        &[Kind::Words, Kind::Machine, Kind::Ports, Kind::Node, Kind::Simulator],
+    ),
     (Kind::Server, Layer::Number(5), SERVER_MAY),
     (Kind::Workload, Layer::Number(5), SERVER_MAY),
     // The file's crate turns settings into the words of the machines; `rhumb` itself is exempt.
@@ -81,8 +90,10 @@ const ALL: &[Kind] = &[
     Kind::Node,
     Kind::Adapter,
     Kind::Engine,
+    Kind::Simulator,
     Kind::Server,
     Kind::Workload,
+    Kind::Rehearsal,
     Kind::Top,
     Kind::Side,
 ];
@@ -94,15 +105,9 @@ const NAMED_ARROWS: &[(&str, &str)] = &[
     ("rhumb-traffic", "rhumb-regions"),
     ("rhumb-frontier", "rhumb-regions"),
     ("rhumb-engine", "rhumb-telemetry"),
-    ("rhumb-sim", "rhumb-check"),
-    ("rhumb-integration", "rhumb-check"),
     ("rhumb-server-http", "rhumb-tls"),
     ("rhumb-server-resp", "rhumb-tls"),
 ];
-
-/// Crates of `side` that may not name everything: the simulator runs machines, never adapters.
-const NARROWED: &[(&str, &[Kind])] =
-    &[("rhumb-sim", &[Kind::Words, Kind::Machine, Kind::Ports, Kind::Node])];
 
 /// What a pure crate's tests may use besides the kinds of its own arrows.
 const PURE_TESTS_MAY: &[Kind] = &[Kind::Words, Kind::Machine, Kind::Codec, Kind::Ports, Kind::Node];
@@ -178,9 +183,6 @@ fn refused_arrows(
 fn is_drawn(from_name: &str, from: Kind, to_name: &str, to: Kind) -> bool {
     if from_name == TOP || NAMED_ARROWS.contains(&(from_name, to_name)) {
         return true;
-    }
-    if let Some((_, kinds)) = NARROWED.iter().find(|(name, _)| *name == from_name) {
-        return kinds.contains(&to);
     }
     ARROWS.iter().any(|(kind, _, may)| *kind == from && may.contains(&to))
 }

@@ -1,0 +1,19 @@
+//! Rehearses outages: a user's own configuration and traffic under a scenario, in simulation.
+//!
+//! What decides is what is shipped: regions of [`rhumb_node::Node`] with their overseers, routed to
+//! by the snapshots that those publish, in the world of [`rhumb_sim`]. What is modelled is the rest:
+//! clients and their resolvers, how many requests a region serves per second, and prices.
+//!
+//! - [`rehearsal`] is all that goes in: regions, clients, [`traffic`], [`scenario`], [`prices`].
+//! - [`outcome`] is what came out of one seed, [`report`] what many seeds say together.
+//! - [`objectives`] hold a report against what was asked for.
+//!
+//! Deliberately absent: files, threads, the command line. A run is a function of its input and seed.
+
+pub mod objectives;
+pub mod outcome;
+pub mod prices;
+pub mod rehearsal;
+pub mod report;
+pub mod scenario;
+pub mod traffic;

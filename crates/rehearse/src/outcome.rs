@@ -1,0 +1,183 @@
+//! What came out of one seed.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use rhumb_types::RegionId;
+use serde::Serialize;
+
+use crate::prices::MicroDollars;
+
+/// One run.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Outcome {
+    /// Its seed.
+    pub seed: u64,
+    /// What came of each fault of the scenario, in its order.
+    pub faults: Vec<FaultOutcome>,
+    /// All requests.
+    pub requests: Counts,
+    /// Answered requests by latency.
+    pub latency: Latencies,
+    /// Each region that holds data.
+    pub regions: BTreeMap<RegionId, RegionOutcome>,
+    /// Values that were kept beside each other, or replaced one another, because they were written
+    /// at once.
+    pub conflicts: u64,
+    /// The greatest lag between any two regions.
+    #[serde(serialize_with = "millis")]
+    pub lag_max: Duration,
+    /// Bytes from one region to another, by "from>to".
+    pub egress: BTreeMap<String, u64>,
+    /// What they and the nodes cost.
+    pub cost: MicroDollars,
+    /// The course of it.
+    pub series: Series,
+    /// Promises of the fabric that did not hold; none, unless there is a bug.
+    pub violations: Vec<String>,
+}
+
+/// What came of one fault.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct FaultOutcome {
+    /// As it stands in the scenario.
+    pub fault: String,
+    /// When it happened.
+    #[serde(serialize_with = "millis")]
+    pub at: Duration,
+    /// Until a surviving node no longer routed to it; `None` when none did.
+    #[serde(serialize_with = "maybe_millis")]
+    pub detected: Option<Duration>,
+    /// Until another region held the lease of the one that failed.
+    #[serde(serialize_with = "maybe_millis")]
+    pub owned: Option<Duration>,
+    /// Until clients were answered again as before; zero when they never noticed.
+    #[serde(serialize_with = "maybe_millis")]
+    pub served: Option<Duration>,
+    /// The longest that any group of clients went without an answer.
+    #[serde(serialize_with = "millis")]
+    pub gap: Duration,
+    /// Acknowledged writes that no other region had, when the region failed. They come back with
+    /// its disk.
+    pub exposed: u64,
+    /// The age of the oldest of them.
+    #[serde(serialize_with = "millis")]
+    pub exposed_for: Duration,
+}
+
+/// Requests by what became of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Counts {
+    /// All.
+    pub asked: u64,
+    /// Not answered, with all retries.
+    pub failed: u64,
+    /// Answered late.
+    pub slow: u64,
+    /// Reads that did not show a write that was acknowledged before, anywhere.
+    pub stale: u64,
+    /// Sent again.
+    pub retried: u64,
+    /// Writes whose acknowledgement did not come in time.
+    pub unconfirmed: u64,
+}
+
+/// One region.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+pub struct RegionOutcome {
+    /// Requests that it answered.
+    pub served: u64,
+    /// Of them, those of clients that are nearest to another region.
+    pub spilled: u64,
+    /// Requests that it refused because too many waited.
+    pub refused: u64,
+    /// The most that it was asked for in a step, over what it serves; above 1 a queue grows.
+    pub load_max: f64,
+}
+
+/// Latencies in buckets that grow by a quarter each.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Latencies {
+    counts: Vec<u64>,
+}
+
+/// The upper end of the first bucket, in microseconds.
+const FIRST_MICROS: f64 = 100.0;
+/// By how much each bucket is wider than the one before.
+const GROWTH: f64 = 1.25;
+/// How many there are; the last ends after some twenty minutes.
+const BUCKETS: u8 = 74;
+
+impl Latencies {
+    /// Adds one.
+    pub fn add(&mut self, latency: Duration) {
+        let bucket = (0..BUCKETS).position(|nth| upper(nth) >= latency).unwrap_or(0);
+        if self.counts.len() <= bucket {
+            self.counts.resize(bucket + 1, 0);
+        }
+        if let Some(count) = self.counts.get_mut(bucket) {
+            *count += 1;
+        }
+    }
+
+    /// Adds those of another.
+    pub fn merge(&mut self, other: &Self) {
+        if self.counts.len() < other.counts.len() {
+            self.counts.resize(other.counts.len(), 0);
+        }
+        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
+            *mine += theirs;
+        }
+    }
+
+    /// Below which this share of them lies; `None` when there are none.
+    #[must_use]
+    pub fn percentile(&self, share: f64) -> Option<Duration> {
+        let all: u64 = self.counts.iter().sum();
+        let mut seen = 0;
+        (0..BUCKETS).zip(&self.counts).find_map(|(nth, count)| {
+            seen += count;
+            (all > 0 && seen as f64 >= all as f64 * share).then(|| upper(nth))
+        })
+    }
+}
+
+fn upper(nth: u8) -> Duration {
+    Duration::from_secs_f64(FIRST_MICROS * GROWTH.powi(i32::from(nth)) / 1e6)
+}
+
+/// The course of a run, in steps of the same length.
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+pub struct Series {
+    /// The length of a step.
+    #[serde(serialize_with = "millis")]
+    pub step: Duration,
+    /// Requests answered per step, by the region that answered.
+    pub served: BTreeMap<RegionId, Vec<u64>>,
+    /// Requests failed per step.
+    pub failed: Vec<u64>,
+    /// The middle latency of each step, in milliseconds.
+    pub p50_millis: Vec<f64>,
+    /// That of the slowest hundredth.
+    pub p99_millis: Vec<f64>,
+    /// The greatest lag between any two regions, in milliseconds.
+    pub lag_millis: Vec<f64>,
+    /// Requests that wait in the fullest region.
+    pub waiting: Vec<u64>,
+    /// Cost from the start, in millionths of a dollar.
+    pub cost: Vec<u64>,
+}
+
+fn millis<S: serde::Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64(duration.as_secs_f64() * 1_000.0)
+}
+
+#[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
+fn maybe_millis<S: serde::Serializer>(
+    duration: &Option<Duration>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => millis(duration, to),
+        None => to.serialize_none(),
+    }
+}

@@ -1,0 +1,83 @@
+//! All that goes into a rehearsal.
+
+use std::time::Duration;
+
+use rhumb_node::{NodeConfig, oversee::OverseerConfig};
+use rhumb_types::{Ratio, RegionId};
+
+use crate::{prices::Prices, scenario::Scenario, traffic::Traffic};
+
+/// One rehearsal; with a seed, it is one run.
+#[derive(Clone, Debug)]
+pub struct Rehearsal {
+    /// The nodes, as `rhumb serve` would start them.
+    pub nodes: Vec<Setup>,
+    /// What clients do when they get no answer.
+    pub clients: Clients,
+    /// What they ask for.
+    pub traffic: Traffic,
+    /// What goes wrong.
+    pub scenario: Scenario,
+    /// What it costs.
+    pub prices: Prices,
+    /// How long all of it takes, without the time in which the cluster forms.
+    pub lasting: Duration,
+}
+
+/// One node.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Its configuration.
+    pub node: NodeConfig,
+    /// Its overseer's; the facts in it name every region, and their round trips.
+    pub oversight: OverseerConfig,
+    /// How many requests it serves per second before they queue.
+    pub requests_per_second: f64,
+}
+
+/// How clients find a node, and when they give it up.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Clients {
+    /// How they find a node.
+    pub finding: Finding,
+    /// How long they wait for an answer.
+    pub timeout: Duration,
+    /// How often they ask again after that.
+    pub retries: u32,
+    /// From here on an answer is a slow one.
+    pub slow: Duration,
+}
+
+/// How clients find a node.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Finding {
+    /// They know every node, and go on to the next nearest when one does not answer.
+    List,
+    /// A name, whose answer follows the routing of the nearest node that answers.
+    Dns {
+        /// How long an answer may be kept.
+        ttl: Duration,
+        /// The share of resolvers that keep it longer.
+        ignoring: Ratio,
+        /// How long those keep it.
+        kept: Duration,
+    },
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self {
+            finding: Finding::List,
+            timeout: Duration::from_millis(500),
+            retries: 2,
+            slow: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Rehearsal {
+    /// The regions that hold data, in the order of their nodes.
+    pub fn regions(&self) -> impl Iterator<Item = &RegionId> {
+        self.nodes.iter().filter(|setup| !setup.node.witness).map(|setup| &setup.node.region)
+    }
+}
