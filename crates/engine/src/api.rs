@@ -37,6 +37,7 @@ use crate::{
     driver::{self, Inlet, Input, Machine},
     held::Held,
     limits,
+    load::Load,
     meter::Meter,
     oversee::Oversight,
     pubsub::{PubSub, Subscription},
@@ -151,6 +152,7 @@ pub(crate) struct Shared {
     /// Under which this node acts; the loop looks at them before everything that it does.
     pub(crate) leases: watch::Sender<Arc<Leases>>,
     pub(crate) meter: Meter,
+    pub(crate) load: Load,
     /// The residency domains that this region carries beside that of every region.
     pub(crate) carried: BTreeSet<DomainId>,
     pub(crate) calls: OnceLock<Arc<dyn PeerCall>>,
@@ -208,7 +210,9 @@ impl Engine {
         let (read_store, read_inputs) = (store.clone(), inputs.clone());
         spawn_thread("rhumb-read", move || rows::run(read_store.as_ref(), reads, &read_inputs))?;
         let leases = watch::Sender::new(Arc::default());
-        let machine = Machine { node, clock: clock.clone(), leases: leases.subscribe() };
+        let load = Load::default();
+        let machine =
+            Machine { node, clock: clock.clone(), leases: leases.subscribe(), load: load.clone() };
         spawn_thread("rhumb-loop", move || driver::run(machine, inbox, world))?;
         tick(&tasks, inputs.clone());
         let snapshot_store = store.clone();
@@ -233,6 +237,7 @@ impl Engine {
             oversight: OnceLock::new(),
             leases,
             meter,
+            load,
             carried,
             calls: OnceLock::new(),
         };

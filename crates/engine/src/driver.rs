@@ -1,6 +1,11 @@
 //! The loop: one thread that owns the node.
 
-use std::{collections::HashMap, sync::Arc, thread, time::Instant};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use rhumb_node::{Effect, Effects, Event, Node, RequestId, oversee::Leases};
 use rhumb_ports::clock::Clock;
@@ -9,6 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{
     api::{Answer, WriteError},
     limits::{COMMIT_LINGER_MAX, EVENTS_PER_FLUSH_MAX, SIBLINGS_MAX, SIBLINGS_MIN},
+    load::Load,
     own::OwnedAnswer,
     world::World,
 };
@@ -48,11 +54,19 @@ pub(crate) struct Waiting {
     pub(crate) waits: HashMap<RequestId, oneshot::Sender<usize>>,
 }
 
+impl Waiting {
+    /// How many requests are not answered yet.
+    fn len(&self) -> usize {
+        self.writes.len() + self.owned.len() + self.waits.len()
+    }
+}
+
 /// The node, and what it must know before every event.
 pub(crate) struct Machine {
     pub(crate) node: Node,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) leases: watch::Receiver<Arc<Leases>>,
+    pub(crate) load: Load,
 }
 
 impl Machine {
@@ -72,6 +86,7 @@ pub(crate) fn run(mut machine: Machine, mut inputs: mpsc::Receiver<Input>, mut w
     let mut waiting = Waiting::default();
     let mut stopping = false;
     while let Some(first) = inputs.blocking_recv() {
+        let began = Instant::now();
         let mut next = Some(first);
         let mut taken = 0;
         let mut siblings = Siblings::default();
@@ -88,6 +103,8 @@ pub(crate) fn run(mut machine: Machine, mut inputs: mpsc::Receiver<Input>, mut w
         }
         machine.on_event(Event::Flush, &mut effects);
         carry_out(&mut machine, &mut waiting, &mut effects, &mut world);
+        let worked = began.elapsed().saturating_sub(siblings.lingered);
+        machine.load.worked(worked, waiting.len());
         if stopping && machine.node.is_settled() {
             return;
         }
@@ -105,13 +122,16 @@ struct Siblings {
     came: usize,
     /// When the last commit ended; nothing if that was before the last flush.
     since: Option<Instant>,
+    /// For how long there was nothing to do but to wait for them.
+    lingered: Duration,
 }
 
 impl Siblings {
     fn note(&mut self, input: &Input) {
         match input {
             Input::Event(Event::Committed { .. }) => {
-                *self = Self { since: Some(Instant::now()), ..Self::default() };
+                let (since, lingered) = (Some(Instant::now()), self.lingered);
+                *self = Self { since, lingered, ..Self::default() };
             }
             Input::Write(Event::Submit(submit), ..) => self.came += submit.ops.len(),
             _ => {}
@@ -120,16 +140,19 @@ impl Siblings {
 
     /// Waits for those that are still to come, for a moment. Large batches gain nothing by it: the
     /// work for them takes longer than the fsync, and is better done beside it.
-    fn wait(&self, inputs: &mut mpsc::Receiver<Input>) -> Option<Input> {
+    fn wait(&mut self, inputs: &mut mpsc::Receiver<Input>) -> Option<Input> {
         let worth = SIBLINGS_MIN..=SIBLINGS_MAX;
         let since = self.since.filter(|_| worth.contains(&self.answered))?;
-        while self.came < self.answered && since.elapsed() < COMMIT_LINGER_MAX {
+        let before = since.elapsed();
+        let mut now = before;
+        let mut input = None;
+        while input.is_none() && self.came < self.answered && now < COMMIT_LINGER_MAX {
             thread::yield_now();
-            if let Ok(input) = inputs.try_recv() {
-                return Some(input);
-            }
+            input = inputs.try_recv().ok();
+            now = since.elapsed();
         }
-        None
+        self.lingered += now - before;
+        input
     }
 }
 

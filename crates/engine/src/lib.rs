@@ -14,6 +14,7 @@ mod driver;
 mod forward;
 mod held;
 pub mod limits;
+mod load;
 mod log;
 mod meter;
 mod oversee;

@@ -36,6 +36,12 @@ pub const OVERSEER_TICK: Duration = Duration::from_millis(50);
 pub const OVERSEER_EVENTS_MAX: usize = 1_024;
 /// How long a proposal of the overseer is tried at least.
 pub const PROPOSAL_WAIT_MIN: Duration = Duration::from_millis(500);
+/// Time between two looks at how full this node is.
+pub const LOAD_INTERVAL: Duration = Duration::from_secs(1);
+/// How much the newest look counts: the loop is full after some ten busy seconds.
+pub const LOAD_WEIGHT: f64 = 0.25;
+/// How finely utilisation is told apart; every step is a new routing snapshot.
+pub const LOAD_STEPS: f64 = 100.0;
 /// Time between two looks through the audit chain.
 pub const AUDIT_INTERVAL: Duration = Duration::from_secs(30);
 /// Time between two looks at whether a group's seats are the agreed members.

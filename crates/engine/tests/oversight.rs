@@ -7,7 +7,8 @@ use std::{sync::Arc, time::Duration};
 
 use rhumb_engine::{
     Agreement, Engine, EngineConfig, HostedAdmin, HostedStrong, OperateError, Operation, OsEntropy,
-    OversightConfig, OwnedRequest, SystemClock, Tasks, WriteError, node::oversee::OverseerConfig,
+    OversightConfig, OwnedRequest, Request, SystemClock, Tasks, WriteError,
+    node::oversee::OverseerConfig,
 };
 use rhumb_node::{NodeConfig, Retention, SubmitError};
 use rhumb_ports::{
@@ -16,18 +17,21 @@ use rhumb_ports::{
     peer::{PeerLink, PeerMessage, SendError},
 };
 use rhumb_regions::{
-    Facts, FailoverConfig, HealthConfig, Key, Policy, RegionFacts, Request, audit::AuditKey,
-    registry::Region,
+    Facts, FailoverConfig, HealthConfig, Key, Policy, RegionFacts, Request as Asked,
+    audit::AuditKey, registry::Region,
 };
 use rhumb_state::{
-    Namespaces,
+    Namespaces, Op,
     owned::{OwnedOp, Refusal},
 };
 use rhumb_types::{
-    ClusterId, Epoch, NodeId, RegionId,
+    AckLevel, ClusterId, Epoch, ErrorCode, NodeId, RegionId,
     control::{AdminCommand, AdminState, Digest, FailoverState, Member, MemberRole},
     record::{OwnedId, OwnedState},
 };
+
+/// Requests in flight that a node is made for.
+const REQUESTS_CAPACITY: u32 = 20;
 
 #[derive(Debug)]
 struct NoPeers;
@@ -54,7 +58,11 @@ fn member(node: u64, name: &str) -> Member {
 }
 
 fn oversight() -> OversightConfig {
-    let known = |name: &str| RegionFacts::new(Region::new(region(name), "host:1"));
+    let known = |name: &str| {
+        let mut own = Region::new(region(name), "host:1");
+        own.capacity.requests = REQUESTS_CAPACITY;
+        RegionFacts::new(own)
+    };
     let overseer = OverseerConfig {
         cluster: ClusterId(1),
         node: NodeId(1),
@@ -137,7 +145,7 @@ async fn a_node_forms_its_cluster_owns_its_region_and_routes() {
     until("the lease", || engine.may_act(&here) == Some(Epoch(1))).await;
     assert_eq!(engine.admin().unwrap().view().members.len(), 2);
     assert_eq!(engine.may_act(&region("eu-west-1")), None);
-    let plan = engine.plan(&Request::default()).unwrap();
+    let plan = engine.plan(&Asked::default()).unwrap();
     assert!(!plan.regions.is_empty());
     // A key has one home, whoever asks and how often.
     let home = engine.home(&Key::new(b"user:1"), &[]).unwrap();
@@ -174,6 +182,34 @@ async fn owned_rows_are_written_under_the_lease_of_their_home_or_pinned() {
     assert_eq!(stale, Err(WriteError::Refused(SubmitError::NotOwner(why))));
     let answer = engine.own(OwnedRequest::new(here, vec![done(1)])).await.unwrap();
     assert_eq!((answer.rows[0].state, answer.rows[0].sequence), (OwnedState::Done, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_too_many_requests_in_flight_is_full_until_they_are_answered() {
+    let disk = MemoryDisk::new();
+    let Running { engine, tasks } = start(&disk, true);
+    let here = region("us-east-1");
+    let full = || {
+        let snapshot = engine.routing().unwrap();
+        let own = snapshot.region(snapshot.index(&here).unwrap());
+        own.utilisation.get() >= rhumb_regions::load::SATURATED_FROM
+    };
+    assert!(!full());
+    // Nobody else is there to acknowledge them: they wait until their time is over.
+    let (answered, mut answers) = tokio::sync::mpsc::channel(1);
+    for nth in 0..REQUESTS_CAPACITY {
+        let add = Op::SAdd { key: format!("k{nth}").into(), members: vec!["v".into()] };
+        let wait = Duration::from_secs(3);
+        let request = Request { ack: Some(AckLevel::OneRemote), wait, ..Request::new(vec![add]) };
+        let (engine, answered) = (engine.clone(), answered.clone());
+        tasks.spawn(async move { answered.send(engine.write(request).await).await.unwrap() });
+    }
+    until("the node is full", full).await;
+    for _ in 0..REQUESTS_CAPACITY {
+        let answer = answers.recv().await.unwrap();
+        assert_eq!(answer.unwrap_err().code(), ErrorCode::Unconfirmed);
+    }
+    until("the node has room again", || !full()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

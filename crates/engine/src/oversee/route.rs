@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rhumb_node::oversee::{Leases, OverseerEvent};
+use rhumb_node::oversee::{Leases, OverseerConfig, OverseerEvent};
 use rhumb_ports::store::MetaName;
 use rhumb_regions::{
     Key, PlanRecord, Request, ResidencyTag, RouteError, RoutingSnapshot, failover::Duty,
@@ -59,7 +59,9 @@ impl Engine {
             meter: shared.meter.clone(),
             tasks: shared.tasks.clone(),
         };
-        let node = config.overseer.node;
+        let OverseerConfig { node, region, facts, .. } = &config.overseer;
+        let own = facts.regions.iter().find(|facts| facts.region.id == *region);
+        let (node, capacity) = (*node, own.map(|facts| facts.region.capacity).unwrap_or_default());
         let oversight = start(config, self.remembered_view(), around);
         assert!(oversight.is_some(), "the configured regions make a routing snapshot");
         if let Some(oversight) = oversight {
@@ -67,6 +69,7 @@ impl Engine {
             assert!(fresh, "the overseer is started once");
         }
         self.keep_seats(node);
+        self.watch_load(capacity);
     }
 
     /// What the last run remembered of the agreed state.
@@ -155,18 +158,18 @@ impl Engine {
     /// Something that was sent to another region for a client ended well, or not. Passive: what
     /// does not fit into the queue is left out.
     pub fn outcome(&self, region: &RegionId, ok: bool) {
-        self.observe(OverseerEvent::Outcome { region: region.clone(), ok });
+        let _full = self.observe(OverseerEvent::Outcome { region: region.clone(), ok });
     }
 
     /// A check ended, of another region or of this one; what comes of the latter is told to the
     /// peers with every heartbeat.
     pub fn checked(&self, region: &RegionId, check: Check, passed: bool) {
-        self.observe(OverseerEvent::Checked { region: region.clone(), check, passed });
+        let _full = self.observe(OverseerEvent::Checked { region: region.clone(), check, passed });
     }
 
-    /// How full this node is; told to the peers with every heartbeat.
-    pub fn utilised(&self, utilisation: Ratio) {
-        self.observe(OverseerEvent::Utilised(utilisation));
+    /// How full this node is; told to the peers with every heartbeat. Says whether it was noted.
+    pub(crate) fn utilised(&self, utilisation: Ratio) -> bool {
+        self.observe(OverseerEvent::Utilised(utilisation))
     }
 
     /// What a region does now and another could, for failovers and their dry runs.
@@ -179,9 +182,8 @@ impl Engine {
         let _stopped = oversight.events.send(event).await;
     }
 
-    fn observe(&self, event: OverseerEvent) {
-        if let Some(oversight) = self.shared().oversight.get() {
-            let _full = oversight.events.try_send(event);
-        }
+    fn observe(&self, event: OverseerEvent) -> bool {
+        let oversight = self.shared().oversight.get();
+        oversight.is_some_and(|oversight| oversight.events.try_send(event).is_ok())
     }
 }

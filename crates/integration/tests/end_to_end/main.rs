@@ -80,8 +80,9 @@ fn holder(cluster: &Cluster, asked: usize, nth: usize) -> String {
     let regions = json(&works(rhumb(cluster, asked, &["regions", "--json"])));
     let regions = at(&regions, "/regions").as_array().unwrap();
     let own = Value::from(cluster.region(nth));
-    let region = regions.iter().find(|region| at(region, "/region") == &own).unwrap();
-    at(region, "/lease/holder/region").as_str().unwrap_or_default().to_owned()
+    // Before it has joined, the others may not list it.
+    let region = regions.iter().find(|region| at(region, "/region") == &own);
+    region.map_or("", |it| at(it, "/lease/holder/region").as_str().unwrap_or_default()).to_owned()
 }
 
 fn wait_for_duties(cluster: &Cluster, nodes: std::ops::Range<usize>) {

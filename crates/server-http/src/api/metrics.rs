@@ -46,7 +46,9 @@ fn observe(shared: &Shared) {
     }
     if let Some(snapshot) = engine.routing() {
         for (_, facts) in snapshot.regions() {
-            metrics.region(&facts.region.id).set_health(&facts.health.to_string());
+            let region = metrics.region(&facts.region.id);
+            region.set_health(&facts.health.to_string());
+            region.utilisation.set(facts.utilisation.get());
         }
     }
 }

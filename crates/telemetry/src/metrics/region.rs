@@ -84,6 +84,8 @@ pub struct Region {
     pub unacknowledged: Level,
     /// For how long the oldest of those has been durable here, in seconds; 0 when there is none.
     pub unacknowledged_seconds: Measure,
+    /// How full it is, as it says itself; 1 is full.
+    pub utilisation: Measure,
     health: [Level; HEALTH_STATES.len()],
     admin: [Level; ADMIN_STATES.len()],
 }
@@ -123,6 +125,7 @@ pub(super) struct Families {
     failovers: Family<Other, Count>,
     unacknowledged: Family<Other, Level>,
     unacknowledged_seconds: Family<Other, Measure>,
+    utilisation: Family<Other, Measure>,
     health: Family<OtherState, Level>,
     admin: Family<OtherState, Level>,
 }
@@ -143,6 +146,7 @@ impl Families {
             failovers: Family::default(),
             unacknowledged: Family::default(),
             unacknowledged_seconds: Family::default(),
+            utilisation: Family::default(),
             health: Family::default(),
             admin: Family::default(),
         };
@@ -200,6 +204,12 @@ impl Families {
         registry.register("lease_epoch", "The epoch of a region's lease", self.epoch.clone());
         registry.register("failovers", "Takeovers of a region's duties", self.failovers.clone());
         registry.register("region_health", "A region as seen from here", self.health.clone());
+        registry.register_with_unit(
+            "region_utilisation",
+            "How full a region is, as it says itself",
+            Unit::Ratios,
+            self.utilisation.clone(),
+        );
         registry.register("region_admin", "What is wanted of a region", self.admin.clone());
     }
 
@@ -226,6 +236,7 @@ impl Families {
             failovers: self.failovers.get_or_create_owned(&other),
             unacknowledged: self.unacknowledged.get_or_create_owned(&other),
             unacknowledged_seconds: self.unacknowledged_seconds.get_or_create_owned(&other),
+            utilisation: self.utilisation.get_or_create_owned(&other),
             health: HEALTH_STATES.map(|name| self.health.get_or_create_owned(&state(name))),
             admin: ADMIN_STATES.map(|name| self.admin.get_or_create_owned(&state(name))),
         }
@@ -246,6 +257,7 @@ impl Families {
         self.failovers.remove(&other);
         self.unacknowledged.remove(&other);
         self.unacknowledged_seconds.remove(&other);
+        self.utilisation.remove(&other);
         for state in HEALTH_STATES {
             self.health.remove(&OtherState { region: other.region.clone(), state });
         }
