@@ -174,6 +174,18 @@ impl Checker {
         }
     }
 
+    /// Whether a host's readers see what an origin wrote up to a version.
+    #[must_use]
+    pub fn has_applied(&self, host: usize, origin: OriginId, version: u64) -> bool {
+        self.hosts.get(&host).is_some_and(|account| account.applied.get(origin) >= version)
+    }
+
+    /// Up to which version of an origin a host has fsynced.
+    #[must_use]
+    pub fn synced_of(&self, host: usize, origin: OriginId) -> u64 {
+        self.hosts.get(&host).map_or(0, |account| account.synced.get(origin))
+    }
+
     /// What a host has fsynced.
     pub(crate) fn holds(&self, host: usize) -> VersionVector {
         self.hosts.get(&host).map(|account| account.synced.clone()).unwrap_or_default()
@@ -261,7 +273,7 @@ impl Checker {
     }
 
     /// A write is answered: its level says who must have fsynced it by now.
-    pub(crate) fn acknowledged(&mut self, host: usize, ack: AckLevel, written: &VersionVector) {
+    pub fn acknowledged(&mut self, host: usize, ack: AckLevel, written: &VersionVector) {
         // A disk that lies says that it has what it has not; nobody can know.
         if self.hosts.values().any(|account| account.lied) {
             return;

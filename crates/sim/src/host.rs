@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use rhumb_node::{
-    Boot, Effects, Identity, Node, NodeConfig, Origins,
+    Boot, Effects, Identity, Node, NodeConfig, NodeStatus, Origins,
     oversee::{Leases, Overseer, OverseerConfig, OverseerEffects},
     reads::Transfers,
 };
@@ -11,6 +11,7 @@ use rhumb_ports::{
     memory::{MemoryDisk, MemoryStore},
     store::{MetaName, ReadStore, Store},
 };
+use rhumb_regions::RoutingSnapshot;
 use rhumb_state::ClearedPrefixes;
 use rhumb_types::{
     MonoTime, Timestamp, UnixMillis,
@@ -42,6 +43,10 @@ pub struct Process {
     pub leases: Arc<Leases>,
     /// Those that its node was last shown.
     pub shown: Arc<Leases>,
+    /// The routing that its overseer published last.
+    pub routing: Option<Arc<RoutingSnapshot>>,
+    /// What its node said last of itself.
+    pub status: Arc<NodeStatus>,
     /// What it knows of the group.
     pub member: Member,
 }
@@ -126,6 +131,8 @@ impl Host {
             wishes,
             leases: Arc::default(),
             shown: Arc::default(),
+            routing: None,
+            status: Arc::default(),
             member: Member::default(),
         });
     }

@@ -20,6 +20,7 @@ pub mod network;
 pub mod random;
 pub mod run;
 mod setup;
+mod size;
 pub mod workload;
 pub mod world;
 

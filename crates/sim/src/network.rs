@@ -15,6 +15,11 @@ pub const RESET_AFTER: Duration = Duration::from_millis(1_500);
 /// How long both sides take to make a new connection once that is possible, beside the delay.
 pub const RECONNECT_AFTER: Duration = Duration::from_millis(120);
 
+/// The least time after which a sender takes a packet for lost (what Linux does; RFC 6298 says 1 s).
+pub const RETRANSMIT_MIN: Duration = Duration::from_millis(200);
+/// How often one packet is lost at most; each time the sender waits twice as long.
+pub const LOSSES_MAX: u32 = 6;
+
 /// What travels over a link.
 #[derive(Debug)]
 pub(crate) enum Packet {
@@ -31,6 +36,13 @@ pub struct Direction {
     pub delay_micros: u64,
     /// The most that is added to a message's delay, in microseconds.
     pub jitter_micros: u64,
+    /// How many of a million packets are lost; each costs a retransmission, and holds up what
+    /// follows it.
+    pub loss_ppm: u32,
+    /// Bytes of logs that were sent.
+    pub log_bytes: u64,
+    /// Bytes of everything else that was sent.
+    pub other_bytes: u64,
     /// Whether nothing passes now.
     pub cut: bool,
     /// Since when it is cut, in microseconds of the run.
@@ -39,6 +51,17 @@ pub struct Direction {
     pub not_before: u64,
     /// What waits for the end of the cut.
     pub(crate) waiting: VecDeque<Packet>,
+}
+
+impl Direction {
+    /// How much later a packet arrives that is lost so often, in microseconds: the sender waits for
+    /// a round trip and the least time, and twice as long after each further loss.
+    #[must_use]
+    pub fn retransmission_micros(&self, losses: u32) -> u64 {
+        let least = u64::try_from(RETRANSMIT_MIN.as_micros()).unwrap_or(u64::MAX);
+        let first = 2 * self.delay_micros + least;
+        first * ((1 << losses.min(LOSSES_MAX)) - 1)
+    }
 }
 
 /// A pair of hosts.

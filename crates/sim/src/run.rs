@@ -154,7 +154,7 @@ impl Run {
                 Some(Call::Wake(mend)) if mend >= MEND => self.mend(mend - MEND),
                 Some(Call::Wake(cut)) => self.cut_off(cut - CUT_OFF),
                 Some(Call::Effect { host, effect }) => self.effect(host, effect),
-                Some(Call::Alarm { .. }) => {}
+                Some(Call::Alarm { .. } | Call::Overseen { .. }) => {}
                 None => return,
             }
         }

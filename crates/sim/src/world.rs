@@ -8,7 +8,7 @@ use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
 use rhumb_node::{Effect, Event, oversee::OverseerEvent, reads};
 use rhumb_ports::store::{Batch, Durability, Store, StoreError};
 use rhumb_types::{
-    RegionId,
+    Ratio, RegionId,
     control::{AdminCommand, AdminRequest},
     record::Record,
 };
@@ -102,6 +102,11 @@ pub enum Call {
         host: usize,
         /// What.
         effect: Effect,
+    },
+    /// What an overseer routes or acts by has changed.
+    Overseen {
+        /// Which host.
+        host: usize,
     },
     /// An overseer tells a person something.
     Alarm {
@@ -252,6 +257,11 @@ impl World {
         self.plan(1, host, What::Node(event));
     }
 
+    /// Tells a node how full it is.
+    pub fn utilised(&mut self, host: usize, utilisation: Ratio) {
+        self.plan(1, host, What::Overseer(OverseerEvent::Utilised(utilisation)));
+    }
+
     /// Runs until the driver is called, or until a time.
     pub fn run_until(&mut self, end: u64) -> Option<Call> {
         loop {
@@ -383,7 +393,11 @@ impl World {
                 self.calls.push_back(Call::Effect { host, effect });
             }
             Effect::Status(status) => {
-                self.oversee(host, OverseerEvent::Status(Arc::new(*status)));
+                let status = Arc::new(*status);
+                if let Some(process) = self.process(host) {
+                    process.status = status.clone();
+                }
+                self.oversee(host, OverseerEvent::Status(status));
             }
             read => {
                 let answer = self.process(host).and_then(|process| {

@@ -5,7 +5,10 @@ use rhumb_ports::peer::PeerMessage;
 use rhumb_types::RegionId;
 
 use super::{What, World, micros};
-use crate::network::{Packet, RECONNECT_AFTER, RESET_AFTER};
+use crate::{
+    network::{LOSSES_MAX, Packet, RECONNECT_AFTER, RESET_AFTER},
+    size,
+};
 
 impl World {
     /// Cuts or opens one direction.
@@ -37,6 +40,7 @@ impl World {
     pub(super) fn transmit(&mut self, from: usize, to: usize, packet: Packet) {
         let jitter = self.network.direction(from, to).jitter_micros;
         let jitter = self.random.below(jitter + 1);
+        let losses = self.losses(from, to);
         let now = self.now;
         let connection = self.network.link(from, to).connection;
         let direction = self.network.direction(from, to);
@@ -44,9 +48,26 @@ impl World {
             direction.waiting.push_back(packet);
             return;
         }
-        let at = (now + direction.delay_micros + jitter).max(direction.not_before);
+        let (log, other) = match &packet {
+            Packet::Peer(message) => size::of(message),
+            Packet::Group(_) => (0, size::GROUP),
+        };
+        direction.log_bytes += log;
+        direction.other_bytes += other;
+        let late = direction.retransmission_micros(losses);
+        let at = (now + direction.delay_micros + jitter + late).max(direction.not_before);
         direction.not_before = at + 1;
         self.plan(at - now, to, What::Arrival { from, connection, packet });
+    }
+
+    /// How often the next packet is lost.
+    fn losses(&mut self, from: usize, to: usize) -> u32 {
+        let loss = u64::from(self.network.direction(from, to).loss_ppm);
+        let mut losses = 0;
+        while loss > 0 && losses < LOSSES_MAX && self.random.below(1_000_000) < loss {
+            losses += 1;
+        }
+        losses
     }
 
     pub(super) fn is_up(&self, host: usize) -> bool {

@@ -77,6 +77,7 @@ impl World {
                 if let Some(process) = self.process(host) {
                     process.leases = leases;
                 }
+                self.calls.push_back(Call::Overseen { host });
             }
             OverseerEffect::Remember(view) => {
                 let event = Event::Remember { name: MetaName::Snapshot, value: view.encode() };
@@ -102,7 +103,13 @@ impl World {
                 self.plan(1, host, What::Overseer(event));
             }
             OverseerEffect::Alarm(text) => self.calls.push_back(Call::Alarm { host, text }),
-            OverseerEffect::Publish(_) | OverseerEffect::Health(_) => {}
+            OverseerEffect::Publish(snapshot) => {
+                if let Some(process) = self.process(host) {
+                    process.routing = Some(snapshot);
+                }
+                self.calls.push_back(Call::Overseen { host });
+            }
+            OverseerEffect::Health(_) => {}
         }
     }
 
