@@ -11,7 +11,7 @@ use rhumb_ports::{
     store::{Batch, Durability, MetaName, Store, Write},
 };
 use rhumb_types::{
-    AckLevel, OriginId,
+    AckLevel, OriginId, RegionId,
     record::{Dot, Record, Transaction, VersionVector},
 };
 
@@ -61,6 +61,8 @@ pub enum Check {
     Converged,
     /// Nothing acknowledged is missing in the end.
     Lost,
+    /// No machine panics.
+    Panics,
 }
 
 /// What did not hold.
@@ -96,6 +98,10 @@ pub struct Checker {
     /// The content of every transaction that reached another disk than its writer's, by origin and
     /// version.
     named: BTreeMap<(OriginId, u64), u64>,
+    /// The same of the round before.
+    named_before: BTreeMap<(OriginId, u64), u64>,
+    /// Which region wrote an origin.
+    writers: BTreeMap<OriginId, RegionId>,
     violation: Option<Violation>,
     /// Messages delivered, by payload and host.
     delivered: BTreeSet<(Bytes, usize)>,
@@ -109,6 +115,11 @@ impl Checker {
     /// A checker of hosts that carry these domains.
     pub(crate) fn new(carried: Carried) -> Self {
         Self { carried, ..Self::default() }
+    }
+
+    /// Which region wrote an origin.
+    pub(crate) fn writer(&self, origin: OriginId) -> Option<&RegionId> {
+        self.writers.get(&origin)
     }
 
     /// Which host carries what.
@@ -125,6 +136,13 @@ impl Checker {
     /// Notes a violation found elsewhere.
     pub fn violated(&mut self, check: Check, what: String) {
         self.violation.get_or_insert(Violation { check, what });
+    }
+
+    /// A round has ended and all agree: what was before it is forgotten.
+    pub(crate) fn settle(&mut self) {
+        self.named_before = std::mem::take(&mut self.named);
+        self.delivered.clear();
+        self.fencing.settle();
     }
 
     fn account(&mut self, host: usize) -> &mut Account {
@@ -148,11 +166,6 @@ impl Checker {
     /// A disk lies about fsync from now on.
     pub(crate) fn lies(&mut self, host: usize) {
         self.account(host).lied = true;
-    }
-
-    /// Whose disk has lied.
-    pub(crate) fn liar(&self) -> Option<usize> {
-        self.hosts.iter().find(|(_, account)| account.lied).map(|(host, _)| *host)
     }
 
     /// A batch is on a disk.
@@ -211,6 +224,9 @@ impl Checker {
         let missing = transaction.deps.iter().find(|(other, needed)| {
             self.carried.carries(host, *other) && *needed > applied.get(*other)
         });
+        if version == 1 {
+            self.writers.insert(origin, transaction.region.clone());
+        }
         if version != known + 1 {
             let what = format!("host {host} applies {origin} version {version} after {known}");
             self.violated(Check::Causal, what);
@@ -231,7 +247,9 @@ impl Checker {
     /// was seen by nobody, and its number may be given again.
     fn name(&mut self, origin: OriginId, version: u64, transaction: &Transaction) {
         let content = fingerprint(transaction);
-        if *self.named.entry((origin, version)).or_insert(content) != content {
+        let before = self.named_before.get(&(origin, version));
+        let known = *self.named.entry((origin, version)).or_insert(content);
+        if known != content || before.is_some_and(|before| *before != content) {
             self.violated(
                 Check::Dots,
                 format!("{origin} version {version} names two transactions"),

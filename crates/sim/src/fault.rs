@@ -1,10 +1,15 @@
 //! What goes wrong, and when.
+//!
+//! The faults of a run are drawn from a stream of their own, so that they are the same whatever
+//! else happens, and a run can be had again with some of them left out ([`Schedule`]).
 
 use std::time::Duration;
 
-use rhumb_ports::memory::Faults;
+use crate::{random::Random, run::Kind};
 
-use crate::{random::Random, run::Kind, world::World};
+mod begin;
+
+pub(crate) use begin::{begin, cut_off, mend, pause};
 
 /// How long a process is frozen.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -14,6 +19,12 @@ const STRANDED: (Duration, Duration) = (Duration::from_millis(1_000), Duration::
 pub(crate) const STRANDED_CUT: Duration = Duration::from_millis(450);
 /// Wakes from here on cut that host off.
 pub(crate) const CUT_OFF: u64 = 100;
+/// The time between the beginnings of two faults.
+const BETWEEN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(3_000));
+/// How many faults of a thousand begin together with another one on the same host and link.
+const TWIN_PER_MILLE: u64 = 100;
+/// Separates the stream of faults from the run's others.
+const STREAM: u64 = 0x6661_756c_7473;
 
 /// The kinds of faults.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -67,21 +78,135 @@ impl Fault {
     pub fn all() -> impl Iterator<Item = Self> {
         Self::DATA.into_iter().chain([Self::Strand, Self::Depose])
     }
+
+    /// Its name on the command line, such as `power-loss`.
+    #[must_use]
+    pub fn name(self) -> String {
+        let mut name = String::new();
+        for letter in format!("{self:?}").chars() {
+            if letter.is_uppercase() && !name.is_empty() {
+                name.push('-');
+            }
+            name.push(letter.to_ascii_lowercase());
+        }
+        name
+    }
+
+    /// The kind of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::all().find(|fault| fault.name() == name)
+    }
 }
 
-/// A fault that has begun and will be mended.
+/// A fault of a run, and where.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Begun {
+pub struct Planned {
+    /// Its place in the schedule, from 1.
+    pub number: u64,
+    /// How long after the one before it.
+    pub after: Duration,
+    /// How long it lasts.
+    pub lasting: Duration,
     /// What.
     pub fault: Fault,
     /// Where.
     pub host: usize,
     /// The other end of a link.
     pub other: usize,
+    /// What is left to chance in how it hits.
+    pub dice: u64,
+}
+
+/// A fault that has begun.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Begun {
+    /// What, and where.
+    pub planned: Planned,
+    /// When, in microseconds of the run.
+    pub at: u64,
+}
+
+impl std::fmt::Display for Begun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Planned { number, fault, host, other, lasting, .. } = self.planned;
+        let at = Duration::from_micros(self.at);
+        write!(f, "{number}: {} at host {host}", fault.name())?;
+        if fault == Fault::OneWay || fault == Fault::Slow {
+            write!(f, " towards {other}")?;
+        }
+        write!(f, ", {:.3} s, for {:.3} s", at.as_secs_f64(), lasting.as_secs_f64())
+    }
+}
+
+/// The faults of a run in order, without an end.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    random: Random,
+    kind: Kind,
+    hosts: usize,
+    /// The host whose clock is slow: it holds on the longest.
+    slow: Option<usize>,
+    /// Whose disk lies.
+    liar: Option<usize>,
+    number: u64,
+    /// Where the next one begins at once.
+    twin: Option<(usize, usize)>,
+}
+
+impl Schedule {
+    /// The faults of a seed.
+    pub(crate) const fn new(seed: u64, kind: Kind, hosts: usize, slow: Option<usize>) -> Self {
+        let random = Random::new(seed ^ STREAM);
+        Self { random, kind, hosts, slow, liar: None, number: 0, twin: None }
+    }
+
+    /// One disk of a run lies at most: of two that lose what both have confirmed nobody can know.
+    /// And one that lies can lose a transaction of one domain and keep one of another that has
+    /// seen it; nobody is then left who has it.
+    fn may_lie(&self, host: usize) -> bool {
+        self.kind != Kind::Domains && self.liar.is_none_or(|liar| liar == host)
+    }
+
+    fn place(&mut self, fault: Fault) -> (usize, usize) {
+        if let Some(twin) = self.twin.take() {
+            return twin;
+        }
+        let holds_on = self.slow.filter(|_| fault == Fault::Isolate && self.random.chance(500));
+        let host = holds_on.unwrap_or_else(|| self.random.index(self.hosts));
+        (host, (host + 1 + self.random.index(self.hosts - 1)) % self.hosts)
+    }
+}
+
+impl Iterator for Schedule {
+    type Item = Planned;
+
+    fn next(&mut self) -> Option<Planned> {
+        self.number += 1;
+        let (low, high) = BETWEEN;
+        let pause = self.random.between(low, high);
+        let after = if self.twin.is_some() { Duration::ZERO } else { pause };
+        let kinds: &[Fault] = match self.kind {
+            Kind::Control if self.random.chance(700) => &Fault::CONTROL,
+            _ => &Fault::DATA,
+        };
+        let mut fault = *self.random.pick(kinds)?;
+        let (host, other) = self.place(fault);
+        if fault == Fault::SyncLies && !self.may_lie(host) {
+            fault = Fault::PowerLoss;
+        }
+        if fault == Fault::SyncLies {
+            self.liar = Some(host);
+        }
+        let lasting = lasting(self.kind, fault, &mut self.random);
+        self.twin = self.random.chance(TWIN_PER_MILLE).then_some((host, other));
+        let (number, dice) = (self.number, self.random.bits());
+        Some(Planned { number, after, lasting, fault, host, other, dice })
+    }
 }
 
 /// How long a fault lasts; longer where leases must run out meanwhile.
-pub(crate) fn duration(kind: Kind, fault: Fault, random: &mut Random) -> Duration {
+fn lasting(kind: Kind, fault: Fault, random: &mut Random) -> Duration {
     let (least, most) = match (kind, fault) {
         (_, Fault::Strand) => (4_000, 7_000),
         (Kind::Control, Fault::Isolate) => (1_500, 7_000),
@@ -91,122 +216,26 @@ pub(crate) fn duration(kind: Kind, fault: Fault, random: &mut Random) -> Duratio
     random.between(Duration::from_millis(least), Duration::from_millis(most))
 }
 
-/// Begins a fault of a random kind somewhere.
-pub(crate) fn begin(kind: Kind, world: &mut World) -> Begun {
-    let hosts = world.hosts.len();
-    let kinds: &[Fault] = match kind {
-        Kind::Control if world.random.chance(700) => &Fault::CONTROL,
-        _ => &Fault::DATA,
-    };
-    let fault = *world.random.pick(kinds).unwrap_or(&Fault::Kill);
-    // Whose clock is slow holds on the longest.
-    let slow = world.hosts.iter().position(|host| host.drift_ppm < 0);
-    let holds_on = slow.filter(|_| fault == Fault::Isolate && world.random.chance(500));
-    let host = holds_on.unwrap_or_else(|| world.random.index(hosts));
-    let other = (host + 1 + world.random.index(hosts - 1)) % hosts;
-    let fault = if fault == Fault::SyncLies && !may_lie(kind, world, host) {
-        Fault::PowerLoss
-    } else {
-        fault
-    };
-    let begun = Begun { fault, host, other };
-    match fault {
-        Fault::Kill => world.crash(host, usize::MAX),
-        Fault::PowerLoss => {
-            let kept = world.random.index(4);
-            world.crash(host, kept);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_again() {
+        for fault in Fault::all() {
+            assert_eq!(Fault::named(&fault.name()), Some(fault));
         }
-        Fault::Pause => pause(world, host, PAUSE),
-        Fault::Isolate => cut_off(world, host, true),
-        Fault::OneWay => world.set_cut(host, other, true),
-        Fault::Slow => {
-            let direction = world.network.direction(host, other);
-            direction.jitter_micros = 300_000;
-        }
-        Fault::Clock => set_clock(world, host, 600_000),
-        Fault::SyncFails => {
-            set_faults(world, host, Faults { sync_fails: true, ..Faults::default() })
-        }
-        Fault::SyncLies => {
-            world.checker.lies(host);
-            set_faults(world, host, Faults { sync_lies: true, ..Faults::default() });
-        }
-        Fault::SlowDisk => set_disk_delay(world, host, 150_000),
-        Fault::Strand => {
-            let lasting = world.random.between(STRANDED.0, STRANDED.1);
-            if let Some(machine) = world.hosts.get_mut(host) {
-                machine.freeze_asking = Some(lasting);
-            }
-        }
-        Fault::Depose => world.elect(),
+        assert_eq!(Fault::named("flood"), None);
+        assert_eq!(Fault::PowerLoss.name(), "power-loss");
     }
-    begun
-}
 
-/// One disk of a run lies at most: of two that lose what both have confirmed nobody can know. And
-/// one that lies can lose a transaction of one domain and keep one of another that has seen it;
-/// nobody is then left who has it.
-fn may_lie(kind: Kind, world: &World, host: usize) -> bool {
-    kind != Kind::Domains && world.checker.liar().is_none_or(|liar| liar == host)
-}
-
-/// Mends a fault.
-pub(crate) fn mend(world: &mut World, begun: Begun) {
-    let Begun { fault, host, other } = begun;
-    match fault {
-        Fault::Kill | Fault::PowerLoss => world.start(host),
-        // A pause ends by itself, and a leader is as good as another.
-        Fault::Pause | Fault::Depose => {}
-        Fault::Isolate | Fault::Strand => {
-            if let Some(machine) = world.hosts.get_mut(host) {
-                machine.freeze_asking = None;
-            }
-            cut_off(world, host, false);
+    #[test]
+    fn one_disk_of_a_run_lies_at_most() {
+        for seed in 0..50 {
+            let faults = Schedule::new(seed, Kind::Data, 5, None).take(200);
+            let lies = faults.filter(|planned| planned.fault == Fault::SyncLies);
+            let liars: std::collections::BTreeSet<_> = lies.map(|planned| planned.host).collect();
+            assert!(liars.len() <= 1, "seed {seed}: {liars:?}");
         }
-        Fault::OneWay => world.set_cut(host, other, false),
-        Fault::Slow => world.network.direction(host, other).jitter_micros = 0,
-        Fault::Clock => set_clock(world, host, 0),
-        Fault::SyncFails | Fault::SyncLies => {
-            // A node does not trust its disk again before it starts anew; what the disk said it
-            // had fsynced is lost with the power.
-            world.crash(host, 0);
-            set_faults(world, host, Faults::default());
-            world.start(host);
-        }
-        Fault::SlowDisk => set_disk_delay(world, host, 0),
-    }
-}
-
-pub(crate) fn pause(world: &mut World, host: usize, lasting: Duration) {
-    let until = world.now() + u64::try_from(lasting.as_micros()).unwrap_or(u64::MAX);
-    if let Some(machine) = world.hosts.get_mut(host) {
-        machine.paused_until = until;
-    }
-}
-
-pub(crate) fn cut_off(world: &mut World, host: usize, cut: bool) {
-    for other in 0..world.hosts.len() {
-        if other != host {
-            world.set_cut(host, other, cut);
-            world.set_cut(other, host, cut);
-        }
-    }
-}
-
-fn set_clock(world: &mut World, host: usize, millis: i64) {
-    if let Some(machine) = world.hosts.get_mut(host) {
-        machine.wall_offset = millis;
-    }
-}
-
-fn set_faults(world: &mut World, host: usize, faults: Faults) {
-    if let Some(machine) = world.hosts.get_mut(host) {
-        machine.disk.set_faults(faults);
-    }
-}
-
-fn set_disk_delay(world: &mut World, host: usize, micros: u64) {
-    if let Some(machine) = world.hosts.get_mut(host) {
-        machine.disk_delay_micros = micros;
     }
 }

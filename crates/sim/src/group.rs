@@ -7,7 +7,7 @@
 //! group, openraft with our log, has a simulation of its own in `rhumb-control`.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -64,8 +64,10 @@ pub(crate) struct Pending {
 /// What is agreed, and who leads.
 #[derive(Debug, Default)]
 pub struct Group {
-    /// Everything agreed, with when it was; the first has index 1.
-    pub(crate) log: Vec<(u64, Bytes)>,
+    /// What was agreed, with when it was.
+    pub(crate) log: VecDeque<(u64, Bytes)>,
+    /// How much was agreed before the first of these.
+    pub(crate) settled: u64,
     /// The leases as agreed at this instant, whoever has heard of it.
     pub(crate) leases: BTreeMap<RegionId, RegionLease>,
     pub(crate) pending: BTreeMap<u64, Pending>,
@@ -78,13 +80,26 @@ pub struct Group {
 
 impl Group {
     /// How much is agreed.
-    pub(crate) const fn through(&self) -> u64 {
-        self.log.len() as u64
+    pub(crate) fn through(&self) -> u64 {
+        self.settled + self.log.len() as u64
     }
 
     /// How much was agreed at a time.
     pub(crate) fn through_at(&self, at: u64) -> u64 {
-        self.log.partition_point(|(agreed, _)| *agreed <= at) as u64
+        self.settled + self.log.partition_point(|(agreed, _)| *agreed <= at) as u64
+    }
+
+    /// What is agreed at an index; the first has 1.
+    pub(crate) fn command(&self, index: u64) -> Option<&Bytes> {
+        let place = usize::try_from(index.checked_sub(self.settled + 1)?).ok()?;
+        self.log.get(place).map(|(_, command)| command)
+    }
+
+    /// Forgets what every host has applied.
+    pub(crate) fn settle(&mut self, applied: u64) {
+        while self.settled < applied && self.log.pop_front().is_some() {
+            self.settled += 1;
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! One machine: a node, its disk, its clocks.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rhumb_node::{
     Boot, Effects, Identity, Node, NodeConfig, NodeStatus, Origins,
@@ -14,7 +14,7 @@ use rhumb_ports::{
 use rhumb_regions::RoutingSnapshot;
 use rhumb_state::ClearedPrefixes;
 use rhumb_types::{
-    MonoTime, Timestamp, UnixMillis,
+    MonoTime, OriginId, Timestamp, UnixMillis,
     control::ControlView,
     record::{Record, Space},
 };
@@ -49,6 +49,17 @@ pub struct Process {
     pub status: Arc<NodeStatus>,
     /// What it knows of the group.
     pub member: Member,
+    /// What was seen of it so far, for what is rare.
+    pub(crate) seen: Seen,
+}
+
+/// What was seen of a process.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// It loads a snapshot.
+    pub(crate) loading: bool,
+    /// Which logs it asked whom for, over which connection.
+    pub(crate) asked: BTreeMap<(OriginId, usize), u64>,
 }
 
 /// One machine.
@@ -134,6 +145,7 @@ impl Host {
             routing: None,
             status: Arc::default(),
             member: Member::default(),
+            seen: Seen::default(),
         });
     }
 

@@ -9,17 +9,22 @@
 //! - [`network`] is the links between them.
 //! - [`group`] is the agreement that overseers and leases rest on.
 //! - [`workload`] is what clients do, [`fault`] what goes wrong, [`check`] what must hold.
+//! - [`branch`] counts what is rare, [`history`] keeps the last events in words.
+//! - [`shrink`] finds the few faults that a failure needs.
 //!
 //! Deliberately absent: threads, real time, real files.
 
+pub mod branch;
 pub mod check;
 pub mod fault;
 pub mod group;
+pub mod history;
 pub mod host;
 pub mod network;
 pub mod random;
 pub mod run;
-mod setup;
+pub mod setup;
+pub mod shrink;
 mod size;
 pub mod workload;
 pub mod world;

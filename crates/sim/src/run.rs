@@ -1,22 +1,28 @@
 //! One run: faults while clients write, then everything is mended, then all must agree.
+//!
+//! A long run is a row of such rounds over the same hosts. At the end of each the books are closed:
+//! what all have agreed on is no longer remembered, so that memory does not grow with time.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
-use rhumb_node::{Alarm, Effect, RequestId};
-use rhumb_types::{AckLevel, record::VersionVector};
-
 use crate::{
-    check::{Check, Violation},
-    fault::{self, Begun, CUT_OFF, Fault},
+    branch::{Branch, Branches},
+    check::Violation,
+    fault::{self, Begun, CUT_OFF, Fault, Planned, Schedule},
+    history::History,
     setup,
     workload::{Workload, owned::OwnedCounts},
     world::{Call, World},
 };
 
+mod answers;
 mod judge;
+mod options;
+
+pub use options::{Kind, Options};
 
 /// The wake that lets a client write.
 const CLIENT: u64 = 1;
@@ -31,46 +37,11 @@ const OLDER: usize = 1;
 /// Wakes from here on mend the fault of that number.
 const MEND: u64 = 1_000;
 /// How long all may take to agree once everything is mended.
-const QUIET: Duration = Duration::from_secs(25);
-
-/// After this long a node whose clock is far off must know it, in microseconds.
-const CLOCK_KNOWN_MICROS: u64 = 2_000_000;
-
-/// What a run tries.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Kind {
-    /// Replication alone: nodes without overseers.
-    #[default]
-    Data,
-    /// Replication where one region does not carry a domain, beside a witness.
-    Domains,
-    /// Nodes with overseers, which agree on leases and move them.
-    Control,
-}
-
-impl Kind {
-    /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Data, Self::Domains, Self::Control];
-}
-
-/// What a run is made of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Options {
-    /// Everything random follows from it.
-    pub seed: u64,
-    /// What is tried.
-    pub kind: Kind,
-    /// How many regions.
-    pub regions: usize,
-    /// How long clients write while things go wrong.
-    pub load: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { seed: 0, kind: Kind::default(), regions: 3, load: Duration::from_secs(20) }
-    }
-}
+pub const QUIET: Duration = Duration::from_secs(25);
+/// How long clients write at most before everything is mended and looked at.
+const ROUND_MAX: Duration = Duration::from_secs(60);
+/// Faults that a run remembers for its report, the latest.
+const BEGUN_MAX: usize = 4_096;
 
 /// What came of a run.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,6 +50,10 @@ pub struct Outcome {
     pub violation: Option<Violation>,
     /// How often each fault happened.
     pub faults: BTreeMap<Fault, u64>,
+    /// The latest of them, in order.
+    pub begun: Vec<Begun>,
+    /// How often nodes did something rare.
+    pub branches: Branches,
     /// Events that nodes handled.
     pub events: u64,
     /// Writes acknowledged.
@@ -87,62 +62,89 @@ pub struct Outcome {
     pub refused: u64,
     /// Transactions checked.
     pub transactions: u64,
-    /// Logs that were parked until their reader was upgraded.
-    pub parked: u64,
-    /// Leases that another region took.
-    pub takeovers: u64,
     /// How the requests for owned rows ended.
     pub owned: OwnedCounts,
+    /// How much time passed in the run.
+    pub lasted: Duration,
     /// A hash over everything that happened.
     pub trace: u64,
+    /// The last things that happened, if they were asked for.
+    pub history: Vec<String>,
 }
 
 struct Run {
-    kind: Kind,
+    options: Options,
     world: World,
     work: Workload,
+    schedule: Schedule,
+    /// The fault that comes next.
+    next: Option<Planned>,
     faults: BTreeMap<Fault, u64>,
-    begun: Vec<Option<Begun>>,
+    /// Faults that were not mended yet.
+    open: BTreeMap<u64, Planned>,
+    begun: VecDeque<Begun>,
     lied: BTreeSet<usize>,
     /// Since when hosts could have known that their clock is far off, and after how many starts.
     off_since: BTreeMap<usize, (u64, u64)>,
     faulty: bool,
-    /// How often a log was parked because its reader could not read it.
-    parked: u64,
 }
 
 /// Runs one seed.
 #[must_use]
-pub fn run(options: Options) -> Outcome {
-    let mut run = Run {
-        kind: options.kind,
-        world: setup::world(options),
-        work: Workload::new(options.kind == Kind::Domains),
-        faults: BTreeMap::new(),
-        begun: Vec::new(),
-        lied: BTreeSet::new(),
-        off_since: BTreeMap::new(),
-        faulty: true,
-        parked: 0,
-    };
-    if options.kind == Kind::Domains {
-        // One that carries every domain runs the older release at first (rule 16).
-        run.world.downgrade(OLDER);
-        run.world.wake(options.load / 2, UPGRADE);
+pub fn run(options: &Options) -> Outcome {
+    let mut run = Run::new(options.clone());
+    let mut left = options.load;
+    loop {
+        let load = left.min(ROUND_MAX);
+        run.round(load);
+        left -= load;
+        if left.is_zero() || run.world.checker.violation().is_some() {
+            return run.outcome();
+        }
+        run.settle();
     }
-    if options.kind == Kind::Control {
-        run.world.wake(Duration::from_millis(300), OWNER);
-    }
-    run.world.wake(Duration::from_millis(500), CLIENT);
-    run.world.wake(Duration::from_millis(1_000), FAULT);
-    run.until(options.load);
-    run.mend_all();
-    run.until(options.load + QUIET);
-    run.judge();
-    run.outcome()
 }
 
 impl Run {
+    fn new(options: Options) -> Self {
+        let mut world = setup::world(&options);
+        world.history = History::new(options.history);
+        let slow = world.hosts.iter().position(|host| host.drift_ppm < 0);
+        Self {
+            schedule: Schedule::new(options.seed, options.kind, world.hosts.len(), slow),
+            next: None,
+            work: Workload::new(options.kind == Kind::Domains),
+            world,
+            options,
+            faults: BTreeMap::new(),
+            open: BTreeMap::new(),
+            begun: VecDeque::new(),
+            lied: BTreeSet::new(),
+            off_since: BTreeMap::new(),
+            faulty: true,
+        }
+    }
+
+    /// Faults and load for a while, then the end that all must reach.
+    fn round(&mut self, load: Duration) {
+        self.faulty = true;
+        let began = Duration::from_micros(self.world.now());
+        if self.options.kind == Kind::Domains {
+            // One that carries every domain runs the older release at first (rule 16).
+            self.world.downgrade(OLDER);
+            self.world.wake(load / 2, UPGRADE);
+        }
+        if self.options.kind == Kind::Control {
+            self.world.wake(Duration::from_millis(300), OWNER);
+        }
+        self.world.wake(Duration::from_millis(500), CLIENT);
+        self.plan_fault();
+        self.until(began + load);
+        self.mend_all();
+        self.until(began + load + QUIET);
+        self.judge();
+    }
+
     fn until(&mut self, end: Duration) {
         let end = u64::try_from(end.as_micros()).unwrap_or(u64::MAX);
         while self.world.checker.violation().is_none() {
@@ -181,21 +183,42 @@ impl Run {
         }
     }
 
+    /// Waits for the next fault of the seed. One that is left out is waited for too, so that those
+    /// after it begin when they would.
+    fn plan_fault(&mut self) {
+        if self.next.is_none() {
+            self.next = self.schedule.next();
+        }
+        if let Some(planned) = &self.next {
+            self.world.wake(planned.after, FAULT);
+        }
+    }
+
     fn fault(&mut self) {
-        if !self.faulty {
-            return;
+        let Some(planned) = self.next.take_if(|_| self.faulty) else { return };
+        if self.options.wants(&planned) {
+            self.begin(planned);
         }
-        let begun = fault::begin(self.kind, &mut self.world);
-        *self.faults.entry(begun.fault).or_default() += 1;
-        if begun.fault == Fault::SyncLies {
-            self.lied.insert(begun.host);
+        self.plan_fault();
+    }
+
+    fn begin(&mut self, planned: Planned) {
+        let begun = Begun { planned, at: self.world.now() };
+        self.world.note(planned.host, format_args!("FAULT {begun}"));
+        fault::begin(&mut self.world, planned);
+        *self.faults.entry(planned.fault).or_default() += 1;
+        if planned.after.is_zero() {
+            self.world.branches.note(Branch::TwoAtOnce);
         }
-        let lasting = fault::duration(self.kind, begun.fault, &mut self.world.random);
-        self.world.wake(lasting, MEND + self.begun.len() as u64);
-        self.begun.push(Some(begun));
-        let pause =
-            self.world.random.between(Duration::from_millis(200), Duration::from_millis(3_000));
-        self.world.wake(pause, FAULT);
+        if planned.fault == Fault::SyncLies {
+            self.lied.insert(planned.host);
+        }
+        self.world.wake(planned.lasting, MEND + planned.number);
+        self.open.insert(planned.number, planned);
+        if self.begun.len() == BEGUN_MAX {
+            self.begun.pop_front();
+        }
+        self.begun.push_back(begun);
     }
 
     fn cut_off(&mut self, host: u64) {
@@ -204,19 +227,18 @@ impl Run {
         }
     }
 
-    fn mend(&mut self, nth: u64) {
-        let place = usize::try_from(nth).unwrap_or(usize::MAX);
-        let begun = self.begun.get_mut(place).and_then(Option::take);
-        if let Some(begun) = begun {
-            fault::mend(&mut self.world, begun);
+    fn mend(&mut self, number: u64) {
+        if let Some(planned) = self.open.remove(&number) {
+            self.world.note(planned.host, format_args!("MENDED {number}"));
+            fault::mend(&mut self.world, planned);
         }
     }
 
     /// The safety phase ends: what is broken is mended, and stays so.
     fn mend_all(&mut self) {
         self.faulty = false;
-        for begun in std::mem::take(&mut self.begun).into_iter().flatten() {
-            fault::mend(&mut self.world, begun);
+        for number in self.open.keys().copied().collect::<Vec<_>>() {
+            self.mend(number);
         }
         for (a, b) in self.world.network.pairs() {
             self.world.set_cut(a, b, false);
@@ -234,69 +256,6 @@ impl Run {
         }
     }
 
-    fn effect(&mut self, host: usize, effect: Effect) {
-        match effect {
-            Effect::Reply { request, result, written } => {
-                if result.is_ok() {
-                    self.acknowledged(host, request, &written);
-                }
-                self.work.answered(request, result.as_deref().map_err(|_| ()));
-            }
-            Effect::Owned { request, result, written } => {
-                let level = self.work.owned.level(request).filter(|_| result.is_ok());
-                if let Some(ack) = level {
-                    self.confirmed(host, ack, &written);
-                }
-                self.work.owned.answered(request, result);
-            }
-            Effect::Alarm(Alarm::Parked { .. }) => self.parked += 1,
-            Effect::Deliver(message) => {
-                let publisher = self.work.published.get(&message.payload).copied();
-                let publisher = publisher.unwrap_or(usize::MAX);
-                self.world.checker.delivered(host, publisher, &message);
-            }
-            _ => {}
-        }
-    }
-
-    fn acknowledged(&mut self, host: usize, request: RequestId, written: &VersionVector) {
-        let Some(ack) = self.work.level(request) else { return };
-        self.confirmed(host, ack, written);
-        if let Some(missing) = self.work.unseen(request, &self.world) {
-            self.world.checker.violated(Check::OwnWrites, missing);
-        }
-    }
-
-    /// A write was answered with a yes: who has it, and whether the clock allows it.
-    fn confirmed(&mut self, host: usize, ack: AckLevel, written: &VersionVector) {
-        self.world.checker.acknowledged(host, ack, written);
-        let starts: u64 = self.world.hosts.iter().map(|host| host.incarnation).sum();
-        let since = self.off_since.get(&host).filter(|(_, lives)| *lives == starts);
-        let now = self.world.now();
-        if ack <= AckLevel::Local && since.is_some_and(|(at, _)| now - at > CLOCK_KNOWN_MICROS) {
-            let what = format!("host {host} answers while its clock is far off");
-            self.world.checker.violated(Check::Clocks, what);
-        }
-    }
-
-    /// Notes which hosts have a clock that is far off, and can know it: all links stand, and the
-    /// clocks of the others are right.
-    fn watch_clocks(&mut self) {
-        let now = self.world.now();
-        let hosts = self.world.hosts.len();
-        // Who starts anew has to find out anew.
-        let starts = self.world.hosts.iter().map(|host| host.incarnation).sum();
-        for host in 0..hosts {
-            let knows = self.world.can_know_its_clock(host);
-            let known = self.off_since.get(&host).is_none_or(|(_, lives)| *lives == starts);
-            if knows && known {
-                self.off_since.entry(host).or_insert((now, starts));
-            } else {
-                self.off_since.remove(&host);
-            }
-        }
-    }
-
     /// The liveness phase has ended: all hold the same, and nothing acknowledged is missing.
     fn judge(&mut self) {
         if self.world.checker.violation().is_some() {
@@ -307,18 +266,27 @@ impl Run {
         }
     }
 
+    /// Closes the books of a round, and begins the next on new keys.
+    fn settle(&mut self) {
+        self.world.settle();
+        self.work.settle(&mut self.world);
+        self.off_since.clear();
+    }
+
     fn outcome(self) -> Outcome {
         Outcome {
             violation: self.world.checker.violation().cloned(),
             faults: self.faults,
+            begun: self.begun.into(),
+            branches: self.world.branches.clone(),
             events: self.world.events(),
             acknowledged: self.work.acknowledged,
             refused: self.work.refused,
             transactions: self.world.checker.transactions,
-            parked: self.parked,
-            takeovers: self.world.takeovers(),
             owned: self.work.owned.counts,
+            lasted: Duration::from_micros(self.world.now()),
             trace: self.world.trace(),
+            history: self.world.history.into_entries(),
         }
     }
 }
@@ -327,24 +295,48 @@ impl Run {
 mod tests {
     use super::*;
 
+    fn options(seed: u64, kind: Kind, seconds: u64) -> Options {
+        Options { seed, kind, load: Duration::from_secs(seconds), ..Options::default() }
+    }
+
     #[test]
     fn a_seed_is_a_run() {
         for kind in Kind::ALL {
-            let load = Duration::from_secs(4);
-            let options = Options { seed: 11, kind, load, ..Options::default() };
-            assert_eq!(run(options), run(options));
+            let options = options(11, kind, 4);
+            assert_eq!(run(&options), run(&options));
         }
     }
 
     #[test]
     fn a_few_seeds_hold() {
         for (seed, kind) in (1..=6).flat_map(|seed| Kind::ALL.map(|kind| (seed, kind))) {
-            let load = Duration::from_secs(8);
-            let outcome = run(Options { seed, kind, load, ..Options::default() });
+            let outcome = run(&options(seed, kind, 8));
             assert_eq!(outcome.violation, None, "seed {seed} ({kind:?})");
             assert!(outcome.acknowledged > 100, "seed {seed} ({kind:?})");
             let owned = outcome.owned.accepted > 50 && outcome.owned.pinned > 0;
             assert!(owned || kind != Kind::Control, "seed {seed}: {:?}", outcome.owned);
         }
+    }
+
+    #[test]
+    fn a_run_has_only_the_faults_that_it_is_to_have() {
+        let all = run(&options(3, Kind::Data, 8));
+        let kept: BTreeSet<u64> = all.begun.iter().map(|it| it.planned.number).step_by(2).collect();
+        let some = run(&Options { only: Some(kept.clone()), ..options(3, Kind::Data, 8) });
+        let of = |outcome: &Outcome| -> BTreeMap<u64, Planned> {
+            outcome.begun.iter().map(|it| (it.planned.number, it.planned)).collect()
+        };
+        let mut wanted = of(&all);
+        wanted.retain(|number, _| kept.contains(number));
+        assert_eq!(of(&some), wanted);
+        let kills = Options { faults: Some([Fault::Kill].into()), ..options(3, Kind::Data, 8) };
+        assert!(run(&kills).faults.keys().all(|fault| *fault == Fault::Kill));
+    }
+
+    #[test]
+    fn a_long_run_is_a_row_of_rounds() {
+        let outcome = run(&options(5, Kind::Data, 130));
+        assert_eq!(outcome.violation, None);
+        assert!(outcome.lasted >= 3 * QUIET + Duration::from_secs(130));
     }
 }

@@ -22,6 +22,8 @@ use crate::{
     world::World,
 };
 
+/// The least and the most regions of a run.
+pub const REGIONS: (usize, usize) = (2, 9);
 /// What the keys start with that not every region may hold.
 pub(crate) const DIVIDED: &[u8] = b"here:";
 /// Their domain.
@@ -32,7 +34,7 @@ const CLUSTER: ClusterId = ClusterId(7);
 const DRIFTS_PPM: [u32; 4] = [10_000, 100_000, 100_000, 100_000];
 
 /// The world of a run, with every host up.
-pub(crate) fn world(options: Options) -> World {
+pub(crate) fn world(options: &Options) -> World {
     let mut random = Random::new(options.seed);
     let hosts = hosts(options, &mut random);
     let near = options.kind == Kind::Control && random.chance(700);
@@ -50,7 +52,7 @@ pub(crate) fn world(options: Options) -> World {
     world
 }
 
-fn hosts(options: Options, random: &mut Random) -> Vec<Host> {
+fn hosts(options: &Options, random: &mut Random) -> Vec<Host> {
     let mut configs = configs(options, random);
     if options.kind == Kind::Domains {
         divide(&mut configs);
@@ -80,8 +82,8 @@ fn region(nth: usize) -> RegionId {
     }
 }
 
-fn configs(options: Options, random: &mut Random) -> Vec<NodeConfig> {
-    let regions = options.regions;
+fn configs(options: &Options, random: &mut Random) -> Vec<NodeConfig> {
+    let regions = options.regions.unwrap_or(3);
     let member = |nth| Member { region: region(nth), witness: false, domains: Vec::new() };
     let members: Vec<Member> = (0..regions).map(member).collect();
     // Often so little is kept that a member that was away must load a snapshot.
@@ -90,7 +92,8 @@ fn configs(options: Options, random: &mut Random) -> Vec<NodeConfig> {
         _ if random.chance(400) => {
             Retention { age: Duration::from_millis(500), transactions_max: 40 }
         }
-        _ => Retention::default(),
+        // As good as for ever in one round, and little in many.
+        _ => Retention { age: Duration::from_secs(60), transactions_max: 20_000 },
     };
     (0..regions)
         .map(|nth| NodeConfig {

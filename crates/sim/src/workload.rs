@@ -48,6 +48,8 @@ enum What {
 pub struct Workload {
     /// Whether some keys are of a domain that not every region carries.
     divided: bool,
+    /// Rounds closed so far; each has keys of its own.
+    round: u64,
     asked: BTreeMap<RequestId, Asked>,
     requests: u64,
     /// Members acknowledged at `local` or more, with the host that acknowledged.
@@ -74,16 +76,44 @@ impl Workload {
         Self { divided, ..Self::default() }
     }
 
+    /// All agree: the keys so far are removed, and what was promised of them is forgotten.
+    pub(crate) fn settle(&mut self, world: &mut World) {
+        self.asked.clear();
+        let kinds = ["grow", "count", "text", "bag", "hash"];
+        for (prefix, kind) in self.prefixes().iter().flat_map(|it| kinds.map(|kind| (it, kind))) {
+            let keys = (0..KEYS).map(|nth| Bytes::from(format!("{prefix}{kind}{nth}"))).collect();
+            self.submit(world, 0, (Op::Del { keys }, What::Other, AckLevel::Local));
+        }
+        self.round += 1;
+        self.members.clear();
+        self.counted.clear();
+        self.unknown.clear();
+        self.published.clear();
+        self.owned.settle();
+    }
+
+    /// What the keys of the present round start with: those of every region, and those that are
+    /// divided.
+    fn prefixes(&self) -> Vec<String> {
+        let round = if self.round == 0 { String::new() } else { format!("{}:", self.round) };
+        let divided = format!("{}{round}", String::from_utf8_lossy(DIVIDED));
+        if self.divided { vec![round, divided] } else { vec![round] }
+    }
+
     /// One client of a host writes something.
     pub fn step(&mut self, world: &mut World, host: usize) {
         if world.random.chance(PUBLISH_PER_MILLE) {
             self.publish(world, host);
         }
-        self.requests += 1;
-        let request = RequestId(self.requests);
         let levels = [AckLevel::Memory, AckLevel::Local, AckLevel::OneRemote, AckLevel::Quorum];
         let ack = *world.random.pick(&levels).unwrap_or(&AckLevel::Local);
         let (op, what) = self.op(world);
+        self.submit(world, host, (op, what, ack));
+    }
+
+    fn submit(&mut self, world: &mut World, host: usize, (op, what, ack): (Op, What, AckLevel)) {
+        self.requests += 1;
+        let request = RequestId(self.requests);
         let now = world.now();
         let Some(machine) = world.hosts.get(host) else { return };
         let Some(process) = &machine.process else { return };
@@ -102,10 +132,9 @@ impl Workload {
 
     fn op(&self, world: &mut World) -> (Op, What) {
         let nth = world.random.below(KEYS);
-        let value = Bytes::from(format!("v{}", self.requests));
+        let value = Bytes::from(format!("v{}", self.requests + 1));
         // Where keys are divided, half of them are of the smaller domain.
-        let divided = self.divided && world.random.chance(500);
-        let prefix = if divided { String::from_utf8_lossy(DIVIDED) } else { "".into() };
+        let prefix = world.random.pick(&self.prefixes()).cloned().unwrap_or_default();
         let key = |kind: &str| Bytes::from(format!("{prefix}{kind}{nth}"));
         match world.random.below(8) {
             0..=2 => {

@@ -7,15 +7,13 @@ use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
 
 use rhumb_node::{Effect, Event, oversee::OverseerEvent, reads};
 use rhumb_ports::store::{Batch, Durability, Store, StoreError};
-use rhumb_types::{
-    Ratio, RegionId,
-    control::{AdminCommand, AdminRequest},
-    record::Record,
-};
+use rhumb_types::{Ratio, RegionId, record::Record};
 
 use crate::{
+    branch::Branches,
     check::{Carried, Checker},
     group::Group,
+    history::History,
     host::{Host, Process},
     network::{Network, Packet},
     random::Random,
@@ -27,6 +25,7 @@ mod openings;
 mod oversight;
 mod owned;
 mod versions;
+mod watch;
 
 use agree::Deed;
 use openings::Openings;
@@ -136,6 +135,10 @@ pub struct World {
     pub random: Random,
     /// What watches every step.
     pub checker: Checker,
+    /// What is rare, counted.
+    pub branches: Branches,
+    /// The last events in words, if they are wanted.
+    pub history: History,
     calls: std::collections::VecDeque<Call>,
     events: u64,
     trace: u64,
@@ -157,6 +160,8 @@ impl World {
             hosts,
             random,
             checker: Checker::new(carried),
+            branches: Branches::default(),
+            history: History::default(),
             calls: std::collections::VecDeque::new(),
             events: 0,
             trace: 0xcbf2_9ce4_8422_2325,
@@ -183,14 +188,17 @@ impl World {
         self.trace
     }
 
-    /// How many leases were taken by a region that they are not of.
-    #[must_use]
-    pub fn takeovers(&self) -> u64 {
-        let requests =
-            self.group.log.iter().filter_map(|(_, bytes)| AdminRequest::decode(bytes).ok());
-        let taken =
-            |request: &AdminRequest| matches!(request.command, AdminCommand::TakeOverLease { .. });
-        requests.filter(taken).count() as u64
+    /// Notes something in the history of the run.
+    pub fn note(&mut self, host: usize, what: std::fmt::Arguments<'_>) {
+        self.history.note(self.now, Some(host), what);
+    }
+
+    /// A round has ended and all agree: forgets what nothing later is compared with.
+    pub(crate) fn settle(&mut self) {
+        self.checker.settle();
+        self.settle_openings();
+        let applied = self.hosts.iter().map(|host| host.seat.applied).min();
+        self.group.settle(applied.unwrap_or(0));
     }
 
     fn plan(&mut self, after: u64, host: usize, what: What) {
@@ -300,6 +308,7 @@ impl World {
             return self.plan(after, host, what);
         }
         self.mix(at ^ ((host as u64) << 56));
+        self.history.note(at, Some(host), &what);
         match what {
             What::Node(event) => self.event(host, event),
             What::Tick => {
@@ -371,6 +380,7 @@ impl World {
     }
 
     fn carry_out(&mut self, host: usize, effect: Effect) {
+        self.watch_effect(host, &effect);
         match effect {
             Effect::Commit { batch, writes, durability } => {
                 self.check_accepted(host, &writes);

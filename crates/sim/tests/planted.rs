@@ -6,7 +6,12 @@
 
 use std::{collections::BTreeSet, thread, time::Duration};
 
-use rhumb_sim::{Kind, Options, check::Check, run};
+use rhumb_sim::{
+    Kind, Options,
+    check::Check,
+    run,
+    shrink::{Shrunk, shrink},
+};
 use rhumb_types::planted::{Planted, plant};
 
 /// Seeds that are tried before a fault counts as not found.
@@ -23,7 +28,7 @@ fn found(kind: Kind, fault: Planted, by: &[Check]) -> u64 {
     plant(Some(fault));
     let mut others = BTreeSet::new();
     for seed in 1..=SEEDS_MAX {
-        match run(options(kind, seed)).violation {
+        match run(&options(kind, seed)).violation {
             Some(violation) if by.contains(&violation.check) => {
                 plant(None);
                 return seed;
@@ -41,7 +46,7 @@ fn found(kind: Kind, fault: Planted, by: &[Check]) -> u64 {
 #[test]
 fn without_a_fault_the_same_seeds_are_sound() {
     let sound = |kind: Kind, seed: u64| {
-        assert_eq!(run(options(kind, seed)).violation, None, "seed {seed} ({kind:?})");
+        assert_eq!(run(&options(kind, seed)).violation, None, "seed {seed} ({kind:?})");
     };
     thread::scope(|scope| {
         for (kind, odd) in Kind::ALL.into_iter().flat_map(|kind| [(kind, 0), (kind, 1)]) {
@@ -49,6 +54,27 @@ fn without_a_fault_the_same_seeds_are_sound() {
             scope.spawn(move || mine.for_each(|seed| sound(kind, seed)));
         }
     });
+}
+
+/// A failure is shrunk to the few faults that it needs, and the command that is printed has it again.
+#[test]
+fn a_planted_fault_is_shrunk_to_what_it_needs() {
+    plant(Some(Planted::ReuseVersions));
+    let fails = |options: &Options| run(options).violation.map(|found| found.check);
+    let seeds = (1..=SEEDS_MAX).map(|seed| options(Kind::Data, seed));
+    let failures = seeds.filter_map(|options| fails(&options).map(|check| (options, check)));
+    let (failing, check) = { failures }.next().unwrap();
+    let begun: BTreeSet<u64> =
+        run(&failing).begun.iter().map(|begun| begun.planned.number).collect();
+    let Shrunk { options, tries } = shrink(&failing, check, &begun, fails);
+    let again = fails(&options);
+    plant(None);
+    assert_eq!(again, Some(check), "{options:?}");
+    assert_eq!(run(&options).violation, None, "the fault is planted, and no bug: {options:?}");
+    // A disk must rewind, and somebody must be cut off or late.
+    let left = options.only.as_ref().map_or(usize::MAX, BTreeSet::len);
+    assert!((1..=3).contains(&left), "{left} of {} faults are left", begun.len());
+    assert!(tries < 100, "{tries} runs");
 }
 
 macro_rules! planted {

@@ -11,17 +11,9 @@ const SHIPPED_PACKAGE: &str = "rhumb";
 /// The benchmarks' package.
 const BENCH_PACKAGE: &str = "rhumb-bench";
 
-/// Runs seeds of the simulator.
-pub(crate) fn sim(
-    workspace: &Workspace,
-    seeds: u32,
-    seed: u64,
-    rest: &[String],
-) -> anyhow::Result<bool> {
-    let mut arguments =
-        vec!["--seeds".to_owned(), seeds.to_string(), "--seed".to_owned(), seed.to_string()];
-    arguments.extend_from_slice(rest);
-    optimised(workspace, SIM_PACKAGE, &arguments)
+/// Runs the simulator.
+pub(crate) fn sim(workspace: &Workspace, rest: &[String]) -> anyhow::Result<bool> {
+    optimised(workspace, SIM_PACKAGE, rest)
 }
 
 /// Runs the benchmarks of the binary that ships, which is built first.

@@ -46,16 +46,11 @@ enum Command {
         #[arg(long)]
         only: Option<String>,
     },
-    /// Runs the simulator, optimised.
+    /// Runs the simulator, optimised: `cargo xtask sim --seeds 1000`.
+    #[command(disable_help_flag = true)]
     Sim {
-        /// How many seeds to run, counting up from `--seed`.
-        #[arg(long, default_value_t = suite::SIM_SEEDS_DEFAULT)]
-        seeds: u32,
-        /// The first seed.
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// Passed on to the simulator.
-        #[arg(last = true)]
+        /// Passed on to the simulator, which explains them with `--help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
     /// Runs the side-by-side benchmarks, optimised: `cargo xtask bench --quick`.
@@ -89,7 +84,7 @@ fn dispatch(command: Command) -> anyhow::Result<bool> {
         Command::Test { no_install, seeds, only } => {
             suite::run(&workspace, &suite::Options { install: !no_install, seeds, only })
         }
-        Command::Sim { seeds, seed, rest } => delegate::sim(&workspace, seeds, seed, &rest),
+        Command::Sim { rest } => delegate::sim(&workspace, &rest),
         Command::Bench { rest } => delegate::bench(&workspace, &rest),
     }
 }

@@ -131,7 +131,8 @@ fn doc_tests(workspace: &Workspace, _: &Options) -> anyhow::Result<Outcome> {
 }
 
 fn simulator(workspace: &Workspace, options: &Options) -> anyhow::Result<Outcome> {
-    delegate::sim(workspace, options.seeds, 1, &[]).map(Outcome::from)
+    let seeds = ["--seeds".to_owned(), options.seeds.to_string()];
+    delegate::sim(workspace, &seeds).map(Outcome::from)
 }
 
 /// Every fault that is planted must be found by the check that is named for it.

@@ -1,12 +1,12 @@
 //! Rules 4 and 5: who writes an owned row, under what, and what is answered with a yes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rhumb_ports::store::{Batch, Write};
 use rhumb_state::owned;
 use rhumb_types::{
-    Epoch, OriginId, RegionId,
-    record::{Change, OwnedId, OwnedRow, Record, Transaction},
+    Epoch, RegionId,
+    record::{Change, OwnedId, OwnedRow, Record, Transaction, VersionVector},
 };
 
 use super::{Check, Checker};
@@ -18,10 +18,22 @@ pub(crate) struct Fencing {
     acted: BTreeMap<(usize, RegionId, Epoch), u64>,
     /// When a host last began to commit: what the next commit holds was accepted since.
     began: BTreeMap<usize, u64>,
-    /// Transactions that a disk has been asked to hold; the first to ask is the writer.
-    begun: BTreeSet<(OriginId, u64)>,
+    /// The newest transaction of an origin that a disk has been asked to hold; the first to ask is
+    /// the writer.
+    begun: VersionVector,
     /// Under which epoch of a home the last yes for a row was.
     answered: BTreeMap<(OwnedId, RegionId), Epoch>,
+    /// The same of the round before.
+    answered_before: BTreeMap<(OwnedId, RegionId), Epoch>,
+}
+
+impl Fencing {
+    /// Forgets what no later commit or answer is compared with.
+    pub(super) fn settle(&mut self) {
+        let began = &self.began;
+        self.acted.retain(|(host, ..), at| began.get(host).is_none_or(|began| *at >= *began));
+        self.answered_before = std::mem::take(&mut self.answered);
+    }
 }
 
 /// The leases as they count for one host.
@@ -57,7 +69,8 @@ impl Checker {
                 _ => None,
             });
             let Some(first) = rows.next() else { continue };
-            let fresh = self.fencing.begun.insert((transaction.origin, transaction.version));
+            let fresh = transaction.version > self.fencing.begun.get(transaction.origin);
+            self.fencing.begun.raise(transaction.origin, transaction.version);
             for row in std::iter::once(first).chain(rows) {
                 let before = newer.remove(&row.id).or_else(|| stored(&row.id));
                 if fresh {
@@ -100,7 +113,9 @@ impl Checker {
                 );
                 self.violated(Check::Fenced, what);
             }
-            let last = self.fencing.answered.insert((row.id.clone(), home.clone()), epoch);
+            let of = (row.id.clone(), home.clone());
+            let before = self.fencing.answered_before.remove(&of);
+            let last = self.fencing.answered.insert(of, epoch).or(before);
             if last.is_some_and(|last| last > epoch) {
                 let what = format!("host {host} says yes to {id:?} in {epoch}, after {last:?}");
                 self.violated(Check::Fenced, what);

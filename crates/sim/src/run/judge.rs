@@ -37,7 +37,7 @@ impl Run {
 
     /// What is agreed is the same everywhere, and every lease has a holder who acts.
     fn owned(&self) -> Result<(), String> {
-        if self.kind != Kind::Control {
+        if self.options.kind != Kind::Control {
             return Ok(());
         }
         let now = self.world.now();

@@ -127,6 +127,12 @@ impl OwnedWork {
         world.submit(host, Event::Own(submit));
     }
 
+    /// All agree: what was promised so far is forgotten.
+    pub(crate) fn settle(&mut self) {
+        self.asked.clear();
+        self.kept.clear();
+    }
+
     /// The level that a request was asked at.
     pub(crate) fn level(&self, request: RequestId) -> Option<AckLevel> {
         self.asked.get(&request).map(|(_, ack)| *ack)

@@ -11,6 +11,7 @@ use rhumb_types::{
 
 use super::{SYNC_MICROS, What, World, micros};
 use crate::{
+    branch::Branch,
     fault::{self, CUT_OFF, STRANDED_CUT},
     group::{ELECTION, GroupMessage, LEAD_EVERY, LEADER_SILENT_MAX, Member, Pending, RETRY_AFTER},
     network::Packet,
@@ -182,7 +183,8 @@ impl World {
     /// A majority has it: it is agreed, and its leader answers.
     fn agree(&mut self, host: usize, number: u64) {
         let Some(pending) = self.group.pending.remove(&number) else { return };
-        self.group.log.push((self.now, pending.request));
+        self.note_agreed(&pending.request);
+        self.group.log.push_back((self.now, pending.request));
         let (term, through) = (pending.term, self.group.through());
         let answer = self.apply(host, through);
         if let Some(leader) = self.hosts.get(host) {
@@ -203,8 +205,7 @@ impl World {
         let seat = &mut machine.seat;
         let mut last = None;
         while seat.applied < through {
-            let place = usize::try_from(seat.applied).unwrap_or(usize::MAX);
-            let (_, command) = self.group.log.get(place)?;
+            let command = self.group.command(seat.applied + 1)?;
             seat.applied += 1;
             last = Some(seat.machine.apply(seat.applied, command));
         }
@@ -246,6 +247,7 @@ impl World {
                 _ => None,
             };
             self.note_granted(host, token, lease);
+            self.note_answer(&answer);
             self.oversee(host, OverseerEvent::Answered { token, answer });
         }
     }
@@ -293,6 +295,7 @@ impl World {
         let able: Vec<usize> = (0..self.hosts.len()).filter(can).collect();
         let Some(leader) = self.random.pick(&able).copied() else { return };
         self.group.term += 1;
+        self.branches.note(Branch::LeaderChanged);
         self.group.leader = Some(leader);
         self.group.election_at = None;
         let (term, now, through) = (self.group.term, self.now, self.group.through());

@@ -6,6 +6,7 @@ use rhumb_types::RegionId;
 
 use super::{What, World, micros};
 use crate::{
+    branch::Branch,
     network::{LOSSES_MAX, Packet, RECONNECT_AFTER, RESET_AFTER},
     size,
 };
@@ -34,6 +35,7 @@ impl World {
             return;
         }
         self.checker.sent(from, to, &message);
+        self.watch_message(from, to, &message);
         self.transmit(from, to, Packet::Peer(message));
     }
 
@@ -110,6 +112,7 @@ impl World {
             return;
         }
         link.reset();
+        self.branches.note(Branch::LinkReset);
         for (host, peer) in [(a, b), (b, a)] {
             let region = self.region(peer);
             let delay = self.network.direction(peer, host).delay_micros;

@@ -44,6 +44,13 @@ pub(super) struct Openings {
 }
 
 impl World {
+    /// Forgets the requests of processes that have ended.
+    pub(super) fn settle_openings(&mut self) {
+        let lives: Vec<Life> = (0..self.hosts.len()).map(|host| self.life(host)).collect();
+        self.openings.asked.retain(|(life, _), _| lives.contains(life));
+        self.openings.granted.retain(|(life, _), _| lives.contains(life));
+    }
+
     fn life(&self, host: usize) -> Life {
         (host, self.hosts.get(host).map_or(0, |host| host.incarnation))
     }

@@ -1,0 +1,116 @@
+//! Rare things that nodes do, counted as they are seen from outside.
+//!
+//! A campaign in which one of them never happened has not tried what it claims to try. They are
+//! counted by alarms, answers, messages and status, so that no machine knows that it is counted.
+
+/// Something rare that a node or the group did.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Branch {
+    /// A node began to load a snapshot, because a log is no longer kept far enough back.
+    SnapshotBegun,
+    /// It took writes again afterwards.
+    SnapshotLoaded,
+    /// A peer was told that the log it asks for starts later.
+    LogTrimmed,
+    /// A log was parked because its reader could not read it (rule 16).
+    LogParked,
+    /// A log was asked for again over the connection that carried it: something was missing.
+    FollowedAgain,
+    /// The log of a region was served by another one.
+    ServedForOther,
+    /// A start found that a peer knows more of its log, and wrote under a new origin (rule 1).
+    MintedRewound,
+    /// A start was not confirmed by every peer in time, and wrote under a new origin (rule 1).
+    MintedUnproven,
+    /// A write was answered `UNCONFIRMED` (rule 13).
+    Unconfirmed,
+    /// A node found its own clock far off (rule 8).
+    ClockFar,
+    /// It found it right again.
+    ClockNear,
+    /// A received stamp was beyond the clock's bound (rule 8).
+    StampBeyondBound,
+    /// A disk failed under a node.
+    DiskFailed,
+    /// A connection was reset.
+    LinkReset,
+    /// Two faults began at once at the same host and link.
+    TwoAtOnce,
+    /// An owned row was accepted without a lease, and pinned (rule 5).
+    Pinned,
+    /// A lease ran out between an owned write and its answer (rule 4).
+    Fenced,
+    /// An owned write was refused, for the lease is another's.
+    NotOwner,
+    /// A region took the lease of another.
+    TakenOver,
+    /// A lease was given up by its holder.
+    Released,
+    /// A region was fully in use again after a failover.
+    RampedUp,
+    /// Another host came to lead the group.
+    LeaderChanged,
+    /// A proposal ended with nobody knowing whether it was agreed.
+    ProposalUnknown,
+    /// The agreed machine refused a command.
+    ProposalRefused,
+}
+
+impl Branch {
+    /// Every one.
+    pub const ALL: [Self; 24] = [
+        Self::SnapshotBegun,
+        Self::SnapshotLoaded,
+        Self::LogTrimmed,
+        Self::LogParked,
+        Self::FollowedAgain,
+        Self::ServedForOther,
+        Self::MintedRewound,
+        Self::MintedUnproven,
+        Self::Unconfirmed,
+        Self::ClockFar,
+        Self::ClockNear,
+        Self::StampBeyondBound,
+        Self::DiskFailed,
+        Self::LinkReset,
+        Self::TwoAtOnce,
+        Self::Pinned,
+        Self::Fenced,
+        Self::NotOwner,
+        Self::TakenOver,
+        Self::Released,
+        Self::RampedUp,
+        Self::LeaderChanged,
+        Self::ProposalUnknown,
+        Self::ProposalRefused,
+    ];
+}
+
+/// How often each happened.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Branches(std::collections::BTreeMap<Branch, u64>);
+
+impl Branches {
+    /// It happened.
+    pub fn note(&mut self, branch: Branch) {
+        *self.0.entry(branch).or_default() += 1;
+    }
+
+    /// How often it happened.
+    #[must_use]
+    pub fn count(&self, branch: Branch) -> u64 {
+        self.0.get(&branch).copied().unwrap_or(0)
+    }
+
+    /// Counts another run's in.
+    pub fn add(&mut self, other: &Self) {
+        for (branch, count) in &other.0 {
+            *self.0.entry(*branch).or_default() += count;
+        }
+    }
+
+    /// Those that happened, with how often.
+    pub fn iter(&self) -> impl Iterator<Item = (Branch, u64)> + '_ {
+        self.0.iter().map(|(branch, count)| (*branch, *count))
+    }
+}

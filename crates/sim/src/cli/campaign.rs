@@ -1,0 +1,217 @@
+//! Many seeds on all cores. Results are combined in the order of the seeds, so that the summary of
+//! a campaign is the same whatever ran first.
+
+use std::{
+    collections::BTreeMap,
+    num::NonZero,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use rhumb_sim::{
+    Kind, Options, Outcome,
+    branch::{Branch, Branches},
+    fault::Fault,
+    run::run as run_one,
+    workload::owned::OwnedCounts,
+};
+
+use super::{arguments::Arguments, say};
+
+/// From so many seeds on, every fault and every rare branch must have happened.
+const CAMPAIGN_SEEDS: u64 = 100;
+/// One seed in so many is run twice.
+const TWICE_EVERY: u64 = 100;
+
+/// How a run ended.
+enum Ended {
+    Panicked,
+    /// It ran, and whether a second run was the same.
+    Ran(Box<Outcome>, bool),
+}
+
+/// What a campaign comes to.
+#[derive(Default)]
+struct Summary {
+    failed: u64,
+    events: u64,
+    acknowledged: u64,
+    transactions: u64,
+    lasted: Duration,
+    owned: OwnedCounts,
+    faults: BTreeMap<Fault, u64>,
+    branches: Branches,
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the speed is told in real time, and decides nothing"
+)]
+pub(crate) fn run(arguments: &Arguments) -> bool {
+    let first = arguments.options.seed;
+    let seeds = first..first.saturating_add(arguments.seeds);
+    let of = |(seed, kind)| Options { seed, kind, ..arguments.options.clone() };
+    let runs: Vec<Options> = seeds
+        .flat_map(|seed| arguments.kinds.iter().map(move |kind| (seed, *kind)))
+        .map(of)
+        .collect();
+    let began = Instant::now();
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = arguments.threads.unwrap_or(cores).min(runs.len().max(1));
+    let mut summary = Summary::default();
+    in_order(&runs, threads, |options, ended| summary.add(options, ended));
+    let took = began.elapsed().max(Duration::from_millis(1));
+    summary.tell(arguments, took, threads);
+    summary.failed == 0 && summary.is_complete(arguments)
+}
+
+/// Runs all, some at a time, and hands the results on in order.
+fn in_order(runs: &[Options], threads: usize, mut each: impl FnMut(&Options, Ended)) {
+    let next = AtomicUsize::new(0);
+    let (send, results) = mpsc::sync_channel(threads);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            let (send, next) = (send.clone(), &next);
+            scope.spawn(move || {
+                while let Some((at, options)) = claim(runs, next) {
+                    // Nobody receives only when the whole program ends.
+                    let _ended = send.send((at, once(options)));
+                }
+            });
+        }
+        drop(send);
+        let mut early = BTreeMap::new();
+        for (at, options) in runs.iter().enumerate() {
+            while !early.contains_key(&at) {
+                let Ok((at, ended)) = results.recv() else { return };
+                early.insert(at, ended);
+            }
+            if let Some(ended) = early.remove(&at) {
+                each(options, ended);
+            }
+        }
+    });
+}
+
+fn claim<'r>(runs: &'r [Options], next: &AtomicUsize) -> Option<(usize, &'r Options)> {
+    let at = next.fetch_add(1, Ordering::Relaxed);
+    runs.get(at).map(|options| (at, options))
+}
+
+fn once(options: &Options) -> Ended {
+    // The panic itself is told by its hook, with its backtrace.
+    let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| run_one(options))) else {
+        return Ended::Panicked;
+    };
+    let twice = options.seed.is_multiple_of(TWICE_EVERY);
+    let same = !twice || run_one(options).trace == outcome.trace;
+    Ended::Ran(Box::new(outcome), same)
+}
+
+impl Summary {
+    fn add(&mut self, options: &Options, ended: Ended) {
+        let outcome = match ended {
+            Ended::Panicked => return self.fail(options, &"panicked"),
+            Ended::Ran(outcome, same) => {
+                if !same {
+                    self.fail(options, &"is not the same run twice");
+                }
+                outcome
+            }
+        };
+        if let Some(violation) = &outcome.violation {
+            self.fail(options, violation);
+        }
+        for (fault, count) in &outcome.faults {
+            *self.faults.entry(*fault).or_default() += count;
+        }
+        self.branches.add(&outcome.branches);
+        self.events += outcome.events;
+        self.acknowledged += outcome.acknowledged;
+        self.transactions += outcome.transactions;
+        self.lasted += outcome.lasted;
+        self.owned.add(outcome.owned);
+    }
+
+    fn fail(&mut self, options: &Options, why: &dyn std::fmt::Display) {
+        self.failed += 1;
+        let (seed, kind) = (options.seed, options.kind.name());
+        let command = options.command();
+        say(format_args!(
+            "seed {seed} ({kind}): {why}\n  again: {command}\n  smaller: {command} --shrink"
+        ));
+    }
+
+    fn tell(&self, arguments: &Arguments, took: Duration, threads: usize) {
+        let kinds: Vec<&str> = arguments.kinds.iter().map(|kind| kind.name()).collect();
+        let hours = self.lasted.as_secs_f64() / 3_600.0;
+        say(format_args!(
+            "{} seeds of {}: {} runs failed; {hours:.1} simulated hours, {} events, {} writes \
+             acknowledged, {} transactions checked, {} versions of owned rows accepted",
+            arguments.seeds,
+            kinds.join(", "),
+            self.failed,
+            self.events,
+            self.acknowledged,
+            self.transactions,
+            self.owned.accepted,
+        ));
+        let faults = self.faults.iter().map(|(fault, count)| format!("{} {count}", fault.name()));
+        say(format_args!("faults: {}", faults.collect::<Vec<_>>().join(", ")));
+        let rare = self.branches.iter().map(|(branch, count)| format!("{branch:?} {count}"));
+        say(format_args!("rare branches: {}", rare.collect::<Vec<_>>().join(", ")));
+        let rate = as_float(self.events) / took.as_secs_f64();
+        say(format_args!(
+            "{rate:.0} events per second on {threads} threads, {:.1} s",
+            took.as_secs_f64()
+        ));
+    }
+
+    /// Whether everything that a campaign must have seen was seen.
+    fn is_complete(&self, arguments: &Arguments) -> bool {
+        let options = &arguments.options;
+        let restricted = options.faults.is_some() || options.only.is_some();
+        if arguments.seeds < CAMPAIGN_SEEDS || restricted || arguments.kinds != Kind::ALL {
+            return true;
+        }
+        let faults: Vec<_> = Fault::all().filter(|it| !self.faults.contains_key(it)).collect();
+        let branches: Vec<_> =
+            Branch::ALL.into_iter().filter(|it| self.branches.count(*it) == 0).collect();
+        if !faults.is_empty() || !branches.is_empty() {
+            say(format_args!("never happened: faults {faults:?}, rare branches {branches:?}"));
+        }
+        faults.is_empty() && branches.is_empty()
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+const fn as_float(events: u64) -> f64 {
+    events as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_come_in_order_whatever_ends_first() {
+        let runs: Vec<Options> = (1..=7)
+            .map(|seed| {
+                // The first take the longest.
+                let load = Duration::from_millis(2_200 - 300 * seed);
+                Options { seed, load, ..Options::default() }
+            })
+            .collect();
+        let mut seen = Vec::new();
+        in_order(&runs, 3, |options, ended| {
+            assert!(matches!(ended, Ended::Ran(_, true)));
+            seen.push(options.seed);
+        });
+        assert_eq!(seen, [1, 2, 3, 4, 5, 6, 7]);
+    }
+}

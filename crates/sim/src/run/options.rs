@@ -1,0 +1,129 @@
+//! What a run is made of, and the command that has it again.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use crate::fault::{Fault, Planned};
+
+/// How long clients write unless told otherwise.
+const LOAD: Duration = Duration::from_secs(20);
+
+/// What a run tries.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Kind {
+    /// Replication alone: nodes without overseers.
+    #[default]
+    Data,
+    /// Replication where one region does not carry a domain, beside a witness.
+    Domains,
+    /// Nodes with overseers, which agree on leases and move them.
+    Control,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Data, Self::Domains, Self::Control];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Domains => "domains",
+            Self::Control => "control",
+        }
+    }
+
+    /// The kind of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// What a run is made of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// Everything random follows from it.
+    pub seed: u64,
+    /// What is tried.
+    pub kind: Kind,
+    /// How many regions; `None` leaves it to the seed.
+    pub regions: Option<usize>,
+    /// How long clients write while things go wrong.
+    pub load: Duration,
+    /// Only faults of these kinds; `None` for all.
+    pub faults: Option<BTreeSet<Fault>>,
+    /// Only these faults of the seed, by number; `None` for all.
+    pub only: Option<BTreeSet<u64>>,
+    /// How many of the last events are kept in words.
+    pub history: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            kind: Kind::default(),
+            regions: None,
+            load: LOAD,
+            faults: None,
+            only: None,
+            history: 0,
+        }
+    }
+}
+
+impl Options {
+    /// Whether a fault of the seed is to happen.
+    #[must_use]
+    pub fn wants(&self, planned: &Planned) -> bool {
+        self.faults.as_ref().is_none_or(|kinds| kinds.contains(&planned.fault))
+            && self.only.as_ref().is_none_or(|numbers| numbers.contains(&planned.number))
+    }
+
+    /// The command that has this run again.
+    #[must_use]
+    pub fn command(&self) -> String {
+        let Self { seed, kind, regions, load, faults, only, history: _ } = self;
+        let mut command = format!("cargo xtask sim --seed {seed} --kind {}", kind.name());
+        if let Some(regions) = regions {
+            command += &format!(" --regions {regions}");
+        }
+        if *load != LOAD {
+            command += &format!(" --load {}ms", load.as_millis());
+        }
+        if let Some(kinds) = faults {
+            let names: Vec<String> = kinds.iter().map(|fault| fault.name()).collect();
+            command += &format!(" --faults {}", names.join(","));
+        }
+        if let Some(numbers) = only {
+            let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+            let numbers = if numbers.is_empty() { "none".to_owned() } else { numbers.join(",") };
+            command += &format!(" --only-faults {numbers}");
+        }
+        command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_says_what_is_not_the_default() {
+        let plain = Options { seed: 7, kind: Kind::Control, ..Options::default() };
+        assert_eq!(plain.command(), "cargo xtask sim --seed 7 --kind control");
+        let less = Options {
+            regions: Some(5),
+            load: Duration::from_millis(8_500),
+            faults: Some([Fault::PowerLoss, Fault::Kill].into()),
+            only: Some([9, 3].into()),
+            ..plain
+        };
+        assert_eq!(
+            less.command(),
+            "cargo xtask sim --seed 7 --kind control --regions 5 --load 8500ms --faults \
+             kill,power-loss --only-faults 3,9"
+        );
+    }
+}
