@@ -21,7 +21,6 @@ use rhumb_regions::{
     audit::Anchor,
     failover::Duty,
     health::{Check, Checks, Sign},
-    load::is_saturated,
 };
 use rhumb_types::{
     MonoTime, NodeId, Ratio, RegionId, Timestamp,
@@ -91,7 +90,6 @@ pub struct Overseer {
     duties: BTreeMap<RegionId, Vec<Duty>>,
     audit: Option<Anchor>,
     audit_published: u64,
-    overloaded: bool,
     utilisation: Ratio,
     /// What the checks of this region came to, run here.
     checks: Checks,
@@ -134,7 +132,6 @@ impl Overseer {
             duties: BTreeMap::new(),
             audit: None,
             audit_published: 0,
-            overloaded: false,
             utilisation: Ratio::ZERO,
             checks: Checks::default(),
             agreed: BTreeSet::new(),
@@ -172,7 +169,6 @@ impl Overseer {
                 }
             }
             OverseerEvent::Utilised(utilisation) => {
-                self.overloaded = is_saturated(utilisation);
                 self.utilisation = utilisation;
                 self.show_own(now, out);
             }
@@ -191,7 +187,10 @@ impl Overseer {
 
     fn tick(&mut self, now: Timestamp, out: &mut OverseerEffects) {
         let mut changes = Vec::new();
-        self.board.on_tick(now.mono, self.overloaded, &mut changes);
+        // Signs of life come with the statuses: while those are late, silence says nothing. A full node
+        // judges as before, for those who are left after a loss are the fullest.
+        let late = self.has_been_frozen(now.mono);
+        self.board.on_tick(now.mono, late, &mut changes);
         out.health(changes);
         if self.live {
             self.keep_membership(now, out);

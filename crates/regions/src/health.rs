@@ -165,8 +165,8 @@ impl HealthBoard {
         }
     }
 
-    /// Lets time pass; to be called at the heartbeat interval. `overloaded` is what this node
-    /// knows of itself.
+    /// Lets time pass; to be called at the heartbeat interval. `overloaded`: this node is so late
+    /// with its own work that it may have missed signs of life.
     pub fn on_tick(&mut self, now: MonoTime, overloaded: bool, out: &mut Vec<HealthChange>) {
         let gap = self.last_tick.map_or(Duration::ZERO, |last| now.saturating_since(last));
         self.last_tick = Some(now);

@@ -125,6 +125,33 @@ fn die_and_return(seed: u64, dead: usize, lose_one_in: u64) {
 }
 
 #[test]
+fn full_survivors_condemn_a_dead_region() {
+    let mut world = settled(3);
+    for at in 0..NAMES.len() {
+        world.event(at, OverseerEvent::Utilised(Ratio::ONE));
+    }
+    world.kill(2);
+    world.until("the verdict", |world| {
+        world.agreed.view().regions[&region(NAMES[2])].verdict.is_some()
+    });
+}
+
+#[test]
+fn who_is_late_with_its_own_work_condemns_nobody() {
+    let mut world = settled(4);
+    world.stalled = BTreeSet::from([0, 1]);
+    let votes = |world: &World| world.count(|command| matches!(command, AdminCommand::Vote { .. }));
+    let before = votes(&world);
+    world.run(30.0);
+    assert_eq!(votes(&world), before);
+    world.stalled.clear();
+    world.kill(2);
+    world.until("the verdict", |world| {
+        world.agreed.view().regions[&region(NAMES[2])].verdict.is_some()
+    });
+}
+
+#[test]
 fn a_new_owner_first_holds_what_the_regions_in_reach_hold() {
     let mut world = settled(4);
     // Whoever takes over lacks something that the other has, such as what the dead region wrote.

@@ -105,6 +105,8 @@ pub(super) struct World {
     pub(super) places: Vec<Place>,
     /// Nodes that hear nobody.
     pub(super) cut: BTreeSet<usize>,
+    /// Whose overseer hears nothing of its node.
+    pub(super) stalled: BTreeSet<usize>,
     /// One in so many answers is lost; none when 0.
     pub(super) lose_one_in: u64,
     pub(super) agreed: AdminMachine,
@@ -122,6 +124,7 @@ impl World {
             now: 1_000,
             places: Vec::new(),
             cut: BTreeSet::new(),
+            stalled: BTreeSet::new(),
             lose_one_in: 0,
             agreed: AdminMachine::new(),
             index: 0,
@@ -334,7 +337,9 @@ impl World {
                 continue;
             }
             let status = Arc::new(self.status(at));
-            self.event(at, OverseerEvent::Status(status));
+            if !self.stalled.contains(&at) {
+                self.event(at, OverseerEvent::Status(status));
+            }
             let reaches = leader.filter(|leader| self.linked(at, *leader) && self.majority(at));
             self.event(at, OverseerEvent::Leader(reaches.map(|at| NodeId(at as u64 + 1))));
             while self.majority(at)
