@@ -69,7 +69,7 @@ impl<'a> Review<'a> {
         let known = self.named.contains(region.as_str());
         if !known {
             let all: Vec<&str> = self.named.iter().map(String::as_str).collect();
-            let message = match crate::wording::closest(region.as_str(), &all) {
+            let message = match rhumb_types::spelling::closest(region.as_str(), &all) {
                 Some(near) => format!("there is no region `{region}`; did you mean `{near}`?"),
                 None => format!("there is no region `{region}`; add it under `regions`"),
             };

@@ -16,4 +16,6 @@ pub mod prices;
 pub mod rehearsal;
 pub mod report;
 pub mod scenario;
+mod table;
+pub mod text;
 pub mod traffic;

@@ -1,9 +1,23 @@
 //! What is asked for, and whether a report gives it.
+//!
+//! One objective per line, each with its unit; `#` begins a comment:
+//!
+//! ```text
+//! served < 5s             # also: owned, detected, gap, exposed, lag
+//! failed < 0.1%           # also: slow, stale, load
+//! exposed writes < 1
+//! cost per hour < 3 USD
+//! ```
+
+mod parse;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
 use rhumb_types::Ratio;
 
+pub use self::parse::parse;
 use crate::prices::MicroDollars;
 
 /// What is asked for: none of these is exceeded, in any run.

@@ -1,9 +1,17 @@
 //! What bytes between regions and nodes cost.
 
-use std::collections::BTreeMap;
+mod list;
+mod parse;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, fmt};
 
 use rhumb_regions::snapshot::MicroDollarsPerGb;
 use rhumb_types::RegionId;
+
+pub(crate) use self::parse::dollars;
+pub use self::{list::listed, parse::parse};
 
 /// Millionths of a dollar.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, serde::Serialize)]
@@ -18,4 +26,46 @@ pub struct Prices {
     pub egress: BTreeMap<RegionId, MicroDollarsPerGb>,
     /// An hour of a region's node.
     pub node_hour: BTreeMap<RegionId, MicroDollars>,
+}
+
+impl fmt::Display for MicroDollars {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, micro) = (self.0 / 1_000_000, self.0 % 1_000_000);
+        let decimals = format!("{micro:06}");
+        match decimals.trim_end_matches('0') {
+            "" => write!(f, "{whole}"),
+            decimals => write!(f, "{whole}.{decimals}"),
+        }
+    }
+}
+
+impl Prices {
+    /// What a gigabyte from one region to another costs, if that is known.
+    #[must_use]
+    pub fn per_gb(&self, from: &RegionId, to: &RegionId) -> Option<MicroDollarsPerGb> {
+        let pair = self.between.get(&(from.clone(), to.clone()));
+        pair.or_else(|| self.egress.get(from)).copied()
+    }
+
+    /// What has no price, in words; it costs nothing in a rehearsal, which then says so.
+    #[must_use]
+    pub fn unknown(&self, regions: &[RegionId]) -> Vec<String> {
+        let mut unknown = Vec::new();
+        for from in regions {
+            if !self.node_hour.contains_key(from) {
+                unknown.push(format!("a node in {from}"));
+            }
+            let others = || regions.iter().filter(|to| *to != from);
+            let to: Vec<&str> = others()
+                .filter(|to| self.per_gb(from, to).is_none())
+                .map(RegionId::as_str)
+                .collect();
+            if !to.is_empty() && to.len() == others().count() {
+                unknown.push(format!("traffic from {from}"));
+            } else if !to.is_empty() {
+                unknown.push(format!("traffic from {from} to {}", to.join(" and ")));
+            }
+        }
+        unknown
+    }
 }

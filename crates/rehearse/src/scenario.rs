@@ -1,8 +1,30 @@
 //! What goes wrong, when, and for how long.
+//!
+//! One fault per line, `#` begins a comment:
+//!
+//! ```text
+//! at 10m region us-east-1 down for 30m
+//! at 10m region eu-west-1 frozen for 20s      # or isolated, or slow 40%: serves that much
+//! at 5m link us-east-1 - eu-west-1 loss 20% for 10m
+//! at 5m link us-east-1 - eu-west-1 delay 300ms for 5m
+//! at 5m link us-east-1 -> eu-west-1 cut for 2m
+//! at 3m disk eu-west-1 slow 200ms             # or full, or failing
+//! at 4m clock ap-southeast-1 +2s for 10m
+//! ```
+//!
+//! Without `for`, nobody mends it.
+
+mod overlap;
+mod parse;
+#[cfg(test)]
+mod tests;
+mod words;
 
 use std::time::Duration;
 
 use rhumb_types::{Ratio, RegionId};
+
+pub use self::parse::{Stage, parse};
 
 /// Everything that goes wrong in a rehearsal.
 #[derive(Clone, PartialEq, Debug, Default)]

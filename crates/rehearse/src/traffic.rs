@@ -1,8 +1,18 @@
 //! How many requests come, from where, and what they are.
 
+mod measured;
+mod parse;
+#[cfg(test)]
+mod tests;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use rhumb_types::{AckLevel, Ratio, RegionId};
+
+pub use self::{
+    measured::measured,
+    parse::{ack, capacities, near, shape, share},
+};
 
 /// The requests of a rehearsal.
 #[derive(Clone, PartialEq, Debug)]

@@ -11,6 +11,7 @@ pub mod error;
 pub mod id;
 pub mod planted;
 pub mod record;
+pub mod spelling;
 pub mod time;
 pub mod units;
 

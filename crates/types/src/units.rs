@@ -1,6 +1,6 @@
-//! Units as types.
+//! Units as types, and how people write them.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -126,9 +126,83 @@ impl fmt::Display for ByteSize {
     }
 }
 
+/// Longest duration that a person may write: ten years.
+const DURATION_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+const DURATION_UNITS: [(&str, u64); 5] =
+    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+/// Why a text is not a duration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a duration: use a number with its unit, such as 250ms, 5s, 1m30s or 24h")]
+pub struct DurationError(String);
+
+/// Reads a duration: whole numbers with `ms`, `s`, `m`, `h` or `d`, such as `250ms` or `1m30s`.
+///
+/// # Errors
+/// When the text has another form, or names more than ten years.
+pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
+    let refused = || DurationError(text.to_owned());
+    let mut rest = text.trim();
+    let mut millis = 0_u64;
+    if rest.is_empty() {
+        return Err(refused());
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(refused)?;
+        let (number, after) = rest.split_at(digits);
+        let letters = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, next) = after.split_at(letters);
+        let unit = unit.trim();
+        let (_, factor) =
+            DURATION_UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(refused)?;
+        let number: u64 = number.parse().map_err(|_| refused())?;
+        millis = number
+            .checked_mul(*factor)
+            .and_then(|part| millis.checked_add(part))
+            .ok_or_else(refused)?;
+        rest = next;
+    }
+    let duration = Duration::from_millis(millis);
+    if duration > DURATION_MAX { Err(refused()) } else { Ok(duration) }
+}
+
+/// A duration as [`parse_duration`] reads it: whole milliseconds, in the largest unit that is exact.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Spelled(pub Duration);
+
+impl fmt::Display for Spelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis();
+        let exact = DURATION_UNITS
+            .iter()
+            .rev()
+            .find(|(_, factor)| millis > 0 && millis.is_multiple_of(u128::from(*factor)));
+        match exact {
+            Some((unit, factor)) => write!(f, "{}{unit}", millis / u128::from(*factor)),
+            None => f.write_str("0s"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_sums_of_whole_units() {
+        let millis = |text: &str| parse_duration(text).map(|it| it.as_millis()).ok();
+        assert_eq!(millis("5s"), Some(5_000));
+        assert_eq!(millis("250ms"), Some(250));
+        assert_eq!(millis("1m30s"), Some(90_000));
+        assert_eq!(millis("24 h"), Some(86_400_000));
+        for bad in ["", "5", "s", "-5s", "5 parsecs", "1.5s", "99999999999999999999d", "9000000d"] {
+            assert_eq!(millis(bad), None, "{bad}");
+        }
+        assert_eq!(Spelled(Duration::from_secs(90)).to_string(), "90s");
+        assert_eq!(Spelled(Duration::from_secs(7200)).to_string(), "2h");
+        assert_eq!(Spelled(Duration::ZERO).to_string(), "0s");
+    }
 
     #[test]
     fn ratio_reads_shares_and_percentages() {
