@@ -5,17 +5,30 @@
 //! clients and their resolvers, how many requests a region serves per second, and prices.
 //!
 //! - [`rehearsal`] is all that goes in: regions, clients, [`traffic`], [`scenario`], [`prices`].
+//! - [`run`](mod@run) is one run, [`clients`], [`capacity`] and [`paths`] say what is modelled in it.
 //! - [`outcome`] is what came out of one seed, [`report`] what many seeds say together.
 //! - [`objectives`] hold a report against what was asked for.
 //!
 //! Deliberately absent: files, threads, the command line. A run is a function of its input and seed.
 
+mod arrivals;
+mod books;
+pub mod capacity;
+mod chance;
+pub mod clients;
+mod condition;
 pub mod objectives;
 pub mod outcome;
+pub mod paths;
 pub mod prices;
 pub mod rehearsal;
 pub mod report;
+pub mod run;
+mod safety;
 pub mod scenario;
 mod table;
 pub mod text;
+mod time;
 pub mod traffic;
+
+pub use run::{Run, RunError, run};

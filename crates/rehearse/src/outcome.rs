@@ -12,6 +12,8 @@ use crate::prices::MicroDollars;
 pub struct Outcome {
     /// Its seed.
     pub seed: u64,
+    /// How many requests one that was simulated stands for, at most.
+    pub weight: u64,
     /// What came of each fault of the scenario, in its order.
     pub faults: Vec<FaultOutcome>,
     /// All requests.
@@ -110,12 +112,18 @@ const BUCKETS: u8 = 74;
 impl Latencies {
     /// Adds one.
     pub fn add(&mut self, latency: Duration) {
-        let bucket = (0..BUCKETS).position(|nth| upper(nth) >= latency).unwrap_or(0);
+        self.add_many(latency, 1);
+    }
+
+    /// Adds several of the same.
+    pub fn add_many(&mut self, latency: Duration, times: u64) {
+        let bucket = (0..BUCKETS).position(|nth| upper(nth) >= latency);
+        let bucket = bucket.unwrap_or(usize::from(BUCKETS - 1));
         if self.counts.len() <= bucket {
             self.counts.resize(bucket + 1, 0);
         }
         if let Some(count) = self.counts.get_mut(bucket) {
-            *count += 1;
+            *count += times;
         }
     }
 

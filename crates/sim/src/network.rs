@@ -53,15 +53,13 @@ pub struct Direction {
     pub(crate) waiting: VecDeque<Packet>,
 }
 
-impl Direction {
-    /// How much later a packet arrives that is lost so often, in microseconds: the sender waits for
-    /// a round trip and the least time, and twice as long after each further loss.
-    #[must_use]
-    pub fn retransmission_micros(&self, losses: u32) -> u64 {
-        let least = u64::try_from(RETRANSMIT_MIN.as_micros()).unwrap_or(u64::MAX);
-        let first = 2 * self.delay_micros + least;
-        first * ((1 << losses.min(LOSSES_MAX)) - 1)
-    }
+/// How much later a packet arrives that is lost so often on a way with a one-way delay, in
+/// microseconds: the sender waits for a round trip and the least time, and twice as long after each
+/// further loss.
+#[must_use]
+pub fn retransmission_micros(delay_micros: u64, losses: u32) -> u64 {
+    let least = u64::try_from(RETRANSMIT_MIN.as_micros()).unwrap_or(u64::MAX);
+    (2 * delay_micros + least) * ((1 << losses.min(LOSSES_MAX)) - 1)
 }
 
 /// A pair of hosts.

@@ -239,6 +239,9 @@ impl World {
         if machine.process.is_some() {
             return;
         }
+        // Connections of an earlier life are reset by the first packet.
+        self.drop_links(host);
+        let Some(machine) = self.hosts.get_mut(host) else { return };
         machine.start(now, entropy);
         self.checker.started(host, machine);
         self.plan(0, host, What::Tick);
@@ -253,10 +256,22 @@ impl World {
         }
         machine.crash(kept);
         self.leader_gone(host);
-        for other in 0..self.hosts.len() {
-            if other != host {
-                self.drop_link(host, other);
-            }
+        self.drop_links(host);
+    }
+
+    /// Takes a machine away without a word: its disk keeps everything, and nobody's connection is
+    /// reset. Whoever calls it cuts the links, too.
+    pub fn vanish(&mut self, host: usize) {
+        let Some(machine) = self.hosts.get_mut(host) else { return };
+        if machine.process.is_some() {
+            machine.crash(usize::MAX);
+            self.leader_gone(host);
+        }
+    }
+
+    fn drop_links(&mut self, host: usize) {
+        for other in (0..self.hosts.len()).filter(|other| *other != host) {
+            self.drop_link(host, other);
         }
     }
 

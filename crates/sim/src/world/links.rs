@@ -7,7 +7,7 @@ use rhumb_types::RegionId;
 use super::{What, World, micros};
 use crate::{
     branch::Branch,
-    network::{LOSSES_MAX, Packet, RECONNECT_AFTER, RESET_AFTER},
+    network::{LOSSES_MAX, Packet, RECONNECT_AFTER, RESET_AFTER, retransmission_micros},
     size,
 };
 
@@ -56,7 +56,7 @@ impl World {
         };
         direction.log_bytes += log;
         direction.other_bytes += other;
-        let late = direction.retransmission_micros(losses);
+        let late = retransmission_micros(direction.delay_micros, losses);
         let at = (now + direction.delay_micros + jitter + late).max(direction.not_before);
         direction.not_before = at + 1;
         self.plan(at - now, to, What::Arrival { from, connection, packet });

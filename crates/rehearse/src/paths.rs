@@ -1,0 +1,87 @@
+//! How long clients and nodes take to reach each other.
+//!
+//! A client is as far from a node as the two regions are, plus the last kilometres to its own
+//! region. What is broken between two regions is broken for the clients of one on their way to the
+//! other, too: there is no other way round.
+
+use std::time::Duration;
+
+use rhumb_regions::{RoutingSnapshot, SnapshotError};
+use rhumb_sim::{network::retransmission_micros, random::Random};
+use rhumb_types::RegionId;
+
+use crate::{
+    chance::unit,
+    condition::Condition,
+    rehearsal::Rehearsal,
+    time::{Micros, micros},
+};
+
+/// The round trip between a client and the region that it is near to.
+pub const CLIENT_ROUND_TRIP: Duration = Duration::from_millis(2);
+/// The round trip between regions of which nobody says where they are.
+pub const UNKNOWN_ROUND_TRIP: Duration = Duration::from_millis(80);
+/// One part in so many of a delay is added to it or not, by chance.
+const JITTER_PART: Micros = 50;
+
+/// One-way delays of sound links, in microseconds.
+#[derive(Debug)]
+pub(crate) struct Paths {
+    hosts: usize,
+    delays: Vec<Micros>,
+}
+
+impl Paths {
+    /// As the facts of the first node say, else as is known of the regions' places.
+    pub(crate) fn new(rehearsal: &Rehearsal) -> Result<Self, SnapshotError> {
+        let regions: Vec<&RegionId> =
+            rehearsal.nodes.iter().map(|setup| &setup.node.region).collect();
+        let mut delays = Vec::new();
+        for from in &rehearsal.nodes {
+            let snapshot = RoutingSnapshot::build(from.oversight.facts.clone())?;
+            let delay = |to: &&RegionId| half_round_trip(&snapshot, &from.node.region, to);
+            delays.extend(regions.iter().map(delay));
+        }
+        Ok(Self { hosts: regions.len(), delays })
+    }
+
+    /// The one-way delay between two nodes.
+    pub(crate) fn delay(&self, from: usize, to: usize) -> Micros {
+        self.delays.get(from * self.hosts + to).copied().unwrap_or(0)
+    }
+
+    /// The most that is added to it.
+    pub(crate) fn jitter(&self, from: usize, to: usize) -> Micros {
+        self.delay(from, to) / JITTER_PART
+    }
+
+    /// How long a client's message takes from one region to another; `None` when it is lost for
+    /// good.
+    pub(crate) fn travel(
+        &self,
+        condition: &Condition,
+        (from, to): (usize, usize),
+        random: &mut Random,
+    ) -> Option<Micros> {
+        let way = condition.way(from, to);
+        if way.cut {
+            return None;
+        }
+        let delay_micros = self.delay(from, to) + way.delay + micros(CLIENT_ROUND_TRIP) / 2;
+        let mut losses = 0;
+        while losses < rhumb_sim::network::LOSSES_MAX && way.loss > 0.0 && unit(random) < way.loss {
+            losses += 1;
+        }
+        let late = retransmission_micros(delay_micros, losses);
+        Some(delay_micros + late + random.below(delay_micros / JITTER_PART + 1))
+    }
+}
+
+fn half_round_trip(snapshot: &RoutingSnapshot, from: &RegionId, to: &RegionId) -> Micros {
+    let known = snapshot.index(from).zip(snapshot.index(to));
+    let known = known.map(|(from, to)| snapshot.rtt(from, to));
+    // A snapshot says the longest there is when it does not know.
+    let unknown = Duration::from_micros(u64::from(u32::MAX));
+    let round_trip = known.filter(|rtt| *rtt < unknown).unwrap_or(UNKNOWN_ROUND_TRIP);
+    micros(round_trip) / 2
+}

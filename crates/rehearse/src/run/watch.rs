@@ -1,0 +1,191 @@
+//! What comes of each fault.
+
+use std::time::Duration;
+
+use rhumb_regions::{Health, RoutingSnapshot, load::is_saturated};
+use rhumb_types::{RegionId, control::AdminState};
+
+use super::stage::{Stage, is_routed};
+use crate::{
+    books::{Books, Stretch},
+    outcome::FaultOutcome,
+    scenario::{Fault, Planned},
+    time::{Micros, micros},
+};
+
+/// A fault of the scenario, as it goes on. Times are from the start.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub(super) planned: Planned,
+    at: Micros,
+    /// When it is mended; past the end when nobody does that.
+    pub(super) until: Micros,
+    /// Until the next fault begins, or the rehearsal ends.
+    horizon: Micros,
+    begun: bool,
+    /// Who could find out about whom.
+    pairs: Vec<(usize, usize)>,
+    detected: Option<Micros>,
+    owned: Option<Micros>,
+    gap: Micros,
+    exposed: u64,
+    exposed_for: Micros,
+}
+
+/// All faults of the scenario.
+#[derive(Debug)]
+pub(super) struct Watch {
+    pub(super) faults: Vec<Watched>,
+}
+
+impl Watch {
+    pub(super) fn new(faults: &[Planned], lasting: Micros) -> Self {
+        let watched = |planned: &Planned| {
+            let at = micros(planned.at);
+            let later = faults.iter().map(|other| micros(other.at)).filter(|other| *other > at);
+            Watched {
+                at,
+                until: planned.lasting.map_or(Micros::MAX / 2, |lasting| at + micros(lasting)),
+                horizon: later.min().unwrap_or(lasting).min(lasting),
+                planned: planned.clone(),
+                begun: false,
+                pairs: Vec::new(),
+                detected: None,
+                owned: None,
+                gap: 0,
+                exposed: 0,
+                exposed_for: 0,
+            }
+        };
+        Self { faults: faults.iter().map(watched).collect() }
+    }
+
+    /// The faults that are broken now.
+    pub(super) fn broken(&self, now: Micros) -> impl Iterator<Item = (&Fault, Micros)> {
+        let broken = self.faults.iter().filter(move |it| it.begun && now < it.until);
+        broken.map(|it| (&it.planned.fault, it.until))
+    }
+
+    /// A fault begins, while so much was exposed.
+    pub(super) fn begin(&mut self, nth: usize, stage: &Stage, exposed: (u64, Micros)) {
+        let Some(fault) = self.faults.get_mut(nth) else { return };
+        fault.begun = true;
+        fault.pairs = pairs(&fault.planned.fault, stage);
+        // Who routes round it already cannot find out.
+        let what = &fault.planned.fault;
+        fault.pairs.retain(|pair| !notices(what, stage, *pair));
+        if fault.is_of_region() {
+            (fault.exposed, fault.exposed_for) = exposed;
+        }
+    }
+
+    /// What a host routes by, or acts under, has changed.
+    pub(super) fn overseen(&mut self, host: usize, stage: &Stage) {
+        let now = stage.now();
+        for fault in self.faults.iter_mut().filter(|fault| fault.begun) {
+            if fault.detected.is_none() && now < fault.until {
+                let mut seen = fault.pairs.iter().filter(|(observer, _)| *observer == host);
+                if seen.any(|pair| notices(&fault.planned.fault, stage, *pair)) {
+                    fault.detected = Some(now);
+                }
+            }
+            let region = fault.planned.fault.region();
+            let other = region.filter(|region| stage.host(region) != Some(host));
+            if fault.owned.is_none() && now < fault.horizon.max(fault.until.min(fault.horizon)) {
+                let owned = other.is_some_and(|region| stage.acts_for(host, region));
+                fault.owned = owned.then_some(now);
+            }
+        }
+    }
+
+    /// A group of clients went without an answer.
+    pub(super) fn stretch(&mut self, stretch: Stretch) {
+        for fault in self.faults.iter_mut().filter(|fault| fault.begun) {
+            if stretch.until > fault.at && stretch.from < fault.horizon {
+                let from = stretch.from.max(fault.at);
+                fault.gap = fault.gap.max(stretch.until - from);
+            }
+        }
+    }
+
+    pub(super) fn outcomes(&self, books: &Books) -> Vec<FaultOutcome> {
+        self.faults.iter().map(|fault| fault.outcome(books)).collect()
+    }
+}
+
+impl Watched {
+    /// Whether it takes a region from the others.
+    const fn is_of_region(&self) -> bool {
+        matches!(self.planned.fault, Fault::Down(_) | Fault::Freeze(_) | Fault::Isolated(_))
+    }
+
+    fn outcome(&self, books: &Books) -> FaultOutcome {
+        let since = |at: Micros| Duration::from_micros(at.saturating_sub(self.at));
+        let served = books.served(self.at, self.horizon);
+        FaultOutcome {
+            fault: self.planned.to_string(),
+            at: self.planned.at,
+            detected: self.detected.map(since),
+            owned: self.owned.map(since),
+            served: served.filter(|_| self.begun).map(since),
+            gap: Duration::from_micros(self.gap),
+            exposed: self.exposed,
+            exposed_for: Duration::from_micros(self.exposed_for),
+        }
+    }
+}
+
+impl Fault {
+    /// The region that it hits; `None` for what hits a link.
+    pub(super) const fn region(&self) -> Option<&RegionId> {
+        match self {
+            Self::Down(region)
+            | Self::Freeze(region)
+            | Self::Isolated(region)
+            | Self::SlowDisk(region, _)
+            | Self::FullDisk(region)
+            | Self::FailingDisk(region)
+            | Self::Clock(region, _)
+            | Self::Slow(region, _) => Some(region),
+            Self::Cut(..) | Self::OneWay(..) | Self::Loss(..) | Self::Delay(..) => None,
+        }
+    }
+}
+
+/// Who could find out about whom: everybody about a region, and each end of a link about the other.
+fn pairs(fault: &Fault, stage: &Stage) -> Vec<(usize, usize)> {
+    match fault {
+        Fault::Cut(a, b) | Fault::OneWay(a, b) | Fault::Loss(a, b, _) | Fault::Delay(a, b, _) => {
+            let ends = stage.host(a).zip(stage.host(b));
+            ends.map(|(a, b)| vec![(a, b), (b, a)]).unwrap_or_default()
+        }
+        _ => {
+            let subject = fault.region().and_then(|region| stage.host(region));
+            let pair = |subject: usize| {
+                let others = (0..stage.regions.len()).filter(move |other| *other != subject);
+                others.map(move |observer| (observer, subject)).collect()
+            };
+            subject.map(pair).unwrap_or_default()
+        }
+    }
+}
+
+/// Whether a host routes as one does that has found out: round a region that is gone, or round or
+/// behind others where something is slow or cut.
+fn notices(fault: &Fault, stage: &Stage, (observer, subject): (usize, usize)) -> bool {
+    let Some(region) = stage.regions.get(subject) else { return false };
+    let Some(routing) = stage.routing(observer) else { return false };
+    match fault {
+        Fault::Down(_) | Fault::Freeze(_) | Fault::Isolated(_) => !is_routed(Some(routing), region),
+        _ => is_avoided(routing, region),
+    }
+}
+
+fn is_avoided(routing: &RoutingSnapshot, region: &RegionId) -> bool {
+    let facts = routing.index(region).map(|at| routing.region(at));
+    facts.is_none_or(|facts| {
+        facts.health != Health::Healthy
+            || facts.admin != AdminState::Active
+            || is_saturated(facts.utilisation)
+    })
+}
