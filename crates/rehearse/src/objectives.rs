@@ -12,12 +12,16 @@
 mod parse;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 use std::time::Duration;
 
 use rhumb_types::Ratio;
 
-pub use self::parse::parse;
+pub use self::{
+    parse::parse,
+    verdict::{Verdict, judge},
+};
 use crate::prices::MicroDollars;
 
 /// What is asked for: none of these is exceeded, in any run.

@@ -26,11 +26,13 @@ pub struct Outcome {
     /// at once.
     pub conflicts: u64,
     /// The greatest lag between any two regions.
-    #[serde(serialize_with = "millis")]
+    #[serde(rename = "lag_max_ms", serialize_with = "millis")]
     pub lag_max: Duration,
     /// Bytes from one region to another, by "from>to".
+    #[serde(rename = "egress_bytes")]
     pub egress: BTreeMap<String, u64>,
     /// What they and the nodes cost.
+    #[serde(rename = "cost_micro_usd")]
     pub cost: MicroDollars,
     /// The course of it.
     pub series: Series,
@@ -44,25 +46,26 @@ pub struct FaultOutcome {
     /// As it stands in the scenario.
     pub fault: String,
     /// When it happened.
-    #[serde(serialize_with = "millis")]
+    #[serde(rename = "at_ms", serialize_with = "millis")]
     pub at: Duration,
     /// Until a surviving node no longer routed to it; `None` when none did.
-    #[serde(serialize_with = "maybe_millis")]
+    #[serde(rename = "detected_ms", serialize_with = "maybe_millis")]
     pub detected: Option<Duration>,
     /// Until another region held the lease of the one that failed.
-    #[serde(serialize_with = "maybe_millis")]
+    #[serde(rename = "owned_ms", serialize_with = "maybe_millis")]
     pub owned: Option<Duration>,
     /// Until clients were answered again as before; zero when they never noticed.
-    #[serde(serialize_with = "maybe_millis")]
+    #[serde(rename = "served_ms", serialize_with = "maybe_millis")]
     pub served: Option<Duration>,
     /// The longest that any group of clients went without an answer.
-    #[serde(serialize_with = "millis")]
+    #[serde(rename = "gap_ms", serialize_with = "millis")]
     pub gap: Duration,
     /// Acknowledged writes that no other region had, when the region failed. They come back with
     /// its disk.
+    #[serde(rename = "exposed_writes")]
     pub exposed: u64,
     /// The age of the oldest of them.
-    #[serde(serialize_with = "millis")]
+    #[serde(rename = "exposed_ms", serialize_with = "millis")]
     pub exposed_for: Duration,
 }
 
@@ -157,25 +160,29 @@ fn upper(nth: u8) -> Duration {
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct Series {
     /// The length of a step.
-    #[serde(serialize_with = "millis")]
+    #[serde(rename = "step_ms", serialize_with = "millis")]
     pub step: Duration,
     /// Requests answered per step, by the region that answered.
     pub served: BTreeMap<RegionId, Vec<u64>>,
     /// Requests failed per step.
     pub failed: Vec<u64>,
     /// The middle latency of each step, in milliseconds.
+    #[serde(rename = "p50_ms")]
     pub p50_millis: Vec<f64>,
     /// That of the slowest hundredth.
+    #[serde(rename = "p99_ms")]
     pub p99_millis: Vec<f64>,
     /// The greatest lag between any two regions, in milliseconds.
+    #[serde(rename = "lag_ms")]
     pub lag_millis: Vec<f64>,
     /// Requests that wait in the fullest region.
     pub waiting: Vec<u64>,
     /// Cost from the start, in millionths of a dollar.
+    #[serde(rename = "cost_micro_usd")]
     pub cost: Vec<u64>,
 }
 
-fn millis<S: serde::Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn millis<S: serde::Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_f64(duration.as_secs_f64() * 1_000.0)
 }
 

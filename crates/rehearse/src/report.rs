@@ -1,10 +1,23 @@
 //! What the runs of many seeds say together.
 
-use std::time::Duration;
+mod figures;
+mod findings;
+pub mod shown;
+mod spread;
+#[cfg(test)]
+pub(crate) mod tests;
 
+use std::{collections::BTreeMap, time::Duration};
+
+use rhumb_types::RegionId;
 use serde::Serialize;
 
-use crate::outcome::{Counts, Latencies, Outcome};
+pub use self::{
+    figures::{Figure, Value, per_hour},
+    findings::{FaultSpread, Findings, document},
+    spread::Spread,
+};
+use crate::outcome::{Counts, FaultOutcome, Latencies, Outcome, RegionOutcome};
 
 /// All runs of a rehearsal.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -29,17 +42,43 @@ impl Report {
         Self { runs, requests, latency }
     }
 
-    /// Times of one kind, of every fault of every run, the shortest first; those that never came
-    /// are left out.
+    /// Times of one kind, of every fault of every run.
     #[must_use]
-    pub fn times(
-        &self,
-        which: impl Fn(&crate::outcome::FaultOutcome) -> Option<Duration>,
-    ) -> Vec<Duration> {
-        let faults = self.runs.iter().flat_map(|run| &run.faults);
-        let mut times: Vec<Duration> = faults.filter_map(which).collect();
-        times.sort_unstable();
-        times
+    pub fn spread(&self, which: impl Fn(&FaultOutcome) -> Option<Duration>) -> Spread {
+        Spread::of(self.runs.iter().flat_map(|run| &run.faults).map(which))
+    }
+
+    /// Each region: requests of all runs, and the highest load of any.
+    #[must_use]
+    pub fn regions(&self) -> BTreeMap<&RegionId, RegionOutcome> {
+        let mut regions: BTreeMap<&RegionId, RegionOutcome> = BTreeMap::new();
+        for (region, of_run) in self.runs.iter().flat_map(|run| &run.regions) {
+            let sum = regions.entry(region).or_default();
+            sum.served += of_run.served;
+            sum.spilled += of_run.spilled;
+            sum.refused += of_run.refused;
+            sum.load_max = sum.load_max.max(of_run.load_max);
+        }
+        regions
+    }
+
+    /// Bytes of all runs from one region to another, by "from>to".
+    #[must_use]
+    pub fn egress(&self) -> BTreeMap<&str, u64> {
+        let mut egress = BTreeMap::new();
+        for (pair, bytes) in self.runs.iter().flat_map(|run| &run.egress) {
+            *egress.entry(pair.as_str()).or_default() += bytes;
+        }
+        egress
+    }
+
+    /// The run that went worst: most requests failed, then the longest gap.
+    #[must_use]
+    pub fn worst(&self) -> Option<&Outcome> {
+        let gap = |run: &Outcome| run.faults.iter().map(|fault| fault.gap).max();
+        let badness = |run: &Outcome| (run.requests.failed, gap(run), run.requests.slow);
+        // Of equals the first, whose seed is the smallest.
+        self.runs.iter().rev().max_by_key(|run| badness(run))
     }
 }
 

@@ -8,7 +8,7 @@ mod identity;
 pub(crate) mod oversight;
 mod registrar;
 mod residency;
-mod settings;
+pub(crate) mod settings;
 
 use std::{sync::Arc, time::Duration};
 

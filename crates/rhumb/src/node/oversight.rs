@@ -21,30 +21,38 @@ pub(crate) const AUDIT_PURPOSE: &str = "audit heads";
 /// What the overseer is started with.
 pub(super) fn config(config: &Config, identities: &Identities) -> OversightConfig {
     let material = identities.current();
-    let Identity { cluster, region, node } = material.identity().clone();
-    let own = member(config, material.identity(), Digest(material.fingerprint()));
+    let own = material.identity();
+    let fingerprint = Digest(material.fingerprint());
+    let audit = AuditKey::new(material.secret().derive(AUDIT_PURPOSE));
+    let overseer = overseer(config, own, fingerprint);
+    OversightConfig {
+        overseer: OverseerConfig { audit: Some(audit), ..overseer },
+        hooks: hooks::runner(config),
+    }
+}
+
+/// The overseer of a node of that identity, which signs no audit heads; a rehearsal starts it too.
+pub(crate) fn overseer(config: &Config, own: &Identity, fingerprint: Digest) -> OverseerConfig {
+    let Identity { cluster, region, node } = own.clone();
     let regions = config.registry().regions();
     let carried = |region: &RegionId| settings::domains(config, region).into_iter().collect();
-    OversightConfig {
-        overseer: OverseerConfig {
-            cluster,
-            node,
-            founders: own.into_iter().collect(),
-            domains: regions.iter().map(|it| (it.id.clone(), carried(&it.id))).collect(),
-            health: config.health().clone(),
-            failover: failover(config),
-            facts: Facts {
-                version: 1,
-                here: region.clone(),
-                regions: regions.iter().cloned().map(RegionFacts::new).collect(),
-                links: config.links(),
-                rules: config.rules().to_vec(),
-                policy: config.policy(),
-            },
-            region,
-            audit: Some(AuditKey::new(material.secret().derive(AUDIT_PURPOSE))),
+    OverseerConfig {
+        cluster,
+        node,
+        founders: member(config, own, fingerprint).into_iter().collect(),
+        domains: regions.iter().map(|it| (it.id.clone(), carried(&it.id))).collect(),
+        health: config.health().clone(),
+        failover: failover(config),
+        facts: Facts {
+            version: 1,
+            here: region.clone(),
+            regions: regions.iter().cloned().map(RegionFacts::new).collect(),
+            links: config.links(),
+            rules: config.rules().to_vec(),
+            policy: config.policy(),
         },
-        hooks: hooks::runner(config),
+        region,
+        audit: None,
     }
 }
 

@@ -45,8 +45,8 @@ pub(super) fn delays(config: &Config, own: &RegionId) -> BTreeMap<RegionId, Dura
         .collect()
 }
 
-/// The node's own configuration.
-pub(super) fn node(config: &Config, identity: &Identity) -> Result<NodeConfig> {
+/// The node's own configuration; a rehearsal starts it too.
+pub(crate) fn node(config: &Config, identity: &Identity) -> Result<NodeConfig> {
     let registry = config.registry();
     let witness =
         registry.regions().iter().any(|region| region.id == identity.region && region.witness);

@@ -1,0 +1,189 @@
+//! The figures of a report, in an order and under names that stay, so that two can be compared.
+
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use super::{Report, shown};
+use crate::{outcome::FaultOutcome, prices::MicroDollars};
+
+/// One figure.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Figure {
+    /// Its name, for programs; with the unit at its end.
+    pub name: String,
+    /// Its name, for people.
+    pub label: String,
+    /// How much.
+    pub value: Value,
+}
+
+/// How much of something.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Value {
+    /// A time; `None` when it never came.
+    Time(Option<Duration>),
+    /// A number of something.
+    Count(u64),
+    /// A part of a whole, or a load, which may be above 1.
+    Share(f64),
+    /// Bytes.
+    Bytes(u64),
+    /// Money.
+    Dollars(MicroDollars),
+}
+
+impl Value {
+    /// As a number in the unit of its name; infinite when it never came.
+    #[must_use]
+    pub fn number(self) -> f64 {
+        match self {
+            Self::Time(Some(time)) => time.as_secs_f64() * 1e3,
+            Self::Time(None) => f64::INFINITY,
+            Self::Count(number) | Self::Bytes(number) => number as f64,
+            Self::Share(share) => share,
+            Self::Dollars(MicroDollars(micro)) => micro as f64 / 1e6,
+        }
+    }
+
+    /// As JSON; null when it never came.
+    #[must_use]
+    pub fn document(self) -> Json {
+        match self {
+            Self::Count(number) | Self::Bytes(number) => json!(number),
+            Self::Time(None) => Json::Null,
+            _ => json!(self.number()),
+        }
+    }
+
+    /// The unit of that number.
+    #[must_use]
+    pub const fn unit(self) -> &'static str {
+        match self {
+            Self::Time(_) => "ms",
+            Self::Count(_) => "count",
+            Self::Share(_) => "share",
+            Self::Bytes(_) => "bytes",
+            Self::Dollars(_) => "usd",
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn shown(self) -> String {
+        match self {
+            Self::Time(Some(time)) => shown::time(time),
+            Self::Time(None) => "never".to_owned(),
+            Self::Count(number) => shown::count(number),
+            Self::Share(share) => shown::share(share),
+            Self::Bytes(bytes) => shown::bytes(bytes),
+            Self::Dollars(amount) => shown::dollars(amount),
+        }
+    }
+
+    /// By how much another is more, for people.
+    #[must_use]
+    pub fn difference(self, other: Self) -> String {
+        let (before, after) = (self.number(), other.number());
+        if before == after || self.shown() == other.shown() {
+            return "=".to_owned();
+        }
+        if !before.is_finite() || !after.is_finite() {
+            return "-".to_owned();
+        }
+        let sign = if after > before { '+' } else { '-' };
+        let apart = match self {
+            Self::Time(_) => shown::time(Duration::from_secs_f64((after - before).abs() / 1e3)),
+            Self::Share(_) => format!("{:.2} points", (after - before).abs() * 100.0),
+            Self::Count(it) => shown::count(it.abs_diff(rounded(after))),
+            Self::Bytes(it) => shown::bytes(it.abs_diff(rounded(after))),
+            Self::Dollars(MicroDollars(it)) => {
+                shown::dollars(MicroDollars(it.abs_diff(rounded(after * 1e6))))
+            }
+        };
+        if before > 0.0 {
+            format!("{sign}{apart} ({:+.0}%)", (after / before - 1.0) * 100.0)
+        } else {
+            format!("{sign}{apart}")
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a conversion from floating point saturates"
+)]
+const fn rounded(number: f64) -> u64 {
+    number.round() as u64
+}
+
+impl Report {
+    /// All figures.
+    #[must_use]
+    pub fn figures(&self, lasting: Duration) -> Vec<Figure> {
+        let mut figures = Vec::new();
+        let mut add = |name: &str, label: &str, value| {
+            figures.push(Figure { name: name.to_owned(), label: label.to_owned(), value });
+        };
+        let spreads: [(&str, &str, fn(&FaultOutcome) -> Option<Duration>); 4] = [
+            ("detected", "fault detected", |it| it.detected),
+            ("owned", "lease taken over", |it| it.owned),
+            ("served", "served again", |it| it.served),
+            ("gap", "longest gap", |it| Some(it.gap)),
+        ];
+        for (name, label, which) in spreads {
+            let spread = self.spread(which);
+            for (of, percent) in [("p50", 50), ("p99", 99), ("max", 100)] {
+                let time = Value::Time(spread.percentile(percent));
+                add(&format!("{name}_{of}_ms"), &format!("{label}, {of}"), time);
+            }
+        }
+        let asked = self.requests.asked;
+        add("requests_count", "requests", Value::Count(asked));
+        for (name, label, number) in [
+            ("failed", "failed", self.requests.failed),
+            ("slow", "slow", self.requests.slow),
+            ("stale", "stale", self.requests.stale),
+            ("retried", "sent again", self.requests.retried),
+            ("unconfirmed", "unconfirmed writes", self.requests.unconfirmed),
+        ] {
+            add(&format!("{name}_count"), label, Value::Count(number));
+            let part = if asked == 0 { 0.0 } else { number as f64 / asked as f64 };
+            add(&format!("{name}_share"), &format!("{label}, share"), Value::Share(part));
+        }
+        for (of, share) in [("p50", 0.5), ("p99", 0.99)] {
+            let time = Value::Time(self.latency.percentile(share));
+            add(&format!("latency_{of}_ms"), &format!("latency, {of}"), time);
+        }
+        let faults = || self.runs.iter().flat_map(|run| &run.faults);
+        let exposed = faults().map(|fault| fault.exposed).max().unwrap_or(0);
+        add("exposed_writes_max_count", "exposed writes, max", Value::Count(exposed));
+        let exposed = faults().map(|fault| fault.exposed_for).max().unwrap_or_default();
+        add("exposed_max_ms", "age of exposed writes, max", Value::Time(Some(exposed)));
+        let conflicts = self.runs.iter().map(|run| run.conflicts).sum();
+        add("conflicts_count", "conflicts", Value::Count(conflicts));
+        let lag = self.runs.iter().map(|run| run.lag_max).max().unwrap_or_default();
+        add("lag_max_ms", "lag, max", Value::Time(Some(lag)));
+        let egress = self.runs.iter().flat_map(|run| run.egress.values()).sum();
+        add("egress_bytes", "traffic between regions", Value::Bytes(egress));
+        let cost = self.runs.iter().map(|run| per_hour(run.cost, lasting)).max();
+        add(
+            "cost_per_hour_max_usd",
+            "cost per hour, max",
+            Value::Dollars(cost.unwrap_or_default()),
+        );
+        for (region, outcome) in self.regions() {
+            let load = Value::Share(outcome.load_max);
+            add(&format!("load_max_share.{region}"), &format!("load of {region}, max"), load);
+        }
+        figures
+    }
+}
+
+/// What an hour of a run costs.
+#[must_use]
+pub fn per_hour(cost: MicroDollars, lasting: Duration) -> MicroDollars {
+    let hours = lasting.as_secs_f64() / 3_600.0;
+    if hours > 0.0 { MicroDollars(rounded(cost.0 as f64 / hours)) } else { cost }
+}
