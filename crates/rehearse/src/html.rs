@@ -16,7 +16,9 @@ use std::fmt::{self, Write};
 
 use crate::report::{Findings, Spread, Value, shown};
 
+/// The page's style.
 const STYLE: &str = include_str!("html/page.css");
+/// What shows the values under the pointer.
 const SCRIPT: &str = include_str!("html/page.js");
 
 /// The page.
@@ -45,7 +47,7 @@ fn write(page: &mut String, findings: &Findings<'_>) -> fmt::Result {
     regions(page, findings)?;
     egress(page, findings)?;
     reproduce(page, findings)?;
-    write!(page, "</main><script>{SCRIPT}</script></body></html>\n")
+    writeln!(page, "</main><script>{SCRIPT}</script></body></html>")
 }
 
 fn summary(page: &mut String, findings: &Findings<'_>) -> fmt::Result {
@@ -134,14 +136,20 @@ fn faults(page: &mut String, findings: &Findings<'_>) -> fmt::Result {
          <th class=\"n\">Lease taken over</th><th class=\"n\">Served again</th>\
          <th class=\"n\">Longest gap</th><th class=\"n\">Exposed writes</th></tr></thead><tbody>"
     )?;
-    for (fault, nth) in faults.iter().zip(1..) {
+    let planned = &findings.rehearsal.scenario.faults;
+    for ((fault, planned), nth) in faults.iter().zip(planned).zip(1..) {
+        // Of what is no loss of a region nobody need know, and nothing is taken over.
+        let of_loss = |it: &Spread| {
+            let none = it.times().is_empty() && !planned.is_a_loss();
+            if none { "\u{2013}".to_owned() } else { spread(it) }
+        };
         write!(
             page,
             "<tr><td class=\"n\">{nth}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
              <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
             escape(&fault.fault),
-            spread(&fault.detected),
-            spread(&fault.owned),
+            of_loss(&fault.detected),
+            of_loss(&fault.owned),
             spread(&fault.served),
             spread(&fault.gap),
             shown::count(fault.exposed_writes_max),

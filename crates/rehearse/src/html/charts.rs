@@ -1,6 +1,9 @@
 //! The plots of a page: the course of the run that went worst, and the times of all runs.
 
-use std::fmt::{self, Write};
+use std::{
+    fmt::{self, Write},
+    time::Duration,
+};
 
 use super::{
     histogram,
@@ -9,7 +12,7 @@ use super::{
 };
 use crate::{
     outcome::{Outcome, Series},
-    report::Findings,
+    report::{Findings, Spread},
 };
 
 /// Colours of regions, in the page's style. One of failures is apart from them.
@@ -33,8 +36,9 @@ pub(super) fn section(page: &mut String, findings: &Findings<'_>) -> fmt::Result
         return Ok(());
     }
     write!(page, "<section><h2>All runs</h2>")?;
-    let served = findings.report.spread(|fault| fault.served);
-    histogram::write(page, "failover", "Time until clients were served again", &served)?;
+    let faults = || findings.report.runs.iter().flat_map(|run| &run.faults);
+    let noticed = faults().map(|fault| fault.served).filter(|it| *it != Some(Duration::ZERO));
+    histogram::write(page, "failover", &Spread::of(noticed), faults().count())?;
     write!(page, "</section>")
 }
 
@@ -51,74 +55,82 @@ fn bands(findings: &Findings<'_>) -> Vec<Band> {
         .collect()
 }
 
-fn plots<'a>(findings: &Findings<'_>, run: &Outcome, bands: &'a [Band]) -> Vec<Plot<'a>> {
-    let series = &run.series;
-    let plot = |id, title, about, curves, label| Plot {
-        id,
-        title,
-        about,
-        kind: Kind::Lines,
-        curves,
-        step: series.step,
-        lasting: findings.rehearsal.lasting,
-        bands,
-        log: false,
-        label,
-    };
-    let one = |name: &str, colour: &str, values: Vec<f64>| {
-        vec![Curve { name: name.to_owned(), colour: colour.to_owned(), values }]
-    };
-    let latency = [
-        one("median", "c0", measured(&series.p50_millis)),
-        one("slowest hundredth", "c1", measured(&series.p99_millis)),
-    ];
-    let waiting = series.waiting.iter().map(|many| *many as f64).collect();
-    let cost = series.cost.iter().map(|micro| *micro as f64 / 1e6).collect();
-    vec![
+fn plots<'a>(findings: &Findings<'_>, run: &'a Outcome, bands: &'a [Band]) -> Vec<Plot<'a>> {
+    let course = Course { series: &run.series, lasting: findings.rehearsal.lasting, bands };
+    let mut plots = course.of_requests();
+    plots.extend(course.of_regions());
+    plots
+}
+
+/// The course of a run.
+struct Course<'a> {
+    series: &'a Series,
+    lasting: Duration,
+    bands: &'a [Band],
+}
+
+impl<'a> Course<'a> {
+    fn plot(&self, id: &'a str, words: [&'a str; 2], curves: Vec<Curve>) -> Plot<'a> {
+        let [title, about] = words;
         Plot {
-            kind: Kind::Stacked,
-            ..plot(
-                "traffic",
-                "Requests per second",
-                "Requests answered per second, by the region that answered, and those that failed \
-                 with all their retries.",
-                traffic(series),
-                plain,
-            )
-        },
-        Plot {
-            log: true,
-            ..plot(
-                "latency",
-                "Latency",
-                "How long clients waited for an answer, retries included; each line is ten times \
-                 the one below it.",
-                latency.concat(),
-                millis,
-            )
-        },
-        plot(
-            "waiting",
+            id,
+            title,
+            about,
+            kind: Kind::Lines,
+            curves,
+            step: self.series.step,
+            lasting: self.lasting,
+            bands: self.bands,
+            log: false,
+            label: plain,
+        }
+    }
+
+    fn of_requests(&self) -> Vec<Plot<'a>> {
+        let traffic = [
+            "Requests per second",
+            "Requests answered per second, by the region that answered, and those that failed with \
+             all their retries.",
+        ];
+        let failed =
+            ["Failed requests per second", "Requests that had no answer after all their retries."];
+        let latency = [
+            "Latency",
+            "How long clients waited for an answer, retries included; each line is ten times the \
+             one below it.",
+        ];
+        let latencies = vec![
+            curve("median", "c0", measured(&self.series.p50_millis)),
+            curve("slowest hundredth", "c1", measured(&self.series.p99_millis)),
+        ];
+        let failures = curve("failed", "failed", rate(self.series, &self.series.failed));
+        vec![
+            Plot { kind: Kind::Stacked, ..self.plot("traffic", traffic, by_region(self.series)) },
+            Plot { kind: Kind::Stacked, ..self.plot("failed", failed, vec![failures]) },
+            Plot { log: true, label: millis, ..self.plot("latency", latency, latencies) },
+        ]
+    }
+
+    fn of_regions(&self) -> Vec<Plot<'a>> {
+        let waiting = [
             "Waiting requests",
             "Requests that waited for their turn, in the region where most did.",
-            one("waiting", "c0", waiting),
-            plain,
-        ),
-        plot(
-            "lag",
-            "Replication lag",
-            "How far the slowest region was behind another.",
-            one("lag", "c0", series.lag_millis.clone()),
-            millis,
-        ),
-        plot(
-            "cost",
-            "Cost",
-            "Nodes and traffic between regions, from the start.",
-            one("cost", "c0", cost),
-            dollars,
-        ),
-    ]
+        ];
+        let lag = ["Replication lag", "How far the slowest region was behind another."];
+        let cost = ["Cost", "Nodes and traffic between regions, from the start."];
+        let waited = self.series.waiting.iter().map(|many| *many as f64).collect();
+        let spent = self.series.cost.iter().map(|micro| *micro as f64 / 1e6).collect();
+        let lags = self.series.lag_millis.clone();
+        vec![
+            self.plot("waiting", waiting, vec![curve("waiting", "c0", waited)]),
+            Plot { label: millis, ..self.plot("lag", lag, vec![curve("lag", "c0", lags)]) },
+            Plot { label: dollars, ..self.plot("cost", cost, vec![curve("cost", "c0", spent)]) },
+        ]
+    }
+}
+
+fn curve(name: &str, colour: &str, values: Vec<f64>) -> Curve {
+    Curve { name: name.to_owned(), colour: colour.to_owned(), values }
 }
 
 /// Where nobody was answered there is no latency.
@@ -126,19 +138,17 @@ fn measured(millis: &[f64]) -> Vec<f64> {
     millis.iter().map(|it| if *it > 0.0 { *it } else { f64::NAN }).collect()
 }
 
-fn traffic(series: &Series) -> Vec<Curve> {
+/// Counts of steps, per second.
+fn rate(series: &Series, counts: &[u64]) -> Vec<f64> {
     let seconds = series.step.as_secs_f64().max(1e-3);
-    let rate = |counts: &[u64]| counts.iter().map(|count| *count as f64 / seconds).collect();
+    counts.iter().map(|count| *count as f64 / seconds).collect()
+}
+
+fn by_region(series: &Series) -> Vec<Curve> {
     let colours = (0..COLOURS).cycle();
-    let served = series.served.iter().zip(colours).map(|((region, counts), colour)| Curve {
-        name: region.to_string(),
-        colour: format!("c{colour}"),
-        values: rate(counts),
+    let served = series.served.iter().zip(colours).map(|((region, counts), colour)| {
+        curve(region.as_str(), &format!("c{colour}"), rate(series, counts))
     });
-    let failed = Curve {
-        name: "failed".to_owned(),
-        colour: "failed".to_owned(),
-        values: rate(&series.failed),
-    };
+    let failed = curve("failed", "failed", rate(series, &series.failed));
     served.chain([failed]).collect()
 }

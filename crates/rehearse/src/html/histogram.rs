@@ -18,16 +18,30 @@ const NEVER_WIDTH: f64 = 0.08;
 /// The space between two bars.
 const GAP: f64 = 2.0;
 
-/// Draws times and how often each came.
-pub(super) fn write(page: &mut String, id: &str, title: &str, times: &Spread) -> fmt::Result {
-    let about = "How many faults of all runs took how long, from the fault until clients were \
-                 answered as before.";
+/// Draws how long clients went without being served, for those faults that they noticed.
+pub(super) fn write(page: &mut String, id: &str, times: &Spread, faults: usize) -> fmt::Result {
+    let noticed = times.times().len() + times.never;
+    let title = "Time until clients were served again";
+    let about = format!(
+        "From a fault until clients were answered as before, over all runs: how often it took how \
+         long. Of {faults} faults clients noticed {noticed}."
+    );
     write!(
         page,
         "<figure class=\"plot\" id=\"{id}\"><figcaption><h3>{title}</h3><p class=\"hint\">{about}</p>\
-         </figcaption><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
-         aria-labelledby=\"{id}-t {id}-d\"><title id=\"{id}-t\">{title}</title>\
-         <desc id=\"{id}-d\">{about}</desc>"
+         </figcaption>"
+    )?;
+    if noticed > 0 {
+        draw(page, id, title, times)?;
+    }
+    write!(page, "</figure>")
+}
+
+fn draw(page: &mut String, id: &str, title: &str, times: &Spread) -> fmt::Result {
+    write!(
+        page,
+        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-labelledby=\"{id}-t\">\
+         <title id=\"{id}-t\">{title}</title>"
     )?;
     let longest = times.times().last().copied().unwrap_or_default();
     let Scale::Linear(most) = Scale::linear(longest.as_secs_f64() * 1e3) else { return Ok(()) };
@@ -73,7 +87,7 @@ pub(super) fn write(page: &mut String, id: &str, title: &str, times: &Spread) ->
             times.never,
         )?;
     }
-    write!(page, "</svg></figure>")
+    write!(page, "</svg>")
 }
 
 /// How many times fall into each of equal parts.

@@ -117,10 +117,13 @@ impl Objective {
 }
 
 impl Planned {
-    /// Whether a region is lost for so long that others must know of it, and take its duties over. Of
-    /// other faults, and of shorter ones, nothing need be known.
+    /// Whether a region is lost, so that others must know of it, and take its duties over.
+    pub(crate) const fn is_a_loss(&self) -> bool {
+        matches!(self.fault, Fault::Down(_) | Fault::Freeze(_) | Fault::Isolated(_))
+    }
+
+    /// Of shorter losses nothing need be known.
     fn is_a_loss_for_more_than(&self, time: Duration) -> bool {
-        let lost = matches!(self.fault, Fault::Down(_) | Fault::Freeze(_) | Fault::Isolated(_));
-        lost && self.lasting.is_none_or(|lasting| lasting > time)
+        self.is_a_loss() && self.lasting.is_none_or(|lasting| lasting > time)
     }
 }

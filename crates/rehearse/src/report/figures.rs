@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::{Report, shown};
-use crate::{outcome::FaultOutcome, prices::MicroDollars};
+use crate::prices::MicroDollars;
 
 /// One figure.
 #[derive(Clone, PartialEq, Debug)]
@@ -126,14 +126,12 @@ impl Report {
         let mut add = |name: &str, label: &str, value| {
             figures.push(Figure { name: name.to_owned(), label: label.to_owned(), value });
         };
-        let spreads: [(&str, &str, fn(&FaultOutcome) -> Option<Duration>); 4] = [
-            ("detected", "fault detected", |it| it.detected),
-            ("owned", "lease taken over", |it| it.owned),
-            ("served", "served again", |it| it.served),
-            ("gap", "longest gap", |it| Some(it.gap)),
-        ];
-        for (name, label, which) in spreads {
-            let spread = self.spread(which);
+        for (name, label, spread) in [
+            ("detected", "fault detected", self.spread(|it| it.detected)),
+            ("owned", "lease taken over", self.spread(|it| it.owned)),
+            ("served", "served again", self.spread(|it| it.served)),
+            ("gap", "longest gap", self.spread(|it| Some(it.gap))),
+        ] {
             for (of, percent) in [("p50", 50), ("p99", 99), ("max", 100)] {
                 let time = Value::Time(spread.percentile(percent));
                 add(&format!("{name}_{of}_ms"), &format!("{label}, {of}"), time);
