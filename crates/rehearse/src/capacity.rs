@@ -1,8 +1,11 @@
 //! How many requests a region serves per second.
 //!
-//! Requests wait in one line and are served at an even rate. What waits longer than the bound is
-//! refused at once; work that is accepted is done, whether or not its client still waits, so that
-//! retries can keep a region full after the cause is gone.
+//! Requests wait in one line and are served at an even rate. What would wait longer than the bound is
+//! refused at once. A request whose client gives it up before its turn costs the region nothing: a
+//! client that gives up closes its connection, and what a server has not read of it is gone. So an
+//! overload takes away what is too much, and not all of it; a line that works through what nobody
+//! waits for any more would not recover while its clients retry (Bronson et al., "Metastable failures
+//! in distributed systems", 2021).
 
 use crate::time::{Micros, SECOND, of_seconds};
 
@@ -11,9 +14,14 @@ pub(crate) const WAIT_MAX: Micros = SECOND;
 /// Over how long load is measured.
 pub(crate) const LOAD_WINDOW: Micros = 5 * SECOND;
 
-/// A region refuses a request: too many wait.
+/// Why a request does not get its turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Full;
+pub(crate) enum Unserved {
+    /// Too many wait: the region refuses.
+    Full,
+    /// Its client gives it up before.
+    Late,
+}
 
 /// The line of a region.
 #[derive(Debug)]
@@ -42,17 +50,25 @@ impl Line {
         self.at = now;
     }
 
-    /// Puts requests in the line; gives the time until it is their turn.
-    pub(crate) fn join(&mut self, now: Micros, requests: f64) -> Result<Micros, Full> {
+    /// Puts requests in the line that wait for so long at most; gives the time until their turn.
+    pub(crate) fn join(
+        &mut self,
+        now: Micros,
+        requests: f64,
+        patience: Micros,
+    ) -> Result<Micros, Unserved> {
         self.settle(now);
         self.asked += requests;
         let rate = self.rate();
         if rate <= 0.0 {
-            return Err(Full);
+            return Err(Unserved::Full);
         }
         let wait = of_seconds(self.waiting / rate);
         if wait > WAIT_MAX {
-            return Err(Full);
+            return Err(Unserved::Full);
+        }
+        if wait >= patience {
+            return Err(Unserved::Late);
         }
         self.waiting += requests;
         Ok(wait)
@@ -88,36 +104,52 @@ impl Line {
 mod tests {
     use super::*;
 
+    /// Twice as many as are served, for four seconds: the longest wait, and how many got no turn.
+    fn overload(line: &mut Line, patience: Micros) -> (Micros, u64, u64) {
+        let (mut longest, mut full, mut late) = (0, 0, 0);
+        for nth in 0..800 {
+            match line.join(nth * 5_000, 1.0, patience) {
+                Ok(wait) => longest = longest.max(wait),
+                Err(Unserved::Full) => full += 1,
+                Err(Unserved::Late) => late += 1,
+            }
+        }
+        (longest, full, late)
+    }
+
     #[test]
     fn a_line_grows_when_more_come_than_are_served_and_refuses_past_its_bound() {
         let mut line = Line::new(100.0);
-        let mut longest = 0;
-        let mut refused = 0;
-        // Twice as many as it serves, for four seconds.
-        for nth in 0..800 {
-            match line.join(nth * 5_000, 1.0) {
-                Ok(wait) => longest = longest.max(wait),
-                Err(Full) => refused += 1,
-            }
-        }
+        let (longest, full, late) = overload(&mut line, Micros::MAX);
         assert!(longest <= WAIT_MAX && longest > WAIT_MAX - 20_000, "{longest}");
         // It fills within a second; of what comes after half is refused.
-        assert!((290..310).contains(&refused), "{refused}");
+        assert!((290..310).contains(&full), "{full}");
+        assert_eq!(late, 0);
         assert!((line.take_load(4 * SECOND) - 2.0).abs() < 1e-9);
         assert!(line.waiting(8 * SECOND) == 0.0);
     }
 
     #[test]
+    fn who_gives_up_before_its_turn_costs_nothing() {
+        let mut line = Line::new(100.0);
+        let (longest, full, late) = overload(&mut line, SECOND / 2);
+        assert!(longest < SECOND / 2, "{longest}");
+        // It is as long as clients wait after half a second; of what comes then half is served.
+        assert_eq!(full, 0);
+        assert!((340..360).contains(&late), "{late}");
+    }
+
+    #[test]
     fn a_slow_region_serves_its_share_and_a_stopped_one_nothing() {
         let mut line = Line::new(100.0);
-        assert_eq!(line.join(0, 10.0), Ok(0));
-        assert_eq!(line.join(0, 1.0), Ok(100_000));
+        assert_eq!(line.join(0, 10.0, SECOND), Ok(0));
+        assert_eq!(line.join(0, 1.0, SECOND), Ok(100_000));
         line.set_share(0, 0.5);
-        assert_eq!(line.join(0, 1.0), Ok(220_000));
+        assert_eq!(line.join(0, 1.0, SECOND), Ok(220_000));
         line.set_share(0, 0.0);
-        assert_eq!(line.join(0, 1.0), Err(Full));
+        assert_eq!(line.join(0, 1.0, SECOND), Err(Unserved::Full));
         line.clear(0);
         line.set_share(0, 1.0);
-        assert_eq!(line.join(0, 1.0), Ok(0));
+        assert_eq!(line.join(0, 1.0, SECOND), Ok(0));
     }
 }

@@ -140,3 +140,72 @@ impl Machine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use rhumb_types::Ratio;
+
+    use super::*;
+
+    const NAMES: [&str; 3] = ["a", "b", "c"];
+
+    fn region(nth: usize) -> RegionId {
+        RegionId::new(NAMES[nth % 3]).unwrap()
+    }
+
+    fn fault() -> impl Strategy<Value = Fault> {
+        let link = (0_usize..3, 1_usize..3).prop_map(|(a, by)| (region(a), region(a + by)));
+        let one = (0_usize..3).prop_map(region);
+        (0_u8..10, link, one).prop_map(|(kind, (a, b), one)| match kind {
+            0 => Fault::Down(one),
+            1 => Fault::Freeze(one),
+            2 => Fault::Isolated(one),
+            3 => Fault::Cut(a, b),
+            4 => Fault::OneWay(a, b),
+            5 => Fault::Loss(a, b, Ratio::clamped(0.25)),
+            6 => Fault::Delay(a, b, Duration::from_millis(3)),
+            7 => Fault::SlowDisk(one, Duration::from_millis(5)),
+            8 => Fault::Slow(one, Ratio::clamped(0.5)),
+            _ => Fault::Clock(one, 100),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_faults_does_not_matter(
+            faults in prop::collection::vec((fault(), 1_u64..100), 0..8).prop_shuffle(),
+            turn in 0_usize..8,
+        ) {
+            let regions: Vec<_> = (0..3).map(region).collect();
+            let of = |faults: &[(Fault, Micros)]| {
+                Condition::of(&regions, faults.iter().map(|(fault, until)| (fault, *until)))
+            };
+            let mut turned = faults.clone();
+            turned.rotate_left(turn.min(faults.len()));
+            prop_assert_eq!(of(&faults), of(&turned));
+        }
+
+        #[test]
+        fn more_faults_break_more(
+            faults in prop::collection::vec((fault(), 1_u64..100), 1..8),
+        ) {
+            let regions: Vec<_> = (0..3).map(region).collect();
+            let of = |faults: &[(Fault, Micros)]| {
+                Condition::of(&regions, faults.iter().map(|(fault, until)| (fault, *until)))
+            };
+            let (some, all) = (of(&faults[1..]), of(&faults));
+            for (one, more) in some.ways.iter().zip(&all.ways) {
+                prop_assert!(more.cut >= one.cut && more.delay >= one.delay);
+                prop_assert!(more.loss >= one.loss && more.loss < 1.0);
+            }
+            for (one, more) in some.machines.iter().zip(&all.machines) {
+                prop_assert!(more.down >= one.down && more.frozen_until >= one.frozen_until);
+                prop_assert!(more.share <= one.share && more.disk_delay >= one.disk_delay);
+            }
+            prop_assert_ne!(of(&faults), Condition::sound(3));
+        }
+    }
+}

@@ -110,7 +110,7 @@ const FIRST_MICROS: f64 = 100.0;
 /// By how much each bucket is wider than the one before.
 const GROWTH: f64 = 1.25;
 /// How many there are; the last ends after some twenty minutes.
-const BUCKETS: u8 = 74;
+const BUCKETS: usize = 74;
 
 impl Latencies {
     /// Adds one.
@@ -120,8 +120,8 @@ impl Latencies {
 
     /// Adds several of the same.
     pub fn add_many(&mut self, latency: Duration, times: u64) {
-        let bucket = (0..BUCKETS).position(|nth| upper(nth) >= latency);
-        let bucket = bucket.unwrap_or(usize::from(BUCKETS - 1));
+        let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+        let bucket = UPPER_NANOS.partition_point(|end| *end < nanos).min(BUCKETS - 1);
         if self.counts.len() <= bucket {
             self.counts.resize(bucket + 1, 0);
         }
@@ -145,15 +145,31 @@ impl Latencies {
     pub fn percentile(&self, share: f64) -> Option<Duration> {
         let all: u64 = self.counts.iter().sum();
         let mut seen = 0;
-        (0..BUCKETS).zip(&self.counts).find_map(|(nth, count)| {
+        UPPER_NANOS.iter().zip(&self.counts).find_map(|(end, count)| {
             seen += count;
-            (all > 0 && seen as f64 >= all as f64 * share).then(|| upper(nth))
+            (all > 0 && seen as f64 >= all as f64 * share).then(|| Duration::from_nanos(*end))
         })
     }
 }
 
-fn upper(nth: u8) -> Duration {
-    Duration::from_secs_f64(FIRST_MICROS * GROWTH.powi(i32::from(nth)) / 1e6)
+/// The upper end of each bucket, in nanoseconds.
+const UPPER_NANOS: [u64; BUCKETS] = upper_ends();
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::indexing_slicing,
+    reason = "worked out by the compiler, which refuses what does not fit"
+)]
+const fn upper_ends() -> [u64; BUCKETS] {
+    let mut ends = [0; BUCKETS];
+    let (mut nth, mut end) = (0, FIRST_MICROS * 1_000.0);
+    while nth < BUCKETS {
+        ends[nth] = end as u64;
+        end *= GROWTH;
+        nth += 1;
+    }
+    ends
 }
 
 /// The course of a run, in steps of the same length.

@@ -56,7 +56,7 @@ pub const WRITES_PER_SECOND_MAX: f64 = 300.0;
 /// Reads that are simulated one by one in a whole run.
 pub const READS_MAX: f64 = 10_000_000.0;
 /// Writes that are simulated one by one in a whole run; the logs of all regions keep them.
-pub const WRITES_MAX: f64 = 500_000.0;
+pub const WRITES_MAX: f64 = 250_000.0;
 /// How often lag, lines and bytes are looked at.
 const LOOK_EVERY: Micros = SECOND;
 

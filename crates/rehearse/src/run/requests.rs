@@ -20,9 +20,10 @@ use super::{
 use crate::{
     arrivals::Kind,
     books::Ended,
+    capacity::Unserved,
     chance::unit,
     clients::{Population, RETRY_AFTER, SeatId},
-    rehearsal::{Finding, Rehearsal},
+    rehearsal::Rehearsal,
     safety::{KEYS_MAX, Written, is_stale},
     time::{Micros, micros},
 };
@@ -237,23 +238,33 @@ impl Run<'_> {
         (population.look_up(seat.seat, now, routing, |it| host_of(regions, it)), takes)
     }
 
+    /// Whether a try cannot be served now: its node does not run, or is frozen. It is served when
+    /// that goes on, if its client still waits.
+    fn waits_for_node(&mut self, it: Try, then: fn(Try) -> What) -> bool {
+        let frozen = self.stage.frozen_until(it.node);
+        if self.stage.process(it.node).is_none() {
+            self.give_up(it);
+            return true;
+        }
+        match frozen {
+            Some(until) if until < it.deadline => self.agenda.plan(until, then(it)),
+            Some(_) => self.give_up(it),
+            None => return false,
+        }
+        true
+    }
+
     /// A try arrives at its node.
     pub(super) fn reach(&mut self, it: Try) {
         let now = self.stage.now();
-        if self.stage.process(it.node).is_none() {
-            return self.give_up(it);
-        }
-        if let Some(until) = self.stage.frozen_until(it.node) {
-            if until < it.deadline {
-                return self.agenda.plan(until, What::Reach(it));
-            }
-            return self.give_up(it);
+        if self.waits_for_node(it, What::Reach) {
+            return;
         }
         let Some(line) = self.stage.lines.get_mut(it.node) else { return };
-        match line.join(now, it.weight as f64) {
-            Ok(wait) if it.kind == Kind::Read && now + wait >= it.deadline => self.give_up(it),
+        match line.join(now, it.weight as f64, it.deadline.saturating_sub(now)) {
             Ok(wait) => self.agenda.plan(now + wait, What::Serve(it)),
-            Err(crate::capacity::Full) => {
+            Err(Unserved::Late) => self.give_up(it),
+            Err(Unserved::Full) => {
                 self.course.refused(it.node, it.weight);
                 self.tell(it, Told::Refused);
             }
@@ -262,11 +273,8 @@ impl Run<'_> {
 
     /// It is a try's turn at its node.
     pub(super) fn serve(&mut self, it: Try) {
-        if self.stage.process(it.node).is_none() {
-            return self.give_up(it);
-        }
-        if let Some(until) = self.stage.frozen_until(it.node) {
-            return self.agenda.plan(until, What::Serve(it));
+        if self.waits_for_node(it, What::Serve) {
+            return;
         }
         match it.kind {
             Kind::Read => {
@@ -406,7 +414,7 @@ impl Run<'_> {
             return;
         }
         self.books.counts.retried += it.weight;
-        let pauses = same && now < it.deadline && self.rehearsal.clients.finding != Finding::List;
+        let pauses = same && now < it.deadline;
         let after = if pauses { micros(RETRY_AFTER) } else { 0 };
         self.agenda.plan(now + after, What::Again { request: it.request, nth });
     }

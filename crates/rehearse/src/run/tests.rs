@@ -9,16 +9,16 @@ use rhumb_node::{Member, NodeConfig, Retention, oversee::OverseerConfig};
 use rhumb_regions::{Facts, FailoverConfig, HealthConfig, Policy, Region, RegionFacts, Strategy};
 use rhumb_state::Namespaces;
 use rhumb_types::{
-    ClusterId, NodeId, RegionId,
+    AckLevel, ClusterId, NodeId, Ratio, RegionId,
     control::{Digest, FailoverMode, MemberRole},
 };
 
 use super::*;
 use crate::{
     prices::Prices,
-    rehearsal::{Clients, Setup},
+    rehearsal::{Clients, Finding, Setup},
     scenario::{Fault, Planned, Scenario},
-    traffic::Traffic,
+    traffic::{Shape, Traffic},
 };
 
 const REGIONS: [&str; 3] = ["us-east-1", "eu-west-1", "ap-southeast-1"];
@@ -108,17 +108,253 @@ fn without_a_fault_nothing_fails() {
     assert_eq!(outcome.series.failed.len(), 30);
 }
 
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn down(name: &str) -> Fault {
+    Fault::Down(region(name))
+}
+
+/// Runs a rehearsal, in which no promise of the fabric may be broken.
+fn sound(rehearsal: &Rehearsal, seed: u64) -> Outcome {
+    let outcome = run(rehearsal, seed).unwrap();
+    assert_eq!(outcome.violations, Vec::<String>::new());
+    assert_eq!(sum(&outcome), outcome.requests.asked, "every request ends once");
+    outcome
+}
+
 #[test]
 fn a_region_that_goes_down_is_left_within_the_clients_time_out() {
-    let fault = at(10, 30, Fault::Down(region("eu-west-1")));
-    let outcome = run(&rehearsal(&HealthConfig::fast(), 60, vec![fault]), 1).unwrap();
+    let fault = at(10, 30, down("eu-west-1"));
+    let outcome = sound(&rehearsal(&HealthConfig::fast(), 60, vec![fault]), 1);
     let fault = &outcome.faults[0];
-    assert!(fault.detected.unwrap() < Duration::from_secs(1), "{fault:?}");
-    assert!(fault.owned.unwrap() < Duration::from_secs(8), "{fault:?}");
+    // Silence puts a peer out after some half of a second at a heartbeat of 100 ms.
+    assert!((millis(300)..seconds(1)).contains(&fault.detected.unwrap()), "{fault:?}");
     assert_eq!(fault.served, Some(Duration::ZERO), "a list has a next node");
-    let (timeout, most) = (Duration::from_millis(500), Duration::from_millis(900));
-    assert!((timeout..most).contains(&fault.gap), "{fault:?}");
+    assert!((millis(500)..millis(900)).contains(&fault.gap), "{fault:?}");
     assert_eq!(outcome.requests.failed, 0);
     assert!(outcome.requests.retried > 0);
-    assert_eq!(outcome.violations, Vec::<String>::new());
+    assert!(outcome.regions[&region("us-east-1")].spilled > 0, "the nearest to Ireland");
+    assert_eq!(outcome.regions[&region("ap-southeast-1")].spilled, 0);
+}
+
+#[test]
+fn a_lease_moves_after_the_detection_of_the_profile() {
+    let owned = |health: &HealthConfig| {
+        let fault = at(5, 50, down("us-east-1"));
+        sound(&rehearsal(health, 60, vec![fault]), 2).faults[0].owned.unwrap()
+    };
+    let fast = owned(&HealthConfig::fast());
+    assert!((millis(900)..seconds(5)).contains(&fast), "{fast:?}");
+    let standard = owned(&HealthConfig::standard());
+    assert!((seconds(15)..seconds(20)).contains(&standard), "{standard:?}");
+}
+
+#[test]
+fn what_one_other_region_has_is_not_exposed() {
+    let exposed = |ack| {
+        let mut rehearsal =
+            rehearsal(&HealthConfig::fast(), 6, vec![at(5, 1, down("ap-southeast-1"))]);
+        rehearsal.traffic =
+            Traffic { shape: Shape::Flat(200.0), writes: Ratio::ONE, ack, ..Traffic::default() };
+        let faults = (1..=2).map(|seed| sound(&rehearsal, seed).faults.remove(0));
+        faults.map(|fault| (fault.exposed, fault.exposed_for)).max().unwrap()
+    };
+    let (writes, age) = exposed(AckLevel::Local);
+    // Some 67 a second, for the 80 ms to the nearest other region.
+    assert!((1..20).contains(&writes), "{writes}");
+    assert!((millis(20)..millis(200)).contains(&age), "{age:?}");
+    assert_eq!(exposed(AckLevel::OneRemote), (0, Duration::ZERO));
+}
+
+#[test]
+fn survivors_that_cannot_carry_all_are_overloaded() {
+    let mut rehearsal = rehearsal(&HealthConfig::fast(), 50, vec![at(20, 30, down("us-east-1"))]);
+    rehearsal.traffic.shape = Shape::Flat(150.0);
+    for setup in &mut rehearsal.nodes {
+        setup.requests_per_second = 60.0;
+    }
+    let impatient = sound(&rehearsal, 1);
+    assert!(impatient.requests.failed > 100, "{:?}", impatient.requests);
+    assert!(impatient.regions.values().any(|region| region.load_max > 1.2));
+    let most = impatient.series.waiting.iter().max().unwrap();
+    assert!((20..=31).contains(most), "who waits for 500 ms is 30th in line: {most}");
+    rehearsal.clients.timeout = seconds(5);
+    let patient = sound(&rehearsal, 1);
+    assert!(patient.regions.values().any(|region| region.refused > 100));
+    let enough = |setup: &mut Setup| setup.requests_per_second = 200.0;
+    rehearsal.nodes.iter_mut().for_each(enough);
+    assert_eq!(sound(&rehearsal, 1).requests.failed, 0);
+}
+
+#[test]
+fn resolvers_make_an_outage_as_long_as_they_keep_an_answer() {
+    let outage = |ttl, ignoring, kept| {
+        let mut rehearsal =
+            rehearsal(&HealthConfig::fast(), 100, vec![at(10, 85, down("eu-west-1"))]);
+        let ignoring = Ratio::clamped(ignoring);
+        rehearsal.clients.finding = Finding::Dns { ttl: seconds(ttl), ignoring, kept };
+        let outcome = sound(&rehearsal, 3);
+        (outcome.faults[0].served.unwrap(), outcome.faults[0].gap, outcome.requests.failed)
+    };
+    let short = outage(5, 0.0, seconds(5));
+    // The answers are of any age when it begins, and some were asked for before it was detected.
+    assert!((seconds(2)..millis(6_500)).contains(&short.0), "{short:?}");
+    let long = outage(30, 0.0, seconds(30));
+    assert!((seconds(20)..millis(31_500)).contains(&long.0), "{long:?}");
+    assert!(long.2 > 2 * short.2, "{short:?} {long:?}");
+    let ignored = outage(5, 0.2, seconds(60));
+    assert!((seconds(40)..millis(61_500)).contains(&ignored.0), "{ignored:?}");
+    assert!(ignored.1 > short.1, "those that ignore it go without for longer");
+    assert!(ignored.2 < long.2 + short.2, "and are a fifth of all: {ignored:?} {long:?}");
+}
+
+#[test]
+fn a_seed_is_a_run() {
+    let faults = vec![at(5, 10, down("us-east-1"))];
+    let rehearsal = rehearsal(&HealthConfig::fast(), 20, faults);
+    assert_eq!(sound(&rehearsal, 5), sound(&rehearsal, 5));
+    assert_ne!(sound(&rehearsal, 5).latency, sound(&rehearsal, 6).latency);
+}
+
+#[test]
+fn a_link_stays_cut_until_the_last_fault_that_cuts_it_is_over() {
+    let (us, eu) = (region("us-east-1"), region("eu-west-1"));
+    let cut = at(2, 20, Fault::Cut(us.clone(), eu.clone()));
+    let isolated = at(5, 5, Fault::Isolated(us));
+    let one_way = at(7, 30, Fault::OneWay(eu.clone(), region("ap-southeast-1")));
+    let gone = at(9, 4, Fault::Down(eu));
+    let rehearsal = rehearsal(&HealthConfig::fast(), 50, vec![cut, isolated, one_way, gone]);
+    let mut run = Run::new(&rehearsal, 1).unwrap();
+    let mut cuts = |until: u64| {
+        while run.step().is_some_and(|passed| passed < seconds(until)) {}
+        let network = &mut run.stage.world.network;
+        let ways = [(0, 1), (1, 0), (0, 2), (2, 0), (1, 2), (2, 1)];
+        ways.map(|(from, to)| u8::from(network.direction(from, to).cut))
+    };
+    assert_eq!(cuts(1), [0, 0, 0, 0, 0, 0]);
+    assert_eq!(cuts(4), [1, 1, 0, 0, 0, 0]);
+    assert_eq!(cuts(6), [1, 1, 1, 1, 0, 0]);
+    assert_eq!(cuts(8), [1, 1, 1, 1, 1, 0]);
+    assert_eq!(cuts(12), [1, 1, 0, 0, 1, 1]);
+    assert_eq!(cuts(15), [1, 1, 0, 0, 1, 0]);
+    assert_eq!(cuts(25), [0, 0, 0, 0, 1, 0]);
+    assert_eq!(cuts(40), [0, 0, 0, 0, 0, 0]);
+    assert!(run.stage.process(1).is_some(), "it was started again");
+}
+
+#[test]
+fn a_short_freeze_is_waited_out() {
+    let short = Planned {
+        at: seconds(5),
+        lasting: Some(millis(300)),
+        fault: Fault::Freeze(region("us-east-1")),
+    };
+    let outcome = sound(&rehearsal(&HealthConfig::standard(), 15, vec![short]), 1);
+    assert_eq!((outcome.requests.failed, outcome.requests.retried), (0, 0));
+    assert!(outcome.latency.percentile(1.0).unwrap() > millis(250));
+    assert_eq!(outcome.faults[0].owned, None);
+    let long = at(5, 20, Fault::Freeze(region("us-east-1")));
+    let outcome = sound(&rehearsal(&HealthConfig::fast(), 40, vec![long]), 1);
+    assert!(outcome.faults[0].detected.is_some() && outcome.faults[0].owned.is_some());
+    assert!(outcome.requests.retried > 0);
+}
+
+#[test]
+fn the_clients_of_an_isolated_region_have_only_that() {
+    let isolated = |ack| {
+        let fault = at(5, 20, Fault::Isolated(region("eu-west-1")));
+        let mut rehearsal = rehearsal(&HealthConfig::fast(), 40, vec![fault]);
+        rehearsal.traffic.ack = ack;
+        sound(&rehearsal, 1)
+    };
+    let outcome = isolated(AckLevel::Local);
+    assert_eq!((outcome.requests.failed, outcome.faults[0].gap), (0, Duration::ZERO));
+    assert!(outcome.faults[0].owned.is_some(), "the others take over what it owned");
+    assert!(outcome.lag_max > seconds(15), "{:?}", outcome.lag_max);
+    let outcome = isolated(AckLevel::Quorum);
+    assert!(outcome.requests.failed > 20, "its writes reach no majority: {:?}", outcome.requests);
+}
+
+#[test]
+fn readers_elsewhere_miss_what_is_under_way() {
+    let stale = |delay| {
+        let (us, eu) = (region("us-east-1"), region("eu-west-1"));
+        let faults = vec![at(5, 20, Fault::Delay(us, eu, delay))];
+        let mut rehearsal = rehearsal(&HealthConfig::standard(), 30, faults);
+        rehearsal.traffic.hot = Ratio::ONE;
+        sound(&rehearsal, 1).requests
+    };
+    let (little, much) = (stale(millis(1)), stale(seconds(2)));
+    assert!(little.stale > 0, "one key, written ten times a second: {little:?}");
+    assert!(much.stale > little.stale + 200, "{little:?} {much:?}");
+}
+
+#[test]
+fn a_node_that_cannot_write_is_left_by_writers_and_comes_back() {
+    for fault in [
+        Fault::FailingDisk(region("eu-west-1")),
+        Fault::FullDisk(region("eu-west-1")),
+        Fault::Clock(region("eu-west-1"), 2_000),
+    ] {
+        let text = fault.to_string();
+        let outcome = sound(&rehearsal(&HealthConfig::fast(), 60, vec![at(5, 20, fault)]), 1);
+        assert_eq!(outcome.requests.failed, 0, "{text}: {:?}", outcome.requests);
+        assert!(outcome.requests.retried > 0, "{text}");
+        assert!(outcome.faults[0].detected.is_some(), "{text}: {:?}", outcome.faults);
+        let served = &outcome.series.served[&region("eu-west-1")];
+        let last: u64 = served[50..].iter().sum();
+        assert!(last > 200, "{text}: {served:?}");
+    }
+}
+
+#[test]
+fn a_slow_disk_and_a_lossy_link_cost_time() {
+    let quiet = sound(&rehearsal(&HealthConfig::standard(), 30, Vec::new()), 1);
+    let (us, eu) = (region("us-east-1"), region("eu-west-1"));
+    let faults = vec![
+        at(5, 20, Fault::SlowDisk(us.clone(), millis(50))),
+        at(5, 20, Fault::Loss(us, eu, Ratio::clamped(0.05))),
+    ];
+    let outcome = sound(&rehearsal(&HealthConfig::standard(), 30, faults), 1);
+    assert!(outcome.lag_max > quiet.lag_max + millis(100), "{:?}", outcome.lag_max);
+    let p99 = |outcome: &Outcome| outcome.latency.percentile(0.99).unwrap();
+    assert!(p99(&outcome) > p99(&quiet) + millis(20), "{:?}", p99(&outcome));
+}
+
+#[test]
+fn a_region_that_serves_less_waits_and_refuses() {
+    let fault = at(5, 20, Fault::Slow(region("us-east-1"), Ratio::clamped(0.02)));
+    let outcome = sound(&rehearsal(&HealthConfig::fast(), 30, vec![fault]), 1);
+    let region = outcome.regions[&region("us-east-1")];
+    assert!(region.load_max > 1.2, "{region:?}");
+    assert!(outcome.requests.retried > 0);
+}
+
+#[test]
+fn much_traffic_is_simulated_in_part_and_counted_in_whole() {
+    let mut rehearsal = rehearsal(&HealthConfig::fast(), 10, Vec::new());
+    rehearsal.traffic.shape = Shape::Flat(5_000.0);
+    rehearsal.nodes.iter_mut().for_each(|setup| setup.requests_per_second = 10_000.0);
+    let all = sound(&rehearsal, 1);
+    assert_eq!(all.weight, 3);
+    assert!((48_000..52_000).contains(&all.requests.asked), "{:?}", all.requests);
+    // 500 writes of 256 bytes a second go to two other regions.
+    let sent: u64 = all.egress.values().sum();
+    assert!((2_560_000..5_120_000).contains(&sent), "{sent}");
+}
+
+#[test]
+fn a_cluster_without_a_majority_never_forms_and_says_why() {
+    let mut rehearsal = rehearsal(&HealthConfig::fast(), 10, Vec::new());
+    rehearsal.nodes.truncate(1);
+    let error = run(&rehearsal, 1).unwrap_err();
+    assert!(matches!(error, RunError::NeverFormed { .. }), "{error}");
+    rehearsal.nodes.clear();
+    assert_eq!(run(&rehearsal, 1).unwrap_err(), RunError::NoRegions);
 }

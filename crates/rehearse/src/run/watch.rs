@@ -91,7 +91,7 @@ impl Watch {
             }
             let region = fault.planned.fault.region();
             let other = region.filter(|region| stage.host(region) != Some(host));
-            if fault.owned.is_none() && now < fault.horizon.max(fault.until.min(fault.horizon)) {
+            if fault.owned.is_none() && now < fault.horizon {
                 let owned = other.is_some_and(|region| stage.acts_for(host, region));
                 fault.owned = owned.then_some(now);
             }
