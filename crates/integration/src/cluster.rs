@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     ops::Range,
     path::{Path, PathBuf},
     process::ExitStatus,
@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use redis::{Client, Connection, IntoConnectionInfo};
-use rhumb_config::dev::STRONG_PREFIX;
+use rhumb_config::{dev::STRONG_PREFIX, settings::Server};
 use rhumb_peer::{ClusterAuthority, Identity, Validity};
 use rhumb_types::{NodeId, RegionId};
 use rustix::process::Signal;
@@ -48,6 +48,12 @@ pub(crate) struct Addresses {
 impl Addresses {
     pub(crate) fn take(ports: &mut Ports) -> Result<Self> {
         Ok(Self { http: ports.address()?, peer: ports.address()?, resp: ports.address()? })
+    }
+
+    /// The usual ports of a host of its own.
+    pub(crate) fn of_host(host: Ipv4Addr) -> Self {
+        let at = |server: Server| SocketAddr::from((host, server.port()));
+        Self { http: at(Server::Http), peer: at(Server::Peer), resp: at(Server::Resp) }
     }
 }
 
@@ -301,7 +307,8 @@ impl Cluster {
         Ok(())
     }
 
-    fn log_end(&self, nth: usize) -> String {
+    /// The last lines of a node's log.
+    pub(crate) fn log_end(&self, nth: usize) -> String {
         let log = self.log(nth);
         let lines: Vec<&str> = log.lines().collect();
         lines.get(lines.len().saturating_sub(LOG_LINES_SHOWN)..).unwrap_or_default().join("\n")

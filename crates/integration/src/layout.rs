@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt, fs,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -37,6 +37,7 @@ pub struct Layout {
     relayed: bool,
     identities: bool,
     data: Option<PathBuf>,
+    addresses: Option<Vec<Addresses>>,
     adjust: Option<Adjust>,
 }
 
@@ -58,6 +59,7 @@ impl Layout {
             relayed: false,
             identities: true,
             data: None,
+            addresses: None,
             adjust: None,
         }
     }
@@ -90,6 +92,13 @@ impl Layout {
         self
     }
 
+    /// Each region's node has an address of its own, and the usual ports there.
+    #[must_use]
+    pub fn hosts(mut self, hosts: &[Ipv4Addr]) -> Self {
+        self.addresses = Some(hosts.iter().map(|host| Addresses::of_host(*host)).collect());
+        self
+    }
+
     /// Changes the settings of every node before they are written.
     #[must_use]
     pub fn adjust(mut self, change: impl FnOnce(&mut Settings) + 'static) -> Self {
@@ -107,8 +116,10 @@ impl Layout {
         let names = dev::REGIONS.iter().chain(&MORE).take(self.regions);
         let regions = names.map(|name| RegionId::new(name)).collect::<Result<Vec<_>, _>>()?;
         let mut ports = Ports::take()?;
-        let addresses =
-            regions.iter().map(|_| Addresses::take(&mut ports)).collect::<Result<Vec<_>>>()?;
+        let addresses = match self.addresses {
+            Some(addresses) => addresses,
+            None => regions.iter().map(|_| Addresses::take(&mut ports)).collect::<Result<_>>()?,
+        };
         let mut settings = dev::settings(&regions, data.clone(), 0);
         listen(&mut settings, &regions, &addresses);
         if let Some(last) = regions.last().filter(|_| self.witness) {

@@ -5,6 +5,8 @@
 //! [`relay`]s that their messages pass through. Deliberately absent: anything that stands in for a
 //! part of Rhumb; what is tested is the binary that ships.
 
+#[cfg(target_os = "linux")]
+pub mod chaos;
 mod cluster;
 mod layout;
 mod load;

@@ -145,7 +145,11 @@ impl Written {
     }
 }
 
-fn absent<'k>(connection: &mut Connection, keys: &[&'k String]) -> Result<Vec<&'k String>> {
+/// Which of these keys a node does not have.
+pub(crate) fn absent<'k>(
+    connection: &mut Connection,
+    keys: &[&'k String],
+) -> Result<Vec<&'k String>> {
     let mut absent = Vec::new();
     for ask in keys.chunks(KEYS_PER_ASK) {
         let mut pipe = redis::pipe();

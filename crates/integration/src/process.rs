@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
@@ -21,6 +21,8 @@ pub struct Launch {
     pub arguments: Vec<String>,
     /// More variables of its environment.
     pub variables: Vec<(String, String)>,
+    /// The network namespace that it runs in; without a name, that of this process.
+    pub namespace: Option<String>,
 }
 
 impl Launch {
@@ -29,7 +31,7 @@ impl Launch {
     pub fn with(arguments: &[&str]) -> Self {
         Self {
             arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
-            variables: Vec::new(),
+            ..Self::default()
         }
     }
 }
@@ -49,12 +51,12 @@ impl Node {
     }
 
     /// Starts the process. It ends with the thread that started it, at the latest.
-    pub(crate) fn start(&mut self, binary: &PathBuf, launch: &Launch) -> Result<()> {
+    pub(crate) fn start(&mut self, binary: &Path, launch: &Launch) -> Result<()> {
         if self.child.is_some() {
             bail!("{} runs already", self.region);
         }
         let log = File::options().create(true).append(true).open(&self.log)?;
-        let mut command = Command::new(binary);
+        let mut command = in_namespace(binary, launch.namespace.as_deref());
         command.arg("serve").arg("--config").arg(&self.config).arg("--die-with-parent");
         command.args(&launch.arguments).env("RHUMB_REGION", &self.region);
         command.envs(launch.variables.iter().map(|(name, value)| (name, value)));
@@ -107,6 +109,14 @@ impl Node {
             thread::sleep(LOOK_INTERVAL);
         }
     }
+}
+
+/// `ip netns exec` becomes the program, so that the process keeps its id and its parent.
+fn in_namespace(binary: &Path, namespace: Option<&str>) -> Command {
+    let Some(name) = namespace else { return Command::new(binary) };
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", name]).arg(binary);
+    command
 }
 
 impl Drop for Node {

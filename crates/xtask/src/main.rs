@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::workspace::Workspace;
+use crate::{delegate::ChaosEnd, workspace::Workspace};
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", about = "Gates and test runs of the Rhumb workspace")]
@@ -60,6 +60,13 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
+    /// Failures of a region on real processes, measured: `cargo xtask chaos --short`.
+    #[command(disable_help_flag = true)]
+    Chaos {
+        /// Passed on to the program, which explains them with `--help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -86,5 +93,6 @@ fn dispatch(command: Command) -> anyhow::Result<bool> {
         }
         Command::Sim { rest } => delegate::sim(&workspace, &rest),
         Command::Bench { rest } => delegate::bench(&workspace, &rest),
+        Command::Chaos { rest } => Ok(delegate::chaos(&workspace, &rest)? == ChaosEnd::Passed),
     }
 }

@@ -10,15 +10,13 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 
 use crate::{
-    delegate::{self, SIM_PACKAGE},
+    delegate::{self, ChaosEnd, INTEGRATION_PACKAGE, SIM_PACKAGE},
     tidy,
     workspace::{Workspace, answers, succeeds},
 };
 
 /// How many seeds of the simulator a run takes unless told otherwise.
 pub(crate) const SIM_SEEDS_DEFAULT: u32 = 200;
-/// The package of the tests that start real processes and real clients.
-const INTEGRATION_PACKAGE: &str = "rhumb-integration";
 /// The package of the consensus groups, whose simulation is its own.
 const CONTROL_PACKAGE: &str = "rhumb-control";
 /// The package of the binary.
@@ -72,6 +70,7 @@ const STEPS: &[Step] = &[
         package: Some(INTEGRATION_PACKAGE),
         run: integration,
     },
+    Step { name: "chaos on real processes", package: Some(INTEGRATION_PACKAGE), run: chaos },
 ];
 
 /// Runs every step and prints the summary; whether none failed.
@@ -167,6 +166,17 @@ fn integration(workspace: &Workspace, _: &Options) -> anyhow::Result<Outcome> {
         tests.env("RHUMB_TEST_PYTHON", python);
     }
     succeeds(&mut tests).map(Outcome::from)
+}
+
+/// One failure of each of four kinds, in network namespaces.
+fn chaos(workspace: &Workspace, _: &Options) -> anyhow::Result<Outcome> {
+    Ok(match delegate::chaos(workspace, &["--short".to_owned()])? {
+        ChaosEnd::Passed => Outcome::Passed,
+        ChaosEnd::Failed => Outcome::from(false),
+        ChaosEnd::Skipped => {
+            Outcome::Skipped("this machine does not let it run: see its output above".to_owned())
+        }
+    })
 }
 
 /// nextest where it is installed, else cargo's own runner.

@@ -1,0 +1,187 @@
+//! What is done to a region, and how it is mended.
+
+use std::{fmt, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use serde::Serialize;
+use tempfile::TempDir;
+
+use super::{
+    disk::{Disk, SlowFsync},
+    wan::{Trouble, Wan},
+};
+use crate::{cluster::Cluster, process::Launch};
+
+/// How long a frozen process stays frozen.
+const FROZEN: Duration = Duration::from_secs(10);
+/// What a slow disk adds to every fsync.
+const FSYNC_MORE: Duration = Duration::from_millis(300);
+/// What a slow link adds to every round trip, half of it on each way.
+const LINK_MORE: Duration = Duration::from_millis(300);
+/// How many packets of a thousand a slow link loses, on each way.
+const LINK_LOST_PER_MILLE: u32 = 20;
+/// By how many milliseconds a wrong clock is off: four times what rule 8 of the design allows.
+const CLOCK_OFF_MILLIS: &str = "2000";
+
+/// A kind of failure of a region.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Its process is killed with SIGKILL.
+    Kill,
+    /// Its process is stopped for ten seconds, and goes on where it was.
+    Freeze,
+    /// Nothing passes between its node and the other regions, their clients included.
+    Cut,
+    /// What others send arrives; nothing that its node sends to other regions does.
+    CutOneWay,
+    /// Each fsync takes 300 ms longer.
+    SlowDisk,
+    /// No byte more fits on its disk.
+    FullDisk,
+    /// Round trips between its node and the other regions take 300 ms longer, and a packet in fifty is
+    /// lost on each way.
+    SlowLink,
+    /// Its node is started again with a wall clock that is two seconds ahead.
+    Clock,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Kill,
+        Self::Freeze,
+        Self::Cut,
+        Self::CutOneWay,
+        Self::SlowDisk,
+        Self::FullDisk,
+        Self::SlowLink,
+        Self::Clock,
+    ];
+
+    /// How long it lasts, where trials last `usually`.
+    #[must_use]
+    pub fn lasts(self, usually: Duration) -> Duration {
+        if self == Self::Freeze { FROZEN } else { usually }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kill => "kill",
+            Self::Freeze => "freeze",
+            Self::Cut => "cut",
+            Self::CutOneWay => "cut one way",
+            Self::SlowDisk => "slow disk",
+            Self::FullDisk => "full disk",
+            Self::SlowLink => "slow link",
+            Self::Clock => "clock",
+        })
+    }
+}
+
+/// What faults are done to.
+#[derive(Debug)]
+pub(super) struct Stage {
+    pub(super) cluster: Cluster,
+    pub(super) wan: Wan,
+    /// One per region.
+    pub(super) disks: Vec<Disk>,
+    /// The region in whose namespace clients of it stand: places from here on are those of clients.
+    pub(super) first_client: usize,
+    /// strace, while a disk is slow.
+    pub(super) slow: Option<SlowFsync>,
+    /// Holds the disks; the last to go.
+    pub(super) _folder: TempDir,
+}
+
+impl Stage {
+    /// Starts the node of a region in its namespace.
+    pub(super) fn start(&mut self, nth: usize, arguments: &[&str]) -> Result<()> {
+        let namespace = Some(node_name(nth));
+        self.cluster.launch(nth, &Launch { namespace, ..Launch::with(arguments) })
+    }
+
+    pub(super) fn inject(&mut self, kind: Kind, nth: usize) -> Result<()> {
+        match kind {
+            Kind::Kill => self.cluster.kill(nth),
+            Kind::Freeze => self.cluster.signal(nth, Signal::STOP),
+            Kind::Cut | Kind::CutOneWay | Kind::SlowLink => {
+                self.trouble(kind, nth);
+                Ok(())
+            }
+            Kind::SlowDisk => {
+                let process = self.cluster.process(nth).context("it runs")?;
+                self.slow = Some(SlowFsync::attach(process, FSYNC_MORE)?);
+                Ok(())
+            }
+            Kind::FullDisk => self.disk(nth)?.fill(),
+            Kind::Clock => self.restart(nth, &["--clock-offset", CLOCK_OFF_MILLIS]),
+        }
+    }
+
+    pub(super) fn mend(&mut self, kind: Kind, nth: usize) -> Result<()> {
+        match kind {
+            Kind::Kill => self.start(nth, &[]),
+            Kind::Freeze => self.cluster.signal(nth, Signal::CONT),
+            Kind::Cut | Kind::CutOneWay | Kind::SlowLink => {
+                self.each_way(nth, |_| Trouble::default());
+                Ok(())
+            }
+            Kind::SlowDisk => {
+                self.slow = None;
+                Ok(())
+            }
+            Kind::FullDisk => {
+                // A node does not trust a disk again that has refused something.
+                self.cluster.kill(nth)?;
+                self.disk(nth)?.clear()?;
+                self.start(nth, &[])
+            }
+            Kind::Clock => self.restart(nth, &[]),
+        }
+    }
+
+    fn restart(&mut self, nth: usize, arguments: &[&str]) -> Result<()> {
+        let status = self.cluster.terminate(nth)?;
+        ensure!(status.success(), "{} ended with {status}", self.cluster.region(nth));
+        self.start(nth, arguments)
+    }
+
+    fn disk(&self, nth: usize) -> Result<&Disk> {
+        self.disks.get(nth).context("every region has a disk")
+    }
+
+    fn trouble(&self, kind: Kind, nth: usize) {
+        self.each_way(nth, |leaves| match kind {
+            Kind::SlowLink => Trouble {
+                more: LINK_MORE / 2,
+                lost_per_mille: LINK_LOST_PER_MILLE,
+                ..Trouble::default()
+            },
+            Kind::CutOneWay => Trouble { cut: leaves, ..Trouble::default() },
+            _ => Trouble { cut: true, ..Trouble::default() },
+        });
+    }
+
+    /// Sets all ways between a node and other regions; `trouble` is told whether the way leaves it.
+    fn each_way(&self, nth: usize, trouble: impl Fn(bool) -> Trouble) {
+        let regions = self.first_client;
+        for other in (0..2 * regions).filter(|other| other % regions != nth) {
+            self.wan.set(nth, other, trouble(true));
+            self.wan.set(other, nth, trouble(false));
+        }
+    }
+}
+
+/// The namespace of a region's node.
+pub(super) fn node_name(nth: usize) -> String {
+    format!("node{nth}")
+}
+
+/// The namespace of the clients beside a region.
+pub(super) fn clients_name(nth: usize) -> String {
+    format!("clients{nth}")
+}
