@@ -492,7 +492,8 @@ fn spawn_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), S
 }
 
 fn tick(tasks: &Tasks, inputs: mpsc::Sender<Input>) {
-    tasks.spawn_until_stopped(async move {
+    // Who waits for an acknowledgement that does not come is answered by a tick.
+    tasks.spawn_until_drained(async move {
         let mut ticks = tokio::time::interval(Duration::from_millis(Event::TICK_MILLIS));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         while inputs.send(Input::Event(Event::Tick)).await.is_ok() {

@@ -11,6 +11,9 @@ use crate::limits::SHUTDOWN_WAIT_MAX;
 pub struct Tasks {
     tracker: TaskTracker,
     stop: CancellationToken,
+    /// What the others need until they have ended.
+    feeds: TaskTracker,
+    drained: CancellationToken,
 }
 
 impl Tasks {
@@ -33,13 +36,16 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let stop = self.stop.clone();
-        self.tracker.spawn(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = task => {}
-            }
-        });
+        self.tracker.spawn(until(self.stop.clone(), task));
+    }
+
+    /// Runs a task without which others cannot end, such as one that brings them the answers that they wait
+    /// for. It is dropped at its next await once they have.
+    pub fn spawn_until_drained<F>(&self, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.feeds.spawn(until(self.drained.clone(), task));
     }
 
     /// Resolves when the group is asked to stop.
@@ -57,6 +63,18 @@ impl Tasks {
     pub async fn stop(&self) -> bool {
         self.stop.cancel();
         self.tracker.close();
-        tokio::time::timeout(SHUTDOWN_WAIT_MAX, self.tracker.wait()).await.is_ok()
+        let ended = tokio::time::timeout(SHUTDOWN_WAIT_MAX, self.tracker.wait()).await.is_ok();
+        self.drained.cancel();
+        self.feeds.close();
+        self.feeds.wait().await;
+        ended
+    }
+}
+
+/// Runs a task until it ends or is no longer wanted.
+async fn until(over: CancellationToken, task: impl Future<Output = ()>) {
+    tokio::select! {
+        () = over.cancelled() => {}
+        () = task => {}
     }
 }

@@ -91,6 +91,25 @@ async fn a_write_that_no_other_region_confirms_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_confirmation_does_not_hold_up_a_stop() {
+    let engine = start(&MemoryDisk::new());
+    let mut request = Request::new(vec![set("k", "v")]);
+    request.ack = Some(AckLevel::OneRemote);
+    request.wait = Duration::from_millis(300);
+    let (writer, (answer_in, answer)) = (engine.clone(), tokio::sync::oneshot::channel());
+    engine.tasks().spawn(async move {
+        answer_in.send(writer.write(request).await).unwrap();
+    });
+    while !matches!(get(&engine, "k"), Reply::Bytes(_)) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let stopped = tokio::time::timeout(Duration::from_secs(5), engine.tasks().stop()).await;
+    assert_eq!(stopped, Ok(true), "it waits for what nobody will ever say");
+    let refused = answer.await.unwrap().unwrap_err();
+    assert_eq!(refused, WriteError::Refused(SubmitError::Unconfirmed { wanted: 1, had: 0 }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_watched_key_that_changed_refuses_the_transaction() {
     let engine = start(&MemoryDisk::new());
     let connection = engine.connection();

@@ -185,7 +185,8 @@ impl PeerService for Answers {
 
 /// Hands what peers say to the node.
 fn forward(tasks: &Tasks, mut events: PeerEvents, inlet: Inlet, metrics: Arc<Metrics>) {
-    tasks.spawn_until_stopped(async move {
+    // Acknowledgements of what clients still wait for are among them.
+    tasks.spawn_until_drained(async move {
         while let Some(event) = events.next().await {
             let event = match event {
                 PeerEvent::Up { region, node } => {

@@ -1,28 +1,39 @@
 //! Restarts on purpose.
 
-use std::{thread, time::Duration};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
+use rhumb_config::dev::SAFE_PREFIX;
 use rhumb_integration::{Layout, Load};
 
 /// How long a region may take to catch up.
 const CATCH_UP_MAX: Duration = Duration::from_secs(20);
+/// How long a node that clients write to may take to stop. It waits 5 s at most for other regions.
+const STOP_MAX: Duration = Duration::from_secs(8);
 
 #[test]
 fn a_rolling_restart_loses_nothing_and_clients_go_on() {
     let mut cluster = Layout::regions(3).start().unwrap();
     let addresses: Vec<_> = (0..3).map(|nth| cluster.resp(nth)).collect();
     let load = Load::start("rolling:", &addresses, 4);
+    // Some wait for other regions whenever a node is stopped.
+    let safe = Load::start(&format!("{SAFE_PREFIX}rolling:"), &addresses, 4);
     for nth in 0..3 {
         thread::sleep(Duration::from_millis(300));
+        let begun = Instant::now();
         let status = cluster.terminate(nth).unwrap();
         assert!(status.success(), "{nth} ended with {status}");
+        assert!(begun.elapsed() < STOP_MAX, "{nth} took {:?} to stop", begun.elapsed());
         cluster.start(nth).unwrap();
         cluster.wait_until_linked(0..3).unwrap();
     }
-    let written = load.stop().unwrap();
-    println!("{} acknowledged, worst gap {:?}", written.acknowledged.len(), written.worst_gap);
-    for address in addresses {
-        written.check(address, CATCH_UP_MAX).unwrap();
+    for written in [load.stop().unwrap(), safe.stop().unwrap()] {
+        println!("{} acknowledged, worst gap {:?}", written.acknowledged.len(), written.worst_gap);
+        for address in &addresses {
+            written.check(*address, CATCH_UP_MAX).unwrap();
+        }
     }
 }
 
