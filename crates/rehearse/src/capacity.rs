@@ -7,12 +7,16 @@
 //! waits for any more would not recover while its clients retry (Bronson et al., "Metastable failures
 //! in distributed systems", 2021).
 
+use rhumb_types::Ratio;
+
 use crate::time::{Micros, SECOND, of_seconds};
 
 /// How long a request may have to wait for its turn; past that a region refuses.
 pub(crate) const WAIT_MAX: Micros = SECOND;
-/// Over how long load is measured.
-pub(crate) const LOAD_WINDOW: Micros = 5 * SECOND;
+/// How much the newest look at a region's load counts in what its node tells, as in the engine.
+const LOAD_WEIGHT: f64 = 0.25;
+/// How finely a node tells how full it is, as in the engine.
+const LOAD_STEPS: f64 = 100.0;
 
 /// Why a request does not get its turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,6 +104,24 @@ impl Line {
     }
 }
 
+/// How full a node says that it is, looked at every second as in the engine.
+#[derive(Debug, Default)]
+pub(crate) struct Fullness {
+    share: f64,
+    told: f64,
+}
+
+impl Fullness {
+    /// So much was asked for in the last second, over what is served; gives what there is to tell.
+    pub(crate) fn look(&mut self, load: f64) -> Option<Ratio> {
+        self.share += (load.min(1.0) - self.share) * LOAD_WEIGHT;
+        let told = (self.share * LOAD_STEPS).round() / LOAD_STEPS;
+        let changed = told.to_bits() != self.told.to_bits();
+        self.told = told;
+        changed.then(|| Ratio::clamped(told))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +159,16 @@ mod tests {
         // It is as long as clients wait after half a second; of what comes then half is served.
         assert_eq!(full, 0);
         assert!((340..360).contains(&late), "{late}");
+    }
+
+    #[test]
+    fn a_node_is_full_after_some_busy_seconds_and_tells_only_what_changes() {
+        let mut fullness = Fullness::default();
+        assert_eq!(fullness.look(0.0), None);
+        assert_eq!(fullness.look(3.0), Some(Ratio::clamped(0.25)));
+        let told: Vec<Ratio> = (0..60).filter_map(|_| fullness.look(3.0)).collect();
+        assert!((8..25).contains(&told.len()), "{told:?}");
+        assert_eq!(told.last(), Some(&Ratio::ONE));
     }
 
     #[test]

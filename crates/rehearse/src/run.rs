@@ -7,7 +7,8 @@
 //! - a killed or isolated region as one that is gone: who asks it hears nothing. A frozen one
 //!   answers once it goes on, if its client still waits.
 //! - a client's way to a node: the round trip of the two regions, and what is broken between them.
-//! - a region's capacity: a line that is served at an even rate ([`crate::capacity`]).
+//! - a region's capacity: a line that is served at an even rate ([`crate::capacity`]). Its node tells
+//!   the others how full it is, as the engine does, and routing acts on it.
 //! - reads: answered from the store as it is at that moment, without going through the node.
 //!
 //! Not modelled: connections and their set-up, name servers that do not answer, the time that a
@@ -18,7 +19,7 @@ use std::time::Duration;
 use rhumb_node::Effect;
 use rhumb_regions::SnapshotError;
 use rhumb_sim::{random::Random, world::Call};
-use rhumb_types::{Ratio, RegionId};
+use rhumb_types::RegionId;
 
 mod agenda;
 mod bill;
@@ -41,7 +42,6 @@ use watch::Watch;
 use crate::{
     arrivals::{Arrivals, Kind},
     books::Books,
-    capacity::LOAD_WINDOW,
     condition::Condition,
     outcome::Outcome,
     rehearsal::Rehearsal,
@@ -57,7 +57,7 @@ pub const WRITES_PER_SECOND_MAX: f64 = 300.0;
 pub const READS_MAX: f64 = 10_000_000.0;
 /// Writes that are simulated one by one in a whole run; the logs of all regions keep them.
 pub const WRITES_MAX: f64 = 250_000.0;
-/// How often lag, lines and bytes are looked at.
+/// How often lag, load, lines and bytes are looked at.
 const LOOK_EVERY: Micros = SECOND;
 
 /// Why a rehearsal cannot be run.
@@ -102,7 +102,6 @@ pub struct Run<'r> {
     bill: Bill,
     exposure: Exposure,
     freshness: Freshness,
-    loaded_at: Micros,
     weight_max: u64,
     conflicts: u64,
     end: Micros,
@@ -130,7 +129,6 @@ impl<'r> Run<'r> {
             bill: Bill::new(&mut stage.world.network),
             exposure: Exposure::new(stage.regions.len()),
             freshness: Freshness::default(),
-            loaded_at: 0,
             weight_max: 1,
             conflicts: 0,
             end,
@@ -253,23 +251,12 @@ impl<'r> Run<'r> {
         let waiting = self.stage.lines.iter_mut().map(|line| line.waiting(now));
         let waiting = whole(waiting.fold(0.0, f64::max));
         self.course.seen(lag, waiting);
-        if now - self.loaded_at >= LOAD_WINDOW {
-            self.weigh(now);
+        for host in self.stage.data.clone() {
+            let load = self.stage.take_load(host);
+            self.course.loaded(host, load);
         }
         if now < self.end {
             self.agenda.plan(now + LOOK_EVERY, What::Look);
-        }
-    }
-
-    /// Notes how loaded each region was, and tells its node.
-    fn weigh(&mut self, now: Micros) {
-        let passed = now - self.loaded_at;
-        self.loaded_at = now;
-        for host in self.stage.data.clone() {
-            let Some(line) = self.stage.lines.get_mut(host) else { continue };
-            let load = line.take_load(passed);
-            self.course.loaded(host, load);
-            self.stage.world.utilised(host, Ratio::clamped(load));
         }
     }
 

@@ -6,11 +6,14 @@ use rhumb_types::RegionId;
 
 use crate::{
     outcome::{Latencies, RegionOutcome, Series},
-    time::{Micros, SECOND, micros, place},
+    time::{Micros, SECOND, micros},
 };
 
 /// Most steps of a series.
 const STEPS_MAX: Micros = 2_000;
+
+/// Over how many seconds a region's load is taken together, so that chance alone is not a peak.
+const LOADS: usize = 5;
 
 /// What has happened in the step under way.
 #[derive(Debug, Default)]
@@ -27,7 +30,9 @@ struct Step {
 pub(super) struct Course {
     series: Series,
     step: Step,
-    pub(super) regions: Vec<RegionOutcome>,
+    regions: Vec<RegionOutcome>,
+    /// The load of each region in the last seconds.
+    loads: Vec<Vec<f64>>,
     pub(super) lag_max: Duration,
 }
 
@@ -38,6 +43,7 @@ impl Course {
             series: Series { step: step.max(Duration::from_secs(1)), ..Series::default() },
             step: Step { served: vec![0; hosts], ..Step::default() },
             regions: vec![RegionOutcome::default(); hosts],
+            loads: vec![Vec::new(); hosts],
             lag_max: Duration::ZERO,
         }
     }
@@ -67,9 +73,14 @@ impl Course {
         }
     }
 
+    /// How loaded a region was in one more second.
     pub(super) fn loaded(&mut self, host: usize, load: f64) {
-        if let Some(region) = self.regions.get_mut(host) {
-            region.load_max = region.load_max.max(load);
+        let pair = self.regions.get_mut(host).zip(self.loads.get_mut(host));
+        let Some((region, loads)) = pair else { return };
+        loads.push(load);
+        if loads.len() >= LOADS {
+            let mean = loads.drain(..).sum::<f64>() / LOADS as f64;
+            region.load_max = region.load_max.max(mean);
         }
     }
 
@@ -112,9 +123,8 @@ impl Course {
         regions: &[RegionId],
         data: &[usize],
     ) -> BTreeMap<RegionId, RegionOutcome> {
-        let of = |host: &usize| {
-            Some((regions.get(*host)?.clone(), self.regions.get(place(*host as u64)).copied()?))
-        };
+        let of =
+            |host: &usize| Some((regions.get(*host)?.clone(), self.regions.get(*host).copied()?));
         data.iter().filter_map(of).collect()
     }
 }

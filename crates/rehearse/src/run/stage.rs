@@ -15,7 +15,7 @@ use rhumb_types::{RegionId, control::AdminState};
 
 use super::RunError;
 use crate::{
-    capacity::Line,
+    capacity::{Fullness, Line},
     condition::{Condition, Machine, Way},
     paths::Paths,
     rehearsal::Rehearsal,
@@ -26,6 +26,8 @@ use crate::{
 pub const WARM_UP_MAX: Duration = Duration::from_secs(180);
 /// How long it runs by itself after that, so that health has been observed for a while.
 pub const SETTLE: Duration = Duration::from_secs(5);
+/// Within this time all nodes start.
+const START_SPREAD: Duration = Duration::from_secs(1);
 /// How often it is looked at while it forms.
 const LOOK_EVERY: Micros = SECOND / 10;
 
@@ -42,6 +44,7 @@ pub(super) struct Stage {
     pub(super) paths: Paths,
     pub(super) condition: Condition,
     pub(super) lines: Vec<Line>,
+    fullness: Vec<Fullness>,
 }
 
 impl Stage {
@@ -66,20 +69,43 @@ impl Stage {
                 direction.jitter_micros = paths.jitter(from, to);
             }
         }
-        for host in 0..setups.len() {
-            world.start(host);
-        }
         let mut stage = Self {
             world,
             start: 0,
             condition: Condition::sound(regions.len()),
             lines: setups.iter().map(|setup| Line::new(setup.requests_per_second)).collect(),
+            fullness: setups.iter().map(|_| Fullness::default()).collect(),
             regions,
             data,
             paths,
         };
+        stage.start_hosts();
         stage.warm_up()?;
         Ok(stage)
+    }
+
+    /// Starts the nodes one after the other, each at a moment of its own: what they do by the clock
+    /// is in step nowhere.
+    fn start_hosts(&mut self) {
+        let spread = micros(START_SPREAD);
+        let mut starts: Vec<(Micros, usize)> =
+            (0..self.regions.len()).map(|host| (self.world.random.below(spread), host)).collect();
+        starts.sort_unstable();
+        for (at, host) in starts {
+            self.pass(at.saturating_sub(self.world.now()));
+            self.world.start(host);
+        }
+    }
+
+    /// What was asked of a region in the last second, over what it serves. Its node is told.
+    pub(super) fn take_load(&mut self, host: usize) -> f64 {
+        let Some(line) = self.lines.get_mut(host) else { return 0.0 };
+        let load = line.take_load(SECOND);
+        let told = self.fullness.get_mut(host).and_then(|fullness| fullness.look(load));
+        if let Some(utilisation) = told {
+            self.world.utilised(host, utilisation);
+        }
+        load
     }
 
     /// The time since the start.
@@ -129,7 +155,9 @@ impl Stage {
             }
             self.pass(LOOK_EVERY);
         }
-        self.pass(micros(SETTLE));
+        // The start is in step with nobody's clock either.
+        let more = self.world.random.below(SECOND);
+        self.pass(micros(SETTLE) + more);
         self.start = self.world.now();
         Ok(())
     }
@@ -223,6 +251,9 @@ impl Stage {
         let failed = self.process(host).is_some_and(|process| process.node.has_failed());
         let ends = (new.down && !old.down) || (disk_mended && failed);
         if ends {
+            if let Some(fullness) = self.fullness.get_mut(host) {
+                *fullness = Fullness::default();
+            }
             if new.down {
                 self.world.vanish(host);
             } else {

@@ -257,7 +257,7 @@ fn a_short_freeze_is_waited_out() {
     };
     let outcome = sound(&rehearsal(&HealthConfig::standard(), 15, vec![short]), 1);
     assert_eq!((outcome.requests.failed, outcome.requests.retried), (0, 0));
-    assert!(outcome.latency.percentile(1.0).unwrap() > millis(250));
+    assert!(outcome.latency.percentile(1.0).unwrap() > millis(150));
     assert_eq!(outcome.faults[0].owned, None);
     let long = at(5, 20, Fault::Freeze(region("us-east-1")));
     let outcome = sound(&rehearsal(&HealthConfig::fast(), 40, vec![long]), 1);
