@@ -39,6 +39,8 @@ enum Step {
     Merging((Space, Bytes)),
     /// Until the last merged rows are committed.
     Ending,
+    /// Until the merged rows are committed; their source is gone, and the rest does not come.
+    Leaving,
 }
 
 /// A snapshot on its way in.
@@ -55,11 +57,17 @@ pub(crate) struct Bootstrap {
     loading: Option<Loading>,
     serving: BTreeMap<RegionId, u64>,
     transfers: u64,
+    /// What the snapshots covered of which rows were merged here, whether or not they ended.
+    merged: VersionVector,
 }
 
 impl Bootstrap {
     pub(crate) const fn is_loading(&self) -> bool {
         self.loading.is_some()
+    }
+
+    pub(crate) const fn merged(&self) -> &VersionVector {
+        &self.merged
     }
 
     /// The disk failed: nothing more is loaded, and the end of a transfer does not make the node
@@ -94,7 +102,7 @@ impl Node {
         let after = match &loading.step {
             Step::Settling => None,
             Step::Merging(after) => Some(after.clone()),
-            Step::Ending => return self.end_bootstrap(out),
+            Step::Ending | Step::Leaving => return self.end_bootstrap(out),
             Step::Pulling | Step::Reading(_) => return,
         };
         self.table.clear(self.writing.last_commit());
@@ -113,13 +121,19 @@ impl Node {
     }
 
     /// Ends the transfers with a peer that is gone. What was merged stays, and is merged again by
-    /// the next one.
+    /// the next one. Until it is on the disk a read would find the rows as they were before.
     pub(crate) fn bootstrap_peer_gone(&mut self, region: &RegionId) {
-        if self.bootstrap.loading.as_ref().is_some_and(|loading| loading.from == *region) {
-            self.bootstrap.loading = None;
-            self.phase = Phase::Running;
-        }
         self.bootstrap.serving.remove(region);
+        let loading = self.bootstrap.loading.as_mut();
+        let Some(loading) = loading.filter(|loading| loading.from == *region) else { return };
+        match loading.step {
+            Step::Merging(_) => loading.step = Step::Leaving,
+            Step::Ending | Step::Leaving => {}
+            Step::Settling | Step::Pulling | Step::Reading(_) => {
+                self.bootstrap.loading = None;
+                self.phase = Phase::Running;
+            }
+        }
     }
 
     /// A peer asks for a part of a snapshot.
@@ -251,6 +265,7 @@ impl Node {
                 *if side { &mut pair.1 } else { &mut pair.0 } = key;
             }
         }
+        self.bootstrap.merged.merge(&chunk.vector);
         let mut covered = chunk.vector.clone();
         if planted::is(Planted::AbsenceEverywhere) {
             covered.merge(&self.applied);

@@ -28,10 +28,22 @@ impl Node {
             region: self.config.region.clone(),
             witness: self.config.witness,
             durable: self.durable.clone(),
+            received: self.received_of(),
             origins: self.origins.iter().cloned().collect(),
             wall: now.wall,
             namespaces: self.config.namespaces.fingerprint(),
         }
+    }
+
+    /// What this node has of each origin and has not fsynced, a snapshot that it was loading
+    /// included: all of it may be on its disk one day.
+    fn received_of(&self) -> VersionVector {
+        let mut received = self.bootstrap.merged().clone();
+        received.merge(&self.applied);
+        for origin in self.received.origins() {
+            received.raise(origin, self.received.cursor(origin, &self.applied));
+        }
+        received.iter().filter(|(origin, version)| *version > self.durable.get(*origin)).collect()
     }
 
     /// Says hello again to everybody: there are origins that peers may not know of.

@@ -283,12 +283,14 @@ impl Node {
     // --- The proof that the log is whole (rule 1) ---
 
     pub(crate) fn weigh_proof(&mut self, now: Timestamp, out: &mut Effects) {
-        let answers = self
-            .peers
-            .data()
-            .map(|(_, peer)| if peer.said_hello { peer.durable.as_ref() } else { None });
+        let answers: Vec<Option<VersionVector>> =
+            self.peers.data().map(|(_, peer)| peer.answer()).collect();
         let late = now.mono.saturating_since(self.started.mono) >= limits::PROVE_WAIT_MAX;
-        let reason = match prove(self.identity.incarnation, &self.durable, answers) {
+        let reason = match prove(
+            self.identity.incarnation,
+            &self.durable,
+            answers.iter().map(Option::as_ref),
+        ) {
             Proof::Whole => None,
             _ if planted::is(Planted::ReuseVersions) => None,
             Proof::Rewound => Some("a peer holds more of this node's log than this node"),

@@ -28,6 +28,8 @@ pub(crate) struct Peer {
     pub(crate) said_hello: bool,
     /// What it held when it last said.
     pub(crate) durable: Option<VersionVector>,
+    /// What it had received besides as it said hello.
+    pub(crate) received: VersionVector,
     pub(crate) heard: MonoTime,
     pub(crate) serving: bool,
     pub(crate) load: f64,
@@ -46,12 +48,20 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    /// What it has of every log, if it has said so over this link.
+    pub(crate) fn answer(&self) -> Option<VersionVector> {
+        let mut known = self.durable.clone().filter(|_| self.said_hello)?;
+        known.merge(&self.received);
+        Some(known)
+    }
+
     fn new(member: Member) -> Self {
         Self {
             member,
             up: false,
             said_hello: false,
             durable: None,
+            received: VersionVector::new(),
             heard: MonoTime(0),
             serving: true,
             load: 0.0,
@@ -150,6 +160,7 @@ impl Peers {
             peer.said_hello = true;
             peer.heard = now;
             peer.durable = Some(hello.durable.clone());
+            peer.received = hello.received.clone();
         }
     }
 

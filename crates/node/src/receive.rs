@@ -56,6 +56,11 @@ impl Received {
         queued.map_or(0, |last| last.transaction.version).max(applied.get(origin))
     }
 
+    /// The origins of what waits.
+    pub(crate) fn origins(&self) -> impl Iterator<Item = OriginId> + '_ {
+        self.queues.keys().copied()
+    }
+
     /// Takes a batch whose first transaction has version `first`.
     pub(crate) fn take(
         &mut self,

@@ -86,6 +86,9 @@ pub struct Hello {
     pub witness: bool,
     /// What it has applied and fsynced.
     pub durable: VersionVector,
+    /// What it has received besides and may still write, where that is more. A node that hears here
+    /// of more of its own log than it has knows that its disk lost something (rule 1).
+    pub received: VersionVector,
     /// Who wrote the origins that it knows.
     pub origins: Vec<OriginInfo>,
     /// Its wall clock as it sent this.

@@ -188,6 +188,7 @@ fn hello_of_another() -> rhumb_ports::peer::PeerMessage {
         region: named("a", 2).region,
         witness: false,
         durable: rhumb_types::record::VersionVector::new(),
+        received: rhumb_types::record::VersionVector::new(),
         origins: Vec::new(),
         wall: rhumb_types::UnixMillis(1),
         namespaces: 0,

@@ -94,6 +94,7 @@ fn hello(wire: pb::Hello) -> Result<Hello, WireError> {
         origins: wire.origins.iter().map(origin).collect::<Result<_, _>>()?,
         wall: UnixMillis(wire.wall_unix_millis),
         namespaces: wire.namespaces,
+        received: vector(wire.received)?,
     })
 }
 

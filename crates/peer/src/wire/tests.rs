@@ -97,14 +97,16 @@ fn owned() -> impl Strategy<Value = OwnedRow> {
 }
 
 fn hellos() -> impl Strategy<Value = Hello> {
-    (any::<u16>(), any::<u64>(), any::<u64>(), regions(), any::<bool>(), vectors(), origins())
-        .prop_map(|(protocol, cluster, node, region, witness, durable, origins)| Hello {
+    let vectors = (vectors(), vectors());
+    (any::<u16>(), any::<u64>(), any::<u64>(), regions(), any::<bool>(), vectors, origins())
+        .prop_map(|(protocol, cluster, node, region, witness, vectors, origins)| Hello {
             protocol,
             cluster: ClusterId(cluster),
             node: NodeId(node),
             region,
             witness,
-            durable,
+            durable: vectors.0,
+            received: vectors.1,
             origins,
             wall: UnixMillis(cluster),
             namespaces: node,

@@ -75,6 +75,7 @@ fn hello_to(hello: &Hello) -> pb::Hello {
         origins: hello.origins.iter().map(origin_to).collect(),
         wall_unix_millis: hello.wall.0,
         namespaces: hello.namespaces,
+        received: Some(vector_to(&hello.received)),
     }
 }
 
