@@ -34,6 +34,10 @@ pub enum Branch {
     DiskFailed,
     /// A connection was reset.
     LinkReset,
+    /// A packet was lost and sent again.
+    Retransmitted,
+    /// A batch was written whole when its process ended, and nobody had heard of it.
+    WrittenUnanswered,
     /// Two faults began at once at the same host and link.
     TwoAtOnce,
     /// An owned row was accepted without a lease, and pinned (rule 5).
@@ -58,7 +62,7 @@ pub enum Branch {
 
 impl Branch {
     /// Every one.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::SnapshotBegun,
         Self::SnapshotLoaded,
         Self::LogTrimmed,
@@ -73,6 +77,8 @@ impl Branch {
         Self::StampBeyondBound,
         Self::DiskFailed,
         Self::LinkReset,
+        Self::Retransmitted,
+        Self::WrittenUnanswered,
         Self::TwoAtOnce,
         Self::Pinned,
         Self::Fenced,

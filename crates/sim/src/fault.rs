@@ -41,14 +41,30 @@ pub enum Fault {
     OneWay,
     /// A link is slow and uneven.
     Slow,
-    /// A wall clock is ten minutes off.
+    /// A link loses many packets.
+    Lossy,
+    /// A link has little bandwidth.
+    Narrow,
+    /// A wall clock jumps: ten minutes ahead or behind, or near the bound.
     Clock,
+    /// A machine is suspended: nothing runs, and nothing reaches it.
+    Suspend,
+    /// A process is slow: every event takes long.
+    SlowNode,
     /// A disk's fsync fails.
     SyncFails,
     /// A disk's fsync does nothing, and then the power fails.
     SyncLies,
     /// A disk is slow.
     SlowDisk,
+    /// Nothing reaches a disk for seconds.
+    DiskStalls,
+    /// A disk is full.
+    DiskFull,
+    /// The power fails while a batch is written: it is whole on the disk, or cut off.
+    Torn,
+    /// A disk is taken back to how it was a while ago, as by the restore of a backup.
+    Restore,
     /// A process is frozen as it asks for its lease to be renewed, and finds itself cut off when it
     /// goes on.
     Strand,
@@ -58,25 +74,39 @@ pub enum Fault {
 
 impl Fault {
     /// What hits nodes and links.
-    pub const DATA: [Self; 10] = [
+    pub const DATA: [Self; 18] = [
         Self::Kill,
         Self::PowerLoss,
         Self::Pause,
         Self::Isolate,
         Self::OneWay,
         Self::Slow,
+        Self::Lossy,
+        Self::Narrow,
         Self::Clock,
+        Self::Suspend,
+        Self::SlowNode,
         Self::SyncFails,
         Self::SyncLies,
         Self::SlowDisk,
+        Self::DiskStalls,
+        Self::DiskFull,
+        Self::Torn,
+        Self::Restore,
     ];
     /// What hits agreement and leases besides.
-    pub const CONTROL: [Self; 5] =
-        [Self::Strand, Self::Strand, Self::Depose, Self::Isolate, Self::Kill];
+    pub const CONTROL: [Self; 6] =
+        [Self::Strand, Self::Strand, Self::Depose, Self::Isolate, Self::Kill, Self::Suspend];
 
     /// Every kind.
     pub fn all() -> impl Iterator<Item = Self> {
         Self::DATA.into_iter().chain([Self::Strand, Self::Depose])
+    }
+
+    /// Whether a disk loses what it said that it has.
+    #[must_use]
+    pub const fn forgets(self) -> bool {
+        matches!(self, Self::SyncLies | Self::Restore)
     }
 
     /// Its name on the command line, such as `power-loss`.
@@ -132,7 +162,7 @@ impl std::fmt::Display for Begun {
         let Planned { number, fault, host, other, lasting, .. } = self.planned;
         let at = Duration::from_micros(self.at);
         write!(f, "{number}: {} at host {host}", fault.name())?;
-        if fault == Fault::OneWay || fault == Fault::Slow {
+        if matches!(fault, Fault::OneWay | Fault::Slow | Fault::Lossy | Fault::Narrow) {
             write!(f, " towards {other}")?;
         }
         write!(f, ", {:.3} s, for {:.3} s", at.as_secs_f64(), lasting.as_secs_f64())
@@ -147,7 +177,7 @@ pub(crate) struct Schedule {
     hosts: usize,
     /// The host whose clock is slow: it holds on the longest.
     slow: Option<usize>,
-    /// Whose disk lies.
+    /// Whose disk lies or is taken back.
     liar: Option<usize>,
     number: u64,
     /// Where the next one begins at once.
@@ -161,7 +191,7 @@ impl Schedule {
         Self { random, kind, hosts, slow, liar: None, number: 0, twin: None }
     }
 
-    /// One disk of a run lies at most: of two that lose what both have confirmed nobody can know.
+    /// One disk of a run lies, or is taken back, at most: of two that lose what both have confirmed nobody can know.
     /// And one that lies can lose a transaction of one domain and keep one of another that has
     /// seen it; nobody is then left who has it.
     fn may_lie(&self, host: usize) -> bool {
@@ -192,10 +222,10 @@ impl Iterator for Schedule {
         };
         let mut fault = *self.random.pick(kinds)?;
         let (host, other) = self.place(fault);
-        if fault == Fault::SyncLies && !self.may_lie(host) {
+        if fault.forgets() && !self.may_lie(host) {
             fault = Fault::PowerLoss;
         }
-        if fault == Fault::SyncLies {
+        if fault.forgets() {
             self.liar = Some(host);
         }
         let lasting = lasting(self.kind, fault, &mut self.random);
@@ -209,7 +239,8 @@ impl Iterator for Schedule {
 fn lasting(kind: Kind, fault: Fault, random: &mut Random) -> Duration {
     let (least, most) = match (kind, fault) {
         (_, Fault::Strand) => (4_000, 7_000),
-        (Kind::Control, Fault::Isolate) => (1_500, 7_000),
+        (Kind::Control, Fault::Isolate | Fault::Suspend) => (1_500, 7_000),
+        (_, Fault::DiskStalls) => (500, 3_000),
         (Kind::Control, _) => (50, 7_000),
         (Kind::Data | Kind::Domains, _) => (50, 4_000),
     };
@@ -230,10 +261,10 @@ mod tests {
     }
 
     #[test]
-    fn one_disk_of_a_run_lies_at_most() {
+    fn one_disk_of_a_run_forgets_at_most() {
         for seed in 0..50 {
             let faults = Schedule::new(seed, Kind::Data, 5, None).take(200);
-            let lies = faults.filter(|planned| planned.fault == Fault::SyncLies);
+            let lies = faults.filter(|planned| planned.fault.forgets());
             let liars: std::collections::BTreeSet<_> = lies.map(|planned| planned.host).collect();
             assert!(liars.len() <= 1, "seed {seed}: {liars:?}");
         }

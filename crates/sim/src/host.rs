@@ -1,6 +1,10 @@
 //! One machine: a node, its disk, its clocks.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use rhumb_node::{
     Boot, Effects, Identity, Node, NodeConfig, NodeStatus, Origins,
@@ -19,7 +23,10 @@ use rhumb_types::{
     record::{Record, Space},
 };
 
-use crate::group::{Member, Seat};
+use crate::{
+    group::{Member, Seat},
+    world::What,
+};
 
 /// The wall clock at the start of every run, in milliseconds.
 const WALL_START: u64 = 1_700_000_000_000;
@@ -71,6 +78,8 @@ pub struct Host {
     pub oversight: Option<OverseerConfig>,
     /// What outlives a crash.
     pub disk: MemoryDisk,
+    /// What its disk will be taken back to.
+    pub(crate) backup: Option<MemoryDisk>,
     /// Its place in the group; on a disk of its own.
     pub seat: Seat,
     /// What runs, when it is up.
@@ -81,12 +90,22 @@ pub struct Host {
     pub paused_until: u64,
     /// For how long it freezes once it asks for something to be agreed.
     pub freeze_asking: Option<Duration>,
+    /// Until when it handles what it was last given, in microseconds of the run.
+    pub(crate) busy_until: u64,
+    /// How long it takes to handle an event, in microseconds.
+    pub handling_micros: u64,
+    /// What waits until it is done.
+    pub(crate) inbox: VecDeque<What>,
     /// How far its wall clock is off, in milliseconds.
     pub wall_offset: i64,
     /// How much faster than true time its monotonic clock runs, in parts per million.
     pub drift_ppm: i64,
+    /// What its monotonic clock has not counted, in microseconds; 0 for a sound clock.
+    pub(crate) uncounted_micros: u64,
     /// Added to every commit, in microseconds.
     pub disk_delay_micros: u64,
+    /// Until when nothing reaches its disk, in microseconds of the run.
+    pub disk_stalled_until: u64,
 }
 
 impl Host {
@@ -97,14 +116,20 @@ impl Host {
             config,
             oversight,
             disk: MemoryDisk::new(),
+            backup: None,
             seat: Seat::default(),
             process: None,
             incarnation: 0,
             paused_until: 0,
             freeze_asking: None,
+            busy_until: 0,
+            handling_micros: 0,
+            inbox: VecDeque::new(),
             wall_offset: 0,
             drift_ppm: 0,
+            uncounted_micros: 0,
             disk_delay_micros: 0,
+            disk_stalled_until: 0,
         }
     }
 
@@ -112,7 +137,8 @@ impl Host {
     #[must_use]
     pub fn clock(&self, at: u64) -> Timestamp {
         let drift = i128::from(at) * i128::from(self.drift_ppm) / 1_000_000;
-        let elapsed = u64::try_from(i128::from(at) + drift).unwrap_or(0);
+        let elapsed = i128::from(at) + drift - i128::from(self.uncounted_micros);
+        let elapsed = u64::try_from(elapsed).unwrap_or(0);
         // Wall clocks are steered, and do not drift.
         let wall = (WALL_START + at / 1_000).saturating_add_signed(self.wall_offset);
         Timestamp { wall: UnixMillis(wall), mono: MonoTime(elapsed) }
@@ -149,10 +175,22 @@ impl Host {
         });
     }
 
+    /// Whether it does nothing at a time, for it is frozen or busy.
+    pub(crate) fn is_held(&self, at: u64) -> bool {
+        self.held_until() > at
+    }
+
+    /// Until when it does nothing.
+    pub(crate) fn held_until(&self) -> u64 {
+        self.paused_until.max(self.busy_until)
+    }
+
     /// Ends the process at once. `kept` unsynced batches survive on the disk.
     pub fn crash(&mut self, kept: usize) {
         self.incarnation += 1;
         self.process = None;
+        self.inbox.clear();
+        self.busy_until = 0;
         self.disk.crash(kept);
     }
 }

@@ -1,14 +1,20 @@
-//! Links between hosts: delay, jitter, cuts in one direction or both.
+//! Links between hosts: delay, jitter, loss, bandwidth, cuts in one direction or both.
 //!
-//! A link behaves as a connection does: messages arrive in order or not at all. While a direction
-//! is cut its messages wait; a cut that lasts longer than the time-out resets the connection, and
-//! what waited is lost. Connections are made again as soon as both directions are open.
+//! A link is three connections, as in the real adapters: logs and what goes with them, heartbeats,
+//! and the consensus group. Each delivers its messages in order or not at all, and none waits for
+//! another, so messages of different connections overtake each other. A lost packet is sent again
+//! after a while and holds up its connection; one that is lost too often ends the link. Logs queue
+//! for the bandwidth; what is small gets its share at once. While a direction is cut its messages
+//! wait; a cut that lasts longer than the time-out resets the connections, and what waited is lost.
+//! They are made again as soon as both directions are open.
+//!
+//! Simpler than real ones: the three connections of a pair end and begin together.
 
 use std::{collections::VecDeque, time::Duration};
 
 use rhumb_ports::peer::PeerMessage;
 
-use crate::group::GroupMessage;
+use crate::{group::GroupMessage, random::Random};
 
 /// How long a connection survives silence in one direction.
 pub const RESET_AFTER: Duration = Duration::from_millis(1_500);
@@ -20,6 +26,24 @@ pub const RETRANSMIT_MIN: Duration = Duration::from_millis(200);
 /// How often one packet is lost at most; each time the sender waits twice as long.
 pub const LOSSES_MAX: u32 = 6;
 
+/// The bytes of a packet: what of an Ethernet frame is left for TCP's payload.
+pub const PACKET_BYTES: u64 = 1_400;
+/// Packets of one message whose loss is drawn one by one.
+const PACKETS_DRAWN_MAX: u64 = 64;
+/// What may wait for the bandwidth before the sender gives the connection up.
+pub const BACKLOG_MAX: Duration = Duration::from_secs(30);
+
+/// The connections of a link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Lane {
+    /// Logs, snapshots, and what must be in order with them.
+    Bulk,
+    /// Signs of life.
+    Heartbeat,
+    /// The consensus group.
+    Group,
+}
+
 /// What travels over a link.
 #[derive(Debug)]
 pub(crate) enum Packet {
@@ -29,6 +53,18 @@ pub(crate) enum Packet {
     Group(GroupMessage),
 }
 
+impl Packet {
+    pub(crate) const fn lane(&self) -> Lane {
+        match self {
+            Self::Peer(PeerMessage::Heartbeat(_) | PeerMessage::HeartbeatReply(_)) => {
+                Lane::Heartbeat
+            }
+            Self::Peer(_) => Lane::Bulk,
+            Self::Group(_) => Lane::Group,
+        }
+    }
+}
+
 /// One direction between two hosts.
 #[derive(Debug, Default)]
 pub struct Direction {
@@ -36,6 +72,8 @@ pub struct Direction {
     pub delay_micros: u64,
     /// The most that is added to a message's delay, in microseconds.
     pub jitter_micros: u64,
+    /// What that is when nothing is wrong.
+    pub usual_jitter_micros: u64,
     /// How many of a million packets are lost; each costs a retransmission, and holds up what
     /// follows it.
     pub loss_ppm: u32,
@@ -47,8 +85,12 @@ pub struct Direction {
     pub cut: bool,
     /// Since when it is cut, in microseconds of the run.
     pub cut_since: u64,
-    /// The earliest arrival of the next message, so that order is kept.
-    pub not_before: u64,
+    /// Bytes in a second; 0 for as many as one likes.
+    pub bytes_per_second: u64,
+    /// When everything that queues for the bandwidth will have left.
+    pub(crate) free_at: u64,
+    /// The earliest arrival of the next message of each connection, so that order is kept.
+    pub(crate) not_before: [u64; 3],
     /// What waits for the end of the cut.
     pub(crate) waiting: VecDeque<Packet>,
 }
@@ -60,6 +102,48 @@ pub struct Direction {
 pub fn retransmission_micros(delay_micros: u64, losses: u32) -> u64 {
     let least = u64::try_from(RETRANSMIT_MIN.as_micros()).unwrap_or(u64::MAX);
     (2 * delay_micros + least) * ((1 << losses.min(LOSSES_MAX)) - 1)
+}
+
+impl Direction {
+    /// How often the packet of a message is lost that is lost most often.
+    pub(crate) fn losses(&self, bytes: u64, random: &mut Random) -> u32 {
+        if self.loss_ppm == 0 {
+            return 0;
+        }
+        let packets = (bytes / PACKET_BYTES + 1).min(PACKETS_DRAWN_MAX);
+        let one = |random: &mut Random| {
+            let lost = |_: &u32| random.below(1_000_000) < u64::from(self.loss_ppm);
+            (0..LOSSES_MAX).take_while(lost).count()
+        };
+        let most = (0..packets).map(|_| one(random)).max().unwrap_or(0);
+        u32::try_from(most).unwrap_or(LOSSES_MAX)
+    }
+
+    /// When a message has left that is sent now; logs wait for those before them.
+    pub(crate) fn leaves(&mut self, now: u64, lane: Lane, bytes: u64) -> u64 {
+        if self.bytes_per_second == 0 {
+            return now;
+        }
+        let takes = bytes.saturating_mul(1_000_000) / self.bytes_per_second;
+        if lane != Lane::Bulk {
+            return now + takes;
+        }
+        self.free_at = self.free_at.max(now) + takes;
+        self.free_at
+    }
+
+    /// When a message of a connection arrives that would at a time: after the one before it.
+    pub(crate) fn in_order(&mut self, lane: Lane, at: u64) -> u64 {
+        let [bulk, heartbeat, group] = &mut self.not_before;
+        let not_before = match lane {
+            Lane::Bulk => bulk,
+            Lane::Heartbeat => heartbeat,
+            Lane::Group => group,
+        };
+        let at = at.max(*not_before);
+        *not_before = at + 1;
+        at
+    }
 }
 
 /// A pair of hosts.
@@ -102,6 +186,14 @@ impl Network {
         }
     }
 
+    /// Whether a pair is linked, and what is said over it arrives soon.
+    #[must_use]
+    pub fn is_clear(&self, a: usize, b: usize) -> bool {
+        let link = self.links.get(self.place(a, b));
+        let clear = |way: &Direction| way.loss_ppm == 0 && way.bytes_per_second == 0;
+        self.is_up(a, b) && link.is_some_and(|link| link.directions.iter().all(clear))
+    }
+
     /// Whether a pair is linked, and neither direction is cut.
     #[must_use]
     pub fn is_up(&self, a: usize, b: usize) -> bool {
@@ -135,7 +227,44 @@ impl Link {
         self.connection += 1;
         for direction in &mut self.directions {
             direction.waiting.clear();
-            direction.not_before = 0;
+            direction.not_before = [0; 3];
+            direction.free_at = 0;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_queue_for_the_bandwidth_and_heartbeats_do_not() {
+        let mut way = Direction { bytes_per_second: 1_000_000, ..Direction::default() };
+        assert_eq!(way.leaves(0, Lane::Bulk, 500_000), 500_000);
+        assert_eq!(way.leaves(0, Lane::Bulk, 500_000), 1_000_000);
+        assert_eq!(way.leaves(0, Lane::Heartbeat, 100), 100);
+        assert_eq!(way.leaves(2_000_000, Lane::Bulk, 1), 2_000_001);
+        let mut wide = Direction::default();
+        assert_eq!(wide.leaves(7, Lane::Bulk, u64::MAX), 7);
+    }
+
+    #[test]
+    fn each_connection_keeps_its_own_order() {
+        let mut way = Direction::default();
+        assert_eq!(way.in_order(Lane::Bulk, 900), 900);
+        assert_eq!(way.in_order(Lane::Bulk, 100), 901);
+        assert_eq!(way.in_order(Lane::Heartbeat, 100), 100);
+    }
+
+    #[test]
+    fn large_messages_lose_packets_more_often() {
+        let way = Direction { loss_ppm: 100_000, ..Direction::default() };
+        let mut random = Random::new(1);
+        let lost = |bytes: u64, random: &mut Random| {
+            (0..1_000).filter(|_| way.losses(bytes, random) > 0).count()
+        };
+        let (small, large) = (lost(100, &mut random), lost(20 * PACKET_BYTES, &mut random));
+        assert!((70..130).contains(&small), "{small}");
+        assert!(large > 800, "{large}");
     }
 }

@@ -110,6 +110,7 @@ impl Run {
         let mut world = setup::world(&options);
         world.history = History::new(options.history);
         let slow = world.hosts.iter().position(|host| host.drift_ppm < 0);
+        let slow = slow.filter(|_| options.kind == Kind::Control);
         Self {
             schedule: Schedule::new(options.seed, options.kind, world.hosts.len(), slow),
             next: None,
@@ -210,7 +211,7 @@ impl Run {
         if planned.after.is_zero() {
             self.world.branches.note(Branch::TwoAtOnce);
         }
-        if planned.fault == Fault::SyncLies {
+        if planned.fault.forgets() {
             self.lied.insert(planned.host);
         }
         self.world.wake(planned.lasting, MEND + planned.number);

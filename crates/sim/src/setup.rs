@@ -7,12 +7,13 @@ use std::{
 
 use rhumb_node::{Member, NodeConfig, Retention, oversee::OverseerConfig};
 use rhumb_regions::{
-    Facts, FailoverConfig, HealthConfig, Policy, RegionFacts, lease::DriftBound, registry::Region,
+    Facts, FailoverConfig, HealthConfig, Policy, RegionFacts, lease::DriftBound, locations,
+    registry::Region,
 };
 use rhumb_state::{Namespace, NamespacePolicy, Namespaces};
 use rhumb_types::{
     ClusterId, DomainId, NodeId, RegionId,
-    control::{Digest, FailoverMode, MemberRole},
+    control::{Digest, FailoverMode, MemberRole, limits::VOTERS_MAX},
 };
 
 use crate::{
@@ -33,17 +34,44 @@ const CLUSTER: ClusterId = ClusterId(7);
 /// configured by default, else the most that may be.
 const DRIFTS_PPM: [u32; 4] = [10_000, 100_000, 100_000, 100_000];
 
+/// How often a run has how many regions; most have three, for these are the quickest.
+const REGIONS_DRAWN: [usize; 12] = [2, 3, 3, 3, 3, 3, 3, 4, 4, 5, 6, 9];
+/// The share of a link's delay by which messages are late at most, in thousandths.
+const JITTER_PER_MILLE: u64 = 50;
+/// Regions between which links are as long as they are in the world.
+const NAMES: [&str; 12] = [
+    "us-east-1",
+    "us-west-2",
+    "eu-west-1",
+    "eu-central-1",
+    "ap-southeast-1",
+    "ap-northeast-1",
+    "sa-east-1",
+    "ap-southeast-2",
+    "us-east-2",
+    "eu-west-2",
+    "ap-south-1",
+    "ca-central-1",
+];
+
 /// The world of a run, with every host up.
 pub(crate) fn world(options: &Options) -> World {
     let mut random = Random::new(options.seed);
-    let hosts = hosts(options, &mut random);
-    let near = options.kind == Kind::Control && random.chance(700);
+    let drawn = *random.pick(&REGIONS_DRAWN).unwrap_or(&3);
+    // Two that carry a domain, and one that does not.
+    let least = if options.kind == Kind::Domains { 3 } else { 2 };
+    let regions = options.regions.unwrap_or(drawn).max(least);
+    let names = names(regions + 1, &mut random);
+    let hosts = hosts(options, &names, regions, &mut random);
     let mut world = World::new(hosts, random);
+    let length = Length::of(options.kind, &mut world.random);
     for (a, b) in world.network.pairs() {
-        let delay = if near { 500 } else { 5_000 };
-        let delay = delay + world.random.below(if near { 5_000 } else { 100_000 });
+        let delay = length.between(names.get(a), names.get(b), &mut world.random);
         for (from, to) in [(a, b), (b, a)] {
-            world.network.direction(from, to).delay_micros = delay;
+            let direction = world.network.direction(from, to);
+            direction.delay_micros = delay;
+            direction.usual_jitter_micros = delay * JITTER_PER_MILLE / 1_000;
+            direction.jitter_micros = direction.usual_jitter_micros;
         }
     }
     for host in 0..world.hosts.len() {
@@ -52,22 +80,75 @@ pub(crate) fn world(options: &Options) -> World {
     world
 }
 
-fn hosts(options: &Options, random: &mut Random) -> Vec<Host> {
-    let mut configs = configs(options, random);
+/// How long the links of a run are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Length {
+    /// Within one part of the world, so that much happens in little time.
+    Near,
+    /// As between the regions of the built-in table.
+    Table,
+    /// Anything.
+    Any,
+}
+
+impl Length {
+    const fn of(kind: Kind, random: &mut Random) -> Self {
+        let near = matches!(kind, Kind::Control) && random.chance(600);
+        match near {
+            true => Self::Near,
+            false if random.chance(500) => Self::Table,
+            false => Self::Any,
+        }
+    }
+
+    /// The one-way delay between two regions, in microseconds.
+    fn between(self, a: Option<&RegionId>, b: Option<&RegionId>, random: &mut Random) -> u64 {
+        match self {
+            Self::Near => 500 + random.below(5_000),
+            Self::Any => 5_000 + random.below(100_000),
+            Self::Table => {
+                let rtt = a.zip(b).and_then(|(a, b)| locations::rtt(a.as_str(), b.as_str()));
+                let micros = rtt.unwrap_or_default().as_micros() / 2;
+                u64::try_from(micros).unwrap_or(u64::MAX)
+            }
+        }
+    }
+}
+
+/// So many names in an order of chance.
+fn names(count: usize, random: &mut Random) -> Vec<RegionId> {
+    let mut left = NAMES.to_vec();
+    let take = |_| {
+        let name = left.swap_remove(random.index(left.len()));
+        match RegionId::new(name) {
+            Ok(region) => region,
+            Err(error) => unreachable!("{error}"),
+        }
+    };
+    (0..count).map(take).collect()
+}
+
+fn hosts(options: &Options, names: &[RegionId], regions: usize, random: &mut Random) -> Vec<Host> {
+    let data = names.get(..regions).unwrap_or(names);
+    let mut configs = configs(options, data, random);
     if options.kind == Kind::Domains {
-        divide(&mut configs);
+        divide(&mut configs, names.last());
     }
-    if options.kind != Kind::Control {
-        return configs.into_iter().map(|config| Host::new(config, None)).collect();
-    }
-    let names: Vec<RegionId> = configs.iter().map(|config| config.region.clone()).collect();
     let bound = *random.pick(&DRIFTS_PPM).unwrap_or(&DRIFTS_PPM[0]);
-    // One clock is as slow as the bound allows, and the others are as fast: the worst for a holder.
     let fast = i64::from(bound);
     let slow = -(fast * 1_000_000 / (1_000_000 + fast));
+    if options.kind != Kind::Control {
+        let host = |config| {
+            let mut host = Host::new(config, None);
+            host.drift_ppm = *random.pick(&[slow, 0, fast]).unwrap_or(&0);
+            host
+        };
+        return configs.into_iter().map(host).collect();
+    }
+    // One clock is as slow as the bound allows, and the others are as fast: the worst for a holder.
     let slow_one = random.index(configs.len());
     let host = |(nth, config): (usize, NodeConfig)| {
-        let oversight = oversight(&config, &names, DriftBound(bound));
+        let oversight = oversight(&config, data, DriftBound(bound));
         let mut host = Host::new(config, Some(oversight));
         host.drift_ppm = if nth == slow_one { slow } else { fast };
         host
@@ -75,17 +156,10 @@ fn hosts(options: &Options, random: &mut Random) -> Vec<Host> {
     configs.into_iter().enumerate().map(host).collect()
 }
 
-fn region(nth: usize) -> RegionId {
-    match RegionId::new(&format!("r{nth}")) {
-        Ok(region) => region,
-        Err(error) => unreachable!("{error}"),
-    }
-}
-
-fn configs(options: &Options, random: &mut Random) -> Vec<NodeConfig> {
-    let regions = options.regions.unwrap_or(3);
-    let member = |nth| Member { region: region(nth), witness: false, domains: Vec::new() };
-    let members: Vec<Member> = (0..regions).map(member).collect();
+fn configs(options: &Options, names: &[RegionId], random: &mut Random) -> Vec<NodeConfig> {
+    let member =
+        |name: &RegionId| Member { region: name.clone(), witness: false, domains: Vec::new() };
+    let members: Vec<Member> = names.iter().map(member).collect();
     // Often so little is kept that a member that was away must load a snapshot.
     let retention = match options.kind {
         Kind::Domains => Retention { age: Duration::from_millis(200), transactions_max: 10 },
@@ -95,11 +169,12 @@ fn configs(options: &Options, random: &mut Random) -> Vec<NodeConfig> {
         // As good as for ever in one round, and little in many.
         _ => Retention { age: Duration::from_secs(60), transactions_max: 20_000 },
     };
-    (0..regions)
-        .map(|nth| NodeConfig {
+    (1..)
+        .zip(names)
+        .map(|(nth, name)| NodeConfig {
             cluster: CLUSTER,
-            node: NodeId(nth as u64 + 1),
-            region: region(nth),
+            node: NodeId(nth),
+            region: name.clone(),
             witness: false,
             domains: BTreeSet::new(),
             namespaces: Namespaces::default(),
@@ -111,16 +186,16 @@ fn configs(options: &Options, random: &mut Random) -> Vec<NodeConfig> {
 }
 
 /// The last region does not carry the domain of some keys, and a witness carries nothing.
-fn divide(configs: &mut Vec<NodeConfig>) {
+fn divide(configs: &mut Vec<NodeConfig>, name: Option<&RegionId>) {
     let policy = NamespacePolicy { domain: HERE_AND_THERE, ..NamespacePolicy::default() };
     let named = Namespace { prefix: bytes::Bytes::from_static(DIVIDED), policy };
     let namespaces = match Namespaces::new(vec![named], NamespacePolicy::default()) {
         Ok(namespaces) => namespaces,
         Err(error) => unreachable!("{error}"),
     };
-    let Some(mut witness) = configs.last().cloned() else { return };
+    let (Some(mut witness), Some(name)) = (configs.last().cloned(), name) else { return };
     let (nth, data) = (configs.len(), configs.len() - 1);
-    (witness.node, witness.region) = (NodeId(nth as u64 + 1), region(nth));
+    (witness.node, witness.region) = (NodeId(nth as u64 + 1), name.clone());
     witness.witness = true;
     for config in configs.iter_mut().take(data) {
         config.domains = BTreeSet::from([HERE_AND_THERE]);
@@ -140,11 +215,12 @@ fn divide(configs: &mut Vec<NodeConfig>) {
 
 /// An overseer that decides by itself, so that leases move and return within a run.
 fn oversight(config: &NodeConfig, names: &[RegionId], drift: DriftBound) -> OverseerConfig {
+    let votes = names.iter().take(VOTERS_MAX).any(|name| *name == config.region);
     let known = |name: &RegionId| RegionFacts::new(Region::new(name.clone(), "host:1"));
     let founder = rhumb_types::control::Member {
         node: config.node,
         region: config.region.clone(),
-        role: MemberRole::Voter,
+        role: if votes { MemberRole::Voter } else { MemberRole::Learner },
         address: "host:1".to_owned(),
         fingerprint: Digest([u8::try_from(config.node.0).unwrap_or(u8::MAX); 32]),
         reads: rhumb_ports::peer::PROTOCOL_VERSION,

@@ -29,7 +29,10 @@ pub(crate) fn of(message: &PeerMessage) -> (u64, u64) {
         }
         PeerMessage::Hello(hello) => (
             0,
-            MESSAGE + vector(&hello.durable) + hello.origins.len() as u64 * (VECTOR_ENTRY + NAME),
+            MESSAGE
+                + vector(&hello.durable)
+                + vector(&hello.received)
+                + hello.origins.len() as u64 * (VECTOR_ENTRY + NAME),
         ),
         PeerMessage::Heartbeat(beat) => {
             let names = (beat.hears.len() + beat.impaired.len()) as u64 * NAME;

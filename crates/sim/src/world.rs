@@ -10,7 +10,7 @@ use rhumb_ports::store::{Batch, Durability, Store, StoreError};
 use rhumb_types::{Ratio, RegionId, record::Record};
 
 use crate::{
-    branch::Branches,
+    branch::{Branch, Branches},
     check::{Carried, Checker},
     group::Group,
     history::History,
@@ -36,12 +36,16 @@ const READ_MICROS: u64 = 50;
 const BUFFERED_MICROS: u64 = 20;
 /// The least time of an fsync, in microseconds.
 const SYNC_MICROS: u64 = 400;
+/// A clock that is off by so much is found out however long messages take.
+const CLOCK_FAR: Duration = Duration::from_secs(10);
+/// One that is off by no more than this is held for right.
+const CLOCK_RIGHT: Duration = Duration::from_millis(300);
 /// How often links are looked at, in microseconds.
 const LINK_CHECK_MICROS: u64 = 20_000;
 
 /// Something that will happen.
 #[derive(Debug)]
-enum What {
+pub(crate) enum What {
     /// An event for a node.
     Node(Event),
     /// A commit reaches the disk.
@@ -58,6 +62,8 @@ enum What {
     Overseer(OverseerEvent),
     /// The group does something.
     Group(Deed),
+    /// A host goes on with what it was given while it was frozen or busy.
+    Resume,
     /// Links are looked at.
     Links,
     /// Whoever drives the run wants to be called.
@@ -219,16 +225,24 @@ impl World {
         self.hosts.iter().position(|host| host.config.region == *region)
     }
 
-    /// Whether a host's clock is far off and it can find that out: it runs, its links stand, and
-    /// the clocks at their other ends are right.
+    /// Whether a host's clock is far off and it can find that out: all run at their usual speed, its
+    /// links stand and are good, and the clocks at their other ends are right.
     #[must_use]
     pub fn can_know_its_clock(&self, host: usize) -> bool {
-        let runs = |machine: &Host| machine.process.is_some() && machine.paused_until <= self.now;
-        let off = |machine: &Host| machine.wall_offset != 0;
-        self.hosts.iter().enumerate().all(|(nth, machine)| {
-            let linked = nth == host || self.network.is_up(nth, host);
-            runs(machine) && linked && off(machine) == (nth == host)
-        })
+        let runs = |machine: &Host| {
+            machine.process.is_some() && !machine.is_held(self.now) && machine.handling_micros == 0
+        };
+        let clock = |machine: &Host, own: bool| {
+            let off = Duration::from_millis(machine.wall_offset.unsigned_abs());
+            if own { off >= CLOCK_FAR } else { off <= CLOCK_RIGHT }
+        };
+        // Of two clocks neither is the odd one.
+        let data = self.hosts.iter().filter(|machine| !machine.config.witness).count();
+        data > 2
+            && self.hosts.iter().enumerate().all(|(nth, machine)| {
+                let linked = nth == host || self.network.is_clear(nth, host);
+                runs(machine) && linked && clock(machine, nth == host)
+            })
     }
 
     /// Starts a machine that is down.
@@ -275,6 +289,26 @@ impl World {
         }
     }
 
+    /// The power fails while a batch is being written: it is whole on the disk, and nobody has heard
+    /// of it, or its torn end is cut off at the next start. Earlier batches that were not synced
+    /// survive or not with it, as they are before it in the journal.
+    pub(crate) fn tear(&mut self, host: usize, whole: bool) {
+        let of_host = |planned: &&Planned| planned.host == host;
+        let incarnation = self.hosts.get(host).map_or(0, |machine| machine.incarnation);
+        let planned = self.queue.iter().map(|Reverse(planned)| planned).filter(of_host);
+        let current = planned.filter(|planned| planned.incarnation == incarnation);
+        let writes = current.filter_map(|planned| match &planned.what {
+            What::Commit { writes, .. } => Some((planned.order, writes)),
+            _ => None,
+        });
+        let writing = writes.min_by_key(|(order, _)| *order).map(|(_, writes)| writes.clone());
+        let Some(writing) = writing.filter(|_| whole) else { return self.crash(host, 0) };
+        if self.is_up(host) && self.commit(host, &writing, Durability::Buffered).is_ok() {
+            self.branches.note(Branch::WrittenUnanswered);
+        }
+        self.crash(host, usize::MAX);
+    }
+
     /// Hands an event to a node, as if a client had.
     pub fn submit(&mut self, host: usize, event: Event) {
         self.plan(1, host, What::Node(event));
@@ -317,13 +351,51 @@ impl World {
         if machine.incarnation != incarnation || machine.process.is_none() {
             return;
         }
-        if machine.paused_until > at {
-            // A frozen process does nothing; its disk and its sockets wait with it.
-            let after = machine.paused_until - at;
-            return self.plan(after, host, what);
+        if matches!(what, What::Resume) {
+            return self.resume(host);
         }
+        if machine.is_held(at) || !machine.inbox.is_empty() {
+            // A frozen process does nothing, and a busy one one thing at a time; what comes
+            // meanwhile waits in its order.
+            machine.inbox.push_back(what);
+            if machine.inbox.len() == 1 {
+                let after = machine.held_until().saturating_sub(at);
+                self.plan(after, host, What::Resume);
+            }
+            return;
+        }
+        self.handle(host, what);
+    }
+
+    /// A host that was frozen or busy goes on.
+    fn resume(&mut self, host: usize) {
+        loop {
+            let now = self.now;
+            let Some(machine) = self.hosts.get_mut(host) else { return };
+            if machine.inbox.is_empty() {
+                return;
+            }
+            if machine.is_held(now) {
+                let after = machine.held_until() - now;
+                return self.plan(after, host, What::Resume);
+            }
+            if let Some(what) = machine.inbox.pop_front() {
+                self.handle(host, what);
+            }
+        }
+    }
+
+    fn handle(&mut self, host: usize, what: What) {
+        let at = self.now;
         self.mix(at ^ ((host as u64) << 56));
         self.history.note(at, Some(host), &what);
+        if let Some(machine) = self.hosts.get_mut(host) {
+            machine.busy_until = at + machine.handling_micros;
+            let stalled = machine.disk_stalled_until;
+            if stalled > at && matches!(what, What::Commit { .. } | What::Sync) {
+                return self.plan(stalled - at, host, what);
+            }
+        }
         match what {
             What::Node(event) => self.event(host, event),
             What::Tick => {
@@ -339,25 +411,29 @@ impl World {
                 self.event(host, Event::Synced { result });
             }
             What::Arrival { from, connection, packet } => {
-                let link = self.network.link(from, host);
-                if !link.up || link.connection != connection {
-                    return;
-                }
-                match packet {
-                    Packet::Peer(message) => {
-                        let message = self.as_found_by(host, message);
-                        let from = self.region(from);
-                        self.event(host, Event::Peer { from, message });
-                    }
-                    Packet::Group(message) => self.group_message(host, from, message),
-                }
+                self.arrival(host, from, connection, packet);
             }
             What::Oversee => self.overseer_tick(host),
             What::Overseer(event) => self.oversee(host, event),
             What::Group(deed) => self.do_deed(host, deed),
-            What::Links | What::Wake(_) => {}
+            What::Resume | What::Links | What::Wake(_) => {}
         }
         self.watch_leases();
+    }
+
+    fn arrival(&mut self, host: usize, from: usize, connection: u64, packet: Packet) {
+        let link = self.network.link(from, host);
+        if !link.up || link.connection != connection {
+            return;
+        }
+        match packet {
+            Packet::Peer(message) => {
+                let message = self.as_found_by(host, message);
+                let from = self.region(from);
+                self.event(host, Event::Peer { from, message });
+            }
+            Packet::Group(message) => self.group_message(host, from, message),
+        }
     }
 
     fn region(&self, host: usize) -> RegionId {

@@ -49,6 +49,8 @@ pub enum Planted {
     IgnoreRenewals,
     /// Rule 7: clocks are taken to be true.
     NoDriftMargin,
+    /// Rule 7: the clock that leases are counted on stands still while its machine is suspended.
+    ClockStopsInSuspend,
     /// Rule 8: a node that knows its clock to be far off goes on.
     IgnoreClock,
     /// Rule 13: a write that was not confirmed in time is answered as confirmed.

@@ -98,8 +98,8 @@ impl Run {
             let differs = first.iter().find(|(key, value)| other.get(*key) != Some(value));
             let more = other.keys().find(|key| !first.contains_key(*key));
             if let Some((key, value)) = differs {
-                let theirs = other.get(key);
-                return Err(format!("hosts 0 and {nth} differ on {key:?}: {value} and {theirs:?}"));
+                let (ours, theirs) = apart(value, other.get(key));
+                return Err(format!("hosts 0 and {nth} differ on {key:?}: {ours} and {theirs}"));
             }
             if let Some(key) = more {
                 return Err(format!("host {nth} has {key:?}, and host 0 has not"));
@@ -170,6 +170,16 @@ impl Run {
         }
         Ok(view)
     }
+}
+
+/// What each side has and the other has not, where both are sets; else both as they are.
+fn apart(ours: &str, theirs: Option<&String>) -> (String, String) {
+    let Some(theirs) = theirs else { return (ours.to_owned(), "nothing".to_owned()) };
+    let members =
+        |set: &str| -> BTreeSet<String> { set.split_inclusive(']').map(str::to_owned).collect() };
+    let (ours, theirs) = (members(ours), members(theirs));
+    let only = |one: &BTreeSet<String>, other| one.difference(other).cloned().collect();
+    (only(&ours, &theirs), only(&theirs, &ours))
 }
 
 struct Scan<'s, S> {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use rhumb_node::oversee::{OverseerEvent, ProposalError, Token};
 use rhumb_types::{
     NodeId,
-    control::{AdminAnswer, AdminCommand, AdminOutcome},
+    control::{AdminAnswer, AdminCommand, AdminOutcome, limits::VOTERS_MAX},
     record::Record,
 };
 
@@ -19,7 +19,7 @@ use crate::{
 
 /// Something that the group does after a while.
 #[derive(Debug)]
-pub(super) enum Deed {
+pub(crate) enum Deed {
     /// A proposal is sent, or sent again.
     Ask(Token),
     /// A proposal has waited for its answer long enough.
@@ -31,8 +31,13 @@ pub(super) enum Deed {
 }
 
 impl World {
-    const fn majority(&self) -> usize {
-        self.hosts.len() / 2 + 1
+    /// The hosts that vote: the first so many, as the file of a real cluster says.
+    fn voters(&self) -> usize {
+        self.hosts.len().min(VOTERS_MAX)
+    }
+
+    fn majority(&self) -> usize {
+        self.voters() / 2 + 1
     }
 
     fn member(&mut self, host: usize) -> Option<&mut Member> {
@@ -45,7 +50,8 @@ impl World {
         let (leader, heard) = member.leader?;
         let recent = |at: u64| self.now - at <= micros(LEADER_SILENT_MAX);
         let believes = if leader == host {
-            member.heard.values().filter(|at| recent(**at)).count() + 1 >= self.majority()
+            let heard = member.heard.range(..self.voters()).filter(|(_, at)| recent(**at));
+            heard.count() + 1 >= self.majority()
         } else {
             recent(heard)
         };
@@ -155,10 +161,11 @@ impl World {
                 self.plan(after, host, What::Group(Deed::Appended { to: from, number }));
             }
             GroupMessage::Appended { number } => {
-                let majority = self.majority();
+                let (voters, majority) = (self.voters(), self.majority());
                 let Some(pending) = self.group.pending.get_mut(&number) else { return };
                 pending.has.insert(from);
-                if pending.leader == host && pending.has.len() >= majority {
+                let have = pending.has.range(..voters).count();
+                if pending.leader == host && have >= majority {
                     self.agree(host, number);
                 }
             }
@@ -263,7 +270,8 @@ impl World {
         };
         let linked =
             |other: &usize| *other == host || (runs(*other) && self.network.is_up(host, *other));
-        runs(host) && (0..self.hosts.len()).filter(linked).count() >= self.majority()
+        let voters = 0..self.voters();
+        runs(host) && voters.contains(&host) && voters.filter(linked).count() >= self.majority()
     }
 
     fn is_leading(&self, host: usize) -> bool {

@@ -7,7 +7,9 @@ use rhumb_types::RegionId;
 use super::{What, World, micros};
 use crate::{
     branch::Branch,
-    network::{LOSSES_MAX, Packet, RECONNECT_AFTER, RESET_AFTER, retransmission_micros},
+    network::{
+        BACKLOG_MAX, LOSSES_MAX, Packet, RECONNECT_AFTER, RESET_AFTER, retransmission_micros,
+    },
     size,
 };
 
@@ -40,9 +42,6 @@ impl World {
     }
 
     pub(super) fn transmit(&mut self, from: usize, to: usize, packet: Packet) {
-        let jitter = self.network.direction(from, to).jitter_micros;
-        let jitter = self.random.below(jitter + 1);
-        let losses = self.losses(from, to);
         let now = self.now;
         let connection = self.network.link(from, to).connection;
         let direction = self.network.direction(from, to);
@@ -56,20 +55,19 @@ impl World {
         };
         direction.log_bytes += log;
         direction.other_bytes += other;
-        let late = retransmission_micros(direction.delay_micros, losses);
-        let at = (now + direction.delay_micros + jitter + late).max(direction.not_before);
-        direction.not_before = at + 1;
-        self.plan(at - now, to, What::Arrival { from, connection, packet });
-    }
-
-    /// How often the next packet is lost.
-    fn losses(&mut self, from: usize, to: usize) -> u32 {
-        let loss = u64::from(self.network.direction(from, to).loss_ppm);
-        let mut losses = 0;
-        while loss > 0 && losses < LOSSES_MAX && self.random.below(1_000_000) < loss {
-            losses += 1;
+        let lane = packet.lane();
+        let jitter = self.random.below(direction.jitter_micros + 1);
+        let losses = direction.losses(log + other, &mut self.random);
+        let left = direction.leaves(now, lane, log + other);
+        if losses >= LOSSES_MAX || left - now > micros(BACKLOG_MAX) {
+            return self.drop_link(from, to);
         }
-        losses
+        let late = retransmission_micros(direction.delay_micros, losses);
+        let at = direction.in_order(lane, left + direction.delay_micros + jitter + late);
+        if losses > 0 {
+            self.branches.note(Branch::Retransmitted);
+        }
+        self.plan(at - now, to, What::Arrival { from, connection, packet });
     }
 
     pub(super) fn is_up(&self, host: usize) -> bool {
@@ -101,7 +99,7 @@ impl World {
         for (host, peer) in [(a, b), (b, a)] {
             let region = self.region(peer);
             let delay = self.network.direction(peer, host).delay_micros;
-            self.network.direction(peer, host).not_before = self.now + setup + 2 * delay;
+            self.network.direction(peer, host).not_before = [self.now + setup + 2 * delay; 3];
             self.plan(setup + delay, host, What::Node(Event::PeerUp { region }));
         }
     }
