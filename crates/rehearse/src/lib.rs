@@ -27,6 +27,7 @@ pub mod report;
 pub mod run;
 mod safety;
 pub mod scenario;
+pub mod search;
 mod table;
 pub mod text;
 mod time;

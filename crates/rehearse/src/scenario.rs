@@ -24,7 +24,10 @@ use std::time::Duration;
 
 use rhumb_types::{Ratio, RegionId};
 
-pub use self::parse::{Stage, parse};
+pub use self::{
+    overlap::possible,
+    parse::{Stage, parse},
+};
 
 /// Everything that goes wrong in a rehearsal.
 #[derive(Clone, PartialEq, Debug, Default)]

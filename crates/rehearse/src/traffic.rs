@@ -84,6 +84,15 @@ impl Shape {
             }
         }
     }
+
+    /// For how long it was measured: until one step after its last figure. `None` when it was not.
+    #[must_use]
+    pub fn measured_for(&self) -> Option<Duration> {
+        let Self::Measured(points) = self else { return None };
+        let times = |nth: usize| Some(points.get(points.len().checked_sub(nth)?)?.0);
+        let (last, before) = (times(1)?, times(2)?);
+        last.checked_add(last.saturating_sub(before))
+    }
 }
 
 impl Default for Traffic {

@@ -12,12 +12,14 @@ pub(crate) use self::{
         Asked, Change, ConfigApply, FailBack, FailoversCommand, MemberCommand, Move, NewNode,
         RegionCommand, Role, TokenCommand,
     },
+    rehearse::Rehearse,
 };
 
 mod control;
 mod identity;
 mod node;
 mod operate;
+mod rehearse;
 
 /// Runs one service across every region in the same way.
 #[derive(Debug, Parser)]
@@ -90,6 +92,10 @@ pub(crate) enum Command {
     /// Configuration: files, and what the cluster agreed on.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Rehearses an outage on your own configuration, in simulation, and says what clients would see.
+    ///
+    /// Example: `rhumb rehearse --fault "at 10m region us-east-1 down for 30m"`
+    Rehearse(Box<Rehearse>),
     /// Runs three regions on this machine as three processes, until Ctrl-C.
     Dev(Dev),
     /// Shows what Rhumb does, measured, on a fresh cluster on this machine: replication, counters,

@@ -13,6 +13,7 @@ mod member;
 mod operate;
 mod region;
 mod regions;
+mod rehearse;
 mod residency;
 mod route;
 pub(crate) mod serve;
@@ -49,6 +50,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Control(command) => control::run(&command),
         Command::Audit(command) => audit::run(&command),
         Command::Config(command) => config::run(command),
+        Command::Rehearse(args) => rehearse::run(&args),
         Command::Dev(args) => dev::run(&args),
         Command::Tour(args) => tour::run(args),
     }

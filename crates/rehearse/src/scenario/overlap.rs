@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rhumb_types::{RegionId, units::Spelled};
 
-use super::{Fault, Planned};
+use super::{Fault, Planned, Scenario};
 use crate::text::{Mistake, Place};
 
 /// What is refused of a scenario, in the order of its times.
@@ -28,6 +28,16 @@ pub(super) fn refusals(planned: &[(Planned, Place)]) -> Vec<Mistake> {
         }
     }
     refusals
+}
+
+/// Whether all faults of a scenario can be, in the order of their times.
+#[must_use]
+pub fn possible(scenario: &Scenario) -> bool {
+    let nowhere = || Place { source: String::new(), line: 0, column: 0 };
+    let mut faults: Vec<(Planned, Place)> =
+        scenario.faults.iter().map(|planned| (planned.clone(), nowhere())).collect();
+    faults.sort_by_key(|(planned, _)| planned.at);
+    refusals(&faults).is_empty()
 }
 
 fn refusal(earlier: &Planned, there: &Place, later: &Planned, why: &str) -> String {

@@ -1,0 +1,186 @@
+//! The worst that could happen: every single fault, and pairs of the worst of them.
+
+use std::{cmp::Ordering, time::Duration};
+
+use rhumb_types::{Ratio, RegionId};
+
+use crate::{
+    report::{Report, Value},
+    scenario::{Fault, Planned, Scenario, possible},
+};
+
+/// Most single faults that are tried.
+pub const SINGLES_MAX: usize = 120;
+/// How many of the worst single faults are put into pairs.
+pub const PAIRED: usize = 6;
+
+/// How much of a region's capacity is left when it is slow.
+const SLOW: f64 = 0.25;
+/// How much a bad link loses.
+const LOSS: f64 = 0.3;
+/// What a slow link adds.
+const DELAY: Duration = Duration::from_millis(500);
+/// What a slow disk adds to an fsync.
+const SLOW_DISK: Duration = Duration::from_secs(1);
+/// By how much a wall clock is off, in milliseconds: nodes stop to acknowledge at half a second.
+const OFFSET: i64 = 2_000;
+
+/// When and for how long things go wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct When {
+    /// From the start of the rehearsal.
+    pub at: Duration,
+    /// Until it is mended.
+    pub lasting: Duration,
+}
+
+/// Single faults to try, and how many more there would be.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Singles {
+    /// Those that are tried; faults of regions first, then of links.
+    pub scenarios: Vec<Scenario>,
+    /// How many were left out.
+    pub left_out: usize,
+}
+
+/// Every single fault of some regions and of the links between them.
+#[must_use]
+pub fn singles(regions: &[RegionId], when: When) -> Singles {
+    let mut faults: Vec<Fault> = regions.iter().flat_map(of_region).collect();
+    for (nth, a) in regions.iter().enumerate() {
+        faults.extend(regions.iter().skip(nth + 1).flat_map(|b| of_link(a, b)));
+    }
+    let left_out = faults.len().saturating_sub(SINGLES_MAX);
+    faults.truncate(SINGLES_MAX);
+    let single = |fault| Scenario {
+        faults: vec![Planned { at: when.at, lasting: Some(when.lasting), fault }],
+    };
+    Singles { scenarios: faults.into_iter().map(single).collect(), left_out }
+}
+
+fn of_region(region: &RegionId) -> [Fault; 8] {
+    let it = || region.clone();
+    [
+        Fault::Down(it()),
+        Fault::Freeze(it()),
+        Fault::Isolated(it()),
+        Fault::Slow(it(), Ratio::clamped(SLOW)),
+        Fault::SlowDisk(it(), SLOW_DISK),
+        Fault::FullDisk(it()),
+        Fault::FailingDisk(it()),
+        Fault::Clock(it(), OFFSET),
+    ]
+}
+
+fn of_link(a: &RegionId, b: &RegionId) -> [Fault; 5] {
+    let both = || (a.clone(), b.clone());
+    let ((c, d), (e, f), (g, h), (i, j), (k, l)) = (both(), both(), both(), both(), both());
+    [
+        Fault::Cut(c, d),
+        Fault::OneWay(e, f),
+        Fault::OneWay(h, g),
+        Fault::Loss(i, j, Ratio::clamped(LOSS)),
+        Fault::Delay(k, l, DELAY),
+    ]
+}
+
+/// Pairs of the worst single faults that can be at once, given the worst first.
+#[must_use]
+pub fn pairs(worst: &[Scenario]) -> Vec<Scenario> {
+    let mut pairs = Vec::new();
+    let paired = worst.get(..PAIRED.min(worst.len())).unwrap_or_default();
+    for (nth, one) in paired.iter().enumerate() {
+        for other in paired.iter().skip(nth + 1) {
+            let faults = [one.faults.as_slice(), other.faults.as_slice()].concat();
+            let scenario = Scenario { faults };
+            pairs.extend(Some(scenario).filter(possible));
+        }
+    }
+    pairs
+}
+
+/// How bad a scenario is.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Badness {
+    /// The share of requests that failed.
+    pub failed: f64,
+    /// The longest gap.
+    pub gap: Duration,
+    /// The most writes that were exposed.
+    pub exposed: u64,
+    /// Until clients were served again, at worst; `None` for never.
+    pub served: Option<Duration>,
+}
+
+impl Badness {
+    /// Of the runs of a scenario.
+    #[must_use]
+    pub fn of(report: &Report) -> Self {
+        let asked = report.requests.asked.max(1);
+        let faults = || report.runs.iter().flat_map(|run| &run.faults);
+        Self {
+            failed: report.requests.failed as f64 / asked as f64,
+            gap: faults().map(|fault| fault.gap).max().unwrap_or_default(),
+            exposed: faults().map(|fault| fault.exposed).max().unwrap_or(0),
+            served: report.spread(|fault| fault.served).max(),
+        }
+    }
+
+    /// The worse one first: by requests that failed, then by the gap, then by exposed writes.
+    #[must_use]
+    pub fn worse_first(&self, other: &Self) -> Ordering {
+        let failed = other.failed.total_cmp(&self.failed);
+        failed.then(other.gap.cmp(&self.gap)).then(other.exposed.cmp(&self.exposed))
+    }
+
+    /// For people: failed, gap, served again, exposed writes.
+    #[must_use]
+    pub fn shown(&self) -> [String; 4] {
+        [
+            Value::Share(self.failed).shown(),
+            Value::Time(Some(self.gap)).shown(),
+            Value::Time(self.served).shown(),
+            Value::Count(self.exposed).shown(),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::{outcome, regions};
+
+    const WHEN: When = When { at: Duration::from_secs(60), lasting: Duration::from_secs(30) };
+
+    #[test]
+    fn every_region_and_link_is_tried_up_to_the_bound() {
+        let three = singles(&regions(), WHEN);
+        assert_eq!((three.scenarios.len(), three.left_out), (3 * 8 + 3 * 5, 0));
+        assert!(three.scenarios.iter().all(possible));
+        let many: Vec<RegionId> =
+            (0..20).map(|nth| RegionId::new(&format!("r{nth}")).unwrap()).collect();
+        let many = singles(&many, WHEN);
+        assert_eq!(
+            (many.scenarios.len(), many.left_out),
+            (SINGLES_MAX, 20 * 8 + 190 * 5 - SINGLES_MAX)
+        );
+    }
+
+    #[test]
+    fn pairs_can_be_at_once() {
+        let singles = singles(&regions(), WHEN).scenarios;
+        let shown: Vec<String> =
+            pairs(&singles[..3]).iter().map(|it| it.faults[1].fault.to_string()).collect();
+        // Down and frozen exclude each other.
+        assert_eq!(shown, ["region ap-southeast-1 isolated", "region ap-southeast-1 isolated"]);
+    }
+
+    #[test]
+    fn more_failures_are_worse_and_then_the_longer_gap() {
+        let one = Badness::of(&Report::new(vec![outcome(1)]));
+        let two = Badness::of(&Report::new(vec![outcome(2)]));
+        assert_eq!(one.worse_first(&two), Ordering::Greater);
+        let longer = Badness { gap: one.gap * 2, ..one };
+        assert_eq!(longer.worse_first(&one), Ordering::Less);
+    }
+}

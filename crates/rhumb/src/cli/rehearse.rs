@@ -1,0 +1,171 @@
+//! The words of `rhumb rehearse`.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+use rhumb_types::{ByteSize, units::parse_duration};
+
+/// How a rehearsal is used.
+const EXAMPLES: &str = "\
+Examples:
+  A region is lost for half an hour; what do clients see?
+    rhumb rehearse --rps 500 --fault \"at 10m region us-east-1 down for 30m\"
+
+  The same without a configuration of one's own, as a page to show around:
+    rhumb rehearse --example --fault \"at 10m region us-east-1 down for 30m\" --html outage.html
+
+  In CI: ends with 1 when an objective is missed in any run
+    rhumb rehearse --scenario outages.txt --traffic monday.csv --objectives goals.txt --json
+
+  What is the worst that could happen?
+    rhumb rehearse --search
+
+  What would another configuration change?
+    rhumb rehearse --diff rhumb.yaml candidate.yaml --fault \"at 5m region eu-west-1 isolated for 5m\"
+
+Faults, one per --fault or line of a scenario; without `for`, nobody mends them:
+  at 10m region us-east-1 down for 30m          (or frozen, isolated, slow 40%)
+  at 5m link us-east-1 - eu-west-1 loss 20% for 10m     (or cut, delay 300ms)
+  at 5m link us-east-1 -> eu-west-1 cut for 2m          (one direction)
+  at 3m disk eu-west-1 slow 200ms               (or full, failing)
+  at 4m clock ap-southeast-1 +2s for 10m
+
+Objectives, which hold in every run:
+  served < 5s  owned < 20s  detected < 15s  gap < 1s  failed < 0.1%  slow < 2%  stale < 1%
+  exposed writes < 1  exposed < 100ms  load < 100%  lag < 1s  cost per hour < 3 USD
+
+Exit codes: 0 all objectives given, 1 one missed, 2 bad input, 130 stopped before its end.";
+
+/// `rhumb rehearse`.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct Rehearse {
+    /// The configuration file.
+    #[arg(long, short, env = "RHUMB_CONFIG", default_value = "rhumb.yaml")]
+    pub(crate) config: PathBuf,
+    /// Rehearse the three regions of `rhumb dev` instead of a file.
+    #[arg(long, conflicts_with_all = ["config", "diff"])]
+    pub(crate) example: bool,
+    /// Compare two configurations: same faults, same traffic, same seeds.
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with_all = ["config", "search"])]
+    pub(crate) diff: Option<Vec<PathBuf>>,
+    /// Find the worst single and double fault. Each begins after a quarter of the time and lasts as
+    /// long.
+    #[arg(long, conflicts_with_all = ["fault", "scenario", "html", "objective", "objectives"])]
+    pub(crate) search: bool,
+    /// How long a run takes: 1h, or as long as measured traffic; 20m in a search.
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) lasting: Option<Duration>,
+    /// How many runs, each with a seed of its own: 10; 3 in a search.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub(crate) seeds: Option<u64>,
+    /// The first seed.
+    #[arg(long, value_name = "FIRST", default_value_t = 1)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) events: Events,
+    #[command(flatten)]
+    pub(crate) traffic: TrafficArgs,
+    #[command(flatten)]
+    pub(crate) clients: ClientArgs,
+    #[command(flatten)]
+    pub(crate) cost: CostArgs,
+    /// Print everything as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write a page with plots to this file; it needs no network.
+    #[arg(long, value_name = "FILE", conflicts_with = "diff")]
+    pub(crate) html: Option<PathBuf>,
+}
+
+/// What goes wrong, and what is asked for all the same.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Faults and objectives")]
+pub(crate) struct Events {
+    /// A file with faults, one per line.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) scenario: Option<PathBuf>,
+    /// A fault, such as "at 10m region us-east-1 down for 30m".
+    #[arg(long, value_name = "FAULT")]
+    pub(crate) fault: Vec<String>,
+    /// A file with objectives, one per line.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) objectives: Option<PathBuf>,
+    /// An objective, such as "served < 5s".
+    #[arg(long, value_name = "OBJECTIVE")]
+    pub(crate) objective: Vec<String>,
+}
+
+/// What clients ask for.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Traffic")]
+pub(crate) struct TrafficArgs {
+    /// Requests per second, always the same: 100 unless said otherwise.
+    #[arg(long, value_name = "NUMBER", conflicts_with = "traffic")]
+    pub(crate) rps: Option<String>,
+    /// daily:50..500, burst:100..2000@10m/5m, or a CSV file with the columns time,rps.
+    #[arg(long, value_name = "SHAPE|FILE")]
+    pub(crate) traffic: Option<String>,
+    /// The share of requests that write.
+    #[arg(long, value_name = "SHARE", default_value = "10%")]
+    pub(crate) writes: String,
+    /// How writes are acknowledged: memory, local, one_remote or quorum. Without it: as the
+    /// configuration says for keys that no namespace names.
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) ack: Option<String>,
+    /// How many keys there are.
+    #[arg(long, value_name = "NUMBER", default_value_t = 10_000,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) keys: u64,
+    /// The share of requests that want one and the same key.
+    #[arg(long, value_name = "SHARE", default_value = "0%")]
+    pub(crate) hot: String,
+    /// Bytes of a value.
+    #[arg(long, value_name = "SIZE", default_value = "256B")]
+    pub(crate) value: ByteSize,
+    /// Which share of the clients is nearest to which region; the rest is spread evenly over the
+    /// others, such as us-east-1=60%,eu-west-1=40%.
+    #[arg(long, value_name = "REGION=SHARE,...")]
+    pub(crate) from: Option<String>,
+}
+
+/// What clients do.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Clients")]
+pub(crate) struct ClientArgs {
+    /// Clients find a node by a name whose answer they may keep so long. Without it they know every
+    /// node, and go on to the next.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) dns_ttl: Option<Duration>,
+    /// The share of resolvers that keep an answer longer.
+    #[arg(long, value_name = "SHARE", default_value = "0%", requires = "dns_ttl")]
+    pub(crate) dns_ignore: String,
+    /// How long those keep it.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1h",
+          requires = "dns_ttl")]
+    pub(crate) dns_kept: Duration,
+    /// How long a client waits for an answer.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "500ms")]
+    pub(crate) client_timeout: Duration,
+    /// How often it asks again after that.
+    #[arg(long, value_name = "NUMBER", default_value_t = 2,
+          value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) retries: u32,
+    /// From here on an answer is a slow one.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1s")]
+    pub(crate) slow: Duration,
+}
+
+/// What regions can do, and what they cost.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Capacity and cost")]
+pub(crate) struct CostArgs {
+    /// Requests per second that a region serves, such as us-east-1=500. Without it: as many as its
+    /// capacity.requests in the configuration, each taken to last a second.
+    #[arg(long, value_name = "REGION=NUMBER,...")]
+    pub(crate) capacity: Option<String>,
+    /// A CSV file with prices (region,to,usd_per_gb,usd_per_node_hour), over the list prices of AWS,
+    /// Google Cloud and Azure that are built in.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) prices: Option<PathBuf>,
+}

@@ -1,0 +1,234 @@
+//! What is rehearsed, from the command line and its files; or everything that is wrong with them.
+
+use std::{fs, path::Path, sync::Arc, time::Duration};
+
+use anyhow::Result;
+use rhumb_config::Config;
+use rhumb_rehearse::{
+    objectives::{self, Objective},
+    prices::{self, Prices},
+    rehearsal::{Clients, Finding, Rehearsal},
+    scenario::{self, Scenario, Stage},
+    text::{Mistake, Source},
+    traffic::{self, Shape, Traffic},
+};
+use rhumb_types::{AckLevel, Ratio, RegionId};
+
+use super::{Shared, cluster};
+use crate::cli::Rehearse;
+
+/// How long a run takes unless told otherwise.
+const LASTING: Duration = Duration::from_secs(60 * 60);
+/// The longest run.
+const LASTING_MAX: Duration = Duration::from_secs(31 * 24 * 60 * 60);
+
+/// What is rehearsed.
+#[derive(Debug)]
+pub(super) struct Inputs {
+    pub(super) rehearsal: Shared,
+    pub(super) objectives: Vec<Objective>,
+    /// What a reader of the results should know.
+    pub(super) notes: Vec<String>,
+}
+
+/// Everything that is wrong with the input, one line each.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub(super) struct Refused(pub(super) Vec<String>);
+
+/// Reads everything.
+pub(super) fn read(args: &Rehearse, config: &Config) -> Result<Inputs> {
+    let regions: Vec<RegionId> =
+        config.registry().regions().iter().map(|region| region.id.clone()).collect();
+    let data: Vec<RegionId> = config
+        .registry()
+        .regions()
+        .iter()
+        .filter(|region| !region.witness)
+        .map(|region| region.id.clone())
+        .collect();
+    let mut reader = Reader { refused: Vec::new() };
+    let (shape, lasting) = reader.shape(args);
+    let scenario = reader.scenario(args, Stage { regions: &regions, lasting });
+    let objectives = reader.objectives(args);
+    let traffic = reader.traffic(args, config, &data, shape);
+    let clients = reader.clients(args);
+    let prices = reader.prices(args, &regions);
+    let capacities = args.cost.capacity.as_deref().map(|text| {
+        let source = Source { name: "--capacity", text };
+        reader.keep(traffic::capacities(source, &data)).unwrap_or_default()
+    });
+    if !reader.refused.is_empty() {
+        return Err(Refused(reader.refused).into());
+    }
+    let mut notes = cluster::notes(config);
+    let unknown = prices.unknown(&regions);
+    if !unknown.is_empty() {
+        notes.push(format!(
+            "the cost is without {}, whose price is not known; give it with --prices",
+            unknown.join(", ")
+        ));
+    }
+    let nodes = cluster::nodes(config, &capacities.unwrap_or_default())?;
+    let rehearsal = Rehearsal { nodes, clients, traffic, scenario, prices, lasting };
+    Ok(Inputs { rehearsal: Arc::new(rehearsal), objectives, notes })
+}
+
+/// Reads on after a mistake, so that all are told.
+struct Reader {
+    refused: Vec<String>,
+}
+
+impl Reader {
+    fn keep<T>(&mut self, read: Result<T, Vec<Mistake>>) -> Option<T> {
+        let mistakes = match read {
+            Ok(read) => return Some(read),
+            Err(mistakes) => mistakes,
+        };
+        self.refused.extend(mistakes.iter().map(ToString::to_string));
+        None
+    }
+
+    fn file(&mut self, file: &Path) -> Option<(String, String)> {
+        let name = file.display().to_string();
+        match fs::read_to_string(file) {
+            Ok(text) => Some((name, text)),
+            Err(error) => {
+                self.refused.push(format!("{name}:1:1: the file cannot be read: {error}"));
+                None
+            }
+        }
+    }
+
+    /// The texts of a file and of an option that is repeated, with the names of their places.
+    fn texts(
+        &mut self,
+        file: Option<&Path>,
+        option: &str,
+        given: &[String],
+    ) -> Vec<(String, String)> {
+        let mut texts: Vec<(String, String)> = Vec::new();
+        texts.extend(file.and_then(|file| self.file(file)));
+        let many = given.len() > 1;
+        for (text, nth) in given.iter().zip(1..) {
+            let name = if many { format!("{option} #{nth}") } else { option.to_owned() };
+            texts.push((name, text.clone()));
+        }
+        texts
+    }
+
+    /// The shape of the traffic, and how long the rehearsal takes.
+    fn shape(&mut self, args: &Rehearse) -> (Shape, Duration) {
+        let usual = if args.search { super::search::LASTING } else { LASTING };
+        let asked = args.lasting;
+        let option = match (&args.traffic.rps, &args.traffic.traffic) {
+            (Some(rate), _) => Some(("--rps", rate)),
+            (None, Some(shape)) => Some(("--traffic", shape)),
+            (None, None) => None,
+        };
+        let mut shape = Traffic::default().shape;
+        let mut lasting = asked.unwrap_or(usual);
+        if let Some((name, text)) = option {
+            let is_file = text.ends_with(".csv") || Path::new(text).is_file();
+            let read = if name == "--traffic" && is_file {
+                self.file(Path::new(text)).and_then(|(name, text)| {
+                    let source = Source { name: &name, text: &text };
+                    self.keep(traffic::measured(source, asked.unwrap_or_default()))
+                })
+            } else {
+                self.keep(traffic::shape(Source { name, text }))
+            };
+            if let Some(read) = read {
+                lasting = asked.or_else(|| read.measured_for()).unwrap_or(usual);
+                shape = read;
+            }
+        }
+        if lasting.is_zero() || lasting > LASTING_MAX {
+            self.refused.push("--for: a rehearsal takes more than 0s, and up to 31d".to_owned());
+        }
+        (shape, lasting)
+    }
+
+    fn scenario(&mut self, args: &Rehearse, stage: Stage<'_>) -> Scenario {
+        let events = &args.events;
+        let texts = self.texts(events.scenario.as_deref(), "--fault", &events.fault);
+        let read = scenario::parse(&sources(&texts), stage);
+        self.keep(read).unwrap_or_default()
+    }
+
+    fn objectives(&mut self, args: &Rehearse) -> Vec<Objective> {
+        let events = &args.events;
+        let texts = self.texts(events.objectives.as_deref(), "--objective", &events.objective);
+        let read = objectives::parse(&sources(&texts));
+        self.keep(read).unwrap_or_default()
+    }
+
+    fn traffic(
+        &mut self,
+        args: &Rehearse,
+        config: &Config,
+        data: &[RegionId],
+        shape: Shape,
+    ) -> Traffic {
+        let given = &args.traffic;
+        let from = given
+            .from
+            .as_deref()
+            .and_then(|text| self.keep(traffic::near(Source { name: "--from", text }, data)));
+        let ack = given.ack.as_deref();
+        let ack = ack.and_then(|text| self.keep(traffic::ack(Source { name: "--ack", text })));
+        let value_bytes = u32::try_from(given.value.0).unwrap_or_else(|_| {
+            self.refused.push("--value: a value has less than 4 GiB".to_owned());
+            0
+        });
+        Traffic {
+            shape,
+            near: from.unwrap_or_default(),
+            writes: self.share("--writes", &given.writes),
+            ack: ack.unwrap_or_else(|| configured_ack(config)),
+            keys: given.keys,
+            hot: self.share("--hot", &given.hot),
+            value_bytes,
+        }
+    }
+
+    fn share(&mut self, name: &str, text: &str) -> Ratio {
+        self.keep(traffic::share(Source { name, text })).unwrap_or_default()
+    }
+
+    fn clients(&mut self, args: &Rehearse) -> Clients {
+        let given = &args.clients;
+        let ignoring = self.share("--dns-ignore", &given.dns_ignore);
+        let finding = given.dns_ttl.map_or(Finding::List, |ttl| Finding::Dns {
+            ttl,
+            ignoring,
+            kept: given.dns_kept,
+        });
+        if given.client_timeout.is_zero() {
+            self.refused.push("--client-timeout: clients wait for more than 0s".to_owned());
+        }
+        Clients { finding, timeout: given.client_timeout, retries: given.retries, slow: given.slow }
+    }
+
+    fn prices(&mut self, args: &Rehearse, regions: &[RegionId]) -> Prices {
+        let listed = prices::listed(regions);
+        let file = args.cost.prices.as_deref().and_then(|file| self.file(file));
+        match file {
+            None => listed,
+            Some((name, text)) => {
+                let source = Source { name: &name, text: &text };
+                self.keep(prices::parse(source, regions, listed)).unwrap_or_default()
+            }
+        }
+    }
+}
+
+fn sources(texts: &[(String, String)]) -> Vec<Source<'_>> {
+    texts.iter().map(|(name, text)| Source { name, text }).collect()
+}
+
+/// How keys are acknowledged that no namespace names.
+fn configured_ack(config: &Config) -> AckLevel {
+    let rest = config.namespaces().iter().find(|namespace| namespace.prefix.is_empty());
+    rest.map_or_else(AckLevel::default, |namespace| namespace.ack)
+}

@@ -1,0 +1,126 @@
+//! Runs, on all cores.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        mpsc::{RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::{Result, anyhow};
+use rhumb_rehearse::{Run, RunError, outcome::Outcome};
+
+use super::{
+    Shared, interrupt,
+    progress::{LOOK_INTERVAL, Progress},
+};
+
+/// A rehearsal and a seed.
+pub(super) type Job = (Shared, u64);
+
+/// What came of some jobs.
+#[derive(Debug)]
+pub(super) struct Done {
+    /// In the order of the jobs; nothing of those that were not run to their end.
+    pub(super) outcomes: Vec<Option<Outcome>>,
+    /// Whether somebody stopped it.
+    pub(super) stopped: bool,
+}
+
+/// What the threads share.
+struct Work {
+    jobs: Vec<Job>,
+    next: AtomicUsize,
+    simulated_millis: AtomicU64,
+    stop: Arc<AtomicBool>,
+}
+
+/// Runs jobs, until all are done or somebody stops it.
+pub(super) fn all(jobs: Vec<Job>) -> Result<Done> {
+    Runs::new()?.all(jobs)
+}
+
+/// Runs, one set after another.
+#[derive(Debug)]
+pub(super) struct Runs {
+    stop: Arc<AtomicBool>,
+    progress: Progress,
+}
+
+impl Runs {
+    pub(super) fn new() -> Result<Self> {
+        Ok(Self { stop: interrupt::watch()?, progress: Progress::new() })
+    }
+
+    /// Runs jobs, until all are done or somebody stops it.
+    pub(super) fn all(&mut self, jobs: Vec<Job>) -> Result<Done> {
+        let count = jobs.len();
+        let work = Arc::new(Work {
+            jobs,
+            next: AtomicUsize::new(0),
+            simulated_millis: AtomicU64::new(0),
+            stop: self.stop.clone(),
+        });
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let (tell, told) = sync_channel(count.max(1));
+        let mut threads: Vec<JoinHandle<()>> = Vec::new();
+        for _ in 0..cores.min(count) {
+            let (work, tell) = (work.clone(), tell.clone());
+            threads.push(thread::Builder::new().spawn(move || work.take(&tell))?);
+        }
+        drop(tell);
+        let mut outcomes: Vec<Option<Outcome>> = std::iter::repeat_n(None, count).collect();
+        let mut done = 0;
+        loop {
+            match told.recv_timeout(LOOK_INTERVAL) {
+                Ok((nth, outcome)) => {
+                    if let Some(place) = outcomes.get_mut(nth) {
+                        *place = outcome.inspect_err(|_| self.progress.end())?;
+                        done += 1;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let simulated = Duration::from_millis(work.simulated_millis.load(Ordering::Relaxed));
+            self.progress.show(done, count, simulated);
+        }
+        self.progress.end();
+        for thread in threads {
+            thread.join().map_err(|_| anyhow!("a run ended by itself; this is a bug"))?;
+        }
+        Ok(Done { outcomes, stopped: self.stop.load(Ordering::Relaxed) })
+    }
+}
+
+impl Work {
+    /// Runs jobs that nobody else has begun.
+    fn take(&self, tell: &SyncSender<(usize, Result<Option<Outcome>, RunError>)>) {
+        loop {
+            let nth = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some((rehearsal, seed)) = self.jobs.get(nth) else { return };
+            let outcome = self.run(rehearsal, *seed);
+            let ended = matches!(outcome, Ok(None) | Err(_));
+            // Nobody listens any more once a run has failed.
+            if tell.send((nth, outcome)).is_err() || ended {
+                return;
+            }
+        }
+    }
+
+    /// Nothing when it was stopped.
+    fn run(&self, rehearsal: &Shared, seed: u64) -> Result<Option<Outcome>, RunError> {
+        let mut run = Run::new(rehearsal, seed)?;
+        let mut passed = 0;
+        while !self.stop.load(Ordering::Relaxed) {
+            let Some(time) = run.step() else { return Ok(Some(run.outcome())) };
+            let now = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            self.simulated_millis.fetch_add(now - passed, Ordering::Relaxed);
+            passed = now;
+        }
+        Ok(None)
+    }
+}
