@@ -13,7 +13,10 @@ use crate::{
 /// One machine.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Machine {
+    /// It is gone without a word.
     pub(crate) down: bool,
+    /// Its process is gone, and the machine says so.
+    pub(crate) killed: bool,
     /// Until when it is frozen, in the time of the simulator.
     pub(crate) frozen_until: Micros,
     pub(crate) disk_delay: Micros,
@@ -29,6 +32,7 @@ impl Default for Machine {
     fn default() -> Self {
         Self {
             down: false,
+            killed: false,
             frozen_until: 0,
             disk_delay: 0,
             disk_full: false,
@@ -112,6 +116,7 @@ impl Condition {
                 self.on_link(host(a), host(b), |way| way.delay += micros(*time));
             }
             Fault::Down(region)
+            | Fault::Killed(region)
             | Fault::Freeze(region)
             | Fault::SlowDisk(region, _)
             | Fault::FullDisk(region)
@@ -127,9 +132,15 @@ impl Condition {
 }
 
 impl Machine {
+    /// Whether a process may run on it.
+    pub(crate) const fn runs(&self) -> bool {
+        !self.down && !self.killed
+    }
+
     fn add(&mut self, fault: &Fault, until: Micros) {
         match fault {
             Fault::Down(_) => self.down = true,
+            Fault::Killed(_) => self.killed = true,
             Fault::Freeze(_) => self.frozen_until = self.frozen_until.max(until),
             Fault::SlowDisk(_, time) => self.disk_delay += micros(*time),
             Fault::FullDisk(_) => self.disk_full = true,
@@ -159,7 +170,7 @@ mod tests {
     fn fault() -> impl Strategy<Value = Fault> {
         let link = (0_usize..3, 1_usize..3).prop_map(|(a, by)| (region(a), region(a + by)));
         let one = (0_usize..3).prop_map(region);
-        (0_u8..10, link, one).prop_map(|(kind, (a, b), one)| match kind {
+        (0_u8..11, link, one).prop_map(|(kind, (a, b), one)| match kind {
             0 => Fault::Down(one),
             1 => Fault::Freeze(one),
             2 => Fault::Isolated(one),
@@ -168,6 +179,7 @@ mod tests {
             5 => Fault::Loss(a, b, Ratio::clamped(0.25)),
             6 => Fault::Delay(a, b, Duration::from_millis(3)),
             7 => Fault::SlowDisk(one, Duration::from_millis(5)),
+            9 => Fault::Killed(one),
             8 => Fault::Slow(one, Ratio::clamped(0.5)),
             _ => Fault::Clock(one, 100),
         })
@@ -202,7 +214,7 @@ mod tests {
                 prop_assert!(more.loss >= one.loss && more.loss < 1.0);
             }
             for (one, more) in some.machines.iter().zip(&all.machines) {
-                prop_assert!(more.down >= one.down && more.frozen_until >= one.frozen_until);
+                prop_assert!(more.runs() <= one.runs() && more.frozen_until >= one.frozen_until);
                 prop_assert!(more.share <= one.share && more.disk_delay >= one.disk_delay);
             }
             prop_assert_ne!(of(&faults), Condition::sound(3));

@@ -4,8 +4,8 @@
 //! scenario) has an agenda of its own, in the same time. Whatever is next of the two happens next.
 //!
 //! Modelled is:
-//! - a killed or isolated region as one that is gone: who asks it hears nothing. A frozen one
-//!   answers once it goes on, if its client still waits.
+//! - a region that is down as one that is gone: who asks it hears nothing. One whose process is
+//!   killed refuses; a frozen one answers once it goes on, if its client still waits.
 //! - a client's way to a node: the round trip of the two regions, and what is broken between them.
 //! - a region's capacity: a line that is served at an even rate ([`crate::capacity`]). Its node tells
 //!   the others how full it is, as the engine does, and routing acts on it.

@@ -5,6 +5,7 @@
 //! ```text
 //! at 10m region us-east-1 down for 30m
 //! at 10m region eu-west-1 frozen for 20s      # or isolated, or slow 40%: serves that much
+//! at 20m region us-east-1 killed for 1m       # its process only: who asks is refused
 //! at 5m link us-east-1 - eu-west-1 loss 20% for 10m
 //! at 5m link us-east-1 - eu-west-1 delay 300ms for 5m
 //! at 5m link us-east-1 -> eu-west-1 cut for 2m
@@ -50,8 +51,12 @@ pub struct Planned {
 /// What can go wrong.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Fault {
-    /// The node of a region is killed, and starts again on its disk when that is mended.
+    /// A region is gone without a word: nobody's connection is reset, and who asks it hears nothing.
+    /// Its node starts again on its disk when that is mended.
     Down(RegionId),
+    /// The process of a region's node is killed and its machine stays: connections are reset, and who
+    /// asks is refused. It starts again on its disk when that is mended.
+    Killed(RegionId),
     /// Its process is frozen, and goes on where it was.
     Freeze(RegionId),
     /// Nothing reaches it from other regions, and nothing leaves it; its own clients still do.

@@ -119,7 +119,10 @@ impl Objective {
 impl Planned {
     /// Whether a region is lost, so that others must know of it, and take its duties over.
     pub(crate) const fn is_a_loss(&self) -> bool {
-        matches!(self.fault, Fault::Down(_) | Fault::Freeze(_) | Fault::Isolated(_))
+        matches!(
+            self.fault,
+            Fault::Down(_) | Fault::Killed(_) | Fault::Freeze(_) | Fault::Isolated(_)
+        )
     }
 
     /// Of shorter losses nothing need be known.

@@ -243,7 +243,11 @@ impl Run<'_> {
     fn waits_for_node(&mut self, it: Try, then: fn(Try) -> What) -> bool {
         let frozen = self.stage.frozen_until(it.node);
         if self.stage.process(it.node).is_none() {
-            self.give_up(it);
+            if self.stage.refuses(it.node) {
+                self.tell(it, Told::Refused);
+            } else {
+                self.give_up(it);
+            }
             return true;
         }
         match frozen {

@@ -132,6 +132,11 @@ impl Stage {
         self.process(host)?.routing.as_deref()
     }
 
+    /// Whether a host without a process says so to whoever asks it.
+    pub(super) fn refuses(&self, host: usize) -> bool {
+        self.condition.machines.get(host).is_some_and(|machine| machine.killed && !machine.down)
+    }
+
     /// When a frozen host goes on; `None` when it is not frozen.
     pub(super) fn frozen_until(&self, host: usize) -> Option<Micros> {
         let until = self.world.hosts.get(host)?.paused_until.saturating_sub(self.start);
@@ -249,7 +254,7 @@ impl Stage {
             && !new.disk_failing;
         // A node whose disk failed serves reads until somebody starts it again.
         let failed = self.process(host).is_some_and(|process| process.node.has_failed());
-        let ends = (new.down && !old.down) || (disk_mended && failed);
+        let ends = (!new.runs() && old.runs()) || (disk_mended && failed);
         if ends {
             if let Some(fullness) = self.fullness.get_mut(host) {
                 *fullness = Fullness::default();
@@ -263,7 +268,7 @@ impl Stage {
                 line.clear(now);
             }
         }
-        if !new.down {
+        if new.runs() {
             self.world.start(host);
         }
         ends

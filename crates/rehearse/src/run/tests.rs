@@ -144,6 +144,19 @@ fn a_region_that_goes_down_is_left_within_the_clients_time_out() {
 }
 
 #[test]
+fn a_killed_process_is_found_out_by_its_connections() {
+    let killed = at(10, 30, Fault::Killed(region("eu-west-1")));
+    let outcome = sound(&rehearsal(&HealthConfig::fast(), 60, vec![killed]), 1);
+    let fault = &outcome.faults[0];
+    // As long as a reset takes from Ireland to Virginia.
+    assert!((millis(30)..millis(100)).contains(&fault.detected.unwrap()), "{fault:?}");
+    assert!(fault.owned.is_some());
+    assert!((millis(70)..millis(250)).contains(&fault.gap), "{fault:?}");
+    assert_eq!(outcome.requests.failed, 0);
+    assert!(outcome.requests.retried > 0);
+}
+
+#[test]
 fn a_lease_moves_after_the_detection_of_the_profile() {
     let owned = |health: &HealthConfig| {
         let fault = at(5, 50, down("us-east-1"));
@@ -319,7 +332,7 @@ fn a_slow_disk_and_a_lossy_link_cost_time() {
     let (us, eu) = (region("us-east-1"), region("eu-west-1"));
     let faults = vec![
         at(5, 20, Fault::SlowDisk(us.clone(), millis(50))),
-        at(5, 20, Fault::Loss(us, eu, Ratio::clamped(0.05))),
+        at(5, 20, Fault::Loss(us, eu, Ratio::clamped(0.2))),
     ];
     let outcome = sound(&rehearsal(&HealthConfig::standard(), 30, faults), 1);
     assert!(outcome.lag_max > quiet.lag_max + millis(100), "{:?}", outcome.lag_max);

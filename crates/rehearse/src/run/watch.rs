@@ -74,7 +74,7 @@ impl Watch {
         // Who routes round it already cannot find out.
         let what = &fault.planned.fault;
         fault.pairs.retain(|pair| !notices(what, stage, *pair));
-        if fault.is_of_region() {
+        if fault.planned.is_a_loss() {
             (fault.exposed, fault.exposed_for) = exposed;
         }
     }
@@ -114,11 +114,6 @@ impl Watch {
 }
 
 impl Watched {
-    /// Whether it takes a region from the others.
-    const fn is_of_region(&self) -> bool {
-        matches!(self.planned.fault, Fault::Down(_) | Fault::Freeze(_) | Fault::Isolated(_))
-    }
-
     fn outcome(&self, books: &Books) -> FaultOutcome {
         let since = |at: Micros| Duration::from_micros(at.saturating_sub(self.at));
         let served = books.served(self.at, self.horizon);
@@ -140,6 +135,7 @@ impl Fault {
     pub(super) const fn region(&self) -> Option<&RegionId> {
         match self {
             Self::Down(region)
+            | Self::Killed(region)
             | Self::Freeze(region)
             | Self::Isolated(region)
             | Self::SlowDisk(region, _)
@@ -176,7 +172,9 @@ fn notices(fault: &Fault, stage: &Stage, (observer, subject): (usize, usize)) ->
     let Some(region) = stage.regions.get(subject) else { return false };
     let Some(routing) = stage.routing(observer) else { return false };
     match fault {
-        Fault::Down(_) | Fault::Freeze(_) | Fault::Isolated(_) => !is_routed(Some(routing), region),
+        Fault::Down(_) | Fault::Killed(_) | Fault::Freeze(_) | Fault::Isolated(_) => {
+            !is_routed(Some(routing), region)
+        }
         _ => is_avoided(routing, region),
     }
 }

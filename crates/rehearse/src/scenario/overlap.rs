@@ -73,13 +73,14 @@ impl Planned {
 /// Why the second cannot begin while the first holds.
 fn why_not(holds: &Fault, begins: &Fault) -> Option<String> {
     use Fault::{
-        Clock, Cut, Delay, Down, FailingDisk, Freeze, FullDisk, Isolated, Loss, OneWay, Slow,
-        SlowDisk,
+        Clock, Cut, Delay, Down, FailingDisk, Freeze, FullDisk, Isolated, Killed, Loss, OneWay,
+        Slow, SlowDisk,
     };
     match (holds, begins) {
         (
-            Down(down),
+            Down(down) | Killed(down),
             Down(it)
+            | Killed(it)
             | Freeze(it)
             | Slow(it, _)
             | SlowDisk(it, _)
@@ -87,7 +88,9 @@ fn why_not(holds: &Fault, begins: &Fault) -> Option<String> {
             | FailingDisk(it)
             | Clock(it, _),
         ) if down == it => Some(format!("{down} is down")),
-        (Freeze(frozen), Down(it) | Freeze(it)) if frozen == it => Some(format!("{it} is frozen")),
+        (Freeze(frozen), Down(it) | Killed(it) | Freeze(it)) if frozen == it => {
+            Some(format!("{it} is frozen"))
+        }
         (Isolated(a), Isolated(b)) if a == b => Some(format!("{a} is isolated")),
         (Isolated(alone), Cut(a, b) | OneWay(a, b) | Loss(a, b, _) | Delay(a, b, _))
             if alone == a || alone == b =>

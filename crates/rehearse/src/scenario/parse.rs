@@ -16,7 +16,7 @@ const FAULTS_MAX: usize = 1_000;
 const OFFSET_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 const SUBJECTS: [&str; 4] = ["region", "link", "disk", "clock"];
-const OF_REGION: [&str; 4] = ["down", "frozen", "isolated", "slow"];
+const OF_REGION: [&str; 5] = ["down", "killed", "frozen", "isolated", "slow"];
 const OF_LINK: [&str; 3] = ["cut", "loss", "delay"];
 const OF_DISK: [&str; 3] = ["slow", "full", "failing"];
 
@@ -119,9 +119,10 @@ impl<'a> Line<'a, '_> {
 
     fn fault_of_region(&mut self) -> Option<Option<Fault>> {
         let region = self.region();
-        let what = self.word("write `down`, `frozen`, `isolated` or `slow 40%`")?;
+        let what = self.word("write `down`, `killed`, `frozen`, `isolated` or `slow 40%`")?;
         Some(match what.text {
             "down" => region.map(Fault::Down),
+            "killed" => region.map(Fault::Killed),
             "frozen" => region.map(Fault::Freeze),
             "isolated" => region.map(Fault::Isolated),
             "slow" => {

@@ -100,7 +100,7 @@ fn a_mistake_has_its_place_and_says_what_to_write() {
         ),
         (
             "at 1m region us-east-1",
-            "outage:1:23: the line ends here; write `down`, `frozen`, \
+            "outage:1:23: the line ends here; write `down`, `killed`, `frozen`, \
           `isolated` or `slow 40%`",
         ),
         ("at 1m region us-east-1 down for 0s", "outage:1:33: `0s` is no time; write at least 1ms"),
@@ -137,6 +137,7 @@ fn what_cannot_be_at_once_is_refused() {
     );
     for (holds, begins) in [
         ("region us-east-1 down", "region us-east-1 frozen"),
+        ("region us-east-1 killed", "region us-east-1 down"),
         ("region us-east-1 frozen", "region us-east-1 down"),
         ("region us-east-1 down", "disk us-east-1 full"),
         ("region us-east-1 down", "clock us-east-1 +1s"),
@@ -177,7 +178,7 @@ fn any_fault() -> impl Strategy<Value = Fault> {
     let share = || (1_u32..=10_000).prop_map(|it| Ratio::clamped(f64::from(it) / 100.0 / 100.0));
     let time = || (1_u64..1_000_000).prop_map(Duration::from_millis);
     let one = (region(), time(), share(), -80_000_000_i64..80_000_000);
-    let of_region = (0_u8..8, one).prop_map(|(kind, (region, time, share, millis))| match kind {
+    let of_region = (0_u8..9, one).prop_map(|(kind, (region, time, share, millis))| match kind {
         0 => Fault::Down(region),
         1 => Fault::Freeze(region),
         2 => Fault::Isolated(region),
@@ -185,6 +186,7 @@ fn any_fault() -> impl Strategy<Value = Fault> {
         4 => Fault::FullDisk(region),
         5 => Fault::FailingDisk(region),
         6 => Fault::Clock(region, if millis == 0 { 1 } else { millis }),
+        7 => Fault::Killed(region),
         _ => Fault::Slow(region, share),
     });
     let of_link = (0_u8..4, pair(), time(), share()).prop_map(|(kind, pair, time, share)| {

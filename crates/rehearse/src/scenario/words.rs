@@ -11,6 +11,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Down(region) => write!(f, "region {region} down"),
+            Self::Killed(region) => write!(f, "region {region} killed"),
             Self::Freeze(region) => write!(f, "region {region} frozen"),
             Self::Isolated(region) => write!(f, "region {region} isolated"),
             Self::Slow(region, share) => write!(f, "region {region} slow {}", Percent(*share)),
