@@ -8,6 +8,7 @@ use serde::Serialize;
 use tempfile::TempDir;
 
 use super::{
+    client::Level,
     disk::{Disk, SlowFsync},
     wan::{Trouble, Wan},
 };
@@ -16,19 +17,19 @@ use crate::{cluster::Cluster, process::Launch};
 /// How long a frozen process stays frozen.
 const FROZEN: Duration = Duration::from_secs(10);
 /// What a slow disk adds to every fsync.
-const FSYNC_MORE: Duration = Duration::from_millis(300);
+pub(super) const FSYNC_MORE: Duration = Duration::from_millis(300);
 /// What a slow link adds to every round trip, half of it on each way.
-const LINK_MORE: Duration = Duration::from_millis(300);
+pub(super) const LINK_MORE: Duration = Duration::from_millis(300);
 /// How many packets of a thousand a slow link loses, on each way.
-const LINK_LOST_PER_MILLE: u32 = 20;
+pub(super) const LINK_LOST_PER_MILLE: u32 = 20;
 /// By how many milliseconds a wrong clock is off: four times what rule 8 of the design allows.
-const CLOCK_OFF_MILLIS: &str = "2000";
+pub(super) const CLOCK_OFF_MILLIS: &str = "2000";
 
 /// A kind of failure of a region.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Its process is killed with SIGKILL.
+    /// Its process is killed with SIGKILL, and nothing answers at its address, as when a machine dies.
     Kill,
     /// Its process is stopped for ten seconds, and goes on where it was.
     Freeze,
@@ -59,6 +60,19 @@ impl Kind {
         Self::SlowLink,
         Self::Clock,
     ];
+
+    /// Why clients of a level may go without an answer for long, although a node survives that could serve
+    /// them; none where that is a fault.
+    #[must_use]
+    pub const fn excuse(self, level: Level) -> Option<&'static str> {
+        match (self, level) {
+            (Self::SlowLink, Level::OneRemote) => Some(
+                "a write waits in other regions for what its writer had seen, and that comes over the slow \
+                 link to some of them",
+            ),
+            _ => None,
+        }
+    }
 
     /// How long it lasts, where trials last `usually`.
     #[must_use]
@@ -106,7 +120,11 @@ impl Stage {
 
     pub(super) fn inject(&mut self, kind: Kind, nth: usize) -> Result<()> {
         match kind {
-            Kind::Kill => self.cluster.kill(nth),
+            Kind::Kill => {
+                // First, so that no connection is seen to end.
+                self.set_unreachable(nth, true);
+                self.cluster.kill(nth)
+            }
             Kind::Freeze => self.cluster.signal(nth, Signal::STOP),
             Kind::Cut | Kind::CutOneWay | Kind::SlowLink => {
                 self.trouble(kind, nth);
@@ -124,7 +142,11 @@ impl Stage {
 
     pub(super) fn mend(&mut self, kind: Kind, nth: usize) -> Result<()> {
         match kind {
-            Kind::Kill => self.start(nth, &[]),
+            Kind::Kill => {
+                self.start(nth, &[])?;
+                self.set_unreachable(nth, false);
+                Ok(())
+            }
             Kind::Freeze => self.cluster.signal(nth, Signal::CONT),
             Kind::Cut | Kind::CutOneWay | Kind::SlowLink => {
                 self.each_way(nth, |_| Trouble::default());
@@ -152,6 +174,15 @@ impl Stage {
 
     fn disk(&self, nth: usize) -> Result<&Disk> {
         self.disks.get(nth).context("every region has a disk")
+    }
+
+    /// Cuts a node off from everybody, its own clients too, or lets it back.
+    fn set_unreachable(&self, nth: usize, cut: bool) {
+        let trouble = Trouble { cut, ..Trouble::default() };
+        self.each_way(nth, |_| trouble);
+        let own_clients = self.first_client + nth;
+        self.wan.set(nth, own_clients, trouble);
+        self.wan.set(own_clients, nth, trouble);
     }
 
     fn trouble(&self, kind: Kind, nth: usize) {

@@ -11,6 +11,7 @@ use super::{
     client::{Failure, Level, Seen},
     fault::Kind,
     loss::Lost,
+    predict::Prediction,
     trial::LAG_SMALL,
     watch::{RegionView, View},
 };
@@ -30,7 +31,7 @@ pub struct Outcome {
     pub kind: Kind,
     /// To which region.
     pub region: String,
-    /// Until another node no longer routed to the region.
+    /// Until another node no longer routed to the region, or round it where it is only slow.
     #[serde(serialize_with = "maybe_millis")]
     pub ejected: Option<Duration>,
     /// Until the others had agreed that it is down.
@@ -50,6 +51,8 @@ pub struct Outcome {
     /// From the mending until all was as before, every client with its own region.
     #[serde(serialize_with = "millis")]
     pub well: Duration,
+    /// What a rehearsal says, where there was one.
+    pub predicted: Option<Prediction>,
 }
 
 /// What the clients of one level saw.
@@ -99,13 +102,18 @@ pub(super) fn outcome(
     Outcome {
         kind,
         region: name.to_owned(),
-        ejected: first(&|view| !view.healthy),
+        // Of what slows a region down, that a node prefers others is enough.
+        ejected: match kind {
+            Kind::Kill | Kind::Freeze | Kind::Cut => first(&|view| view.down),
+            _ => first(&|view| !view.healthy),
+        },
         condemned: first(&|view| view.condemned),
         moved: first(&|view| view.holder.as_deref().is_some_and(|holder| holder != name)),
         clients: Level::ALL.map(|level| (level, clients(level, names, times, seen, lost))).into(),
         lag: lag(&survivors, name, times),
         caught_up: caught_up(views, times),
         well: times.well.saturating_duration_since(times.mended),
+        predicted: None,
     }
 }
 
@@ -181,7 +189,10 @@ pub(super) fn millis<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok,
 }
 
 #[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
-fn maybe_millis<S: Serializer>(duration: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+pub(super) fn maybe_millis<S: Serializer>(
+    duration: &Option<Duration>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
     match duration {
         Some(duration) => millis(duration, to),
         None => to.serialize_none(),

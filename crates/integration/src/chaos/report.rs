@@ -8,6 +8,7 @@ use super::{
     client::Level,
     fault::Kind,
     measure::{Clients, Outcome, millis},
+    predict::Prediction,
 };
 
 /// A run: every trial, and what was demanded of it.
@@ -44,6 +45,46 @@ fn worst(clients: &Clients) -> Duration {
     clients.gap.max(clients.gap_mending)
 }
 
+/// A figure that is predicted: its heading, as measured, as predicted.
+type Compared =
+    (&'static str, fn(&Outcome) -> Option<Duration>, fn(&Prediction) -> Option<Duration>);
+
+const COMPARED: &[Compared] = &[
+    ("not routed to", |of| of.ejected, |of| of.ejected),
+    ("lease elsewhere", |of| of.moved, |of| of.moved),
+    ("gap, local", |of| Some(of.clients.get(&Level::Local)?.gap), |of| of.gap_local),
+    ("gap, one_remote", |of| Some(of.clients.get(&Level::OneRemote)?.gap), |of| of.gap_one_remote),
+];
+
+/// A prediction is near when it is within a fifth of what was measured, or within this.
+const NEAR: Duration = Duration::from_millis(200);
+
+fn is_near(measured: Option<Duration>, predicted: Option<Duration>) -> bool {
+    match (measured, predicted) {
+        (Some(measured), Some(predicted)) => measured.abs_diff(predicted) <= NEAR.max(measured / 5),
+        (measured, predicted) => measured.is_none() && predicted.is_none(),
+    }
+}
+
+/// Medians of both, and how many are near.
+fn compared(pairs: &[(Option<Duration>, Option<Duration>)]) -> String {
+    if pairs.iter().all(|(_, predicted)| predicted.is_none())
+        && pairs.iter().any(|(measured, _)| measured.is_some())
+    {
+        return "not predicted".to_owned();
+    }
+    let near = pairs.iter().filter(|(measured, predicted)| is_near(*measured, *predicted)).count();
+    let measured = median(pairs.iter().filter_map(|pair| pair.0).collect());
+    let predicted = median(pairs.iter().filter_map(|pair| pair.1).collect());
+    format!("{predicted}, {measured}, {near} of {}", pairs.len())
+}
+
+fn median(mut values: Vec<Duration>) -> String {
+    values.sort_unstable();
+    let median = values.get(values.len() / 2);
+    median.map_or_else(|| "-".to_owned(), |median| median.as_millis().to_string())
+}
+
 impl Report {
     /// The table, in Markdown: median and maximum of each kind, in milliseconds.
     #[must_use]
@@ -73,6 +114,34 @@ impl Report {
         table
     }
 
+    /// Predicted beside measured, in Markdown: medians in milliseconds, and how many trials are near
+    /// their prediction. None where nothing was predicted.
+    #[must_use]
+    pub fn predictions(&self) -> Option<String> {
+        let mut table = String::from("| failure |");
+        for (heading, ..) in COMPARED {
+            let _infallible = write!(table, " {heading}: predicted, measured, near |");
+        }
+        let _infallible = writeln!(table, "\n|---|{}", "---|".repeat(COMPARED.len()));
+        let mut any = false;
+        for kind in Kind::ALL {
+            let of = self.trials.iter().filter(|trial| trial.kind == kind);
+            let of: Vec<(&Outcome, &Prediction)> =
+                of.filter_map(|trial| Some((trial, trial.predicted.as_ref()?))).collect();
+            if of.is_empty() {
+                continue;
+            }
+            any = true;
+            let _infallible = write!(table, "| {kind} |");
+            for (_, measured, predicted) in COMPARED {
+                let pairs = of.iter().map(|(outcome, said)| (measured(outcome), predicted(said)));
+                let _infallible = write!(table, " {} |", compared(&pairs.collect::<Vec<_>>()));
+            }
+            table.push('\n');
+        }
+        any.then_some(table)
+    }
+
     /// What is not as it was demanded.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
@@ -84,7 +153,7 @@ impl Report {
                     complaints.push(format!("{what}: {} writes are lost", clients.lost));
                 }
                 let gap = worst(clients);
-                if gap >= self.gap_max {
+                if gap >= self.gap_max && trial.kind.excuse(*level).is_none() {
                     complaints.push(format!("{what}: a client went without for {gap:?}"));
                 }
             }
@@ -101,4 +170,55 @@ fn cell(mut values: Vec<Duration>, trials: usize) -> String {
     };
     let both = format!("{} / {}", median.as_millis(), most.as_millis());
     if values.len() == trials { both } else { format!("{both} ({} of {trials})", values.len()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_is_within_a_fifth_or_a_fifth_of_a_second() {
+        let millis = |millis| Some(Duration::from_millis(millis));
+        assert!(is_near(millis(10), millis(210)));
+        assert!(!is_near(millis(10), millis(211)));
+        assert!(is_near(millis(10_000), millis(8_000)));
+        assert!(!is_near(millis(10_000), millis(7_999)));
+        assert!(is_near(None, None), "neither says that it happens");
+        assert!(!is_near(None, millis(10)) && !is_near(millis(10), None));
+    }
+
+    #[test]
+    fn a_loss_and_a_long_gap_are_complaints_unless_there_is_an_excuse() {
+        let clients =
+            |gap, lost| Clients { gap: Duration::from_millis(gap), lost, ..Clients::default() };
+        let trial = |kind, local: Clients, one_remote: Clients| Outcome {
+            kind,
+            region: "us-east-1".to_owned(),
+            ejected: None,
+            condemned: None,
+            moved: None,
+            clients: [(Level::Local, local), (Level::OneRemote, one_remote)].into(),
+            lag: Duration::ZERO,
+            caught_up: Duration::ZERO,
+            well: Duration::ZERO,
+            predicted: None,
+        };
+        let report = Report {
+            gap_max: Duration::from_secs(1),
+            profile: "fast".to_owned(),
+            seed: 1,
+            trials: vec![
+                trial(Kind::Kill, clients(999, 0), clients(1_000, 0)),
+                trial(Kind::Cut, clients(0, 1), clients(0, 0)),
+                trial(Kind::SlowLink, clients(999, 0), clients(9_000, 0)),
+            ],
+        };
+        let complaints = report.complaints();
+        assert_eq!(complaints.len(), 2, "{complaints:?}");
+        assert_eq!(
+            cell(vec![Duration::from_millis(5), Duration::from_millis(3)], 3),
+            "5 / 5 (2 of 3)"
+        );
+        assert_eq!(report.predictions(), None);
+    }
 }

@@ -1,7 +1,7 @@
 //! Trials: one failure each, from a cluster that is well to a cluster that is well again.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, SocketAddr},
     thread,
     time::{Duration, Instant},
@@ -19,10 +19,11 @@ use super::{
     loss::{self, Lost},
     measure::{self, Outcome, Times},
     place::{self, Place},
+    predict::{Case, Prediction},
     wan::{Dice, Wan},
     watch::{View, Watch},
 };
-use crate::{cluster::Cluster, layout::Layout};
+use crate::{cluster::Cluster, layout::Layout, programs};
 
 /// Megabytes of a region's disk.
 const DISK_MEGABYTES: u32 = 512;
@@ -54,6 +55,8 @@ pub struct Plan {
     pub profile: Profile,
     /// Decides which packets are lost.
     pub seed: u64,
+    /// Whether each failure is rehearsed too.
+    pub predict: bool,
 }
 
 impl Plan {
@@ -71,7 +74,13 @@ impl Plan {
             let bound = u32::try_from(last + 1).unwrap_or(u32::MAX);
             trials.swap(last, usize::try_from(dice.below(bound)).unwrap_or(0));
         }
-        Self { trials, lasting: Duration::from_secs(18), profile: Profile::Fast, seed }
+        Self {
+            trials,
+            lasting: Duration::from_secs(18),
+            profile: Profile::Fast,
+            seed,
+            predict: false,
+        }
     }
 }
 
@@ -83,13 +92,15 @@ impl Plan {
 /// When the cluster does not become well, or the machine refuses something.
 pub fn run(plan: &Plan, mut told: impl FnMut(usize, &Outcome)) -> Result<Vec<Outcome>> {
     let mut theatre = Theatre::open(plan)?;
+    let predictions = if plan.predict { theatre.predict(plan)? } else { BTreeMap::new() };
     let mut outcomes = Vec::with_capacity(plan.trials.len());
     for (nth, (kind, region)) in plan.trials.iter().enumerate() {
         let outcome = theatre.trial(nth, *kind, *region, plan.lasting);
-        let outcome = outcome.with_context(|| {
+        let mut outcome = outcome.with_context(|| {
             let log = theatre.stage.cluster.log_end(*region);
             format!("{kind} of {}; its log ends:\n{log}\nwhat failed", theatre.name(*region))
         })?;
+        outcome.predicted = predictions.get(&(*kind, *region)).cloned();
         told(nth, &outcome);
         outcomes.push(outcome);
     }
@@ -137,6 +148,31 @@ impl Theatre {
         }
         theatre.wait_until_well(&[]).context("the cluster does not become well")?;
         Ok(theatre)
+    }
+
+    /// Rehearses every failure of a plan, with the file that the nodes have.
+    fn predict(&self, plan: &Plan) -> Result<BTreeMap<(Kind, usize), Prediction>> {
+        let binary = programs::rhumb()?;
+        let mut predictions = BTreeMap::new();
+        for (kind, region) in &plan.trials {
+            if predictions.contains_key(&(*kind, *region)) {
+                continue;
+            }
+            let others: Vec<&str> = (0..self.nodes.len())
+                .filter(|other| other != region)
+                .map(|other| self.name(other))
+                .collect();
+            let case = Case {
+                binary: &binary,
+                config: self.stage.cluster.config(*region),
+                kind: *kind,
+                region: self.name(*region),
+                others: &others,
+                lasting: kind.lasts(plan.lasting),
+            };
+            predictions.insert((*kind, *region), case.predict()?);
+        }
+        Ok(predictions)
     }
 
     fn name(&self, region: usize) -> &str {

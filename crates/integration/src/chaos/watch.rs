@@ -25,8 +25,10 @@ const ANSWER_WAIT: Duration = Duration::from_millis(500);
 /// What a node says of a region.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct RegionView {
-    /// Whether this node routes to it.
+    /// Whether this node finds nothing wrong with it.
     pub(super) healthy: bool,
+    /// Whether this node does not route to it.
+    pub(super) down: bool,
     /// Whether the others have agreed that it is down.
     pub(super) condemned: bool,
     /// Whether nothing restricts it: it is active, and gets its whole share.
@@ -160,7 +162,8 @@ fn look(http: SocketAddr) -> Result<View> {
     let regions = page.regions.into_iter().map(|row| {
         let lag = lags.get(&row.region);
         let view = RegionView {
-            healthy: row.health != "down",
+            healthy: row.health == "healthy",
+            down: row.health == "down",
             condemned: row.agreed.as_ref().is_some_and(|agreed| agreed.verdict.is_some()),
             restored: row.ramp >= 1.0 && row.agreed.is_some_and(|agreed| agreed.state == "active"),
             holder: row.lease.and_then(|lease| lease.holder).map(|holder| holder.region),

@@ -97,6 +97,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         fs::write(path, json).with_context(|| path.display().to_string())?;
     }
     println!("median / maximum, in milliseconds\n\n{}", report.to_markdown());
+    if let Some(predictions) = report.predictions() {
+        println!("predicted by `rhumb rehearse`, and measured\n\n{predictions}");
+    }
     let complaints = report.complaints();
     for complaint in &complaints {
         println!("NOT AS PROMISED: {complaint}");
@@ -121,7 +124,9 @@ fn plan(arguments: &Arguments) -> Plan {
         Speed::Fast => (Profile::Fast, LASTING),
         Speed::Standard => (Profile::Standard, LASTING_STANDARD),
     };
-    Plan { profile, lasting, ..Plan::new(&kinds, per_kind, arguments.seed) }
+    // The short run is of a debug build, whose rehearsals take too long.
+    let predict = !arguments.short;
+    Plan { profile, lasting, predict, ..Plan::new(&kinds, per_kind, arguments.seed) }
 }
 
 /// One line per trial.
