@@ -58,7 +58,8 @@ pub fn isolate(again: &[String]) -> Result<Refusal> {
     let own = std::env::current_exe()?;
     // As root; else as whoever becomes root of a namespace of users.
     for users in [&[][..], &["--user", "--map-root-user"]] {
-        let views = ["--mount", "--propagation", "private"];
+        // Of networks too: `ip netns` returns to the one it came from, which must be ours.
+        let views = ["--mount", "--propagation", "private", "--net"];
         let try_out = "mount -t tmpfs none /run && ip netns add a && ip netns exec a ip tuntap add t mode tun";
         let mut probe = users.to_vec();
         probe.extend(views);
