@@ -15,7 +15,7 @@ use crate::SKIPPED;
 /// How often each kind is tried, unless told otherwise.
 const PER_KIND: usize = 9;
 /// How long a failure lasts.
-const LASTING: Duration = Duration::from_secs(18);
+const LASTING: Duration = Duration::from_secs(15);
 /// How long one lasts in the standard profile, whose verdict alone takes 15 s.
 const LASTING_STANDARD: Duration = Duration::from_secs(45);
 /// How long one lasts in the short run.
