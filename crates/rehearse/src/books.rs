@@ -34,8 +34,25 @@ pub(crate) struct Stretch {
 #[derive(Clone, Copy, Debug, Default)]
 struct Group {
     answered: Micros,
-    /// Since when it goes without an answer: since something failed and nothing was answered.
-    without: Option<Micros>,
+    /// Since something failed and nothing was answered.
+    without: Option<Without>,
+}
+
+/// A group goes without answers.
+#[derive(Clone, Copy, Debug)]
+struct Without {
+    /// Since when.
+    since: Micros,
+    /// When somebody waited in vain last.
+    failed: Micros,
+}
+
+impl Without {
+    /// The time in which it asked: what nobody asked in after the last failure does not count.
+    const fn until(self, until: Micros, asked: Micros) -> Stretch {
+        let until = if asked > self.failed { self.failed } else { until };
+        Stretch { from: self.since, until }
+    }
 }
 
 /// What became of the requests, by populations and groups. Times are from the start.
@@ -86,13 +103,14 @@ impl Books {
         }
         let group = self.groups.get_mut(ended.group)?;
         group.answered = now;
-        group.without.take().map(|from| Stretch { from, until: now })
+        group.without.take().map(|without| without.until(now, ended.asked))
     }
 
     /// One try of a request failed.
-    pub(crate) fn try_failed(&mut self, group: usize, asked: Micros) {
+    pub(crate) fn try_failed(&mut self, group: usize, asked: Micros, now: Micros) {
         if let Some(group) = self.groups.get_mut(group) {
-            group.without.get_or_insert(asked.max(group.answered));
+            let since = asked.max(group.answered);
+            group.without.get_or_insert(Without { since, failed: now }).failed = now;
         }
     }
 
@@ -109,7 +127,7 @@ impl Books {
     /// The stretches that last until the end.
     pub(crate) fn unfinished(&self, end: Micros) -> impl Iterator<Item = Stretch> {
         let begun = self.groups.iter().filter_map(|group| group.without);
-        begun.map(move |from| Stretch { from, until: end })
+        begun.map(move |without| without.until(end, end))
     }
 
     /// From when on every population is answered as it was before a fault, up to a time; `None`
@@ -173,16 +191,21 @@ mod tests {
     fn a_gap_lasts_from_the_last_answer_before_a_failure_to_the_next() {
         let mut books = books();
         assert_eq!(books.answered(ended(1_000), 2_000), None);
-        books.try_failed(0, 1_500);
-        books.try_failed(0, 9_000);
-        assert_eq!(
-            books.answered(ended(9_000), 12_000),
-            Some(Stretch { from: 2_000, until: 12_000 })
-        );
+        books.try_failed(0, 1_500, 9_500);
+        books.try_failed(0, 9_000, 10_000);
+        let gap = Stretch { from: 2_000, until: 12_000 };
+        assert_eq!(books.answered(ended(9_000), 12_000), Some(gap));
         assert_eq!(books.answered(ended(9_000), 13_000), None);
-        books.try_failed(0, 20_000);
-        let last: Vec<_> = books.unfinished(50_000).collect();
-        assert_eq!(last, [Stretch { from: 20_000, until: 50_000 }]);
+    }
+
+    #[test]
+    fn a_gap_ends_with_the_last_who_waited_in_vain() {
+        let mut books = books();
+        books.try_failed(0, 1_000, 4_000);
+        books.try_failed(0, 20_000, 25_000);
+        let gap = Stretch { from: 1_000, until: 25_000 };
+        assert_eq!(books.unfinished(90_000).collect::<Vec<_>>(), [gap]);
+        assert_eq!(books.answered(ended(80_000), 80_100), Some(gap));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Clients, and how they find a node.
 //!
 //! Near each region that holds data lives a *population*. It is made of a bounded number of
-//! *seats*, each of which stands for many clients: a client with a list of nodes, which remembers
-//! the one that works, or a resolver, which keeps an answer for its clients. The clients that keep
-//! answers for longer than they may are a group of their own, because they wait by themselves.
+//! *seats*: a process with a list of nodes, which remembers the one that works, or a resolver, which
+//! keeps an answer for the clients behind it. How long clients go without an answer is looked at seat
+//! by seat, because those behind one resolver wait by themselves.
 
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use crate::{
     time::{Micros, micros, place},
 };
 
-/// Clients with a list of their own, or resolvers, near each region.
+/// Client processes with a list of their own, or resolvers, near each region. When a node fails each
+/// of them finds out by itself.
 pub const SEATS: usize = 48;
 /// How long a client with a list stays with a node that is not the nearest before it tries that
 /// one again.
@@ -69,11 +70,6 @@ impl Population {
         };
         let seats = (0..SEATS).map(seat).collect();
         Self { home, region, nearest, seats, finding: finding.clone(), turns: 0 }
-    }
-
-    /// Whether a seat keeps answers for longer than it may.
-    pub(crate) fn ignores(&self, seat: usize) -> bool {
-        matches!(self.seats.get(seat), Some(Seat::Resolver { ignores: true, .. }))
     }
 
     /// The node that a seat would ask now; `None` when it has to look it up.
@@ -175,8 +171,8 @@ mod tests {
         let (ttl, kept) = (Duration::from_secs(10), Duration::from_secs(100));
         let finding = Finding::Dns { ttl, ignoring: Ratio::clamped(0.25), kept };
         let mut clients = Population::new((0, region("a")), vec![0, 1], &finding);
-        let ignoring = (0..SEATS).filter(|seat| clients.ignores(*seat)).count();
-        assert_eq!(ignoring, SEATS / 4);
+        let ignores = |seat: &&Seat| matches!(seat, Seat::Resolver { ignores: true, .. });
+        assert_eq!(clients.seats.iter().filter(ignores).count(), SEATS / 4);
         let facts = rhumb_regions::Facts {
             version: 1,
             here: region("a"),

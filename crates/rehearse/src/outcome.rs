@@ -25,7 +25,8 @@ pub struct Outcome {
     /// Values that were kept beside each other, or replaced one another, because they were written
     /// at once.
     pub conflicts: u64,
-    /// The greatest lag between any two regions.
+    /// The greatest lag between any two regions. One that is gone, and one that catches up after it
+    /// was, is not counted: see [`crate::run::CAUGHT_UP`].
     #[serde(rename = "lag_max_ms", serialize_with = "millis")]
     pub lag_max: Duration,
     /// Bytes from one region to another, by "from>to".
@@ -57,7 +58,8 @@ pub struct FaultOutcome {
     /// Until clients were answered again as before; zero when they never noticed.
     #[serde(rename = "served_ms", serialize_with = "maybe_millis")]
     pub served: Option<Duration>,
-    /// The longest that any group of clients went without an answer.
+    /// The longest that any group of clients asked without an answer: those of one process with a
+    /// list, or those behind one resolver.
     #[serde(rename = "gap_ms", serialize_with = "millis")]
     pub gap: Duration,
     /// Acknowledged writes that no other region had, when the region failed. They come back with

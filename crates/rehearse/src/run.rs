@@ -14,7 +14,7 @@
 //! Not modelled: connections and their set-up, name servers that do not answer, the time that a
 //! node computes, traffic of clients in the bill.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use rhumb_node::Effect;
 use rhumb_regions::SnapshotError;
@@ -60,6 +60,9 @@ pub const WRITES_MAX: f64 = 250_000.0;
 /// How often lag, load, lines and bytes are looked at.
 const LOOK_EVERY: Micros = SECOND;
 
+/// A region that was gone counts for the lag again once the others are ahead of it by less than this.
+pub const CAUGHT_UP: Duration = Duration::from_secs(1);
+
 /// Why a rehearsal cannot be run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RunError {
@@ -104,6 +107,8 @@ pub struct Run<'r> {
     freshness: Freshness,
     weight_max: u64,
     conflicts: u64,
+    /// The hosts that are gone, or were and catch up.
+    away: BTreeSet<usize>,
     end: Micros,
     done: Micros,
 }
@@ -131,6 +136,7 @@ impl<'r> Run<'r> {
             freshness: Freshness::default(),
             weight_max: 1,
             conflicts: 0,
+            away: BTreeSet::new(),
             end,
             done: 0,
             rehearsal,
@@ -267,14 +273,28 @@ impl<'r> Run<'r> {
 
     /// The greatest lag that any node tells of; notes conflicts on the way.
     fn lag(&mut self) -> Duration {
-        let mut lag = 0;
-        for host in &self.stage.data {
+        let mut behind = vec![0; self.stage.regions.len()];
+        for host in self.stage.data.iter().filter(|host| self.stage.is_there(**host)) {
             let Some(process) = self.stage.process(*host) else { continue };
             self.conflicts = self.conflicts.max(process.status.conflicts);
-            let peers = process.status.peers.iter().filter(|peer| !peer.witness);
-            lag = peers.map(|peer| peer.behind_millis).max().unwrap_or(0).max(lag);
+            for peer in &process.status.peers {
+                let of_peer = self.stage.host(&peer.region).and_then(|peer| behind.get_mut(peer));
+                if let Some(behind) = of_peer.filter(|_| !peer.witness) {
+                    *behind = peer.behind_millis.max(*behind);
+                }
+            }
         }
-        Duration::from_millis(lag)
+        let mut lag = Duration::ZERO;
+        for host in self.stage.data.clone() {
+            let behind = Duration::from_millis(behind.get(host).copied().unwrap_or(0));
+            if !self.stage.is_there(host) {
+                self.away.insert(host);
+            } else if behind < CAUGHT_UP {
+                self.away.remove(&host);
+            }
+            lag = if self.away.contains(&host) { lag } else { lag.max(behind) };
+        }
+        lag
     }
 
     /// What has come of it so far.

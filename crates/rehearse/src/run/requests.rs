@@ -22,7 +22,7 @@ use crate::{
     books::Ended,
     capacity::Unserved,
     chance::unit,
-    clients::{Population, RETRY_AFTER, SeatId},
+    clients::{Population, RETRY_AFTER, SEATS, SeatId},
     rehearsal::Rehearsal,
     safety::{KEYS_MAX, Written, is_stale},
     time::{Micros, micros},
@@ -79,15 +79,9 @@ impl Crowd {
         }
     }
 
-    /// Groups of clients whose gaps are looked at by themselves.
+    /// Groups of clients whose gaps are looked at by themselves: one per seat.
     pub(super) fn groups(&self) -> usize {
-        self.populations.len() * 2
-    }
-
-    fn group(&self, seat: SeatId) -> usize {
-        let population = self.populations.get(seat.population);
-        let ignores = population.is_some_and(|population| population.ignores(seat.seat));
-        seat.population * 2 + usize::from(ignores)
+        self.populations.len() * SEATS
     }
 
     fn any_seat(&mut self) -> SeatId {
@@ -108,7 +102,7 @@ impl Crowd {
     pub(super) fn look_everybody_up(&mut self, stage: &Stage) {
         let now = stage.now();
         for population in &mut self.populations {
-            for seat in 0..crate::clients::SEATS {
+            for seat in 0..SEATS {
                 if population.node(seat, now).is_none() {
                     let routing = stage.routing(population.home);
                     population.look_up(seat, now, routing, |it| host_of(&stage.regions, it));
@@ -383,7 +377,7 @@ impl Run<'_> {
         let nearest = population.and_then(|population| population.nearest.first());
         let spilled = nearest != Some(&it.node);
         self.course.served(it.node, latency, it.weight, spilled);
-        if let Some(stretch) = self.books.answered(self.ended(&asked), now) {
+        if let Some(stretch) = self.books.answered(ended(&asked), now) {
             self.watch.stretch(stretch);
         }
     }
@@ -395,25 +389,19 @@ impl Run<'_> {
         }
     }
 
-    fn ended(&self, asked: &Asked) -> Ended {
-        let group = self.crowd.group(asked.seat);
-        let (population, weight) = (asked.seat.population, asked.weight);
-        Ended { population, group, asked: asked.at, weight }
-    }
-
     fn try_failed(&mut self, it: Try) {
         let now = self.stage.now();
         let Some(asked) = self.crowd.asked.get_mut(&it.request) else { return };
         asked.nth += 1;
         let (seat, at, nth) = (asked.seat, asked.at, asked.nth);
-        self.books.try_failed(self.crowd.group(seat), at);
+        self.books.try_failed(group(seat), at, now);
         let Some(population) = self.crowd.populations.get_mut(seat.population) else { return };
         population.failed(seat.seat, it.node, now);
         let same = population.node(seat.seat, now) == Some(it.node);
         if nth > self.rehearsal.clients.retries {
             if let Some(asked) = self.crowd.asked.remove(&it.request) {
                 self.course.failed(it.weight);
-                self.books.failed(self.ended(&asked));
+                self.books.failed(ended(&asked));
             }
             return;
         }
@@ -422,6 +410,15 @@ impl Run<'_> {
         let after = if pauses { micros(RETRY_AFTER) } else { 0 };
         self.agenda.plan(now + after, What::Again { request: it.request, nth });
     }
+}
+
+const fn group(seat: SeatId) -> usize {
+    seat.population * SEATS + seat.seat
+}
+
+const fn ended(asked: &Asked) -> Ended {
+    let Asked { seat, at, weight, .. } = asked;
+    Ended { population: seat.population, group: group(*seat), asked: *at, weight: *weight }
 }
 
 /// A value of a size; no two requests write the same.

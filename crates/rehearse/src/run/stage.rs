@@ -132,6 +132,11 @@ impl Stage {
         self.process(host)?.routing.as_deref()
     }
 
+    /// Whether a host does anything.
+    pub(super) fn is_there(&self, host: usize) -> bool {
+        self.process(host).is_some() && self.frozen_until(host).is_none()
+    }
+
     /// Whether a host without a process says so to whoever asks it.
     pub(super) fn refuses(&self, host: usize) -> bool {
         self.condition.machines.get(host).is_some_and(|machine| machine.killed && !machine.down)
