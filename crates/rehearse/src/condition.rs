@@ -17,6 +17,8 @@ pub(crate) struct Machine {
     pub(crate) down: bool,
     /// Its process is gone, and the machine says so.
     pub(crate) killed: bool,
+    /// Only what is in its own region reaches it.
+    pub(crate) isolated: bool,
     /// Until when it is frozen, in the time of the simulator.
     pub(crate) frozen_until: Micros,
     pub(crate) disk_delay: Micros,
@@ -33,6 +35,7 @@ impl Default for Machine {
         Self {
             down: false,
             killed: false,
+            isolated: false,
             frozen_until: 0,
             disk_delay: 0,
             disk_full: false,
@@ -87,6 +90,20 @@ impl Condition {
         }
     }
 
+    /// Whether nothing passes from one node to another.
+    pub(crate) fn is_cut(&self, from: usize, to: usize) -> bool {
+        let alone = |host: usize| self.machines.get(host).is_some_and(|it| it.down || it.isolated);
+        from != to && (self.way(from, to).cut || alone(from) || alone(to))
+    }
+
+    /// Whether nothing passes between the clients near a region and a node, in one direction. Who is
+    /// near a region that is isolated or gone has a way to the others all the same.
+    pub(crate) fn is_cut_for_clients(&self, near: usize, node: usize, asks: bool) -> bool {
+        let (from, to) = if asks { (near, node) } else { (node, near) };
+        let isolated = self.machines.get(node).is_some_and(|it| it.isolated);
+        near != node && (self.way(from, to).cut || isolated)
+    }
+
     fn on_way(&mut self, from: Option<usize>, to: Option<usize>, change: impl Fn(&mut Way)) {
         let (Some(from), Some(to)) = (from, to) else { return };
         if let Some(way) = self.ways.get_mut(from * self.machines.len() + to) {
@@ -102,11 +119,6 @@ impl Condition {
     fn add(&mut self, regions: &[RegionId], fault: &Fault, until: Micros) {
         let host = |wanted: &RegionId| regions.iter().position(|region| region == wanted);
         match fault {
-            Fault::Isolated(region) => {
-                for other in regions.iter().filter(|other| *other != region) {
-                    self.on_link(host(region), host(other), |way| way.cut = true);
-                }
-            }
             Fault::Cut(a, b) => self.on_link(host(a), host(b), |way| way.cut = true),
             Fault::OneWay(from, to) => self.on_way(host(from), host(to), |way| way.cut = true),
             Fault::Loss(a, b, share) => self.on_link(host(a), host(b), |way| {
@@ -117,6 +129,7 @@ impl Condition {
             }
             Fault::Down(region)
             | Fault::Killed(region)
+            | Fault::Isolated(region)
             | Fault::Freeze(region)
             | Fault::SlowDisk(region, _)
             | Fault::FullDisk(region)
@@ -141,6 +154,7 @@ impl Machine {
         match fault {
             Fault::Down(_) => self.down = true,
             Fault::Killed(_) => self.killed = true,
+            Fault::Isolated(_) => self.isolated = true,
             Fault::Freeze(_) => self.frozen_until = self.frozen_until.max(until),
             Fault::SlowDisk(_, time) => self.disk_delay += micros(*time),
             Fault::FullDisk(_) => self.disk_full = true,
@@ -214,7 +228,8 @@ mod tests {
                 prop_assert!(more.loss >= one.loss && more.loss < 1.0);
             }
             for (one, more) in some.machines.iter().zip(&all.machines) {
-                prop_assert!(more.runs() <= one.runs() && more.frozen_until >= one.frozen_until);
+                prop_assert!(more.runs() <= one.runs() && more.isolated >= one.isolated);
+                prop_assert!(more.frozen_until >= one.frozen_until);
                 prop_assert!(more.share <= one.share && more.disk_delay >= one.disk_delay);
             }
             prop_assert_ne!(of(&faults), Condition::sound(3));

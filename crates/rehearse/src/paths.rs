@@ -2,7 +2,8 @@
 //!
 //! A client is as far from a node as the two regions are, plus the last kilometres to its own
 //! region. What is broken between two regions is broken for the clients of one on their way to the
-//! other, too: there is no other way round.
+//! other, too: there is no other way round. Of a region that is isolated its own clients still reach
+//! the node, and they reach other regions, as users do who live near it and not in it.
 
 use std::time::Duration;
 
@@ -23,6 +24,16 @@ pub const CLIENT_ROUND_TRIP: Duration = Duration::from_millis(2);
 pub const UNKNOWN_ROUND_TRIP: Duration = Duration::from_millis(80);
 /// One part in so many of a delay is added to it or not, by chance.
 const JITTER_PART: Micros = 50;
+
+/// A message between clients and a node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trip {
+    /// The region that the clients are near to.
+    pub(crate) near: usize,
+    pub(crate) node: usize,
+    /// Whether it is the request, and not the answer.
+    pub(crate) asks: bool,
+}
 
 /// One-way delays of sound links, in microseconds.
 #[derive(Debug)]
@@ -55,18 +66,20 @@ impl Paths {
         self.delay(from, to) / JITTER_PART
     }
 
-    /// How long a client's message takes from one region to another; `None` when it is lost for
-    /// good.
+    /// How long a request takes from clients near a region to a node, or its answer back; `None`
+    /// when it is lost for good.
     pub(crate) fn travel(
         &self,
         condition: &Condition,
-        (from, to): (usize, usize),
+        trip: Trip,
         random: &mut Random,
     ) -> Option<Micros> {
-        let way = condition.way(from, to);
-        if way.cut {
+        let Trip { near, node, asks } = trip;
+        if condition.is_cut_for_clients(near, node, asks) {
             return None;
         }
+        let (from, to) = if asks { (near, node) } else { (node, near) };
+        let way = condition.way(from, to);
         let delay_micros = self.delay(from, to) + way.delay + micros(CLIENT_ROUND_TRIP) / 2;
         let mut losses = 0;
         while losses < rhumb_sim::network::LOSSES_MAX && way.loss > 0.0 && unit(random) < way.loss {

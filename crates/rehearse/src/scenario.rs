@@ -59,7 +59,8 @@ pub enum Fault {
     Killed(RegionId),
     /// Its process is frozen, and goes on where it was.
     Freeze(RegionId),
-    /// Nothing reaches it from other regions, and nothing leaves it; its own clients still do.
+    /// Nothing reaches its node from other regions, their clients included, and nothing leaves it; its
+    /// own clients still reach it, and other regions.
     Isolated(RegionId),
     /// Nothing passes between two regions.
     Cut(RegionId, RegionId),

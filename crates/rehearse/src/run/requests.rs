@@ -23,6 +23,7 @@ use crate::{
     capacity::Unserved,
     chance::unit,
     clients::{Population, RETRY_AFTER, SEATS, SeatId},
+    paths::Trip,
     rehearsal::Rehearsal,
     safety::{KEYS_MAX, Written, is_stale},
     time::{Micros, micros},
@@ -194,7 +195,8 @@ impl Run<'_> {
         let home = self.crowd.populations.get(population).map_or(0, |it| it.home);
         let way = node.and_then(|node| {
             let paths = &self.stage.paths;
-            paths.travel(&self.stage.condition, (home, node), &mut self.crowd.random)
+            let trip = Trip { near: home, node, asks: true };
+            paths.travel(&self.stage.condition, trip, &mut self.crowd.random)
         });
         match way {
             Some(way) => self.agenda.plan(now + looked + way, What::Reach(it)),
@@ -218,7 +220,8 @@ impl Run<'_> {
         let home = population.home;
         let answers = |host: &&usize| {
             let condition = &self.stage.condition;
-            let open = !condition.way(home, **host).cut && !condition.way(**host, home).cut;
+            let open = !condition.is_cut_for_clients(home, **host, true)
+                && !condition.is_cut_for_clients(home, **host, false);
             open && self.stage.frozen_until(**host).is_none()
                 && self.stage.routing(**host).is_some()
         };
@@ -339,7 +342,7 @@ impl Run<'_> {
     fn tell(&mut self, it: Try, told: Told) {
         let now = self.stage.now();
         let home = self.crowd.populations.get(it.population).map_or(0, |it| it.home);
-        let way = (it.node, home);
+        let way = Trip { near: home, node: it.node, asks: false };
         let condition = &self.stage.condition;
         match self.stage.paths.travel(condition, way, &mut self.crowd.random) {
             Some(takes) if it.kind == Kind::Write || now + takes < it.deadline => {

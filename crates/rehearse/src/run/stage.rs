@@ -16,7 +16,7 @@ use rhumb_types::{RegionId, control::AdminState};
 use super::RunError;
 use crate::{
     capacity::{Fullness, Line},
-    condition::{Condition, Machine, Way},
+    condition::{Condition, Machine},
     paths::Paths,
     rehearsal::Rehearsal,
     time::{Micros, SECOND, micros},
@@ -222,23 +222,19 @@ impl Stage {
         }
         for (a, b) in self.world.network.pairs() {
             for (from, to) in [(a, b), (b, a)] {
-                let mut way = self.condition.way(from, to).clone();
-                // Nobody hears from a region that is gone; the clients near it still have a way.
-                let gone =
-                    |host: usize| self.condition.machines.get(host).is_some_and(|it| it.down);
-                way.cut |= gone(from) || gone(to);
-                self.set_way(from, to, &way);
+                self.set_way(from, to);
             }
         }
         ended
     }
 
-    fn set_way(&mut self, from: usize, to: usize, way: &Way) {
+    fn set_way(&mut self, from: usize, to: usize) {
+        let (way, cut) = (self.condition.way(from, to), self.condition.is_cut(from, to));
         let delay_micros = self.paths.delay(from, to) + way.delay;
         let direction = self.world.network.direction(from, to);
         direction.delay_micros = delay_micros;
         direction.loss_ppm = u32::try_from(crate::time::whole(way.loss * 1e6)).unwrap_or(u32::MAX);
-        self.world.set_cut(from, to, way.cut);
+        self.world.set_cut(from, to, cut);
     }
 
     /// Says whether the process that ran has ended.

@@ -283,19 +283,23 @@ fn a_short_freeze_is_waited_out() {
 }
 
 #[test]
-fn the_clients_of_an_isolated_region_have_only_that() {
+fn the_clients_of_an_isolated_region_stay_there_as_long_as_that_answers() {
     let isolated = |ack| {
         let fault = at(5, 20, Fault::Isolated(region("eu-west-1")));
         let mut rehearsal = rehearsal(&HealthConfig::fast(), 40, vec![fault]);
         rehearsal.traffic.ack = ack;
         sound(&rehearsal, 1)
     };
-    let outcome = isolated(AckLevel::Local);
-    assert_eq!((outcome.requests.failed, outcome.faults[0].gap), (0, Duration::ZERO));
-    assert!(outcome.faults[0].owned.is_some(), "the others take over what it owned");
-    assert!(outcome.lag_max > seconds(15), "{:?}", outcome.lag_max);
-    let outcome = isolated(AckLevel::Quorum);
-    assert!(outcome.requests.failed > 20, "its writes reach no majority: {:?}", outcome.requests);
+    let alone = isolated(AckLevel::Local);
+    assert_eq!((alone.requests.retried, alone.faults[0].gap), (0, Duration::ZERO));
+    assert!(alone.faults[0].owned.is_some(), "the others take over what it owned");
+    assert!(alone.lag_max > seconds(15), "{:?}", alone.lag_max);
+    assert_eq!(alone.regions[&region("us-east-1")].spilled, 0);
+    let many = isolated(AckLevel::Quorum);
+    assert!(many.requests.retried > 20, "its writes reach no majority: {:?}", many.requests);
+    assert_eq!(many.requests.failed, 0, "and its writers go elsewhere");
+    assert!(many.regions[&region("us-east-1")].spilled > 20);
+    assert_eq!(many.faults[0].exposed, 0);
 }
 
 #[test]
