@@ -56,18 +56,14 @@ fn summary(page: &mut String, findings: &Findings<'_>) -> fmt::Result {
     } else {
         ("\u{2717}", "Failed", "bad")
     };
-    let runs = findings.report.runs.len();
     let regions: Vec<String> =
         findings.report.regions().keys().map(|region| escape(region.as_str())).collect();
     write!(
         page,
         "<header><h1>Rehearsal of an outage</h1>\
          <p class=\"verdict {class}\"><span aria-hidden=\"true\">{mark}</span> {word}</p>\
-         <p>{} of {}, in {runs} {} of {}.</p></header>",
-        shown::time(findings.rehearsal.lasting),
+         <p>{}</p></header>",
         regions.join(", "),
-        if runs == 1 { "run" } else { "runs" },
-        findings.seeds,
     )?;
     write!(page, "<section class=\"tiles\" aria-label=\"Summary\">")?;
     let figures = findings.report.figures(findings.rehearsal.lasting);
@@ -85,6 +81,11 @@ fn summary(page: &mut String, findings: &Findings<'_>) -> fmt::Result {
         }
     }
     write!(page, "</section>")?;
+    write!(page, "<dl>")?;
+    for (term, words) in findings.setting() {
+        write!(page, "<dt>{term}</dt><dd>{}</dd>", escape(&words))?;
+    }
+    write!(page, "</dl>")?;
     for (seed, violation) in findings.violations() {
         let violation = escape(violation);
         write!(page, "<p class=\"bad\">A promise did not hold, in seed {seed}: {violation}</p>")?;

@@ -1,11 +1,11 @@
 //! All that goes into a rehearsal.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use rhumb_node::{NodeConfig, oversee::OverseerConfig};
-use rhumb_types::{Ratio, RegionId};
+use rhumb_types::{Ratio, RegionId, units::Spelled};
 
-use crate::{prices::Prices, scenario::Scenario, traffic::Traffic};
+use crate::{prices::Prices, report::shown, scenario::Scenario, text::Percent, traffic::Traffic};
 
 /// One rehearsal; with a seed, it is one run.
 #[derive(Clone, Debug)]
@@ -62,6 +62,22 @@ pub enum Finding {
         /// How long those keep it.
         kept: Duration,
     },
+}
+
+impl fmt::Display for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.finding {
+            Finding::List => f.write_str("know every node")?,
+            Finding::Dns { ttl, ignoring, kept } => {
+                write!(f, "by name, with a time to live of {}", Spelled(*ttl))?;
+                if *ignoring > Ratio::ZERO {
+                    let kept = Spelled(*kept);
+                    write!(f, " that {} of resolvers stretch to {kept}", Percent(*ignoring))?;
+                }
+            }
+        }
+        write!(f, "; wait {}, then ask again, {} times", Spelled(self.timeout), self.retries)
+    }
 }
 
 impl Default for Clients {

@@ -4,6 +4,7 @@ mod measured;
 mod parse;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::{collections::BTreeMap, time::Duration};
 

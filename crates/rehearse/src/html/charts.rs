@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    histogram,
+    histogram::Histogram,
     plot::{Band, Curve, Kind, Plot},
     scale::{dollars, millis, plain},
 };
@@ -32,13 +32,52 @@ pub(super) fn section(page: &mut String, findings: &Findings<'_>) -> fmt::Result
         plot.write(page)?;
     }
     write!(page, "</section>")?;
-    if bands.is_empty() {
+    all_runs(page, findings)
+}
+
+/// How long things took, over all runs; what took no time in any is left out.
+fn all_runs(page: &mut String, findings: &Findings<'_>) -> fmt::Result {
+    let faults = || findings.report.runs.iter().flat_map(|run| &run.faults);
+    let noticed = |time: &Option<Duration>| *time != Some(Duration::ZERO);
+    let served = Spread::of(faults().map(|fault| fault.served).filter(noticed));
+    let gap = Spread::of(faults().map(|fault| Some(fault.gap)).filter(noticed));
+    // What was never taken over need not have been.
+    let owned = Spread::of(faults().map(|fault| fault.owned).filter(Option::is_some));
+    let unnoticed = faults().count() - served.times().len() - served.never;
+    let about = format!(
+        "From a fault until clients were answered as before: how often it took how long. Of {} \
+         faults {unnoticed} went by without a failed request.",
+        faults().count(),
+    );
+    let histograms = [
+        Histogram {
+            id: "served",
+            title: "Time until clients were served again",
+            about: &about,
+            times: &served,
+        },
+        Histogram {
+            id: "gap",
+            title: "Longest time without an answer",
+            about: "The longest that any group of clients went without an answer, per fault.",
+            times: &gap,
+        },
+        Histogram {
+            id: "owned",
+            title: "Time until duties were taken over",
+            about: "From a fault until another region held the lease of the one that failed.",
+            times: &owned,
+        },
+    ];
+    let shown = histograms.iter().filter(|it| it.times.never > 0 || !it.times.times().is_empty());
+    let shown: Vec<&Histogram<'_>> = shown.collect();
+    if shown.is_empty() {
         return Ok(());
     }
     write!(page, "<section><h2>All runs</h2>")?;
-    let faults = || findings.report.runs.iter().flat_map(|run| &run.faults);
-    let noticed = faults().map(|fault| fault.served).filter(|it| *it != Some(Duration::ZERO));
-    histogram::write(page, "failover", &Spread::of(noticed), faults().count())?;
+    for histogram in shown {
+        histogram.write(page)?;
+    }
     write!(page, "</section>")
 }
 

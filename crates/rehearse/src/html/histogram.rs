@@ -18,23 +18,28 @@ const NEVER_WIDTH: f64 = 0.08;
 /// The space between two bars.
 const GAP: f64 = 2.0;
 
-/// Draws how long clients went without being served, for those faults that they noticed.
-pub(super) fn write(page: &mut String, id: &str, times: &Spread, faults: usize) -> fmt::Result {
-    let noticed = times.times().len() + times.never;
-    let title = "Time until clients were served again";
-    let about = format!(
-        "From a fault until clients were answered as before, over all runs: how often it took how \
-         long. Of {faults} faults clients noticed {noticed}."
-    );
-    write!(
-        page,
-        "<figure class=\"plot\" id=\"{id}\"><figcaption><h3>{title}</h3><p class=\"hint\">{about}</p>\
-         </figcaption>"
-    )?;
-    if noticed > 0 {
+/// What is counted.
+#[derive(Debug)]
+pub(super) struct Histogram<'a> {
+    /// Its name in the page.
+    pub(super) id: &'a str,
+    pub(super) title: &'a str,
+    /// What it shows, in a sentence.
+    pub(super) about: &'a str,
+    pub(super) times: &'a Spread,
+}
+
+impl Histogram<'_> {
+    pub(super) fn write(&self, page: &mut String) -> fmt::Result {
+        let Self { id, title, about, times } = self;
+        write!(
+            page,
+            "<figure class=\"plot\" id=\"{id}\"><figcaption><h3>{title}</h3>\
+             <p class=\"hint\">{about}</p></figcaption>"
+        )?;
         draw(page, id, title, times)?;
+        write!(page, "</figure>")
     }
-    write!(page, "</figure>")
 }
 
 fn draw(page: &mut String, id: &str, title: &str, times: &Spread) -> fmt::Result {

@@ -93,6 +93,11 @@ impl Plot<'_> {
         )?;
         frame(page, &scale.ticks(self.label), &time_ticks(self.lasting))?;
         self.faults(page)?;
+        if all().all(|value| value == 0.0) {
+            let (width, height) = area();
+            let (x, y) = (LEFT + width / 2.0, TOP + height / 2.0);
+            write!(page, "<text class=\"none\" x=\"{x}\" y=\"{y}\">none</text>")?;
+        }
         for (nth, curve) in self.curves.iter().enumerate() {
             let upper = stacks.get(nth).map(Vec::as_slice).unwrap_or_default();
             let lower = nth.checked_sub(1).and_then(|below| stacks.get(below));

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::report::shown;
-
 /// About how many lines an axis of numbers has.
 const LINES: f64 = 5.0;
 /// Most lines of an axis of time.
@@ -97,15 +95,17 @@ pub(super) fn time_ticks(lasting: Duration) -> Vec<Tick> {
     let step = TIME_STEPS.iter().find(fits).copied().unwrap_or(lasting.as_secs().max(1));
     let times = (0..=TIME_LINES_MAX).map(|nth| nth * step);
     let shown = times.take_while(|time| *time as f64 <= whole);
-    shown.map(|time| Tick { at: time as f64 / whole, label: clock(time) }).collect()
+    shown.map(|time| Tick { at: time as f64 / whole, label: clock(time, step) }).collect()
 }
 
-/// A time since the start, as short as it can be said.
-fn clock(seconds: u64) -> String {
-    match seconds {
-        0 => "0".to_owned(),
-        it if it.is_multiple_of(86_400) => format!("{} d", it / 86_400),
-        it => shown::time(Duration::from_secs(it)).replace(".00", "").replace(".0 ", " "),
+/// A time since the start, in the unit of the steps.
+fn clock(seconds: u64, step: u64) -> String {
+    match step {
+        _ if seconds == 0 => "0".to_owned(),
+        ..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..86_400 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
     }
 }
 
@@ -163,7 +163,7 @@ mod tests {
     fn times_are_at_round_values() {
         let of = |seconds| time_ticks(Duration::from_secs(seconds));
         assert_eq!(labels(&of(3_600))[..3], ["0", "10 min", "20 min"]);
-        assert_eq!(labels(&of(60))[..3], ["0", "10 s", "20 s"]);
+        assert_eq!(labels(&of(120))[3..], ["60 s", "80 s", "100 s", "120 s"]);
         assert_eq!(labels(&of(7)).last(), Some(&"7 s"));
         assert_eq!(labels(&of(86_400))[..3], ["0", "3 h", "6 h"]);
         assert_eq!(labels(&of(604_800))[..2], ["0", "1 d"]);

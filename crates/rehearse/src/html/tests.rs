@@ -9,7 +9,8 @@ fn shown(goals: &str) -> String {
 #[test]
 fn the_page_has_every_part_and_needs_nothing_else() {
     let page = shown("served < 5s\nload < 100%");
-    for part in ["traffic", "failed", "latency", "waiting", "lag", "cost", "failover"] {
+    for part in ["traffic", "failed", "latency", "waiting", "lag", "cost", "served", "gap", "owned"]
+    {
         assert!(page.contains(&format!("<figure class=\"plot\" id=\"{part}\">")), "{part}");
     }
     assert!(page.contains("<title>Rehearsal failed</title>"));

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use super::{Report, Spread, figures::Figure};
+use super::{Report, Spread, figures::Figure, shown};
 use crate::{objectives::Verdict, outcome::FaultOutcome, rehearsal::Rehearsal};
 
 /// The version of the JSON document; it rises when a name changes its meaning or goes.
@@ -55,6 +55,20 @@ impl Findings<'_> {
     #[must_use]
     pub fn passed(&self) -> bool {
         self.verdicts.iter().all(|verdict| verdict.held) && self.violations().next().is_none()
+    }
+
+    /// What was rehearsed, in words: each a term and what it was.
+    #[must_use]
+    pub fn setting(&self) -> [(&'static str, String); 4] {
+        let Rehearsal { clients, traffic, lasting, .. } = self.rehearsal;
+        let (runs, seeds) = (self.report.runs.len(), self.seeds);
+        let all = if runs as u64 == seeds { String::new() } else { format!(" of {seeds}") };
+        [
+            ("Time", shown::time(*lasting)),
+            ("Runs", format!("{runs}{all}, each with a seed of its own")),
+            ("Traffic", traffic.to_string()),
+            ("Clients", clients.to_string()),
+        ]
     }
 
     /// Promises of the fabric that did not hold, with their seeds.

@@ -6,9 +6,8 @@ use crate::table::table;
 
 /// The whole report.
 pub(super) fn lines(findings: &Findings<'_>) -> Vec<String> {
-    let lasting = shown::time(findings.rehearsal.lasting);
-    let (runs, seeds) = (findings.report.runs.len(), findings.seeds);
-    let mut lines = vec![format!("{lasting}, {runs} of {seeds} runs")];
+    let setting = findings.setting().map(|(term, words)| [format!("{term}:"), words]);
+    let mut lines = table(["", ""], &setting).split_off(1);
     lines.extend(findings.notes.iter().map(|note| format!("note: {note}")));
     for fault in findings.faults() {
         lines.extend([String::new(), fault.fault.clone()]);

@@ -1,0 +1,234 @@
+//! `rhumb rehearse`, as a user calls it.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail loudly")]
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/rhumb.yaml");
+const DOWN: &str = "at 10s region us-east-1 down for 15s";
+
+fn rhumb(words: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rhumb"));
+    command.arg("rehearse").args(words).output().unwrap()
+}
+
+/// A short rehearsal of the three regions of `rhumb dev`.
+fn example(words: &[&str]) -> Output {
+    rhumb(&[&["--example", "--for", "40s", "--seeds", "2"], words].concat())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// What is said of bad input; nothing was run.
+fn refused(output: &Output) -> Vec<String> {
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    let said = text(&output.stderr);
+    said.lines().map(|line| line.trim_start_matches("rhumb: ").to_owned()).collect()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+fn write(folder: &Path, name: &str, content: &str) -> String {
+    let file = folder.join(name);
+    std::fs::write(&file, content).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = write(
+        folder.path(),
+        "outage.txt",
+        "# Monday\nat 10s region us-east-9 down for 5s\nat -5s disk eu-west-1 full\n\
+         at 10s region eu-west-1 down for 9s\nat 12s region eu-west-1 down for 1s\n\
+         at 90s region eu-west-1 down\n",
+    );
+    let traffic = write(folder.path(), "monday.csv", "time,rps\n0s,10\n10s,ten\n30s,10\n40s,1\n");
+    let goals = write(folder.path(), "goals.txt", "served < 5\nfailed < 0.1\n");
+    let said = refused(&example(&[
+        "--scenario", &scenario, "--fault", "at 1s link us-east-1 - eu-west-2 cut",
+        "--fault", "at 1s region us-east-1 on fire", "--traffic", &traffic, "--objectives", &goals,
+        "--objective", "cost per hour < 3", "--writes", "10", "--from", "us-east-1=130%",
+        "--capacity", "mars=5", "--ack", "qorum", "--prices", "nowhere.csv",
+    ]));
+    let expected = [
+        format!("{traffic}:3:5: `ten` is not a number of requests per second"),
+        format!("{traffic}:4:1: there is nothing from 10s to 30s, and the step is 10s"),
+        format!("{traffic}:5:1: the figures end at"),
+        "--fault #1:1:25: `eu-west-2` is not a region of the configuration; did you mean `eu-west-1`?".into(),
+        "--fault #2:1:24: `on` does not happen to a region".into(),
+        format!("{scenario}:2:15: `us-east-9` is not a region of the configuration"),
+        format!("{scenario}:3:4: `-5s` is negative"),
+        format!("{scenario}:5:1: `region eu-west-1 down` cannot be at 12s: eu-west-1 is down from 10s until 19s"),
+        format!("{scenario}:6:4: the rehearsal ends at 40s, before this begins"),
+        "--objective:1:17: `3` has no unit; write 3 USD".into(),
+        format!("{goals}:1:10: `5` has no unit; write 5s or 5ms"),
+        format!("{goals}:2:10: `0.1` has no unit; write 10%"),
+        "--from:1:1: the shares are 130% together".into(),
+        "--ack:1:1: `qorum` is no acknowledgement level; did you mean `quorum`?".into(),
+        "--writes:1:1: `10` is not a share; write 10%".into(),
+        "nowhere.csv:1:1: the file cannot be read".into(),
+        "--capacity:1:1: `mars` is not a region".into(),
+    ];
+    for wrong in &expected {
+        assert!(said.iter().any(|line| line.starts_with(wrong)), "{wrong}\n{said:#?}");
+    }
+    assert_eq!(said.len(), expected.len() + 1, "{said:#?}");
+}
+
+#[test]
+fn options_that_make_no_sense_are_refused() {
+    for words in [
+        ["--for", "5"].as_slice(),
+        &["--for", "0s"],
+        &["--for", "40d"],
+        &["--seeds", "0"],
+        &["--rps", "-1"],
+        &["--rps", "5", "--traffic", "daily:1..2"],
+        &["--search", "--fault", DOWN],
+        &["--dns-ignore", "5%"],
+        &["--client-timeout", "0s"],
+        &["--traffic", "gone.csv"],
+        &["--diff", "a.yaml"],
+    ] {
+        let words = [["--example"].as_slice(), words].concat();
+        assert!(!refused(&rhumb(&words)).is_empty(), "{words:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_missing_or_wrong_is_refused() {
+    let missing = refused(&rhumb(&["--config", "no-such-file.yaml"]));
+    assert!(missing[0].contains("no-such-file.yaml is not there"), "{missing:?}");
+    assert!(missing[0].contains("--example"), "{missing:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let slip = std::fs::read_to_string(EXAMPLE).unwrap().replace("cluster: acme", "clustr: acme");
+    let slip = write(folder.path(), "slip.yaml", &slip);
+    let said = refused(&rhumb(&["--config", &slip]));
+    assert!(said.iter().any(|line| line.contains("did you mean `cluster`?")), "{said:?}");
+}
+
+#[test]
+fn objectives_decide_how_it_ends() {
+    let held = example(&["--fault", DOWN, "--objective", "failed < 50%"]);
+    assert_eq!(held.status.code(), Some(0), "{held:?}");
+    assert!(text(&held.stdout).ends_with("\npassed\n"), "{held:?}");
+    let goals = ["--objective", "failed < 50%", "--objective", "detected < 1ms"];
+    let missed = example(&[["--fault", DOWN].as_slice(), &goals].concat());
+    assert_eq!(missed.status.code(), Some(1), "{missed:?}");
+    let said = text(&missed.stdout);
+    assert!(said.contains("detected <= 1ms  MISSED") && said.ends_with("\nFAILED\n"), "{said}");
+}
+
+#[test]
+fn the_same_seeds_give_the_same_document_and_others_another() {
+    let words = ["--fault", DOWN, "--json", "--rps", "200", "--dns-ttl", "5s"];
+    let (one, again) = (example(&words), example(&words));
+    assert_eq!(one.stdout, again.stdout);
+    let other = example(&[words.as_slice(), &["--seed", "7"]].concat());
+    let (one, other) = (json(&one), json(&other));
+    assert_ne!(one["runs"], other["runs"]);
+    assert_eq!((&one["seeds"]["first"], &other["seeds"]["first"]), (&1.into(), &7.into()));
+    assert_eq!(one["faults"][0]["fault"], DOWN);
+    assert_eq!(one["passed"], true);
+    // Twice 40 seconds of 200 a second, by chance.
+    let asked = one["figures"]["requests_count"].as_f64().unwrap();
+    assert!((14_500.0..17_500.0).contains(&asked), "{asked}");
+    assert!(one["figures"]["detected_max_ms"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn a_fault_costs_what_no_fault_does_not() {
+    let dns = ["--dns-ttl", "10s", "--json"];
+    let quiet = json(&example(&dns));
+    let outage = json(&example(&[["--fault", DOWN].as_slice(), &dns].concat()));
+    let failed = |document: &Value| document["figures"]["failed_count"].as_u64().unwrap();
+    assert_eq!(failed(&quiet), 0);
+    assert!(failed(&outage) > 0);
+    // Every price of these three is known.
+    assert_eq!(quiet["notes"], Value::Array(Vec::new()));
+    assert!(quiet["figures"]["cost_per_hour_max_usd"].as_f64().unwrap() > 0.13);
+}
+
+#[test]
+fn the_file_of_the_documents_is_rehearsed() {
+    let words = ["--config", EXAMPLE, "--for", "40s", "--seeds", "1", "--json"];
+    let document = json(&rhumb(&words));
+    assert_eq!(document["violations"], Value::Array(Vec::new()));
+    assert!(document["figures"]["requests_count"].as_u64().unwrap() > 3_000, "{document}");
+}
+
+#[test]
+fn a_page_is_written_with_the_command_that_makes_it_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("outage.html");
+    let output = example(&["--fault", DOWN, "--html", page.to_str().unwrap()]);
+    assert!(output.status.success(), "{output:?}");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("--fault &#39;at 10s region us-east-1 down for 15s&#39;"), "{page}");
+    assert!(page.contains("id=\"traffic\""));
+}
+
+#[test]
+fn two_configurations_are_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = std::fs::read_to_string(EXAMPLE).unwrap();
+    let new = write(folder.path(), "new.yaml", &old.replace("weight: 50", "weight: 1"));
+    let words = ["--diff", EXAMPLE, &new, "--for", "30s", "--seeds", "1"];
+    let output = rhumb(&words);
+    assert!(output.status.success(), "{output:?}");
+    let said = text(&output.stdout);
+    assert!(said.contains("load of us-east-1, max") && said.contains("new.yaml"), "{said}");
+    let document = json(&rhumb(&[words.as_slice(), &["--json"]].concat()));
+    let of = |which: &str| &document[which]["figures"];
+    assert_ne!(of("old"), of("new"));
+    let same = json(&rhumb(&["--diff", EXAMPLE, EXAMPLE, "--for", "30s", "--seeds", "1", "--json"]));
+    assert_eq!(same["old"]["figures"], same["new"]["figures"]);
+}
+
+#[test]
+fn the_search_ranks_what_it_tried() {
+    let words = ["--example", "--search", "--for", "20s", "--seeds", "1", "--dns-ttl", "2s", "--json"];
+    let output = rhumb(&words);
+    assert!(output.status.success(), "{output:?}");
+    let document = json(&output);
+    let singles = document["singles"].as_array().unwrap();
+    assert_eq!(singles.len(), 3 * 8 + 3 * 5);
+    let failed: Vec<f64> =
+        singles.iter().map(|single| single["failed_share"].as_f64().unwrap()).collect();
+    assert!(failed[0] > 0.0 && failed.is_sorted_by(|worse, better| worse >= better), "{failed:?}");
+    let pairs = document["pairs"].as_array().unwrap();
+    assert!(!pairs.is_empty() && pairs.len() <= 15, "{}", pairs.len());
+    assert!(pairs.iter().all(|pair| pair["faults"].as_array().unwrap().len() == 2));
+}
+
+#[test]
+fn ctrl_c_ends_it_with_what_is_done() {
+    let words = ["rehearse", "--example", "--for", "10d", "--seeds", "50", "--json"];
+    let mut child = Command::new(env!("CARGO_BIN_EXE_rhumb"))
+        .args(words)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Its handler is there before the first run; ten days take far longer than this.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let output = child.wait_with_output().unwrap();
+    let document = json(&output);
+    assert_eq!(document["seeds"]["asked"], 50);
+    assert_eq!(document["notes"][0], "stopped after 0 of 50 runs");
+}
