@@ -66,7 +66,7 @@ fn summary(page: &mut String, findings: &Findings<'_>) -> fmt::Result {
         regions.join(", "),
     )?;
     write!(page, "<section class=\"tiles\" aria-label=\"Summary\">")?;
-    let figures = findings.report.figures(findings.rehearsal.lasting);
+    let figures = findings.report.figures(findings.rehearsal);
     for (name, label) in [
         ("served_max_ms", "until clients were served again, at worst"),
         ("gap_max_ms", "longest time that a group of clients had no answer"),

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use rhumb_node::{NodeConfig, oversee::OverseerConfig};
 use rhumb_types::{Ratio, RegionId, units::Spelled};
 
-use crate::{prices::Prices, report::shown, scenario::Scenario, text::Percent, traffic::Traffic};
+use crate::{prices::Prices, scenario::Scenario, text::Percent, traffic::Traffic};
 
 /// One rehearsal; with a seed, it is one run.
 #[derive(Clone, Debug)]

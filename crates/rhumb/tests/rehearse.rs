@@ -57,16 +57,33 @@ fn everything_that_is_wrong_is_told_at_once_with_its_place() {
     let traffic = write(folder.path(), "monday.csv", "time,rps\n0s,10\n10s,ten\n30s,10\n40s,1\n");
     let goals = write(folder.path(), "goals.txt", "served < 5\nfailed < 0.1\n");
     let said = refused(&example(&[
-        "--scenario", &scenario, "--fault", "at 1s link us-east-1 - eu-west-2 cut",
-        "--fault", "at 1s region us-east-1 on fire", "--traffic", &traffic, "--objectives", &goals,
-        "--objective", "cost per hour < 3", "--writes", "10", "--from", "us-east-1=130%",
-        "--capacity", "mars=5", "--ack", "qorum", "--prices", "nowhere.csv",
+        "--scenario",
+        &scenario,
+        "--fault",
+        "at 1s link us-east-1 - eu-west-2 cut",
+        "--fault",
+        "at 1s region us-east-1 on fire",
+        "--traffic",
+        &traffic,
+        "--objectives",
+        &goals,
+        "--objective",
+        "cost per hour < 3",
+        "--writes",
+        "10",
+        "--from",
+        "us-east-1=130%",
+        "--capacity",
+        "mars=5",
+        "--ack",
+        "qorum",
+        "--prices",
+        "nowhere.csv",
     ]));
     let expected = [
         format!("{traffic}:3:5: `ten` is not a number of requests per second"),
         format!("{traffic}:4:1: there is nothing from 10s to 30s, and the step is 10s"),
-        format!("{traffic}:5:1: the figures end at"),
-        "--fault #1:1:25: `eu-west-2` is not a region of the configuration; did you mean `eu-west-1`?".into(),
+        "--fault #1:1:24: `eu-west-2` is not a region of the configuration; did you mean `eu-west-1`?".into(),
         "--fault #2:1:24: `on` does not happen to a region".into(),
         format!("{scenario}:2:15: `us-east-9` is not a region of the configuration"),
         format!("{scenario}:3:4: `-5s` is negative"),
@@ -75,7 +92,7 @@ fn everything_that_is_wrong_is_told_at_once_with_its_place() {
         "--objective:1:17: `3` has no unit; write 3 USD".into(),
         format!("{goals}:1:10: `5` has no unit; write 5s or 5ms"),
         format!("{goals}:2:10: `0.1` has no unit; write 10%"),
-        "--from:1:1: the shares are 130% together".into(),
+        "--from:1:11: `130%` is not a share".into(),
         "--ack:1:1: `qorum` is no acknowledgement level; did you mean `quorum`?".into(),
         "--writes:1:1: `10` is not a share; write 10%".into(),
         "nowhere.csv:1:1: the file cannot be read".into(),
@@ -84,7 +101,7 @@ fn everything_that_is_wrong_is_told_at_once_with_its_place() {
     for wrong in &expected {
         assert!(said.iter().any(|line| line.starts_with(wrong)), "{wrong}\n{said:#?}");
     }
-    assert_eq!(said.len(), expected.len() + 1, "{said:#?}");
+    assert_eq!(said.len(), expected.len(), "{said:#?}");
 }
 
 #[test]
@@ -133,7 +150,7 @@ fn objectives_decide_how_it_ends() {
 
 #[test]
 fn the_same_seeds_give_the_same_document_and_others_another() {
-    let words = ["--fault", DOWN, "--json", "--rps", "200", "--dns-ttl", "5s"];
+    let words = ["--fault", DOWN, "--json", "--rps", "50", "--dns-ttl", "5s"];
     let (one, again) = (example(&words), example(&words));
     assert_eq!(one.stdout, again.stdout);
     let other = example(&[words.as_slice(), &["--seed", "7"]].concat());
@@ -142,9 +159,9 @@ fn the_same_seeds_give_the_same_document_and_others_another() {
     assert_eq!((&one["seeds"]["first"], &other["seeds"]["first"]), (&1.into(), &7.into()));
     assert_eq!(one["faults"][0]["fault"], DOWN);
     assert_eq!(one["passed"], true);
-    // Twice 40 seconds of 200 a second, by chance.
+    // Twice 40 seconds of 50 a second, by chance.
     let asked = one["figures"]["requests_count"].as_f64().unwrap();
-    assert!((14_500.0..17_500.0).contains(&asked), "{asked}");
+    assert!((3_500.0..4_500.0).contains(&asked), "{asked}");
     assert!(one["figures"]["detected_max_ms"].as_f64().unwrap() > 0.0);
 }
 
@@ -184,22 +201,28 @@ fn a_page_is_written_with_the_command_that_makes_it_again() {
 fn two_configurations_are_compared() {
     let folder = tempfile::tempdir().unwrap();
     let old = std::fs::read_to_string(EXAMPLE).unwrap();
-    let new = write(folder.path(), "new.yaml", &old.replace("weight: 50", "weight: 1"));
-    let words = ["--diff", EXAMPLE, &new, "--for", "30s", "--seeds", "1"];
+    let swapped = old.replace("profile: standard", "profile: fast");
+    let swapped = swapped.replace("mode: assisted", "mode: automatic");
+    let new = write(folder.path(), "new.yaml", &swapped);
+    let words = ["--diff", EXAMPLE, &new, "--for", "40s", "--seeds", "1", "--fault", DOWN];
     let output = rhumb(&words);
     assert!(output.status.success(), "{output:?}");
     let said = text(&output.stdout);
-    assert!(said.contains("load of us-east-1, max") && said.contains("new.yaml"), "{said}");
+    assert!(said.contains("loss detected, max") && said.contains("new.yaml"), "{said}");
     let document = json(&rhumb(&[words.as_slice(), &["--json"]].concat()));
-    let of = |which: &str| &document[which]["figures"];
-    assert_ne!(of("old"), of("new"));
-    let same = json(&rhumb(&["--diff", EXAMPLE, EXAMPLE, "--for", "30s", "--seeds", "1", "--json"]));
+    // Nobody approves of a takeover in a rehearsal; the new one needs nobody to.
+    let owned = |which: &str| document[which]["figures"]["owned_max_ms"].as_f64();
+    assert_eq!(owned("old"), None, "{document}");
+    assert!(owned("new").unwrap() < 15_000.0, "{document}");
+    let same =
+        json(&rhumb(&["--diff", EXAMPLE, EXAMPLE, "--for", "30s", "--seeds", "1", "--json"]));
     assert_eq!(same["old"]["figures"], same["new"]["figures"]);
 }
 
 #[test]
 fn the_search_ranks_what_it_tried() {
-    let words = ["--example", "--search", "--for", "20s", "--seeds", "1", "--dns-ttl", "2s", "--json"];
+    let words =
+        ["--example", "--search", "--for", "8s", "--seeds", "1", "--dns-ttl", "1s", "--json"];
     let output = rhumb(&words);
     assert!(output.status.success(), "{output:?}");
     let document = json(&output);

@@ -23,6 +23,7 @@ mod observed;
 mod operators;
 mod partitions;
 mod recovery;
+mod rehearsed;
 mod residency;
 mod restarts;
 mod side_by_side;

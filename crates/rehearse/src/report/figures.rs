@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::{Report, shown};
-use crate::prices::MicroDollars;
+use super::{Report, Spread, shown};
+use crate::{outcome::FaultOutcome, prices::MicroDollars, rehearsal::Rehearsal};
 
 /// One figure.
 #[derive(Clone, PartialEq, Debug)]
@@ -119,19 +119,29 @@ const fn rounded(number: f64) -> u64 {
 }
 
 impl Report {
-    /// All figures.
+    /// All figures. Of a rehearsal without faults there are none of faults, and what is detected and
+    /// taken over is of lost regions alone.
     #[must_use]
-    pub fn figures(&self, lasting: Duration) -> Vec<Figure> {
+    pub fn figures(&self, rehearsal: &Rehearsal) -> Vec<Figure> {
         let mut figures = Vec::new();
         let mut add = |name: &str, label: &str, value| {
             figures.push(Figure { name: name.to_owned(), label: label.to_owned(), value });
         };
+        let planned = &rehearsal.scenario.faults;
+        let of_losses = |which: fn(&FaultOutcome) -> Option<Duration>| {
+            let faults = self.runs.iter().flat_map(|run| planned.iter().zip(&run.faults));
+            let losses = faults.filter(|(planned, _)| planned.is_a_loss());
+            Spread::of(losses.map(|(_, fault)| which(fault)))
+        };
         for (name, label, spread) in [
-            ("detected", "fault detected", self.spread(|it| it.detected)),
-            ("owned", "lease taken over", self.spread(|it| it.owned)),
+            ("detected", "loss detected", of_losses(|it| it.detected)),
+            ("owned", "lease taken over", of_losses(|it| it.owned)),
             ("served", "served again", self.spread(|it| it.served)),
             ("gap", "longest gap", self.spread(|it| Some(it.gap))),
         ] {
+            if spread.is_empty() {
+                continue;
+            }
             for (of, percent) in [("p50", 50), ("p99", 99), ("max", 100)] {
                 let time = Value::Time(spread.percentile(percent));
                 add(&format!("{name}_{of}_ms"), &format!("{label}, {of}"), time);
@@ -155,17 +165,19 @@ impl Report {
             add(&format!("latency_{of}_ms"), &format!("latency, {of}"), time);
         }
         let faults = || self.runs.iter().flat_map(|run| &run.faults);
-        let exposed = faults().map(|fault| fault.exposed).max().unwrap_or(0);
-        add("exposed_writes_max_count", "exposed writes, max", Value::Count(exposed));
-        let exposed = faults().map(|fault| fault.exposed_for).max().unwrap_or_default();
-        add("exposed_max_ms", "age of exposed writes, max", Value::Time(Some(exposed)));
+        if let Some(exposed) = faults().map(|fault| fault.exposed).max() {
+            add("exposed_writes_max_count", "exposed writes, max", Value::Count(exposed));
+        }
+        if let Some(exposed) = faults().map(|fault| fault.exposed_for).max() {
+            add("exposed_max_ms", "age of exposed writes, max", Value::Time(Some(exposed)));
+        }
         let conflicts = self.runs.iter().map(|run| run.conflicts).sum();
         add("conflicts_count", "conflicts", Value::Count(conflicts));
         let lag = self.runs.iter().map(|run| run.lag_max).max().unwrap_or_default();
         add("lag_max_ms", "lag, max", Value::Time(Some(lag)));
         let egress = self.runs.iter().flat_map(|run| run.egress.values()).sum();
         add("egress_bytes", "traffic between regions", Value::Bytes(egress));
-        let cost = self.runs.iter().map(|run| per_hour(run.cost, lasting)).max();
+        let cost = self.runs.iter().map(|run| per_hour(run.cost, rehearsal.lasting)).max();
         add(
             "cost_per_hour_max_usd",
             "cost per hour, max",

@@ -126,7 +126,7 @@ impl Findings<'_> {
             },
             "objectives": verdicts,
             "violations": violations,
-            "figures": document(&self.report.figures(self.rehearsal.lasting)),
+            "figures": document(&self.report.figures(self.rehearsal)),
             "faults": self.faults(),
             "regions": self.report.regions(),
             "egress_bytes": self.report.egress(),

@@ -26,6 +26,12 @@ impl Spread {
         spread
     }
 
+    /// Whether there were none, not even some that never came.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.sorted.is_empty() && self.never == 0
+    }
+
     /// A share of them is at most this, by nearest rank; `None` when it never came in so many runs.
     #[must_use]
     pub fn percentile(&self, percent: usize) -> Option<Duration> {

@@ -209,3 +209,15 @@ fn the_worst_run_is_the_one_with_most_failures() {
     assert_eq!(report().worst().map(|run| run.seed), Some(10));
     assert_eq!(Report::new(Vec::new()).worst(), None);
 }
+
+#[test]
+fn a_quiet_rehearsal_has_no_figures_of_faults() {
+    let quiet = Rehearsal { scenario: Scenario::default(), ..rehearsal() };
+    let report = Report::new(vec![Outcome { faults: Vec::new(), ..outcome(1) }]);
+    let findings = findings(&quiet, &report, "served < 1s\ndetected < 1s\nexposed writes < 1");
+    assert!(findings.passed());
+    let document = findings.document();
+    let names: Vec<&String> = document["figures"].as_object().unwrap().keys().collect();
+    let of_faults = ["detected", "owned", "served", "gap", "exposed"];
+    assert!(!names.iter().any(|name| of_faults.iter().any(|of| name.starts_with(of))), "{names:?}");
+}

@@ -21,6 +21,7 @@ const WANTED: &[Wanted] = &[
         probe: &["-c", "import ensurepip, venv"],
         package: "python3-venv",
     },
+    Wanted { program: "chromium", probe: &["--version"], package: "chromium" },
 ];
 
 /// How long apt waits for another apt, as its option.

@@ -29,8 +29,8 @@ pub(super) fn run(args: &Rehearse, files: &[PathBuf]) -> Result<ExitCode> {
     let pairs = done.outcomes.into_iter().zip(of_new);
     let (of_old, of_new) = pairs.filter_map(|(old, new)| old.zip(new)).unzip();
     let (of_old, of_new) = (Report::new(of_old), Report::new(of_new));
-    let lasting = before.rehearsal.lasting;
-    let (old_figures, new_figures) = (of_old.figures(lasting), of_new.figures(lasting));
+    let old_figures = of_old.figures(&before.rehearsal);
+    let new_figures = of_new.figures(&after.rehearsal);
     let verdicts = judge(&after.objectives, &after.rehearsal, &of_new);
     let broken = of_new.runs.iter().any(|run| !run.violations.is_empty());
     let passed = !broken && verdicts.iter().all(|verdict| verdict.held);

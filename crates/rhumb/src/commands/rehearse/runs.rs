@@ -82,6 +82,8 @@ impl Runs {
                         done += 1;
                     }
                 }
+                // A run may be in the middle of a long step; the process ends before it.
+                Err(RecvTimeoutError::Timeout) if self.is_stopped() => break,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -89,10 +91,16 @@ impl Runs {
             self.progress.show(done, count, simulated);
         }
         self.progress.end();
-        for thread in threads {
-            thread.join().map_err(|_| anyhow!("a run ended by itself; this is a bug"))?;
+        if !self.is_stopped() {
+            for thread in threads {
+                thread.join().map_err(|_| anyhow!("a run ended by itself; this is a bug"))?;
+            }
         }
-        Ok(Done { outcomes, stopped: self.stop.load(Ordering::Relaxed) })
+        Ok(Done { outcomes, stopped: self.is_stopped() })
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 }
 

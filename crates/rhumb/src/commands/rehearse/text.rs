@@ -104,7 +104,7 @@ fn regions(findings: &Findings<'_>) -> Vec<String> {
 }
 
 fn other(findings: &Findings<'_>) -> Vec<String> {
-    let figures = findings.report.figures(findings.rehearsal.lasting);
+    let figures = findings.report.figures(findings.rehearsal);
     let wanted = ["conflicts_count", "lag_max_ms", "cost_per_hour_max_usd"];
     let named = figures.iter().filter(|figure| wanted.contains(&figure.name.as_str()));
     let mut rows: Vec<[String; 2]> =
