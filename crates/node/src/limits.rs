@@ -55,6 +55,9 @@ pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 1 << 20;
 pub const STABILITY_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between two looks for expired keys and unfinished removals.
 pub const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
+/// How long the leader has to form the cluster before every other node with data tries: a witness may
+/// lead, and cannot form one.
+pub const FORM_WAIT: Duration = Duration::from_secs(2);
 /// Proposals of the overseer without an answer yet.
 pub const PROPOSALS_MAX: usize = 128;
 /// Pause after a proposal that was not agreed, before it is made again.

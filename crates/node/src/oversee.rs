@@ -65,6 +65,8 @@ pub struct Overseer {
     /// Whether the view is the group's, and not only remembered.
     live: bool,
     leader: Option<NodeId>,
+    /// Since when somebody leads, and no cluster is formed.
+    unformed_since: Option<MonoTime>,
     status: Arc<NodeStatus>,
     /// When that came.
     status_at: MonoTime,
@@ -113,6 +115,7 @@ impl Overseer {
             view: Arc::default(),
             live: false,
             leader: None,
+            unformed_since: None,
             status: Arc::default(),
             status_at: now.mono,
             blind_until: now.mono,

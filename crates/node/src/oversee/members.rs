@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use rhumb_types::{
     RegionId, Timestamp,
-    control::{AdminCommand, Digest, Member},
+    control::{AdminCommand, Digest, Member, MemberRole},
 };
 
 use super::{Overseer, OverseerEffect, OverseerEffects, proposals::Purpose};
-use crate::event;
+use crate::{event, limits::FORM_WAIT};
 
 impl Overseer {
     /// This node as it would be a member.
@@ -28,8 +28,7 @@ impl Overseer {
     /// Forms the cluster, joins it, and says what this node reads (rule 16).
     pub(super) fn keep_membership(&mut self, now: Timestamp, out: &mut OverseerEffects) {
         if self.view.cluster.is_none() {
-            // The leader alone, so that others need not be refused.
-            if self.leads() {
+            if self.may_form(now) {
                 let (cluster, members) = (self.config.cluster, self.config.founders.clone());
                 let command = AdminCommand::Form { cluster, members };
                 self.propose(now, Purpose::Form, "the first start", command, out);
@@ -55,6 +54,20 @@ impl Overseer {
             _ => {}
         }
         self.hand_over_rules(now, out);
+    }
+
+    /// Whether it is for this node to form the cluster: the leader alone, so that others need not be
+    /// refused. A witness cannot, and when one leads it is for the others.
+    fn may_form(&mut self, now: Timestamp) -> bool {
+        if self.own().is_none_or(|own| own.role != MemberRole::Voter) {
+            return false;
+        }
+        if self.leader.is_none() {
+            self.unformed_since = None;
+            return false;
+        }
+        let since = *self.unformed_since.get_or_insert(now.mono);
+        self.leads() || now.mono.saturating_since(since) >= FORM_WAIT
     }
 
     /// The configured affinity rules are those of a new cluster; afterwards the agreed ones count.

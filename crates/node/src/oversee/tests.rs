@@ -15,11 +15,11 @@ use rhumb_regions::{
     failover::Part,
     health::{Check, Sign},
 };
-use rhumb_types::OriginId;
 use rhumb_types::control::{
     AdminCommand, AdminState, FailoverKind, FailoverMode, FailoverPlan, FailoverStep,
-    FailoverStrategy,
+    FailoverStrategy, MemberRole,
 };
+use rhumb_types::{OriginId, UnixMillis};
 use world::{NAMES, World, config, region};
 
 use super::*;
@@ -83,6 +83,34 @@ fn a_cluster_forms_once_and_the_others_join() {
     assert_eq!(world.count(|command| matches!(command, AdminCommand::Join { .. })), 2);
     let refused = world.log.iter().filter(|(_, _, ok)| !ok).collect::<Vec<_>>();
     assert!(refused.is_empty(), "{refused:?}");
+}
+
+/// Whether an overseer asks to form the cluster within a time, while another node leads or itself.
+fn asks_to_form(role: MemberRole, leads: bool, millis: u64) -> bool {
+    let mut config = config(0);
+    config.founders[0].role = role;
+    let leader = if leads { config.node } else { NodeId(99) };
+    let at = |millis: u64| Timestamp { wall: UnixMillis(millis), mono: MonoTime(millis * 1_000) };
+    let mut out = OverseerEffects::new();
+    let mut overseer = Overseer::new(config, None, at(0), &mut out);
+    overseer.on_event(at(0), OverseerEvent::View(Arc::default()), &mut out);
+    overseer.on_event(at(0), OverseerEvent::Leader(Some(leader)), &mut out);
+    for millis in (0..=millis).step_by(50) {
+        overseer.on_event(at(millis), OverseerEvent::Tick, &mut out);
+    }
+    std::iter::from_fn(|| out.pop()).any(|effect| {
+        matches!(effect, OverseerEffect::Propose { request, .. }
+            if matches!(request.command, AdminCommand::Form { .. }))
+    })
+}
+
+#[test]
+fn a_cluster_forms_although_a_witness_leads() {
+    assert!(asks_to_form(MemberRole::Voter, true, 0), "the leader does, at once");
+    assert!(!asks_to_form(MemberRole::Voter, false, 1_900), "the others leave it to it");
+    assert!(asks_to_form(MemberRole::Voter, false, 2_000), "as long as it may be able to");
+    assert!(!asks_to_form(MemberRole::Witness, true, 9_000), "a witness is not");
+    assert!(!asks_to_form(MemberRole::Learner, false, 9_000));
 }
 
 #[test]

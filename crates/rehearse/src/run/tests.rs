@@ -358,6 +358,32 @@ fn a_region_that_serves_less_waits_and_refuses() {
 }
 
 #[test]
+fn two_regions_and_a_witness_survive_the_loss_of_either() {
+    let mut rehearsal = rehearsal(&HealthConfig::fast(), 40, vec![at(5, 20, down("us-east-1"))]);
+    let witness = region("ap-southeast-1");
+    for setup in &mut rehearsal.nodes {
+        setup.node.witness = setup.node.region == witness;
+        for member in &mut setup.node.members {
+            member.witness = member.region == witness;
+        }
+        for facts in &mut setup.oversight.facts.regions {
+            facts.region.witness = facts.region.id == witness;
+        }
+        if setup.node.witness {
+            setup.oversight.founders[0].role = MemberRole::Witness;
+        }
+    }
+    for seed in 1..=4 {
+        // Whoever leads at first, the witness too.
+        let outcome = sound(&rehearsal, seed);
+        assert_eq!(outcome.requests.failed, 0);
+        assert!(outcome.faults[0].owned.unwrap() < seconds(6), "{:?}", outcome.faults);
+        assert_eq!(outcome.regions.len(), 2, "a witness serves nobody");
+        assert_eq!(outcome.series.served.len(), 2);
+    }
+}
+
+#[test]
 fn much_traffic_is_simulated_in_part_and_counted_in_whole() {
     let mut rehearsal = rehearsal(&HealthConfig::fast(), 10, Vec::new());
     rehearsal.traffic.shape = Shape::Flat(5_000.0);
