@@ -58,10 +58,11 @@ pub fn singles(regions: &[RegionId], when: When) -> Singles {
     Singles { scenarios: faults.into_iter().map(single).collect(), left_out }
 }
 
-fn of_region(region: &RegionId) -> [Fault; 8] {
+fn of_region(region: &RegionId) -> [Fault; 9] {
     let it = || region.clone();
     [
         Fault::Down(it()),
+        Fault::Killed(it()),
         Fault::Freeze(it()),
         Fault::Isolated(it()),
         Fault::Slow(it(), Ratio::clamped(SLOW)),
@@ -155,14 +156,14 @@ mod tests {
     #[test]
     fn every_region_and_link_is_tried_up_to_the_bound() {
         let three = singles(&regions(), WHEN);
-        assert_eq!((three.scenarios.len(), three.left_out), (3 * 8 + 3 * 5, 0));
+        assert_eq!((three.scenarios.len(), three.left_out), (3 * 9 + 3 * 5, 0));
         assert!(three.scenarios.iter().all(possible));
         let many: Vec<RegionId> =
             (0..20).map(|nth| RegionId::new(&format!("r{nth}")).unwrap()).collect();
         let many = singles(&many, WHEN);
         assert_eq!(
             (many.scenarios.len(), many.left_out),
-            (SINGLES_MAX, 20 * 8 + 190 * 5 - SINGLES_MAX)
+            (SINGLES_MAX, 20 * 9 + 190 * 5 - SINGLES_MAX)
         );
     }
 
@@ -170,9 +171,9 @@ mod tests {
     fn pairs_can_be_at_once() {
         let singles = singles(&regions(), WHEN).scenarios;
         let shown: Vec<String> =
-            pairs(&singles[..3]).iter().map(|it| it.faults[1].fault.to_string()).collect();
-        // Down and frozen exclude each other.
-        assert_eq!(shown, ["region ap-southeast-1 isolated", "region ap-southeast-1 isolated"]);
+            pairs(&singles[..4]).iter().map(|it| it.faults[1].fault.to_string()).collect();
+        // What is down, killed or frozen is that alone.
+        assert_eq!(shown, ["region ap-southeast-1 isolated"; 3]);
     }
 
     #[test]

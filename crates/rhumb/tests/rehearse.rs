@@ -227,7 +227,7 @@ fn the_search_ranks_what_it_tried() {
     assert!(output.status.success(), "{output:?}");
     let document = json(&output);
     let singles = document["singles"].as_array().unwrap();
-    assert_eq!(singles.len(), 3 * 8 + 3 * 5);
+    assert_eq!(singles.len(), 3 * 9 + 3 * 5);
     let failed: Vec<f64> =
         singles.iter().map(|single| single["failed_share"].as_f64().unwrap()).collect();
     assert!(failed[0] > 0.0 && failed.is_sorted_by(|worse, better| worse >= better), "{failed:?}");

@@ -18,6 +18,9 @@ use crate::{
 /// Colours of regions, in the page's style. One of failures is apart from them.
 const COLOURS: u8 = 7;
 
+/// Most points of a curve: about one for two pixels. More would be noise, and a heavy page.
+const POINTS_MAX: usize = 450;
+
 /// Writes all plots.
 pub(super) fn section(page: &mut String, findings: &Findings<'_>) -> fmt::Result {
     let Some(worst) = findings.report.worst() else { return Ok(()) };
@@ -95,7 +98,8 @@ fn bands(findings: &Findings<'_>) -> Vec<Band> {
 }
 
 fn plots<'a>(findings: &Findings<'_>, run: &'a Outcome, bands: &'a [Band]) -> Vec<Plot<'a>> {
-    let course = Course { series: &run.series, lasting: findings.rehearsal.lasting, bands };
+    let steps = run.series.failed.len().div_ceil(POINTS_MAX).max(1);
+    let course = Course { series: &run.series, steps, lasting: findings.rehearsal.lasting, bands };
     let mut plots = course.of_requests();
     plots.extend(course.of_regions());
     plots
@@ -104,6 +108,8 @@ fn plots<'a>(findings: &Findings<'_>, run: &'a Outcome, bands: &'a [Band]) -> Ve
 /// The course of a run.
 struct Course<'a> {
     series: &'a Series,
+    /// How many steps are drawn as one.
+    steps: usize,
     lasting: Duration,
     bands: &'a [Band],
 }
@@ -117,12 +123,36 @@ impl<'a> Course<'a> {
             about,
             kind: Kind::Lines,
             curves,
-            step: self.series.step,
+            step: self.step(),
             lasting: self.lasting,
             bands: self.bands,
             log: false,
             label: plain,
         }
+    }
+
+    fn step(&self) -> Duration {
+        self.series.step.saturating_mul(u32::try_from(self.steps).unwrap_or(u32::MAX))
+    }
+
+    /// Values of steps, several as one.
+    fn drawn(&self, values: impl Iterator<Item = f64>, as_one: fn(&[f64]) -> f64) -> Vec<f64> {
+        values.collect::<Vec<f64>>().chunks(self.steps).map(as_one).collect()
+    }
+
+    /// Counts of steps, per second.
+    fn rate(&self, counts: &[u64]) -> Vec<f64> {
+        let seconds = self.series.step.as_secs_f64().max(1e-3);
+        self.drawn(counts.iter().map(|count| *count as f64 / seconds), mean)
+    }
+
+    fn by_region(&self) -> Vec<Curve> {
+        let colours = (0..COLOURS).cycle();
+        let served = self.series.served.iter().zip(colours).map(|((region, counts), colour)| {
+            curve(region.as_str(), &format!("c{colour}"), self.rate(counts))
+        });
+        let failed = curve("failed", "failed", self.rate(&self.series.failed));
+        served.chain([failed]).collect()
     }
 
     fn of_requests(&self) -> Vec<Plot<'a>> {
@@ -139,12 +169,16 @@ impl<'a> Course<'a> {
              one below it.",
         ];
         let latencies = vec![
-            curve("median", "c0", measured(&self.series.p50_millis)),
-            curve("slowest hundredth", "c1", measured(&self.series.p99_millis)),
+            curve("median", "c0", self.drawn(measured(&self.series.p50_millis), mean)),
+            curve(
+                "slowest hundredth",
+                "c1",
+                self.drawn(measured(&self.series.p99_millis), highest),
+            ),
         ];
-        let failures = curve("failed", "failed", rate(self.series, &self.series.failed));
+        let failures = curve("failed", "failed", self.rate(&self.series.failed));
         vec![
-            Plot { kind: Kind::Stacked, ..self.plot("traffic", traffic, by_region(self.series)) },
+            Plot { kind: Kind::Stacked, ..self.plot("traffic", traffic, self.by_region()) },
             Plot { kind: Kind::Stacked, ..self.plot("failed", failed, vec![failures]) },
             Plot { log: true, label: millis, ..self.plot("latency", latency, latencies) },
         ]
@@ -157,9 +191,11 @@ impl<'a> Course<'a> {
         ];
         let lag = ["Replication lag", "How far the slowest region was behind another."];
         let cost = ["Cost", "Nodes and traffic between regions, from the start."];
-        let waited = self.series.waiting.iter().map(|many| *many as f64).collect();
-        let spent = self.series.cost.iter().map(|micro| *micro as f64 / 1e6).collect();
-        let lags = self.series.lag_millis.clone();
+        let waited = self.series.waiting.iter().map(|many| *many as f64);
+        let waited = self.drawn(waited, highest);
+        let spent = self.series.cost.iter().map(|micro| *micro as f64 / 1e6);
+        let spent = self.drawn(spent, highest);
+        let lags = self.drawn(self.series.lag_millis.iter().copied(), highest);
         vec![
             self.plot("waiting", waiting, vec![curve("waiting", "c0", waited)]),
             Plot { label: millis, ..self.plot("lag", lag, vec![curve("lag", "c0", lags)]) },
@@ -173,21 +209,35 @@ fn curve(name: &str, colour: &str, values: Vec<f64>) -> Curve {
 }
 
 /// Where nobody was answered there is no latency.
-fn measured(millis: &[f64]) -> Vec<f64> {
-    millis.iter().map(|it| if *it > 0.0 { *it } else { f64::NAN }).collect()
+fn measured(millis: &[f64]) -> impl Iterator<Item = f64> {
+    millis.iter().map(|it| if *it > 0.0 { *it } else { f64::NAN })
 }
 
-/// Counts of steps, per second.
-fn rate(series: &Series, counts: &[u64]) -> Vec<f64> {
-    let seconds = series.step.as_secs_f64().max(1e-3);
-    counts.iter().map(|count| *count as f64 / seconds).collect()
+/// The mean of what is known; unknown when nothing is.
+fn mean(values: &[f64]) -> f64 {
+    let known = || values.iter().filter(|value| value.is_finite());
+    known().sum::<f64>() / known().count() as f64
 }
 
-fn by_region(series: &Series) -> Vec<Curve> {
-    let colours = (0..COLOURS).cycle();
-    let served = series.served.iter().zip(colours).map(|((region, counts), colour)| {
-        curve(region.as_str(), &format!("c{colour}"), rate(series, counts))
-    });
-    let failed = curve("failed", "failed", rate(series, &series.failed));
-    served.chain([failed]).collect()
+/// The highest of what is known; unknown when nothing is.
+fn highest(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::NAN, f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_steps_are_drawn_as_one() {
+        let series = Series { step: Duration::from_secs(2), ..Series::default() };
+        let course =
+            Course { series: &series, steps: 2, lasting: Duration::from_secs(10), bands: &[] };
+        assert_eq!(course.step(), Duration::from_secs(4));
+        assert_eq!(course.rate(&[2, 6, 4]), [2.0, 2.0]);
+        let known = [1.0, f64::NAN, 5.0, 3.0, f64::NAN];
+        let drawn = course.drawn(known.into_iter(), highest);
+        assert_eq!(drawn[..2], [1.0, 5.0]);
+        assert!(drawn[2].is_nan());
+    }
 }
