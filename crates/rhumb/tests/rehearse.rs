@@ -117,6 +117,7 @@ fn options_that_make_no_sense_are_refused() {
         &["--dns-ignore", "5%"],
         &["--client-timeout", "0s"],
         &["--traffic", "gone.csv"],
+        &["--html", "no/such/folder/page.html"],
         &["--diff", "a.yaml"],
     ] {
         let words = [["--example"].as_slice(), words].concat();

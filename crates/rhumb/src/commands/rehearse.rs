@@ -16,6 +16,7 @@ use std::{fs, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result};
 use rhumb_rehearse::{
+    RunError,
     objectives::judge,
     outcome::Outcome,
     report::{Findings, Report, shown},
@@ -40,15 +41,19 @@ pub(crate) fn run(args: &Rehearse) -> Result<ExitCode> {
         (None, false) => rehearse(args),
     };
     match rehearsed {
-        Err(error) => match error.downcast::<Refused>() {
-            Ok(Refused(mistakes)) => {
-                mistakes.iter().for_each(|mistake| complain(mistake));
-                Ok(ExitCode::from(BAD_INPUT))
-            }
-            Err(error) => Err(error),
-        },
+        Err(error) => refuse(error),
         code => code,
     }
+}
+
+/// Tells what is wrong with the input, if that is what went wrong.
+fn refuse(error: anyhow::Error) -> Result<ExitCode> {
+    let Refused(mistakes) = match error.downcast_ref::<RunError>() {
+        Some(RunError::NoRegions | RunError::Regions(_)) => Refused(vec![error.to_string()]),
+        _ => error.downcast::<Refused>()?,
+    };
+    mistakes.iter().for_each(|mistake| complain(mistake));
+    Ok(ExitCode::from(BAD_INPUT))
 }
 
 fn rehearse(args: &Rehearse) -> Result<ExitCode> {

@@ -58,6 +58,9 @@ pub(super) fn read(args: &Rehearse, config: &Config) -> Result<Inputs> {
         let source = Source { name: "--capacity", text };
         reader.keep(traffic::capacities(source, &data)).unwrap_or_default()
     });
+    if let Some(page) = &args.html {
+        reader.writable(page);
+    }
     if !reader.refused.is_empty() {
         return Err(Refused(reader.refused).into());
     }
@@ -97,6 +100,13 @@ impl Reader {
                 self.refused.push(format!("{name}:1:1: the file cannot be read: {error}"));
                 None
             }
+        }
+    }
+
+    /// Finds out before the first run, and not after the last, that a file cannot be written.
+    fn writable(&mut self, file: &Path) {
+        if let Err(error) = fs::File::options().append(true).create(true).open(file) {
+            self.refused.push(format!("{}: the file cannot be written: {error}", file.display()));
         }
     }
 
