@@ -198,8 +198,10 @@ impl Run<'_> {
             let trip = Trip { near: home, node, asks: true };
             paths.travel(&self.stage.condition, trip, &mut self.crowd.random)
         });
+        // What arrives after its client has given it up is not looked at any more.
+        let way = way.map(|way| now + looked + way).filter(|at| *at < deadline);
         match way {
-            Some(way) => self.agenda.plan(now + looked + way, What::Reach(it)),
+            Some(at) => self.agenda.plan(at, What::Reach(it)),
             None => self.agenda.plan(deadline, What::TimeOut(it)),
         }
         // What the node does with a write is not known before it is done.

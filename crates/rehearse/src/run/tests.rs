@@ -349,6 +349,22 @@ fn a_slow_disk_and_a_lossy_link_cost_time() {
 }
 
 #[test]
+fn clients_wait_no_longer_than_they_say_for_what_is_lost() {
+    let (us, eu) = (region("us-east-1"), region("eu-west-1"));
+    let faults = vec![at(2, 20, Fault::Loss(us, eu, Ratio::clamped(0.6)))];
+    let mut rehearsal = rehearsal(&HealthConfig::standard(), 22, faults);
+    for setup in &mut rehearsal.nodes {
+        setup.oversight.facts.policy = Policy::new(Strategy::RoundRobin);
+    }
+    rehearsal.clients.finding =
+        Finding::Dns { ttl: seconds(1), ignoring: Ratio::ZERO, kept: seconds(1) };
+    let outcome = sound(&rehearsal, 1);
+    assert!(outcome.requests.retried > 0);
+    // Three tries of 500 ms; the last is answered in time, and the bucket is a quarter wide.
+    assert!(outcome.latency.percentile(1.0).unwrap() < millis(1_900));
+}
+
+#[test]
 fn a_region_that_serves_less_waits_and_refuses() {
     let fault = at(5, 20, Fault::Slow(region("us-east-1"), Ratio::clamped(0.02)));
     let outcome = sound(&rehearsal(&HealthConfig::fast(), 30, vec![fault]), 1);
