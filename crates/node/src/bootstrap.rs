@@ -127,6 +127,10 @@ impl Node {
         let loading = self.bootstrap.loading.as_mut();
         let Some(loading) = loading.filter(|loading| loading.from == *region) else { return };
         match loading.step {
+            Step::Merging(_) | Step::Ending if planted::is(Planted::LeaveMerging) => {
+                self.bootstrap.loading = None;
+                self.phase = Phase::Running;
+            }
             Step::Merging(_) => loading.step = Step::Leaving,
             Step::Ending | Step::Leaving => {}
             Step::Settling | Step::Pulling | Step::Reading(_) => {

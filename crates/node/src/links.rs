@@ -1,7 +1,11 @@
 //! Links with peers: what is said when one comes up, and what each message is for.
 
 use rhumb_ports::peer::{Hello, PROTOCOL_VERSION, PeerMessage};
-use rhumb_types::{RegionId, Timestamp, record::VersionVector};
+use rhumb_types::{
+    RegionId, Timestamp,
+    planted::{self, Planted},
+    record::VersionVector,
+};
 
 use crate::{
     answer::Fence,
@@ -38,6 +42,9 @@ impl Node {
     /// What this node has of each origin and has not fsynced, a snapshot that it was loading
     /// included: all of it may be on its disk one day.
     fn received_of(&self) -> VersionVector {
+        if planted::is(Planted::HideReceived) {
+            return VersionVector::new();
+        }
         let mut received = self.bootstrap.merged().clone();
         received.merge(&self.applied);
         for origin in self.received.origins() {

@@ -171,6 +171,13 @@ impl MemoryDisk {
         Self(Arc::new(RwLock::new(copy)))
     }
 
+    /// A copy of what a crash of the machine cannot take, as a backup is that syncs first.
+    #[must_use]
+    pub fn durable_image(&self) -> Self {
+        let durable = self.read().durable.clone();
+        Self(Arc::new(RwLock::new(Disk { visible: durable.clone(), durable, ..Disk::default() })))
+    }
+
     /// Damages a log: the rows from a version on cannot be read any more. The next open reports
     /// it and sets them aside.
     pub fn damage_log(&self, origin: OriginId, from: u64) {

@@ -29,7 +29,10 @@ use crate::{
     snapshot::{RoutingSnapshot, direction},
     sticky::Sticky,
 };
-use rhumb_types::RegionId;
+use rhumb_types::{
+    RegionId,
+    planted::{self, Planted},
+};
 
 /// Who asks, as far as it is known.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
@@ -371,7 +374,8 @@ impl RoutingSnapshot {
         if !residency.is_empty() {
             allowed = allowed.and(self.residents_of_any(residency)?);
         }
-        let spot = hash::of_key(key.name());
+        let version = if planted::is(Planted::MoveHomes) { self.facts().version } else { 0 };
+        let spot = hash::of_key(key.name()) ^ version.rotate_right(8);
         let active = allowed.without(self.sets.draining).or_if_empty(allowed);
         let ramped: RegionSet = active.iter().filter(|at| has_ramped(self, *at, spot)).collect();
         let candidates = ramped.or_if_empty(active);

@@ -38,7 +38,7 @@ pub enum Branch {
     Retransmitted,
     /// A batch was written whole when its process ended, and nobody had heard of it.
     WrittenUnanswered,
-    /// Two faults began at once at the same host and link.
+    /// Two faults began at once on the same link.
     TwoAtOnce,
     /// An owned row was accepted without a lease, and pinned (rule 5).
     Pinned,

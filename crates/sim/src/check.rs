@@ -55,6 +55,12 @@ pub enum Check {
     Residency,
     /// At most one node acts under a region's lease, at every instant (rule 7).
     Leases,
+    /// Everything agreed is in the audit chain, and every host's chain is the same (rule 18).
+    Audited,
+    /// No key changes its home but for a reason at one of its two homes.
+    Stable,
+    /// Nothing goes back and forth: not peers in and out, not duties away and back.
+    Steady,
     /// All agree in the end, and every region has an owner.
     Agreed,
     /// All regions hold the same in the end.

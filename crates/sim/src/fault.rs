@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use crate::{random::Random, run::Kind};
+use crate::{
+    random::Random,
+    run::{Kind, Options},
+};
 
 mod begin;
 
@@ -21,8 +24,8 @@ pub(crate) const STRANDED_CUT: Duration = Duration::from_millis(450);
 pub(crate) const CUT_OFF: u64 = 100;
 /// The time between the beginnings of two faults.
 const BETWEEN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(3_000));
-/// How many faults of a thousand begin together with another one on the same host and link.
-const TWIN_PER_MILLE: u64 = 100;
+/// How many faults of a thousand begin together with another one on the same link.
+const TWIN_PER_MILLE: u64 = 150;
 /// Separates the stream of faults from the run's others.
 const STREAM: u64 = 0x6661_756c_7473;
 
@@ -157,6 +160,16 @@ pub struct Begun {
     pub at: u64,
 }
 
+impl Planned {
+    /// A fault for a script: what, where, how long after the one before it and for how long, in
+    /// milliseconds.
+    #[must_use]
+    pub const fn scripted(fault: Fault, host: usize, (after, lasting): (u64, u64)) -> Self {
+        let (after, lasting) = (Duration::from_millis(after), Duration::from_millis(lasting));
+        Self { number: 0, after, lasting, fault, host, other: host, dice: 0 }
+    }
+}
+
 impl std::fmt::Display for Begun {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Planned { number, fault, host, other, lasting, .. } = self.planned;
@@ -174,21 +187,47 @@ impl std::fmt::Display for Begun {
 pub(crate) struct Schedule {
     random: Random,
     kind: Kind,
+    /// What hits nodes and links, of what is wanted.
+    data: Vec<Fault>,
+    /// What hits agreement and leases.
+    control: Vec<Fault>,
     hosts: usize,
     /// The host whose clock is slow: it holds on the longest.
     slow: Option<usize>,
     /// Whose disk lies or is taken back.
     liar: Option<usize>,
     number: u64,
+    /// Faults in place of those that are drawn.
+    script: Option<std::vec::IntoIter<Planned>>,
     /// Where the next one begins at once.
     twin: Option<(usize, usize)>,
 }
 
 impl Schedule {
-    /// The faults of a seed.
-    pub(crate) const fn new(seed: u64, kind: Kind, hosts: usize, slow: Option<usize>) -> Self {
-        let random = Random::new(seed ^ STREAM);
-        Self { random, kind, hosts, slow, liar: None, number: 0, twin: None }
+    /// The faults of a seed, of the kinds that are wanted.
+    pub(crate) fn new(options: &Options, hosts: usize, slow: Option<usize>) -> Self {
+        let wanted = |fault: &Fault| options.faults.as_ref().is_none_or(|it| it.contains(fault));
+        let of = |kinds: &[Fault]| kinds.iter().copied().filter(wanted).collect();
+        Self {
+            random: Random::new(options.seed ^ STREAM),
+            kind: options.kind,
+            data: of(&Fault::DATA),
+            control: of(&Fault::CONTROL),
+            hosts,
+            slow,
+            liar: None,
+            number: 0,
+            script: options.script.clone().map(Vec::into_iter),
+            twin: None,
+        }
+    }
+
+    fn kind_of_next(&mut self) -> Option<Fault> {
+        let control = self.kind == Kind::Control && self.random.chance(700);
+        let (first, second) =
+            if control { (&self.control, &self.data) } else { (&self.data, &self.control) };
+        let from = if first.is_empty() { second } else { first };
+        self.random.pick(from).copied()
     }
 
     /// One disk of a run lies, or is taken back, at most: of two that lose what both have confirmed nobody can know.
@@ -213,14 +252,13 @@ impl Iterator for Schedule {
 
     fn next(&mut self) -> Option<Planned> {
         self.number += 1;
+        if let Some(script) = &mut self.script {
+            return script.next().map(|planned| Planned { number: self.number, ..planned });
+        }
         let (low, high) = BETWEEN;
         let pause = self.random.between(low, high);
         let after = if self.twin.is_some() { Duration::ZERO } else { pause };
-        let kinds: &[Fault] = match self.kind {
-            Kind::Control if self.random.chance(700) => &Fault::CONTROL,
-            _ => &Fault::DATA,
-        };
-        let mut fault = *self.random.pick(kinds)?;
+        let mut fault = self.kind_of_next()?;
         let (host, other) = self.place(fault);
         if fault.forgets() && !self.may_lie(host) {
             fault = Fault::PowerLoss;
@@ -229,7 +267,10 @@ impl Iterator for Schedule {
             self.liar = Some(host);
         }
         let lasting = lasting(self.kind, fault, &mut self.random);
-        self.twin = self.random.chance(TWIN_PER_MILLE).then_some((host, other));
+        // At the same end of the same link, or at the other.
+        let turned = self.random.chance(500);
+        let place = if turned { (other, host) } else { (host, other) };
+        self.twin = self.random.chance(TWIN_PER_MILLE).then_some(place);
         let (number, dice) = (self.number, self.random.bits());
         Some(Planned { number, after, lasting, fault, host, other, dice })
     }
@@ -263,7 +304,8 @@ mod tests {
     #[test]
     fn one_disk_of_a_run_forgets_at_most() {
         for seed in 0..50 {
-            let faults = Schedule::new(seed, Kind::Data, 5, None).take(200);
+            let options = Options { seed, ..Options::default() };
+            let faults = Schedule::new(&options, 5, None).take(200);
             let lies = faults.filter(|planned| planned.fault.forgets());
             let liars: std::collections::BTreeSet<_> = lies.map(|planned| planned.host).collect();
             assert!(liars.len() <= 1, "seed {seed}: {liars:?}");

@@ -18,7 +18,7 @@ use rhumb_ports::{
 use rhumb_regions::RoutingSnapshot;
 use rhumb_state::ClearedPrefixes;
 use rhumb_types::{
-    MonoTime, OriginId, Timestamp, UnixMillis,
+    MonoTime, OriginId, RegionId, Timestamp, UnixMillis,
     control::ControlView,
     record::{Record, Space},
 };
@@ -67,6 +67,8 @@ pub(crate) struct Seen {
     pub(crate) loading: bool,
     /// Which logs it asked whom for, over which connection.
     pub(crate) asked: BTreeMap<(OriginId, usize), u64>,
+    /// Peers that it has put out, and when, by its own clock.
+    pub(crate) out: BTreeMap<RegionId, MonoTime>,
 }
 
 /// One machine.

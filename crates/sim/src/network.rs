@@ -157,6 +157,8 @@ pub struct Link {
     pub up: bool,
     /// Since when, in microseconds of the run.
     pub up_since: u64,
+    /// When the connection before it ended.
+    pub(crate) down_at: u64,
 }
 
 /// The links of all pairs of hosts.

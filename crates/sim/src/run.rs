@@ -37,7 +37,11 @@ const OLDER: usize = 1;
 /// Wakes from here on mend the fault of that number.
 const MEND: u64 = 1_000;
 /// How long all may take to agree once everything is mended.
-pub const QUIET: Duration = Duration::from_secs(25);
+pub const AGREE_WITHIN: Duration = Duration::from_secs(25);
+/// How often it is looked whether they do.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long they must stay so.
+const STAYS_FOR: Duration = Duration::from_secs(3);
 /// How long clients write at most before everything is mended and looked at.
 const ROUND_MAX: Duration = Duration::from_secs(60);
 /// Faults that a run remembers for its report, the latest.
@@ -64,6 +68,8 @@ pub struct Outcome {
     pub transactions: u64,
     /// How the requests for owned rows ended.
     pub owned: OwnedCounts,
+    /// The longest that all took to agree once everything was mended.
+    pub agreed_within: Duration,
     /// How much time passed in the run.
     pub lasted: Duration,
     /// A hash over everything that happened.
@@ -87,6 +93,8 @@ struct Run {
     /// Since when hosts could have known that their clock is far off, and after how many starts.
     off_since: BTreeMap<usize, (u64, u64)>,
     faulty: bool,
+    /// The longest that all took to agree.
+    agreed_within: Duration,
 }
 
 /// Runs one seed.
@@ -112,7 +120,7 @@ impl Run {
         let slow = world.hosts.iter().position(|host| host.drift_ppm < 0);
         let slow = slow.filter(|_| options.kind == Kind::Control);
         Self {
-            schedule: Schedule::new(options.seed, options.kind, world.hosts.len(), slow),
+            schedule: Schedule::new(&options, world.hosts.len(), slow),
             next: None,
             work: Workload::new(options.kind == Kind::Domains),
             world,
@@ -123,12 +131,14 @@ impl Run {
             lied: BTreeSet::new(),
             off_since: BTreeMap::new(),
             faulty: true,
+            agreed_within: Duration::ZERO,
         }
     }
 
     /// Faults and load for a while, then the end that all must reach.
     fn round(&mut self, load: Duration) {
         self.faulty = true;
+        self.world.mended(false);
         let began = Duration::from_micros(self.world.now());
         if self.options.kind == Kind::Domains {
             // One that carries every domain runs the older release at first (rule 16).
@@ -141,8 +151,30 @@ impl Run {
         self.world.wake(Duration::from_millis(500), CLIENT);
         self.plan_fault();
         self.until(began + load);
+        self.work.finale(&mut self.world);
         self.mend_all();
-        self.until(began + load + QUIET);
+        self.world.mended(true);
+        self.liveness(began + load);
+    }
+
+    /// Everything is mended: all must agree within the bound, and stay so. How long it takes is
+    /// measured.
+    fn liveness(&mut self, mended: Duration) {
+        let mut at = mended;
+        let mut end = mended + AGREE_WITHIN;
+        let mut waits = true;
+        while at < end && self.world.checker.violation().is_none() {
+            at += LOOK_EVERY;
+            self.until(at);
+            if waits && self.is_near() && self.agreed().is_ok() {
+                waits = false;
+                self.agreed_within = self.agreed_within.max(at - mended);
+                // Duties could still go back and forth where there are any.
+                if self.options.kind != Kind::Control {
+                    end = end.min(at + STAYS_FOR);
+                }
+            }
+        }
         self.judge();
     }
 
@@ -285,6 +317,7 @@ impl Run {
             refused: self.work.refused,
             transactions: self.world.checker.transactions,
             owned: self.work.owned.counts,
+            agreed_within: self.agreed_within,
             lasted: Duration::from_micros(self.world.now()),
             trace: self.world.trace(),
             history: self.world.history.into_entries(),
@@ -331,13 +364,13 @@ mod tests {
         wanted.retain(|number, _| kept.contains(number));
         assert_eq!(of(&some), wanted);
         let kills = Options { faults: Some([Fault::Kill].into()), ..options(3, Kind::Data, 8) };
-        assert!(run(&kills).faults.keys().all(|fault| *fault == Fault::Kill));
+        assert!(run(&kills).faults.keys().eq([&Fault::Kill]));
     }
 
     #[test]
     fn a_long_run_is_a_row_of_rounds() {
         let outcome = run(&options(5, Kind::Data, 130));
         assert_eq!(outcome.violation, None);
-        assert!(outcome.lasted >= 3 * QUIET + Duration::from_secs(130));
+        assert!(outcome.lasted >= 3 * STAYS_FOR + Duration::from_secs(130));
     }
 }

@@ -31,8 +31,8 @@ pub fn shrink(
     fails: impl FnMut(&Options) -> Option<Check>,
 ) -> Shrunk {
     let mut search = Search { best: failing.clone(), check, tries: 0, fails };
-    // Without those that never began the run is the same; this also fixes the kinds.
-    let known = Options { only: Some(begun.clone()), faults: None, ..failing.clone() };
+    // Without those that never began the run is the same.
+    let known = Options { only: Some(begun.clone()), ..failing.clone() };
     if search.try_options(known) {
         search.fewer_faults();
     }

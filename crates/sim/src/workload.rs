@@ -100,6 +100,20 @@ impl Workload {
         if self.divided { vec![round, divided] } else { vec![round] }
     }
 
+    /// The last writes of a round: of every host to the same keys at the same instant, so that their
+    /// stamps differ in nothing but the origin.
+    pub(crate) fn finale(&mut self, world: &mut World) {
+        let hosts = world.hosts.iter().filter(|host| !host.config.witness).count();
+        let keys = self.prefixes().into_iter();
+        let keys = keys.flat_map(|prefix| (0..KEYS).map(move |nth| format!("{prefix}text{nth}")));
+        for (key, host) in keys.flat_map(|key| (0..hosts).map(move |host| (key.clone(), host))) {
+            let (key, value) = (Bytes::from(key), Bytes::from(format!("last{host}")));
+            let (when, expiry) = (Presence::Any, SetExpiry::Clear);
+            let op = Op::Set { key, value, when, get: false, expiry };
+            self.submit(world, host, (op, What::Other, AckLevel::Local));
+        }
+    }
+
     /// One client of a host writes something.
     pub fn step(&mut self, world: &mut World, host: usize) {
         if world.random.chance(PUBLISH_PER_MILLE) {

@@ -24,6 +24,7 @@ mod links;
 mod openings;
 mod oversight;
 mod owned;
+mod steady;
 mod versions;
 mod watch;
 
@@ -145,6 +146,8 @@ pub struct World {
     pub branches: Branches,
     /// The last events in words, if they are wanted.
     pub history: History,
+    /// Since when nothing is wrong, in microseconds of the run.
+    mended_at: Option<u64>,
     calls: std::collections::VecDeque<Call>,
     events: u64,
     trace: u64,
@@ -168,6 +171,7 @@ impl World {
             checker: Checker::new(carried),
             branches: Branches::default(),
             history: History::default(),
+            mended_at: None,
             calls: std::collections::VecDeque::new(),
             events: 0,
             trace: 0xcbf2_9ce4_8422_2325,

@@ -22,7 +22,8 @@ use crate::context::Context;
 pub fn put(cell: &mut Cell, context: &Context<'_>, entry: Entry, marks: &[Mark]) {
     let dropped = planted::is(Planted::LoseConcurrent);
     cell.entries.retain(|known| !context.removes(known.dot) && !dropped);
-    let at = cell.entries.partition_point(|known| known.dot < entry.dot);
+    let arrived = planted::is(Planted::StampWithoutOrigin);
+    let at = cell.entries.partition_point(|known| arrived || known.dot < entry.dot);
     cell.entries.insert(at, entry);
     mark(cell, context.dot, marks);
 }

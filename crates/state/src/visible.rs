@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use rhumb_types::{
     UnixMillis,
+    planted::{self, Planted},
     record::{Amount, Cell, Delta, Entry, Head, Kind, Value},
 };
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,9 @@ pub fn winner(cell: &Cell) -> Option<&Entry> {
     match cell.entries.as_slice() {
         [] => None,
         [only] => Some(only),
+        several if planted::is(Planted::StampWithoutOrigin) => {
+            several.iter().max_by_key(|entry| entry.hlc)
+        }
         several => several.iter().max_by_key(|entry| entry.stamp()),
     }
 }

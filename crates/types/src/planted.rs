@@ -11,6 +11,8 @@ pub enum Planted {
     ShipBeforeSync,
     /// Rule 1: a start on a rewound disk goes on where the disk ends, and names two writes alike.
     ReuseVersions,
+    /// Rule 1: a hello does not say what was received and is not fsynced yet.
+    HideReceived,
     /// Rule 1: a commit that a client waits for is not fsynced.
     SkipSync,
     /// Rule 2: a write is answered before its batch is committed, so that its writer may not see it.
@@ -19,12 +21,18 @@ pub enum Planted {
     ApplyBeforeDeps,
     /// Merge: a removal also takes what its writer has never seen.
     RemoveUnseen,
+    /// Merge: of two concurrent writes of the same time the last to arrive wins.
+    StampWithoutOrigin,
+    /// Merge: a snapshot whose source is gone is left before what was merged is on the disk.
+    LeaveMerging,
     /// Merge: of two concurrent writes the first to arrive is dropped.
     LoseConcurrent,
     /// Merge: what arrives of a counter is added, and not put in place of what was known.
     CountAgain,
     /// Acknowledgements: this region counts as one of the others.
     CountSelf,
+    /// Acknowledgements: a witness counts as one of the others.
+    CountWitness,
     /// Rule 3: regions follow and serve every log, of domains that are not carried too.
     CarryAll,
     /// Rule 3: a transaction waits for what its writer had seen of domains that are not carried.
@@ -71,6 +79,14 @@ pub enum Planted {
     SkipUnknown,
     /// Rule 14: a message is delivered before what it follows is applied.
     DeliverEarly,
+    /// Rule 18: an agreed command leaves no entry in the audit chain.
+    AuditGap,
+    /// Health: a peer that was put out is back with its first good sign.
+    ForgetHold,
+    /// Failover: a region has its duties back as soon as anything is heard of it.
+    ReturnAtOnce,
+    /// Selection: homes are drawn anew with every change of the facts.
+    MoveHomes,
 }
 
 /// Whether a fault is planted.

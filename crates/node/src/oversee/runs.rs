@@ -12,6 +12,7 @@ use rhumb_types::{
         AdminCommand, ControlView, FailoverId, FailoverKind, FailoverMode, FailoverState,
         FailoverStep, Verdict,
     },
+    planted::{self, Planted},
 };
 
 use super::{
@@ -75,7 +76,8 @@ impl Overseer {
         self.well_since.retain(|region, _| fit.contains(region));
         for (region, id) in regions.into_iter().filter(|(region, _)| fit.contains(region)) {
             let since = *self.well_since.entry(region.clone()).or_insert(now.mono);
-            if now.mono.saturating_since(since) < after {
+            let waited = now.mono.saturating_since(since) >= after;
+            if !waited && !planted::is(Planted::ReturnAtOnce) {
                 continue;
             }
             let dry_run = DryRun::default();

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, fmt, time::Duration};
 
-use rhumb_types::{MonoTime, Ratio, RegionId};
+use rhumb_types::{
+    MonoTime, Ratio, RegionId,
+    planted::{self, Planted},
+};
 
 use super::{
     CHECKS_MAX, Check, Checks, HealthChange, HealthConfig, PhiAccrual, Sign, errors::ErrorWindow,
@@ -170,7 +173,8 @@ impl Peer {
                 }
             }
             (Some(out), None) => {
-                if now >= out.until && out.good_signs >= config.success_threshold {
+                let held = now >= out.until && out.good_signs >= config.success_threshold;
+                if held || planted::is(Planted::ForgetHold) {
                     self.out = None;
                     self.stable_since = now;
                 }

@@ -165,6 +165,7 @@ mod tests {
             load: Duration::from_millis(1_750),
             faults: Some([Fault::Kill, Fault::OneWay].into()),
             only: Some([3, 7, 9].into()),
+            script: None,
             history: 0,
         };
         let command = options.command();

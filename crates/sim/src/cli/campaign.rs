@@ -17,7 +17,7 @@ use rhumb_sim::{
     Kind, Options, Outcome,
     branch::{Branch, Branches},
     fault::Fault,
-    run::run as run_one,
+    run::{AGREE_WITHIN, run as run_one},
     workload::owned::OwnedCounts,
 };
 
@@ -43,6 +43,7 @@ struct Summary {
     acknowledged: u64,
     transactions: u64,
     lasted: Duration,
+    agreed_within: BTreeMap<Kind, Duration>,
     owned: OwnedCounts,
     faults: BTreeMap<Fault, u64>,
     branches: Branches,
@@ -135,6 +136,8 @@ impl Summary {
         self.acknowledged += outcome.acknowledged;
         self.transactions += outcome.transactions;
         self.lasted += outcome.lasted;
+        let slowest = self.agreed_within.entry(options.kind).or_default();
+        *slowest = outcome.agreed_within.max(*slowest);
         self.owned.add(outcome.owned);
     }
 
@@ -160,6 +163,12 @@ impl Summary {
             self.acknowledged,
             self.transactions,
             self.owned.accepted,
+        ));
+        let slowest = self.agreed_within.iter();
+        let slowest = slowest.map(|(kind, took)| format!("{} {took:?}", kind.name()));
+        say(format_args!(
+            "all agree again at the latest after: {} (the bound is {AGREE_WITHIN:?})",
+            slowest.collect::<Vec<_>>().join(", ")
         ));
         let faults = self.faults.iter().map(|(fault, count)| format!("{} {count}", fault.name()));
         say(format_args!("faults: {}", faults.collect::<Vec<_>>().join(", ")));

@@ -61,7 +61,7 @@ pub(crate) fn begin(world: &mut World, planned: Planned) {
         Fault::Torn => world.tear(host, dice.chance(500)),
         Fault::Restore => {
             world.checker.lies(host);
-            with(world, host, |machine| machine.backup = Some(machine.disk.image()));
+            with(world, host, |machine| machine.backup = Some(machine.disk.durable_image()));
         }
         Fault::Strand => {
             let lasting = dice.between(STRANDED.0, STRANDED.1);

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use rhumb_ports::store::{Range, ReadStore, ScoreRange, StoreError};
+use rhumb_regions::audit::{self, AuditKey};
 use rhumb_state::{CellScan, ClearedPrefixes, Query, Reply, answer, query::ScoreSpan};
 use rhumb_types::{
     AckLevel, RegionId,
-    control::{AdminQuery, AdminQueryAnswer, FailoverState},
-    record::{Cell, Head, Space},
+    control::{AdminQuery, AdminQueryAnswer, AuditEntry, Digest, FailoverState},
+    record::{Cell, Head, Space, VersionVector},
 };
 
 use super::{Kind, Run};
@@ -24,9 +25,27 @@ mod rows;
 const AGREED_LATE_MICROS: u64 = 1_000_000;
 
 impl Run {
+    /// Whether all hosts have fsynced the same, as far as they carry it: without that nothing else
+    /// needs to be compared.
+    pub(super) fn is_near(&self) -> bool {
+        let carried = self.world.checker.carried();
+        let held: Vec<(usize, VersionVector)> = (0..self.world.hosts.len())
+            .filter(|host| carried.holds_data(*host))
+            .map(|host| (host, self.world.checker.holds(host)))
+            .collect();
+        held.iter().all(|(_, vector)| {
+            vector.iter().all(|(origin, version)| {
+                let mut carriers = held.iter().filter(|(host, _)| carried.carries(*host, origin));
+                carriers.all(|(_, other)| other.get(origin) >= version)
+            })
+        })
+    }
+
     pub(super) fn agreed(&self) -> Result<(), Violation> {
         let apart = |what| Violation { check: Check::Agreed, what };
         self.owned().map_err(apart)?;
+        let forged = |what| Violation { check: Check::Audited, what };
+        self.chains().map_err(forged)?;
         let differs = |what| Violation { check: Check::Converged, what };
         let view = self.same().map_err(differs)?;
         let rows = self.same_rows().map_err(differs)?;
@@ -67,6 +86,42 @@ impl Run {
             Some(region) => Err(format!("nobody acts for {region} in the end")),
             None => Ok(()),
         }
+    }
+
+    /// Every host's audit chain fits together, and no two differ where both have an entry.
+    fn chains(&self) -> Result<(), String> {
+        if self.options.kind != Kind::Control {
+            return Ok(());
+        }
+        let mut known: BTreeMap<u64, Digest> = BTreeMap::new();
+        for (nth, host) in self.world.hosts.iter().enumerate() {
+            let machine = &host.seat.machine;
+            let anchor = machine.audit_anchor();
+            let mut entries: Vec<AuditEntry> = Vec::new();
+            loop {
+                let after = entries.last().map_or(anchor.index, |last| last.index);
+                let query = AdminQuery::Audit { after, limit: u64::MAX };
+                let AdminQueryAnswer::Audit { entries: page, .. } = machine.query(&query) else {
+                    return Err(format!("host {nth} does not show its audit chain"));
+                };
+                if page.is_empty() {
+                    break;
+                }
+                entries.extend(page);
+            }
+            audit::verify(anchor, &entries, &[], &AuditKey::new([0; 32]))
+                .map_err(|findings| format!("the audit chain of host {nth}: {findings:?}"))?;
+            if entries.last().map_or(anchor.index, |last| last.index) != machine.audit_head().index
+            {
+                return Err(format!("the audit chain of host {nth} ends before its head"));
+            }
+            for entry in entries {
+                if *known.entry(entry.index).or_insert(entry.hash) != entry.hash {
+                    return Err(format!("entry {} of host {nth} is another's", entry.index));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The regions whose last failover failed: they wait for a person, who was told.

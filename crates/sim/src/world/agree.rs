@@ -9,9 +9,10 @@ use rhumb_types::{
     record::Record,
 };
 
-use super::{SYNC_MICROS, What, World, micros};
+use super::{SYNC_MICROS, What, World, micros, steady};
 use crate::{
     branch::Branch,
+    check::Check,
     fault::{self, CUT_OFF, STRANDED_CUT},
     group::{ELECTION, GroupMessage, LEAD_EVERY, LEADER_SILENT_MAX, Member, Pending, RETRY_AFTER},
     network::Packet,
@@ -190,10 +191,12 @@ impl World {
     /// A majority has it: it is agreed, and its leader answers.
     fn agree(&mut self, host: usize, number: u64) {
         let Some(pending) = self.group.pending.remove(&number) else { return };
-        self.note_agreed(&pending.request);
+        let request = pending.request.clone();
+        self.note_agreed(&request);
         self.group.log.push_back((self.now, pending.request));
         let (term, through) = (pending.term, self.group.through());
         let answer = self.apply(host, through);
+        self.check_agreed(&request, answer.as_ref().is_some_and(Result::is_ok));
         if let Some(leader) = self.hosts.get(host) {
             self.group.leases = leader.seat.machine.view().leases;
         }
@@ -214,7 +217,13 @@ impl World {
         while seat.applied < through {
             let command = self.group.command(seat.applied + 1)?;
             seat.applied += 1;
-            last = Some(seat.machine.apply(seat.applied, command));
+            let before = seat.machine.audit_head().index;
+            let answer = seat.machine.apply(seat.applied, command);
+            let entries = seat.machine.audit_head().index - before;
+            if let Some(what) = steady::unaudited(command, &answer, entries) {
+                self.checker.violated(Check::Audited, format!("host {host}: {what}"));
+            }
+            last = Some(answer);
         }
         let answer = AdminAnswer::decode(&last?).ok()?;
         self.show_agreed(host);

@@ -110,6 +110,7 @@ impl World {
             return;
         }
         link.reset();
+        link.down_at = self.now;
         self.branches.note(Branch::LinkReset);
         for (host, peer) in [(a, b), (b, a)] {
             let region = self.region(peer);

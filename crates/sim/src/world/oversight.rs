@@ -70,6 +70,7 @@ impl World {
                     config.health.renew_every().max(PROPOSAL_WAIT_MIN)
                 });
                 self.note_asked(host, token, &request.command);
+                self.check_return(host, &request.command);
                 self.propose(host, token, Asked { request, sent: false }, wait);
             }
             OverseerEffect::Leases(leases) => {
@@ -104,12 +105,13 @@ impl World {
             }
             OverseerEffect::Alarm(text) => self.calls.push_back(Call::Alarm { host, text }),
             OverseerEffect::Publish(snapshot) => {
+                self.check_homes(host, &snapshot);
                 if let Some(process) = self.process(host) {
                     process.routing = Some(snapshot);
                 }
                 self.calls.push_back(Call::Overseen { host });
             }
-            OverseerEffect::Health(_) => {}
+            OverseerEffect::Health(change) => self.check_hold(host, &change),
         }
     }
 
