@@ -98,3 +98,67 @@ fn half_round_trip(snapshot: &RoutingSnapshot, from: &RegionId, to: &RegionId) -
     let round_trip = known.filter(|rtt| *rtt < unknown).unwrap_or(UNKNOWN_ROUND_TRIP);
     micros(round_trip) / 2
 }
+
+#[cfg(test)]
+mod tests {
+    use rhumb_types::Ratio;
+
+    use super::*;
+    use crate::scenario::Fault;
+
+    const MS: Micros = 1_000;
+
+    fn paths() -> Paths {
+        Paths { hosts: 2, delays: vec![0, 35 * MS, 35 * MS, 0] }
+    }
+
+    fn regions() -> [RegionId; 2] {
+        ["us-east-1", "eu-west-1"].map(|name| RegionId::new(name).unwrap())
+    }
+
+    fn travels(fault: Option<Fault>, near: usize, node: usize) -> [Option<Micros>; 2] {
+        let condition = Condition::of(&regions(), fault.iter().map(|fault| (fault, Micros::MAX)));
+        let mut random = Random::new(1);
+        [true, false].map(|asks| paths().travel(&condition, Trip { near, node, asks }, &mut random))
+    }
+
+    #[test]
+    fn a_client_is_as_far_as_its_region_and_the_last_kilometres() {
+        assert_eq!(travels(None, 0, 0).map(|way| way.unwrap() / MS), [1, 1]);
+        assert_eq!(travels(None, 0, 1).map(|way| way.unwrap() / MS), [36, 36]);
+    }
+
+    #[test]
+    fn what_is_broken_between_regions_is_broken_for_clients() {
+        let [us, eu] = regions();
+        let one_way = travels(Some(Fault::OneWay(us.clone(), eu.clone())), 0, 1);
+        assert!(one_way[0].is_none() && one_way[1].is_some());
+        let back = travels(Some(Fault::OneWay(us.clone(), eu.clone())), 1, 0);
+        assert!(back[0].is_some() && back[1].is_none(), "the answer is lost");
+        let delay = Fault::Delay(us.clone(), eu.clone(), Duration::from_millis(100));
+        assert_eq!(travels(Some(delay), 1, 0).map(|way| way.unwrap() / MS / 10), [13, 13]);
+        let isolated = Fault::Isolated(us.clone());
+        assert_eq!(travels(Some(isolated.clone()), 1, 0), [None, None]);
+        assert!(travels(Some(isolated.clone()), 0, 0).iter().all(Option::is_some));
+        assert!(travels(Some(isolated), 0, 1).iter().all(Option::is_some));
+        let down = travels(Some(Fault::Down(us)), 0, 1);
+        assert!(down.iter().all(Option::is_some), "its clients reach the others");
+    }
+
+    #[test]
+    fn a_lost_packet_costs_a_retransmission() {
+        let [us, eu] = regions();
+        let fault = Fault::Loss(us, eu, Ratio::clamped(0.5));
+        let condition = Condition::of(&regions(), [(&fault, Micros::MAX)].into_iter());
+        let mut random = Random::new(1);
+        let trip = Trip { near: 0, node: 1, asks: true };
+        let ways: Vec<Micros> = (0..1_000)
+            .map(|_| paths().travel(&condition, trip, &mut random).unwrap() / MS)
+            .collect();
+        let soon = ways.iter().filter(|way| **way < 40).count();
+        assert!((430..570).contains(&soon), "{soon}");
+        // A round trip of 72 ms and 200 ms, and then twice as much.
+        let once = ways.iter().filter(|way| (305..315).contains(*way)).count();
+        assert!((190..310).contains(&once), "{once}");
+    }
+}

@@ -128,3 +128,49 @@ impl Freshness {
 pub(crate) fn is_stale(checker: &Checker, host: usize, needs: &Written) -> bool {
     needs.iter().any(|(origin, version)| !checker.has_applied(host, *origin, *version))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(origin: u64, version: u64) -> VersionVector {
+        [(OriginId(origin), version)].into_iter().collect()
+    }
+
+    #[test]
+    fn what_nobody_else_has_is_exposed_since_it_was_acknowledged() {
+        let mut exposure = Exposure::new(2);
+        assert_eq!(exposure.of(0, 9), (0, 0));
+        exposure.acknowledged(0, &written(1, 1), 100, 2);
+        exposure.acknowledged(0, &written(1, 2), 300, 3);
+        // Nobody has fsynced anything.
+        exposure.settle(&Checker::default());
+        assert_eq!(exposure.of(0, 1_000), (5, 900));
+        assert_eq!(exposure.of(1, 1_000), (0, 0));
+    }
+
+    #[test]
+    fn very_many_are_counted_together_and_none_is_forgotten() {
+        let mut exposure = Exposure::new(1);
+        let writes = 3 * EXPOSED_MAX as u64;
+        for version in 1..=writes {
+            exposure.acknowledged(0, &written(1, version), version, 1);
+        }
+        assert_eq!(exposure.of(0, writes), (writes, writes - 1));
+        assert!(exposure.hosts[0].len() <= EXPOSED_MAX);
+        assert_eq!(exposure.hosts[0].back().map(|group| group.version), Some(writes));
+    }
+
+    #[test]
+    fn a_read_needs_the_newest_write_of_each_origin() {
+        let mut freshness = Freshness::default();
+        freshness.acknowledged(7, &vec![(OriginId(1), 5)]);
+        freshness.acknowledged(7, &vec![(OriginId(2), 3)]);
+        // Answers come in any order.
+        freshness.acknowledged(7, &vec![(OriginId(1), 4)]);
+        assert_eq!(freshness.needs(7), [(OriginId(1), 5), (OriginId(2), 3)]);
+        assert_eq!(freshness.needs(8), []);
+        assert!(is_stale(&Checker::default(), 0, &freshness.needs(7)));
+        assert!(!is_stale(&Checker::default(), 0, &freshness.needs(8)));
+    }
+}

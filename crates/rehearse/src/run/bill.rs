@@ -83,3 +83,33 @@ impl Bill {
         MicroDollars(whole(bytes.sum::<f64>() + nodes.sum::<f64>()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rhumb_regions::snapshot::MicroDollarsPerGb;
+
+    use super::*;
+
+    #[test]
+    fn a_bill_is_of_what_was_sent_since_its_beginning_and_of_nodes() {
+        let regions = ["a", "b"].map(|name| RegionId::new(name).unwrap());
+        let mut network = Network::new(2);
+        network.direction(0, 1).log_bytes = 1_000_000;
+        let mut bill = Bill::new(&mut network);
+        network.direction(0, 1).log_bytes += 2_000_000_000;
+        network.direction(0, 1).other_bytes += 500_000_000;
+        network.direction(1, 0).other_bytes += 7;
+        bill.look(&mut network, 3);
+        bill.look(&mut network, 9);
+        let sent = bill.egress(&regions);
+        assert_eq!(sent, [("a>b".to_owned(), 6_500_000_000), ("b>a".to_owned(), 7)].into());
+        let [a, b] = &regions;
+        let prices = Prices {
+            between: [((a.clone(), b.clone()), MicroDollarsPerGb(20_000))].into(),
+            egress: BTreeMap::new(),
+            node_hour: [(b.clone(), MicroDollars(50_000))].into(),
+        };
+        let cost = bill.cost(&regions, &prices, Duration::from_secs(7_200));
+        assert_eq!(cost, MicroDollars(130_000 + 100_000));
+    }
+}

@@ -128,3 +128,50 @@ impl Course {
         data.iter().filter_map(of).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_course_has_steps_of_whole_seconds_and_not_too_many() {
+        let step = |seconds| Course::new(1, Duration::from_secs(seconds)).step_length().as_secs();
+        assert_eq!([step(0), step(10), step(2_000), step(3_600), step(86_400)], [1, 1, 1, 2, 44]);
+        assert!(604_800 / step(604_800) <= STEPS_MAX);
+    }
+
+    #[test]
+    fn a_step_holds_what_happened_in_it() {
+        let regions = ["a", "b"].map(|name| RegionId::new(name).unwrap());
+        let mut course = Course::new(2, Duration::from_secs(10));
+        course.served(0, Duration::from_millis(10), 3, false);
+        course.served(1, Duration::from_millis(900), 1, true);
+        course.failed(2);
+        course.seen(Duration::from_millis(80), 5);
+        course.seen(Duration::from_millis(20), 1);
+        course.close(&regions, &[0, 1], 11);
+        course.close(&regions, &[0, 1], 12);
+        let series = course.series();
+        assert_eq!(series.served[&regions[0]], [3, 0]);
+        assert_eq!(series.served[&regions[1]], [1, 0]);
+        assert_eq!(
+            (series.failed, series.waiting, series.cost),
+            (vec![2, 0], vec![5, 0], vec![11, 12])
+        );
+        assert_eq!(series.lag_millis, [80.0, 0.0]);
+        assert!((10.0..13.0).contains(&series.p50_millis[0]), "{:?}", series.p50_millis);
+        assert!((900.0..1_200.0).contains(&series.p99_millis[0]), "{:?}", series.p99_millis);
+        let spilled = course.outcomes(&regions, &[0, 1])[&regions[1]].spilled;
+        assert_eq!(spilled, 1);
+    }
+
+    #[test]
+    fn a_busy_second_is_no_peak() {
+        let regions = [RegionId::new("a").unwrap()];
+        let mut course = Course::new(1, Duration::from_secs(10));
+        for load in [0.0, 5.0, 0.0, 0.0, 0.0, 2.0, 2.0, 2.0, 2.0, 2.0] {
+            course.loaded(0, load);
+        }
+        assert!((course.outcomes(&regions, &[0])[&regions[0]].load_max - 2.0).abs() < 1e-9);
+    }
+}
