@@ -8,7 +8,6 @@ use serde::Serialize;
 use tempfile::TempDir;
 
 use super::{
-    client::Level,
     disk::{Disk, SlowFsync},
     wan::{Trouble, Wan},
 };
@@ -60,19 +59,6 @@ impl Kind {
         Self::SlowLink,
         Self::Clock,
     ];
-
-    /// Why clients of a level may go without an answer for long, although a node survives that could serve
-    /// them; none where that is a fault.
-    #[must_use]
-    pub const fn excuse(self, level: Level) -> Option<&'static str> {
-        match (self, level) {
-            (Self::SlowLink, Level::OneRemote) => Some(
-                "a write waits in other regions for what its writer had seen, and that comes over the slow \
-                 link to some of them",
-            ),
-            _ => None,
-        }
-    }
 
     /// How long it lasts, where trials last `usually`.
     #[must_use]

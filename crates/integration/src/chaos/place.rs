@@ -110,11 +110,20 @@ impl Place {
         Ok(())
     }
 
+    /// Does something here, in a thread of its own.
+    pub(super) fn visit<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        thread::scope(|scope| {
+            let here = scope.spawn(|| {
+                self.enter()?;
+                work()
+            });
+            here.join().map_err(|_| anyhow!("what was done in {} panicked", self.name))?
+        })
+    }
+
     /// Makes the device that leads to all other places.
     pub(super) fn device(&self) -> Result<Arc<SyncDevice>> {
-        let place = self.clone();
-        let made = thread::spawn(move || place.device_here());
-        let device = made.join().map_err(|_| anyhow!("making a device panicked"))??;
+        let device = self.visit(make_device)?;
         let (name, own) = (self.name.as_str(), format!("{}/32", self.address));
         let mtu = PACKET_BYTES.to_string();
         run("ip", &["-n", name, "addr", "add", &own, "dev", DEVICE])?;
@@ -122,23 +131,23 @@ impl Place {
         run("ip", &["-n", name, "route", "add", NETWORK, "dev", DEVICE])?;
         Ok(Arc::new(device))
     }
+}
 
-    fn device_here(&self) -> Result<SyncDevice> {
-        self.enter()?;
-        let builder = DeviceBuilder::new().name(DEVICE).inherit_enable_state();
-        let device = builder.with(|of| {
-            of.packet_information(false).offload(false);
-        });
-        let device = device.build_sync().context("cannot make a TUN device")?;
-        let settings = PathBuf::from("/proc/sys/net/ipv4/conf");
-        for (which, setting, value) in
-            [(DEVICE, "route_localnet", "1"), (DEVICE, "rp_filter", "0"), ("all", "rp_filter", "0")]
-        {
-            let path = settings.join(which).join(setting);
-            fs::write(&path, value).with_context(|| path.display().to_string())?;
-        }
-        Ok(device)
+/// Makes the device of the namespace that the calling thread is in.
+fn make_device() -> Result<SyncDevice> {
+    let builder = DeviceBuilder::new().name(DEVICE).inherit_enable_state();
+    let device = builder.with(|of| {
+        of.packet_information(false).offload(false);
+    });
+    let device = device.build_sync().context("cannot make a TUN device")?;
+    let settings = PathBuf::from("/proc/sys/net/ipv4/conf");
+    for (which, setting, value) in
+        [(DEVICE, "route_localnet", "1"), (DEVICE, "rp_filter", "0"), ("all", "rp_filter", "0")]
+    {
+        let path = settings.join(which).join(setting);
+        fs::write(&path, value).with_context(|| path.display().to_string())?;
     }
+    Ok(device)
 }
 
 /// Runs a program to its end.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     thread,
     time::{Duration, Instant},
 };
@@ -41,6 +41,12 @@ const WELL_FOR: Duration = Duration::from_secs(1);
 const LOOK_MAX: Duration = Duration::from_millis(300);
 /// Below this a region is not behind.
 pub(super) const LAG_SMALL: Duration = Duration::from_millis(500);
+/// By how much a round trip may be longer than it should be, on a machine that does other things too.
+const ROUND_TRIP_SLACK: Duration = Duration::from_millis(5);
+/// How often a round trip is tried.
+const ROUND_TRIP_TRIES: usize = 5;
+/// How long one may take at most.
+const CONNECT_WAIT: Duration = Duration::from_secs(2);
 /// Time between two looks at the cluster.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -147,6 +153,7 @@ impl Theatre {
             theatre.watches.push(Watch::start(place, theatre.stage.cluster.http(nth)));
         }
         theatre.wait_until_well(&[]).context("the cluster does not become well")?;
+        theatre.check_round_trips()?;
         Ok(theatre)
     }
 
@@ -273,14 +280,36 @@ impl Theatre {
     ) -> Result<T> {
         let place = self.nodes.get(nth).context("a place for each node")?;
         let resp = self.stage.cluster.resp(nth);
-        thread::scope(|scope| {
-            let beside = scope.spawn(|| {
-                place.enter()?;
-                work(resp)
-            });
-            beside.join().map_err(|_| anyhow!("work beside a node panicked"))?
-        })
+        place.visit(|| work(resp))
     }
+
+    /// Checks that the network between places is as far as it should be.
+    fn check_round_trips(&self) -> Result<()> {
+        for (from, place) in self.clients.iter().enumerate() {
+            for to in 0..self.nodes.len() {
+                let (resp, wanted) = (self.stage.cluster.resp(to), round_trip(from, to));
+                let took = place.visit(|| shortest_connect(resp))?;
+                ensure!(
+                    (wanted..wanted + ROUND_TRIP_SLACK).contains(&took),
+                    "a round trip from beside {} to {} takes {took:?}, and should take {wanted:?}",
+                    self.name(from),
+                    self.name(to)
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How long connecting takes, the shortest of a few times: that is one round trip.
+fn shortest_connect(to: SocketAddr) -> Result<Duration> {
+    let mut shortest = Duration::MAX;
+    for _ in 0..ROUND_TRIP_TRIES {
+        let begun = Instant::now();
+        let _connection = TcpStream::connect_timeout(&to, CONNECT_WAIT)?;
+        shortest = shortest.min(begun.elapsed());
+    }
+    Ok(shortest)
 }
 
 /// What a node says that is not as it should be.
