@@ -5,7 +5,7 @@ use rhumb_ports::{
     peer::{CallError, Service},
 };
 use rhumb_types::NodeId;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::Inner;
 use crate::wire::{self, Answer, Ask, Request};
@@ -90,7 +90,11 @@ impl Inner {
         let lost = |reason: String| {
             if ask.repeats() { Attempt::Again(reason) } else { ControlError::Unknown.into() }
         };
-        match timeout_at(deadline, call).await {
+        let answered = tokio::select! {
+            answered = timeout_at(deadline, call) => answered,
+            () = self.deposed(leader) => return lost(format!("{region} no longer leads")),
+        };
+        match answered {
             Ok(Ok(answer)) => match wire::decode(&answer) {
                 Ok(answer) => Self::forwarded(answer),
                 Err(what) => lost(what),
@@ -99,6 +103,24 @@ impl Inner {
             Ok(Err(fault)) => Attempt::Again(fault.to_string()),
             Err(_) => lost(format!("{region} did not answer in time")),
         }
+    }
+
+    /// Resolves once another node leads, and whatever the one before it has said must have come. A leader
+    /// that is silently gone would be waited for until the deadline otherwise.
+    async fn deposed(&self, leader: NodeId) {
+        let mut metrics = self.raft.server_metrics();
+        loop {
+            let present = metrics.borrow_and_update().current_leader;
+            if present.is_some_and(|present| present != leader) {
+                break;
+            }
+            if metrics.changed().await.is_err() {
+                // The group has ended here; the deadline decides.
+                return std::future::pending().await;
+            }
+        }
+        // Longer than a round trip between any two.
+        sleep(self.config.timing.heartbeat).await;
     }
 
     fn forwarded(answer: Answer) -> Attempt {

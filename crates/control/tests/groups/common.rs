@@ -26,6 +26,7 @@ pub fn region(name: &str) -> RegionId {
 pub struct Net {
     nodes: Mutex<BTreeMap<RegionId, Groups>>,
     cut: Mutex<BTreeSet<RegionId>>,
+    silent: Mutex<BTreeSet<RegionId>>,
     one_way: Mutex<Duration>,
 }
 
@@ -48,6 +49,18 @@ impl Net {
         } else {
             all.remove(region)
         };
+    }
+
+    /// From now on nothing comes from a region or gets there, and nobody is told.
+    pub fn silence(&self, region: &RegionId) {
+        self.silent.lock().unwrap().insert(region.clone());
+    }
+
+    async fn pass(&self, from: &RegionId, to: &RegionId) {
+        let silent = [from, to].iter().any(|end| self.silent.lock().unwrap().contains(*end));
+        if silent {
+            std::future::pending::<()>().await;
+        }
     }
 
     pub fn forget(&self, region: &RegionId) {
@@ -82,6 +95,7 @@ impl PeerCall for Caller {
             if cut() {
                 return Err(unreachable(false));
             }
+            self.net.pass(&self.from, &to).await;
             tokio::time::sleep(one_way).await;
             let groups = self.net.nodes.lock().unwrap().get(&to).cloned();
             let Some(groups) = groups else { return Err(unreachable(false)) };
@@ -89,6 +103,7 @@ impl PeerCall for Caller {
             if cut() {
                 return Err(unreachable(true));
             }
+            self.net.pass(&self.from, &to).await;
             tokio::time::sleep(one_way).await;
             answer.map_err(|reason| CallError::Refused { peer: to.to_string(), reason })
         })

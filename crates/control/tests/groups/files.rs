@@ -123,6 +123,29 @@ async fn the_survivors_elect_a_leader() {
     assert!(matches!(error, ControlError::NoLeader { .. }), "{error}");
 }
 
+/// Found by failures of whole regions: what was sent to a leader that was gone without a word waited for
+/// it until the end of its patience, long after there was another.
+#[tokio::test]
+async fn who_waits_for_a_leader_that_is_gone_turns_to_the_next() {
+    let round_trip = Duration::from_millis(80);
+    let three = Three::start(round_trip).await;
+    let first = three.leader().await;
+    three.groups[first].propose(Bytes::from_static(b"before")).await.unwrap();
+    let survivor = &three.groups[(first + 1) % 3];
+    survivor.propose(Bytes::from_static(b"forwarded")).await.unwrap();
+    three.net.silence(&common::region(REGIONS[first]));
+    let lost = Instant::now();
+    let (read, proposed) =
+        tokio::join!(survivor.read(ALL), survivor.propose(Bytes::from_static(b"perhaps")));
+    let took = lost.elapsed();
+    assert_eq!(number(&read.unwrap()), Some(2), "a read is asked again");
+    assert_eq!(proposed, Err(ControlError::Unknown), "a command is not done twice");
+    let timing = rhumb_control::Timing::for_round_trip(round_trip);
+    // Elections may have to be repeated.
+    assert!(took < timing.patience * 5 / 6, "{took:?} of {:?}", timing.patience);
+    survivor.propose(Bytes::from_static(b"after")).await.unwrap();
+}
+
 /// Found by the simulated runs: openraft lets a leader that restarts go on in its old term at
 /// once, before it knows how far the log is agreed, and reads see the past.
 #[tokio::test]
