@@ -72,6 +72,8 @@ pub struct Clients {
     pub acknowledged: u64,
     /// Of them, those that are missing anywhere in the end.
     pub lost: u64,
+    /// When writes failed, in milliseconds.
+    pub failed_at_ms: Vec<u128>,
     /// Whose writes failed where and why, and how often.
     pub failures: BTreeMap<String, u64>,
 }
@@ -143,6 +145,8 @@ fn clients(level: Level, names: &[&str], times: Times, seen: &[Seen], lost: &Los
             let which = ["nearest", "second", "third"].get(failure.choice).unwrap_or(&"-");
             let what = format!("beside {name}, {which} region: {}", failure.reason);
             *all.failures.entry(what).or_default() += 1;
+            let at = failure.at.saturating_duration_since(times.injected);
+            all.failed_at_ms.push(at.as_millis());
         }
         all.acknowledged += u64::try_from(client.acks.len()).unwrap_or(u64::MAX);
         let (during, after): (Vec<Gap>, Vec<Gap>) =

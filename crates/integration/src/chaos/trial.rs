@@ -2,7 +2,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     net::{Ipv4Addr, SocketAddr, TcpStream},
+    path::PathBuf,
     thread,
     time::{Duration, Instant},
 };
@@ -63,6 +65,8 @@ pub struct Plan {
     pub seed: u64,
     /// Whether each failure is rehearsed too.
     pub predict: bool,
+    /// Where the logs of the nodes go in the end.
+    pub logs: Option<PathBuf>,
 }
 
 impl Plan {
@@ -86,6 +90,7 @@ impl Plan {
             profile: Profile::Fast,
             seed,
             predict: false,
+            logs: None,
         }
     }
 }
@@ -109,6 +114,13 @@ pub fn run(plan: &Plan, mut told: impl FnMut(usize, &Outcome)) -> Result<Vec<Out
         outcome.predicted = predictions.get(&(*kind, *region)).cloned();
         told(nth, &outcome);
         outcomes.push(outcome);
+    }
+    if let Some(folder) = &plan.logs {
+        fs::create_dir_all(folder)?;
+        for nth in 0..theatre.nodes.len() {
+            let name = format!("{}.log", theatre.name(nth));
+            fs::write(folder.join(name), theatre.stage.cluster.log(nth))?;
+        }
     }
     Ok(outcomes)
 }

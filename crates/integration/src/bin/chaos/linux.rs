@@ -55,6 +55,9 @@ struct Arguments {
     /// Also writes every trial to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also leaves the logs of the nodes in this folder.
+    #[arg(long, value_name = "FOLDER")]
+    logs: Option<PathBuf>,
     /// Whether namespaces of its own are there already.
     #[arg(long, hide = true)]
     inside: bool,
@@ -126,7 +129,8 @@ fn plan(arguments: &Arguments) -> Plan {
     };
     // The short run is of a debug build, whose rehearsals take too long.
     let predict = !arguments.short;
-    Plan { profile, lasting, predict, ..Plan::new(&kinds, per_kind, arguments.seed) }
+    let logs = arguments.logs.clone();
+    Plan { profile, lasting, predict, logs, ..Plan::new(&kinds, per_kind, arguments.seed) }
 }
 
 /// One line per trial.
