@@ -1,6 +1,6 @@
 //! The worst that could happen: every single fault, and pairs of the worst of them.
 
-use std::{cmp::Ordering, time::Duration};
+use std::{cmp::Ordering, collections::BTreeSet, time::Duration};
 
 use rhumb_types::{Ratio, RegionId};
 
@@ -11,7 +11,7 @@ use crate::{
 
 /// Most single faults that are tried.
 pub const SINGLES_MAX: usize = 120;
-/// How many of the worst single faults are put into pairs.
+/// How many single faults are put into pairs.
 pub const PAIRED: usize = 6;
 
 /// How much of a region's capacity is left when it is slow.
@@ -85,13 +85,49 @@ fn of_link(a: &RegionId, b: &RegionId) -> [Fault; 5] {
     ]
 }
 
-/// Pairs of the worst single faults that can be at once, given the worst first.
+/// The worst single fault of each region and of each link, given the worst first: two ways to lose one
+/// region are one loss.
 #[must_use]
-pub fn pairs(worst: &[Scenario]) -> Vec<Scenario> {
+pub fn paired(worst: &[Scenario]) -> Vec<Scenario> {
+    let mut subjects = BTreeSet::new();
+    let mut paired = Vec::new();
+    for scenario in worst {
+        let subject = scenario.faults.first().map(|planned| subject(&planned.fault));
+        if subject.is_some_and(|subject| subjects.insert(subject)) && paired.len() < PAIRED {
+            paired.push(scenario.clone());
+        }
+    }
+    paired
+}
+
+/// The region, or the two ends of the link, that a fault is of.
+fn subject(fault: &Fault) -> [&RegionId; 2] {
+    match fault {
+        Fault::Down(it)
+        | Fault::Killed(it)
+        | Fault::Freeze(it)
+        | Fault::Isolated(it)
+        | Fault::Slow(it, _)
+        | Fault::SlowDisk(it, _)
+        | Fault::FullDisk(it)
+        | Fault::FailingDisk(it)
+        | Fault::Clock(it, _) => [it, it],
+        Fault::Cut(a, b) | Fault::OneWay(a, b) | Fault::Loss(a, b, _) | Fault::Delay(a, b, _) => {
+            if a < b {
+                [a, b]
+            } else {
+                [b, a]
+            }
+        }
+    }
+}
+
+/// All pairs of single faults that can be at once.
+#[must_use]
+pub fn pairs(singles: &[Scenario]) -> Vec<Scenario> {
     let mut pairs = Vec::new();
-    let paired = worst.get(..PAIRED.min(worst.len())).unwrap_or_default();
-    for (nth, one) in paired.iter().enumerate() {
-        for other in paired.iter().skip(nth + 1) {
+    for (nth, one) in singles.iter().enumerate() {
+        for other in singles.iter().skip(nth + 1) {
             let faults = [one.faults.as_slice(), other.faults.as_slice()].concat();
             let scenario = Scenario { faults };
             pairs.extend(Some(scenario).filter(possible));
@@ -168,12 +204,27 @@ mod tests {
     }
 
     #[test]
-    fn pairs_can_be_at_once() {
+    fn pairs_can_be_at_once_and_are_of_two_things() {
         let singles = singles(&regions(), WHEN).scenarios;
-        let shown: Vec<String> =
-            pairs(&singles[..4]).iter().map(|it| it.faults[1].fault.to_string()).collect();
+        let shown = |scenarios: &[Scenario], nth: usize| -> Vec<String> {
+            scenarios.iter().map(|it| it.faults[nth].fault.to_string()).collect()
+        };
         // What is down, killed or frozen is that alone.
-        assert_eq!(shown, ["region ap-southeast-1 isolated"; 3]);
+        let of_one = pairs(&singles[..4]);
+        assert_eq!(shown(&of_one, 1), ["region ap-southeast-1 isolated"; 3]);
+        let paired = paired(&singles);
+        assert_eq!(
+            shown(&paired, 0),
+            [
+                "region ap-southeast-1 down",
+                "region eu-west-1 down",
+                "region us-east-1 down",
+                "link ap-southeast-1 - eu-west-1 cut",
+                "link ap-southeast-1 - us-east-1 cut",
+                "link eu-west-1 - us-east-1 cut",
+            ]
+        );
+        assert_eq!(pairs(&paired).len(), 15);
     }
 
     #[test]

@@ -37,6 +37,11 @@ for (const figure of document.querySelectorAll(".plot")) {
   for (const bar of figure.querySelectorAll("svg .bar")) colours.add(getComputedStyle(bar).fill);
   parts[figure.id] = { x: box.x, y: box.y, width: box.width, height: box.height, colours: [...colours] };
 }
+const svg = document.querySelector("#traffic svg");
+const box = svg.getBoundingClientRect();
+const middle = { clientX: box.x + box.width * 0.5275, clientY: box.y + box.height / 2 };
+svg.dispatchEvent(new PointerEvent("pointermove", middle));
+parts.pointed = document.querySelector("#traffic .values").textContent;
 document.body.textContent = JSON.stringify(parts);
 </script></body>"#;
 
@@ -70,7 +75,11 @@ fn every_plot_of_the_page_shows_something_in_a_browser() {
         "--html",
     ];
     run(Command::new(programs::rhumb().unwrap()).args(words).arg(&page));
-    assert_eq!(look(browser, &page).unwrap().empty_plots().unwrap(), [""; 0]);
+    let seen = look(browser, &page).unwrap();
+    assert_eq!(seen.empty_plots().unwrap(), [""; 0]);
+    // Under the pointer stand the values of that time: in the middle of two minutes.
+    let pointed: Vec<&str> = seen.parts["pointed"].as_str().unwrap().lines().collect();
+    assert_eq!((pointed[0], pointed[3]), ("00:01:00", "us-east-1: 0"), "{pointed:?}");
 
     // The check sees plots that have their axes and nothing else.
     let text = fs::read_to_string(&page).unwrap();

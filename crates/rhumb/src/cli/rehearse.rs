@@ -44,10 +44,10 @@ pub(crate) struct Rehearse {
     #[arg(long, short, env = "RHUMB_CONFIG", default_value = "rhumb.yaml")]
     pub(crate) config: PathBuf,
     /// Rehearse the three regions of `rhumb dev` instead of a file.
-    #[arg(long, conflicts_with_all = ["config", "diff"])]
+    #[arg(long, conflicts_with = "diff")]
     pub(crate) example: bool,
     /// Compare two configurations: same faults, same traffic, same seeds.
-    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with_all = ["config", "search"])]
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with = "search")]
     pub(crate) diff: Option<Vec<PathBuf>>,
     /// Find the worst single and double fault. Each begins after a quarter of the time and lasts as
     /// long.

@@ -49,14 +49,13 @@ pub(super) fn run(args: &Rehearse) -> Result<ExitCode> {
     let mut search = Search { base, seeds, runs: Runs::new()?, stopped: false, count: 0 };
     let singles = search::singles(&regions, when);
     let of_singles = search.try_all(singles.scenarios)?;
-    let worst: Vec<Scenario> =
-        of_singles.iter().take(PAIRED).map(|tried| tried.scenario.clone()).collect();
-    let of_pairs = search.try_all(search::pairs(&worst))?;
+    let worst: Vec<Scenario> = of_singles.iter().map(|tried| tried.scenario.clone()).collect();
+    let of_pairs = search.try_all(search::pairs(&search::paired(&worst)))?;
     let tried = format!(
-        "{} single faults and {} pairs of the worst {}, {} runs each: {} runs{}",
+        "{} single faults, and {} pairs of the worst ones of {PAIRED} regions and links, with {} \
+         seeds each: {} runs{}",
         of_singles.len(),
         of_pairs.len(),
-        worst.len(),
         search.seeds.len(),
         search.count,
         if search.stopped { ", stopped before the end" } else { "" },
@@ -90,6 +89,9 @@ pub(super) fn run(args: &Rehearse) -> Result<ExitCode> {
         let rows: Vec<[String; 6]> =
             tried.iter().take(SHOWN_MAX).zip(1..).map(|(tried, rank)| tried.row(rank)).collect();
         table(head, &rows).iter().for_each(|line| say(line));
+    }
+    if let Some(worst) = worst.first().and_then(|scenario| scenario.faults.first()) {
+        say(&format!("\nto look at the worst one, rehearse with --fault \"{worst}\""));
     }
     Ok(code(true, search.stopped))
 }
