@@ -87,6 +87,18 @@ pub enum Planted {
     ReturnAtOnce,
     /// Selection: homes are drawn anew with every change of the facts.
     MoveHomes,
+    /// Queues: who begins to act leases at once what an earlier owner may have leased.
+    LeaseAtOnce,
+    /// Queues: a job is leased before the frontier that allows it is durable.
+    LeaseBeforeFrontier,
+    /// Queues: a receipt of an earlier lease counts.
+    AnyReceipt,
+    /// Queues: a completion is answered before it is written.
+    CompleteEarly,
+    /// Queues: the jobs of a group are leased side by side.
+    IgnoreGroups,
+    /// Queues: a job with a key is a new row each time.
+    ForgetKeys,
 }
 
 /// Whether a fault is planted.

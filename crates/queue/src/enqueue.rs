@@ -1,0 +1,270 @@
+//! Taking jobs in (rules 4, 5 and 9).
+//!
+//! A job without a key is a new row of a random id. One with a key has a hash as its id, of the window
+//! in which it is enqueued; the job of the window before is looked up first. The row that the write
+//! gives back tells whether it was there.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use rhumb_types::{
+    RegionId, Timestamp,
+    planted::{self, Planted},
+    record::{
+        Ending, Job, JobId, JobKey, OwnedOp, OwnedRow, Progress, QueueDefinition, QueueName, Record,
+    },
+};
+
+use crate::{
+    job::{NewJob, id_of_key, id_of_spill, window},
+    limits::{JOBS_MAX, JOBS_PER_REQUEST_MAX, REQUEST_BYTES_MAX},
+    queues::{Entering, Member, Queues, Results, UnderWay},
+    spill::Choice,
+    words::{Effects, Enqueue, Enqueued, Refused, RequestId, WriteError},
+};
+
+/// A job with a key whose earlier window is looked up.
+#[derive(Debug)]
+pub(crate) struct Lookup {
+    member: Member,
+    queue: QueueName,
+    home: RegionId,
+    new: NewJob,
+    before: JobId,
+    now_id: JobId,
+    /// Where it would go.
+    choice: Choice,
+}
+
+impl Queues {
+    pub(crate) fn enqueue(
+        &mut self,
+        now: Timestamp,
+        request: RequestId,
+        enqueue: Enqueue,
+        out: &mut Effects,
+    ) {
+        let Enqueue { queue, home, allowed, jobs } = enqueue;
+        let definition = match self.check_enqueue(now, &home, &queue, &jobs) {
+            Ok(definition) => definition,
+            Err(refused) => return out.answer(request, Err(refused)),
+        };
+        let results = Results::Enqueued(jobs.iter().map(|_| None).collect());
+        let batch = self.batch(request, jobs.len(), results);
+        let mut entering = Vec::new();
+        for (nth, mut new) in jobs.into_iter().enumerate() {
+            let member = Member { batch, nth };
+            new.take_key(definition.content_dedup);
+            if let Err(why) = new.check(definition.fifo) {
+                self.enqueued(member, Err(Refused::Invalid(why.into())), out);
+                continue;
+            }
+            let choice = self.choose(now, &home, &allowed, definition.fifo, &new);
+            match (&new.key, choice) {
+                (Some(key), choice) if new.spilled.is_none() => {
+                    let key = key.clone();
+                    let place = (queue.clone(), home.clone());
+                    self.look_up(now, (member, place, new, choice), &key, &definition, out);
+                }
+                (_, Choice::Spill { to, why }) => {
+                    self.enqueued(member, Ok(Enqueued::Forward { to, id: new.id, why }), out);
+                }
+                (_, Choice::Stay) => {
+                    let at = (&home, &queue, new.id);
+                    entering.push(self.entering(now, member, at, new, definition.delay));
+                }
+            }
+        }
+        self.enter(home, &definition, entering, out);
+    }
+
+    fn check_enqueue(
+        &self,
+        now: Timestamp,
+        home: &RegionId,
+        queue: &QueueName,
+        jobs: &[NewJob],
+    ) -> Result<Arc<QueueDefinition>, Refused> {
+        let (_, definition) = self.known(queue)?;
+        let invalid = |why: &str| Err(Refused::Invalid(why.into()));
+        if jobs.is_empty() || jobs.len() > JOBS_PER_REQUEST_MAX {
+            return invalid("one request takes 1 to 100 jobs");
+        }
+        if jobs.iter().map(NewJob::bytes).sum::<usize>() > REQUEST_BYTES_MAX {
+            return invalid("the jobs of one request have at most 768 KiB together");
+        }
+        if definition.fifo && self.acts_for(home, now.mono).is_none() {
+            // Pinned jobs and others would run side by side.
+            return Err(Refused::Unavailable(
+                "a FIFO queue takes jobs in at their owner only".into(),
+            ));
+        }
+        if self.index.len() + jobs.len() > JOBS_MAX {
+            return Err(Refused::Overloaded);
+        }
+        Ok(definition)
+    }
+
+    fn look_up(
+        &mut self,
+        now: Timestamp,
+        (member, (queue, home), new, choice): (Member, (QueueName, RegionId), NewJob, Choice),
+        key: &str,
+        definition: &QueueDefinition,
+        out: &mut Effects,
+    ) {
+        let at = window(now.wall, definition.keys_kept);
+        let forgets = planted::is(Planted::ForgetKeys);
+        let now_id = if forgets { new.id } else { id_of_key(&queue, key, at) };
+        let before = id_of_key(&queue, key, at.wrapping_sub(1));
+        if self.keys.contains_key(&before) {
+            // Only as one window ends and the next begins: the outcome decides which row it is.
+            let refused = Refused::Unavailable("its key is being taken in: try again".into());
+            return self.enqueued(member, Err(refused), out);
+        }
+        *self.keys.entry(now_id).or_default() += 1;
+        let row = JobKey { queue: queue.clone(), id: before }.row();
+        let lookup = Lookup { member, queue, home, new, before, now_id, choice };
+        self.fetch(vec![row], UnderWay::Lookup(Box::new(lookup)), out);
+    }
+
+    /// The job of the window before is known.
+    pub(crate) fn looked_up(
+        &mut self,
+        now: Timestamp,
+        lookup: Lookup,
+        rows: &[Option<OwnedRow>],
+        out: &mut Effects,
+    ) {
+        let Lookup { member, queue, home, new, before, now_id, choice } = lookup;
+        let definition = match self.known(&queue) {
+            Ok((_, definition)) => definition,
+            Err(refused) => {
+                self.release_key(now_id);
+                return self.enqueued(member, Err(refused), out);
+            }
+        };
+        let earlier = rows.first().and_then(Option::as_ref);
+        let earlier = earlier.and_then(|row| Job::decode(&row.payload).ok());
+        let counts = |job: &Job| now.wall < job.enqueued_at.saturating_add(definition.keys_kept);
+        let id = if earlier.as_ref().is_some_and(counts) { before } else { now_id };
+        if id != now_id {
+            self.release_key(now_id);
+            *self.keys.entry(id).or_default() += 1;
+        }
+        let mut entering = self.entering(now, member, (&home, &queue, id), new, definition.delay);
+        entering.keyed = true;
+        if let Choice::Spill { to, why } = choice {
+            let moved = JobKey { queue, id: id_of_spill(id, &to) };
+            let how = Ending::Moved { to: moved, region: Some(to), why };
+            let kept = now.wall.saturating_add(definition.keys_kept);
+            entering.job = entering.job.ended(now.wall, how, kept);
+        }
+        self.enter(home, &definition, vec![entering], out);
+    }
+
+    fn entering(
+        &mut self,
+        now: Timestamp,
+        member: Member,
+        (home, queue, id): (&RegionId, &QueueName, JobId),
+        new: NewJob,
+        delay: Duration,
+    ) -> Entering {
+        // Without the lease of its home it is taken in here, and pinned.
+        let here = self.config.region.clone();
+        let acts = self.acts_for(home, now.mono).is_some();
+        let order = self.next_order(if acts { home } else { &here });
+        let job = new.into_job(now.wall, order, delay);
+        Entering { member, queue: queue.clone(), id, job, keyed: false }
+    }
+
+    fn enter(
+        &mut self,
+        home: RegionId,
+        definition: &QueueDefinition,
+        entering: Vec<Entering>,
+        out: &mut Effects,
+    ) {
+        if entering.is_empty() {
+            return;
+        }
+        let put = |it: &Entering| OwnedOp::Put {
+            id: JobKey { queue: it.queue.clone(), id: it.id }.row(),
+            payload: it.job.encode(),
+        };
+        let ops = entering.iter().map(put).collect();
+        let mut kept = entering;
+        kept.iter_mut().for_each(|it| it.job.strip());
+        let then = UnderWay::Enter(kept);
+        self.own(home, definition.ack, ops, then, out);
+    }
+
+    /// Jobs were written, or not.
+    pub(crate) fn entered(
+        &mut self,
+        entering: Vec<Entering>,
+        result: Result<Vec<OwnedRow>, WriteError>,
+        out: &mut Effects,
+    ) {
+        let mut rows = result.as_deref().unwrap_or_default().iter();
+        for entering in entering {
+            let answer = match (&result, rows.next()) {
+                (Err(error), _) => Err(error.clone().into()),
+                (Ok(_), Some(row)) => taken(&entering, row),
+                (Ok(_), None) => Err(Refused::Unconfirmed("the answer lacks a row".into())),
+            };
+            if entering.keyed {
+                self.release_key(entering.id);
+            }
+            self.enqueued(entering.member, answer, out);
+        }
+    }
+
+    fn release_key(&mut self, id: JobId) {
+        if let Some(count) = self.keys.get_mut(&id) {
+            *count -= 1;
+            if *count == 0 {
+                self.keys.remove(&id);
+            }
+        }
+    }
+
+    fn enqueued(&mut self, member: Member, result: Result<Enqueued, Refused>, out: &mut Effects) {
+        let put = |results: &mut Results, nth: usize| {
+            if let Results::Enqueued(all) = results
+                && let Some(place) = all.get_mut(nth)
+            {
+                *place = Some(result);
+            }
+        };
+        self.result(member, put, out);
+    }
+}
+
+/// What the row says that came of it: this job, or one that was there.
+fn taken(entering: &Entering, row: &OwnedRow) -> Result<Enqueued, Refused> {
+    let id = entering.id;
+    let payload: &Bytes = &row.payload;
+    let unreadable =
+        |error| Refused::Unconfirmed(format!("its row cannot be used: {error}").into());
+    let job = Job::decode(payload).map_err(unreadable)?;
+    let ours = &entering.job;
+    if let Progress::Ended { how: Ending::Moved { to, region: Some(region), why }, .. } =
+        &job.progress
+        && crate::job::same_parameters(ours, &job)
+    {
+        let (to, id, why) = (region.clone(), to.id, why.clone());
+        return Ok(Enqueued::Forward { to, id, why });
+    }
+    let (order, progress) = (job.order, job.progress.clone());
+    let mut stripped = job;
+    stripped.strip();
+    if stripped == *ours {
+        Ok(Enqueued::Created { id, order, pinned: row.pinned })
+    } else if crate::job::same_parameters(ours, &stripped) {
+        Ok(Enqueued::Duplicate { id, order, progress })
+    } else {
+        Err(Refused::ChangedParameters { id })
+    }
+}

@@ -1,0 +1,10 @@
+//! The queues of one region, step by step.
+
+#[cfg(test)]
+#[path = "../regions/host.rs"]
+#[expect(dead_code, reason = "shared with the tests of several regions")]
+mod host;
+#[cfg(test)]
+mod rig;
+#[cfg(test)]
+mod steps;
