@@ -51,7 +51,39 @@ impl DriftBound {
         let extra = (nanos * u128::from(self.0)).div_ceil(1_000_000);
         Duration::from_nanos(u64::try_from(nanos + extra).unwrap_or(u64::MAX))
     }
+
+    /// The longest duration that, stretched, is not longer than this one.
+    #[must_use]
+    pub fn shrink(self, duration: Duration) -> Duration {
+        let drift = if planted::is(Planted::NoDriftMargin) { 0 } else { self.0 };
+        let whole = duration.as_nanos() * 1_000_000 / (1_000_000 + u128::from(drift));
+        Duration::from_nanos(u64::try_from(whole).unwrap_or(u64::MAX))
+    }
 }
+
+/// A lease under which this node may act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tenure {
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// The node must stop at this time of its own clock, unless it is renewed.
+    pub until: MonoTime,
+    /// Whether the node knows what a majority of the regions with data held before: only then may it
+    /// act on what was acknowledged at `quorum` (rule 6).
+    pub majority: bool,
+}
+
+impl Tenure {
+    /// The epoch under which the node may act at a time; checked before a commit and again before
+    /// its answer (rule 4).
+    #[must_use]
+    pub fn at(&self, now: MonoTime) -> Option<Epoch> {
+        (now < self.until).then_some(self.epoch)
+    }
+}
+
+/// The leases under which a node may act, by region.
+pub type Leases = BTreeMap<RegionId, Tenure>;
 
 /// A proposal under way. Its answer must come back with it, because its sending time is what the
 /// tenure counts from.
@@ -63,7 +95,7 @@ pub struct LeaseAttempt {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Tenure {
+struct Held {
     epoch: Epoch,
     renewal: u64,
     from: MonoTime,
@@ -77,7 +109,7 @@ pub struct LeaseHolder {
     region: RegionId,
     duration: Duration,
     drift: DriftBound,
-    tenure: Option<Tenure>,
+    tenure: Option<Held>,
     /// Tenures up to this one are over, whatever a late answer says.
     ended: Option<Epoch>,
     last_sent: Option<MonoTime>,
@@ -169,7 +201,7 @@ impl LeaseHolder {
             let LeaseAttempt { epoch, renewal, sent } = attempt;
             let duration = lease.duration();
             let from = if planted::is(Planted::CountFromReceipt) { now } else { sent };
-            self.tenure = Some(Tenure { epoch, renewal, from, duration });
+            self.tenure = Some(Held { epoch, renewal, from, duration });
         }
     }
 
@@ -231,10 +263,7 @@ impl LeaseHolder {
     #[must_use]
     pub fn remaining(&self, now: MonoTime) -> Duration {
         let Some(held) = self.tenure else { return Duration::ZERO };
-        let drift = if planted::is(Planted::NoDriftMargin) { 0 } else { self.drift.0 };
-        let whole = held.duration.as_nanos() * 1_000_000 / (1_000_000 + u128::from(drift));
-        let whole = Duration::from_nanos(u64::try_from(whole).unwrap_or(u64::MAX));
-        whole.saturating_sub(now.saturating_since(held.from))
+        self.drift.shrink(held.duration).saturating_sub(now.saturating_since(held.from))
     }
 }
 

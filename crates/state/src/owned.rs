@@ -7,12 +7,13 @@
 
 use std::cmp::Ordering;
 
-use bytes::Bytes;
 use rhumb_types::{
     Epoch, ErrorCode, RegionId,
     planted::{self, Planted},
-    record::{OwnedId, OwnedRow, OwnedState},
+    record::{OwnedRow, OwnedState},
 };
+
+pub use rhumb_types::record::OwnedOp;
 
 /// Which of two versions of a row wins. Versions that agree in state, epoch and sequence are the
 /// same version; should they differ all the same, every region still picks the same one.
@@ -82,48 +83,6 @@ impl Refusal {
             Self::Done | Self::Pinned { .. } | Self::StaleEpoch { .. } => ErrorCode::Conflict,
             Self::Absent => ErrorCode::NotFound,
             Self::NoLease { .. } => ErrorCode::Unavailable,
-        }
-    }
-}
-
-/// What is asked of an owned row.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum OwnedOp {
-    /// Takes work in. A row that is there already keeps its state and its payload, and is written
-    /// again, so that this answer promises what it says of the row.
-    Put {
-        /// Which row.
-        id: OwnedId,
-        /// What it is about.
-        payload: Bytes,
-    },
-    /// Changes a row.
-    Change {
-        /// Which row.
-        id: OwnedId,
-        /// The epoch under which the caller was given the row.
-        receipt: Epoch,
-        /// How far it has come now.
-        state: OwnedState,
-        /// What it is about now.
-        payload: Bytes,
-    },
-}
-
-impl OwnedOp {
-    /// Which row it is about.
-    #[must_use]
-    pub const fn id(&self) -> &OwnedId {
-        match self {
-            Self::Put { id, .. } | Self::Change { id, .. } => id,
-        }
-    }
-
-    /// What the row would be about.
-    #[must_use]
-    pub const fn payload(&self) -> &Bytes {
-        match self {
-            Self::Put { payload, .. } | Self::Change { payload, .. } => payload,
         }
     }
 }
@@ -235,7 +194,9 @@ fn standing(row: &OwnedRow, region: &RegionId, lease: Option<Epoch>) -> Result<E
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use proptest::prelude::*;
+    use rhumb_types::record::OwnedId;
 
     use super::*;
 

@@ -1,4 +1,4 @@
-//! The records that are stored and sent: cells, transactions, version vectors, owned rows.
+//! The records that are stored and sent: cells, transactions, version vectors, owned rows, jobs.
 //!
 //! Plain data. What a change does to a cell, and which entry wins, is the business of
 //! `rhumb-state`.
@@ -7,7 +7,9 @@ pub mod cell;
 pub mod cleared;
 pub mod codec;
 pub mod head;
+pub mod job;
 pub mod owned;
+pub mod queue;
 pub mod transaction;
 pub mod vector;
 
@@ -17,6 +19,8 @@ pub use cell::{
 pub use cleared::{Cleared, Removal};
 pub use codec::{CodecError, Record};
 pub use head::Head;
-pub use owned::{OwnedId, OwnedRow, OwnedState};
+pub use job::{Ending, Job, JobAttribute, JobId, JobKey, Progress, Provenance};
+pub use owned::{OwnedId, OwnedOp, OwnedRow, OwnedState};
+pub use queue::{Frontier, FrontierKey, QueueDefinition, QueueName};
 pub use transaction::{Change, Mark, Transaction, TransactionId};
 pub use vector::VersionVector;

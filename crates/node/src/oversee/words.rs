@@ -12,12 +12,14 @@ use rhumb_regions::{
     health::{Check, HealthChange},
 };
 use rhumb_types::{
-    ClusterId, DomainId, Epoch, MonoTime, NodeId, Ratio, RegionId,
+    ClusterId, DomainId, NodeId, Ratio, RegionId,
     control::{
         AdminOutcome, AdminRefusal, AdminRequest, ControlView, Digest, FailoverId, FailoverPlan,
         Member, RegionLease,
     },
 };
+
+pub use rhumb_regions::lease::{Leases, Tenure};
 
 use super::Token;
 use crate::{event, status::NodeStatus};
@@ -119,30 +121,6 @@ pub enum ProposalError {
     #[error("no answer came in time; it may take effect")]
     Unknown,
 }
-
-/// A lease under which this node may act.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tenure {
-    /// Its epoch.
-    pub epoch: Epoch,
-    /// The node must stop at this time of its own clock, unless it is renewed.
-    pub until: MonoTime,
-    /// Whether the node knows what a majority of the regions with data held before: only then may it
-    /// act on what was acknowledged at `quorum` (rule 6).
-    pub majority: bool,
-}
-
-impl Tenure {
-    /// The epoch under which the node may act at a time; checked before a commit and again before
-    /// its answer (rule 4).
-    #[must_use]
-    pub fn at(&self, now: MonoTime) -> Option<Epoch> {
-        (now < self.until).then_some(self.epoch)
-    }
-}
-
-/// The leases under which a node may act, by region.
-pub type Leases = BTreeMap<RegionId, Tenure>;
 
 /// Something to be done.
 #[derive(Debug)]

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Cell, Head, OwnedRow, Transaction, VersionVector};
+use super::{Cell, Frontier, Head, Job, OwnedRow, QueueDefinition, Transaction, VersionVector};
 
 /// What most rows need at most; longer records take a second attempt.
 const ROW_BYTES_USUAL: usize = 256;
@@ -90,6 +90,15 @@ impl Record for VersionVector {
     const VERSION: u8 = 1;
 }
 impl Record for OwnedRow {
+    const VERSION: u8 = 1;
+}
+impl Record for Job {
+    const VERSION: u8 = 1;
+}
+impl Record for QueueDefinition {
+    const VERSION: u8 = 1;
+}
+impl Record for Frontier {
     const VERSION: u8 = 1;
 }
 

@@ -42,3 +42,45 @@ pub struct OwnedRow {
     /// What the row is about; opaque here.
     pub payload: Bytes,
 }
+
+/// What is asked of an owned row.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum OwnedOp {
+    /// Takes work in. A row that is there already keeps its state and its payload, and is written
+    /// again, so that this answer promises what it says of the row.
+    Put {
+        /// Which row.
+        id: OwnedId,
+        /// What it is about.
+        payload: Bytes,
+    },
+    /// Changes a row.
+    Change {
+        /// Which row.
+        id: OwnedId,
+        /// The epoch under which the caller was given the row.
+        receipt: Epoch,
+        /// How far it has come now.
+        state: OwnedState,
+        /// What it is about now.
+        payload: Bytes,
+    },
+}
+
+impl OwnedOp {
+    /// Which row it is about.
+    #[must_use]
+    pub const fn id(&self) -> &OwnedId {
+        match self {
+            Self::Put { id, .. } | Self::Change { id, .. } => id,
+        }
+    }
+
+    /// What the row would be about.
+    #[must_use]
+    pub const fn payload(&self) -> &Bytes {
+        match self {
+            Self::Put { payload, .. } | Self::Change { payload, .. } => payload,
+        }
+    }
+}

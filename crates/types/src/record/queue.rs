@@ -1,0 +1,240 @@
+//! A queue: its name, its settings, and how far its jobs may have been leased out.
+
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{CodecError, OwnedId};
+use crate::{AckLevel, RegionId};
+
+/// The table of lease frontiers.
+pub const FRONTIERS: u8 = 3;
+/// Longest name, in bytes; the bound of SQS.
+pub const QUEUE_NAME_BYTES_MAX: usize = 80;
+/// Priorities are below this.
+pub const PRIORITIES: u8 = 10;
+
+/// The name of a queue: 1 to 80 letters, digits, `-`, `_` and `.`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct QueueName(Arc<str>);
+
+/// Why a text is not a queue's name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a queue name: use 1 to 80 of a-z, A-Z, 0-9, `-`, `_` and `.`")]
+pub struct QueueNameError(String);
+
+impl QueueName {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// When the text is empty, too long, or has other characters than those allowed.
+    pub fn new(name: &str) -> Result<Self, QueueNameError> {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        let fits = (1..=QUEUE_NAME_BYTES_MAX).contains(&name.len());
+        if fits && name.bytes().all(known) {
+            Ok(Self(name.into()))
+        } else {
+            Err(QueueNameError(name.to_owned()))
+        }
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for QueueName {
+    type Err = QueueNameError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::new(text)
+    }
+}
+
+impl TryFrom<String> for QueueName {
+    type Error = QueueNameError;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::new(&text)
+    }
+}
+
+impl From<QueueName> for String {
+    fn from(name: QueueName) -> Self {
+        name.0.as_ref().to_owned()
+    }
+}
+
+impl fmt::Display for QueueName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for QueueName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The settings of a queue, the same in every region.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueueDefinition {
+    /// How long a lease lasts that names no time: 30 s.
+    pub visibility: Duration,
+    /// How long a job is kept that nobody completes: 4 d.
+    pub retention: Duration,
+    /// How long a new job waits at least, unless it says so itself.
+    pub delay: Duration,
+    /// A job that failed so often is dead; without a number it is tried until it is too old.
+    pub attempts_max: Option<u32>,
+    /// Where dead jobs go; without one they stay, and are not leased.
+    pub dead_letters: Option<QueueName>,
+    /// How long a job waits after its first failure; doubles with each.
+    pub backoff: Duration,
+    /// Whether every job has a group, and the jobs of a group run in order.
+    pub fifo: bool,
+    /// Whether a job without a key has its content as its key.
+    pub content_dedup: bool,
+    /// How long a key names the same job, from its enqueue: 24 h.
+    pub keys_kept: Duration,
+    /// What must be durable before a caller hears yes.
+    pub ack: AckLevel,
+    /// The oldest job ought to wait no longer.
+    pub oldest_age_target: Duration,
+}
+
+impl Default for QueueDefinition {
+    fn default() -> Self {
+        let hours = |hours: u64| Duration::from_secs(hours * 3_600);
+        Self {
+            visibility: Duration::from_secs(30),
+            retention: hours(4 * 24),
+            delay: Duration::ZERO,
+            attempts_max: None,
+            dead_letters: None,
+            backoff: Duration::ZERO,
+            fifo: false,
+            content_dedup: false,
+            keys_kept: hours(24),
+            ack: AckLevel::Local,
+            oldest_age_target: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Longest lease, and longest delay of a job.
+pub const VISIBILITY_MAX: Duration = Duration::from_secs(12 * 3_600);
+/// Shortest and longest time that jobs are kept.
+pub const RETENTION_MIN_MAX: (Duration, Duration) =
+    (Duration::from_secs(60), Duration::from_secs(14 * 24 * 3_600));
+/// Shortest and longest time that keys are kept.
+pub const KEYS_KEPT_MIN_MAX: (Duration, Duration) =
+    (Duration::from_secs(60), Duration::from_secs(14 * 24 * 3_600));
+
+/// Which setting of a queue is against its bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the queue's {setting} must be {rule}")]
+pub struct QueueDefinitionError {
+    /// Which.
+    pub setting: &'static str,
+    /// What it must be.
+    pub rule: &'static str,
+}
+
+impl QueueDefinition {
+    /// Checks the bounds.
+    ///
+    /// # Errors
+    /// The first setting that is against them.
+    pub fn check(&self) -> Result<(), QueueDefinitionError> {
+        let within =
+            |value: Duration, (least, most): (Duration, Duration)| (least..=most).contains(&value);
+        let rules = [
+            ("visibility", "at most 12 h", self.visibility <= VISIBILITY_MAX),
+            ("delay", "at most 12 h", self.delay <= VISIBILITY_MAX),
+            ("backoff", "at most 12 h", self.backoff <= VISIBILITY_MAX),
+            ("retention", "60 s to 14 d", within(self.retention, RETENTION_MIN_MAX)),
+            ("keys_kept", "60 s to 14 d", within(self.keys_kept, KEYS_KEPT_MIN_MAX)),
+            ("attempts_max", "at least 1", self.attempts_max != Some(0)),
+            ("content_dedup", "set on a FIFO queue only", self.fifo || !self.content_dedup),
+        ];
+        match rules.iter().find(|(_, _, kept)| !kept) {
+            Some((setting, rule, _)) => Err(QueueDefinitionError { setting, rule }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whose leases a frontier speaks of.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct FrontierKey {
+    /// Of the jobs of this home,
+    pub home: RegionId,
+    /// in this queue.
+    pub queue: QueueName,
+}
+
+impl FrontierKey {
+    /// The id of the row.
+    #[must_use]
+    pub fn row(&self) -> OwnedId {
+        let key = format!("{}\0{}", self.home, self.queue);
+        OwnedId { table: FRONTIERS, key: key.into() }
+    }
+
+    /// The frontier whose row has an id.
+    ///
+    /// # Errors
+    /// [`CodecError::Damaged`] when it is no frontier's row.
+    pub fn of_row(row: &OwnedId) -> Result<Self, CodecError> {
+        let text = std::str::from_utf8(&row.key).ok().filter(|_| row.table == FRONTIERS);
+        let parsed = text.and_then(|text| text.split_once('\0')).and_then(|(home, queue)| {
+            Some(Self { home: RegionId::new(home).ok()?, queue: QueueName::new(queue).ok()? })
+        });
+        parsed.ok_or_else(|| CodecError::Damaged("the key names no frontier".to_owned()))
+    }
+}
+
+/// How far the jobs of a home in a queue may have been leased out, written ahead of the leases.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Frontier {
+    /// Jobs of this order and below may be leased.
+    pub through: u64,
+    /// None of these leases ends later than so long after this version was asked for, in
+    /// milliseconds, unless the job's own row says so.
+    pub span_ms: u64,
+    /// Their numbers are below this.
+    pub numbers: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Record;
+
+    #[test]
+    fn names_and_bounds() {
+        for bad in ["", "a/b", "a\0b", &"x".repeat(81)] {
+            assert!(QueueName::new(bad).is_err(), "{bad}");
+        }
+        assert_eq!(QueueDefinition::default().check(), Ok(()));
+        let long = QueueDefinition { visibility: VISIBILITY_MAX * 2, ..QueueDefinition::default() };
+        assert_eq!(long.check().map_err(|error| error.setting), Err("visibility"));
+    }
+
+    #[test]
+    fn the_encoding_is_frozen() {
+        let frontier = Frontier { through: 300, span_ms: 90_000, numbers: 7 };
+        assert_eq!(&frontier.encode()[..], [1, 0xac, 2, 0x90, 0xbf, 5, 7]);
+        assert_eq!(Frontier::decode(&frontier.encode()).unwrap(), frontier);
+        let home = RegionId::new("us").unwrap();
+        let key = FrontierKey { home, queue: QueueName::new("q").unwrap() };
+        assert_eq!(&key.row().key[..], b"us\0q");
+        assert_eq!(FrontierKey::of_row(&key.row()), Ok(key));
+        let definition = QueueDefinition::default();
+        assert_eq!(QueueDefinition::decode(&definition.encode()), Ok(definition));
+    }
+}
