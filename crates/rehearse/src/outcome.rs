@@ -35,10 +35,20 @@ pub struct Outcome {
     /// What they and the nodes cost.
     #[serde(rename = "cost_micro_usd")]
     pub cost: MicroDollars,
-    /// The course of it.
+    /// The course of it; empty where only the course of another run is of interest.
+    #[serde(skip_serializing_if = "Series::is_empty")]
     pub series: Series,
     /// Promises of the fabric that did not hold; none, unless there is a bug.
     pub violations: Vec<String>,
+}
+
+impl Outcome {
+    /// How bad it is, for comparing: requests that failed, then the longest gap, then slow answers.
+    #[must_use]
+    pub fn badness(&self) -> (u64, Duration, u64) {
+        let gap = self.faults.iter().map(|fault| fault.gap).max().unwrap_or_default();
+        (self.requests.failed, gap, self.requests.slow)
+    }
 }
 
 /// What came of one fault.
@@ -198,6 +208,14 @@ pub struct Series {
     /// Cost from the start, in millionths of a dollar.
     #[serde(rename = "cost_micro_usd")]
     pub cost: Vec<u64>,
+}
+
+impl Series {
+    /// Whether there is no step in it.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.failed.is_empty()
+    }
 }
 
 pub(crate) fn millis<S: serde::Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {

@@ -72,13 +72,10 @@ impl Report {
         egress
     }
 
-    /// The run that went worst: most requests failed, then the longest gap.
+    /// The run that went worst; of equals the first.
     #[must_use]
     pub fn worst(&self) -> Option<&Outcome> {
-        let gap = |run: &Outcome| run.faults.iter().map(|fault| fault.gap).max();
-        let badness = |run: &Outcome| (run.requests.failed, gap(run), run.requests.slow);
-        // Of equals the first, whose seed is the smallest.
-        self.runs.iter().rev().max_by_key(|run| badness(run))
+        self.runs.iter().rev().max_by_key(|run| run.badness())
     }
 }
 

@@ -159,6 +159,9 @@ fn the_same_seeds_give_the_same_document_and_others_another() {
     assert_ne!(one["runs"], other["runs"]);
     assert_eq!((&one["seeds"]["first"], &other["seeds"]["first"]), (&1.into(), &7.into()));
     assert_eq!(one["faults"][0]["fault"], DOWN);
+    // The worse one of the two comes with its course.
+    let with_course = |run: &&Value| run.get("series").is_some();
+    assert_eq!(one["runs"].as_array().unwrap().iter().filter(with_course).count(), 1);
     assert_eq!(one["passed"], true);
     // Twice 40 seconds of 50 a second, by chance.
     let asked = one["figures"]["requests_count"].as_f64().unwrap();

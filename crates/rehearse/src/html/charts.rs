@@ -23,7 +23,8 @@ const POINTS_MAX: usize = 450;
 
 /// Writes all plots.
 pub(super) fn section(page: &mut String, findings: &Findings<'_>) -> fmt::Result {
-    let Some(worst) = findings.report.worst() else { return Ok(()) };
+    let worst = findings.report.worst().filter(|run| !run.series.is_empty());
+    let Some(worst) = worst else { return Ok(()) };
     write!(
         page,
         "<section><h2>The course of it</h2><p class=\"hint\">Seed {}, the run that went worst. \

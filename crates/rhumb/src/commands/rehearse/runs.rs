@@ -1,6 +1,7 @@
 //! Runs, on all cores.
 
 use std::{
+    cmp::Reverse,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -11,7 +12,10 @@ use std::{
 };
 
 use anyhow::{Result, anyhow};
-use rhumb_rehearse::{Run, RunError, outcome::Outcome};
+use rhumb_rehearse::{
+    Run, RunError,
+    outcome::{Outcome, Series},
+};
 
 use super::{
     Shared, interrupt,
@@ -28,6 +32,30 @@ pub(super) struct Done {
     pub(super) outcomes: Vec<Option<Outcome>>,
     /// Whether somebody stopped it.
     pub(super) stopped: bool,
+}
+
+/// What came so far. Only the worst run keeps its course, so that many runs need little memory.
+struct Outcomes {
+    all: Vec<Option<Outcome>>,
+    worst: Option<usize>,
+}
+
+impl Outcomes {
+    fn add(&mut self, nth: usize, outcome: Option<Outcome>) {
+        let Some(outcome) = outcome else { return };
+        // Of equals the first, in whatever order they come.
+        let rank = |nth: usize, it: &Outcome| (it.badness(), Reverse(nth));
+        let worst = self.worst.and_then(|nth| Some((nth, self.all.get(nth)?.as_ref()?)));
+        let is_worst = worst.is_none_or(|(known, it)| rank(nth, &outcome) > rank(known, it));
+        let beaten = if is_worst { self.worst.replace(nth) } else { Some(nth) };
+        if let Some(place) = self.all.get_mut(nth) {
+            *place = Some(outcome);
+        }
+        let beaten = beaten.and_then(|nth| self.all.get_mut(nth)?.as_mut());
+        if let Some(beaten) = beaten {
+            beaten.series = Series::default();
+        }
+    }
 }
 
 /// What the threads share.
@@ -72,15 +100,13 @@ impl Runs {
             threads.push(thread::Builder::new().spawn(move || work.take(&tell))?);
         }
         drop(tell);
-        let mut outcomes: Vec<Option<Outcome>> = std::iter::repeat_n(None, count).collect();
+        let mut outcomes = Outcomes { all: vec![None; count], worst: None };
         let mut done = 0;
         loop {
             match told.recv_timeout(LOOK_INTERVAL) {
                 Ok((nth, outcome)) => {
-                    if let Some(place) = outcomes.get_mut(nth) {
-                        *place = outcome.inspect_err(|_| self.progress.end())?;
-                        done += 1;
-                    }
+                    outcomes.add(nth, outcome.inspect_err(|_| self.progress.end())?);
+                    done += 1;
                 }
                 // A run may be in the middle of a long step; the process ends before it.
                 Err(RecvTimeoutError::Timeout) if self.is_stopped() => break,
@@ -96,7 +122,7 @@ impl Runs {
                 thread.join().map_err(|_| anyhow!("a run ended by itself; this is a bug"))?;
             }
         }
-        Ok(Done { outcomes, stopped: self.is_stopped() })
+        Ok(Done { outcomes: outcomes.all, stopped: self.is_stopped() })
     }
 
     fn is_stopped(&self) -> bool {
