@@ -137,11 +137,10 @@ fn faults(page: &mut String, findings: &Findings<'_>) -> fmt::Result {
          <th class=\"n\">Lease taken over</th><th class=\"n\">Served again</th>\
          <th class=\"n\">Longest gap</th><th class=\"n\">Exposed writes</th></tr></thead><tbody>"
     )?;
-    let planned = &findings.rehearsal.scenario.faults;
-    for ((fault, planned), nth) in faults.iter().zip(planned).zip(1..) {
+    for (fault, nth) in faults.iter().zip(1..) {
         // Of what is no loss of a region nobody need know, and nothing is taken over.
         let of_loss = |it: &Spread| {
-            let none = it.times().is_empty() && !planned.is_a_loss();
+            let none = it.times().is_empty() && !fault.is_loss;
             if none { "\u{2013}".to_owned() } else { spread(it) }
         };
         write!(
@@ -159,7 +158,7 @@ fn faults(page: &mut String, findings: &Findings<'_>) -> fmt::Result {
     write!(
         page,
         "</tbody></table><p class=\"hint\">Times from the fault on: the median of all runs, and the \
-         worst. Exposed writes are acknowledged and were in no other region when the fault came; \
+         worst; never: not before the next fault or the end. Exposed writes are acknowledged and were in no other region when the fault came; \
          they come back with the disk.</p></section>"
     )
 }

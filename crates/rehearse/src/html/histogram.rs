@@ -14,7 +14,7 @@ use crate::report::{Spread, shown};
 /// About how many bars there are.
 const BARS: f64 = 20.0;
 /// The share of the width that what never came has.
-const NEVER_WIDTH: f64 = 0.08;
+const NEVER_WIDTH: f64 = 0.14;
 /// The space between two bars.
 const GAP: f64 = 2.0;
 

@@ -36,6 +36,9 @@ pub struct FaultSpread {
     /// When it happened.
     #[serde(rename = "at_ms", serialize_with = "crate::outcome::millis")]
     pub at: Duration,
+    /// Whether a region was lost, so that others must know of it and take its duties over.
+    #[serde(skip)]
+    pub is_loss: bool,
     /// Until a surviving node no longer routed to it.
     pub detected: Spread,
     /// Until another region held its lease.
@@ -93,6 +96,7 @@ impl Findings<'_> {
                 FaultSpread {
                     fault: planned.to_string(),
                     at: planned.at,
+                    is_loss: planned.is_a_loss(),
                     detected: spread(|it| it.detected),
                     owned: spread(|it| it.owned),
                     served: spread(|it| it.served),

@@ -39,18 +39,20 @@ fn indented(lines: Vec<String>) -> impl Iterator<Item = String> {
 
 fn faults(fault: &FaultSpread) -> Vec<String> {
     let row = |name: &str, spread: &Spread| {
-        let at = |percent| match spread.percentile(percent) {
-            None if spread.times().is_empty() => "-".to_owned(),
-            time => Value::Time(time).shown(),
-        };
+        let at = |percent| Value::Time(spread.percentile(percent)).shown();
         [name.to_owned(), at(50), at(99), at(100)]
+    };
+    // Of what is no loss of a region nobody need know, and nothing is taken over.
+    let of_loss = |name: &str, spread: &Spread| match fault.is_loss || !spread.times().is_empty() {
+        true => row(name, spread),
+        false => [name, "-", "-", "-"].map(str::to_owned),
     };
     let exposed = shown::count(fault.exposed_writes_max);
     table(
         ["", "p50", "p99", "max"],
         &[
-            row("detected", &fault.detected),
-            row("lease taken over", &fault.owned),
+            of_loss("detected", &fault.detected),
+            of_loss("lease taken over", &fault.owned),
             row("served again", &fault.served),
             row("longest gap", &fault.gap),
             row("age of exposed writes", &fault.exposed),
