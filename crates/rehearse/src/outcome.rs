@@ -51,7 +51,8 @@ impl Outcome {
     }
 }
 
-/// What came of one fault.
+/// What came of one fault. What clients see counts until the next fault begins, or the rehearsal ends,
+/// also after this one is mended; faults that begin at the same time share it.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct FaultOutcome {
     /// As it stands in the scenario.
@@ -59,13 +60,16 @@ pub struct FaultOutcome {
     /// When it happened.
     #[serde(rename = "at_ms", serialize_with = "millis")]
     pub at: Duration,
-    /// Until a surviving node no longer routed to it; `None` when none did.
+    /// Until another node no longer routed to the region; of links, and of what only slows a region
+    /// down, until a node preferred others. `None` when none did before it was mended.
     #[serde(rename = "detected_ms", serialize_with = "maybe_millis")]
     pub detected: Option<Duration>,
     /// Until another region held the lease of the one that failed.
     #[serde(rename = "owned_ms", serialize_with = "maybe_millis")]
     pub owned: Option<Duration>,
-    /// Until clients were answered again as before; zero when they never noticed.
+    /// Until clients everywhere were answered again as before: until the last of them asked in vain,
+    /// in a second in which more requests failed, with all their tries, than usual and by chance.
+    /// Zero when there was none, `None` when that went on to the end.
     #[serde(rename = "served_ms", serialize_with = "maybe_millis")]
     pub served: Option<Duration>,
     /// The longest that any group of clients asked without an answer: those of one process with a
