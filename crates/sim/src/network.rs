@@ -33,6 +33,10 @@ const PACKETS_DRAWN_MAX: u64 = 64;
 /// What may wait for the bandwidth before the sender gives the connection up.
 pub const BACKLOG_MAX: Duration = Duration::from_secs(30);
 
+/// After a silence of less than this no health board gives a region up, in microseconds: that takes
+/// some five heartbeats.
+const SILENCE_MICROS: u64 = 400_000;
+
 /// The connections of a link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Lane {
@@ -93,6 +97,10 @@ pub struct Direction {
     pub(crate) not_before: [u64; 3],
     /// What waits for the end of the cut.
     pub(crate) waiting: VecDeque<Packet>,
+    /// When a sign of life arrived last.
+    heard_at: u64,
+    /// When the last silence ended after which a region may be given up.
+    silent_until: u64,
 }
 
 /// How much later a packet arrives that is lost so often on a way with a one-way delay, in
@@ -105,6 +113,19 @@ pub fn retransmission_micros(delay_micros: u64, losses: u32) -> u64 {
 }
 
 impl Direction {
+    /// A sign of life arrives.
+    pub(crate) fn note_heard(&mut self, now: u64) {
+        if now - self.heard_at > SILENCE_MICROS {
+            self.silent_until = now;
+        }
+        self.heard_at = now;
+    }
+
+    /// Whether signs of life have arrived all along since a time, so that nobody gives the sender up.
+    pub(crate) const fn is_heard_since(&self, since: u64, now: u64) -> bool {
+        self.silent_until <= since && now - self.heard_at <= SILENCE_MICROS
+    }
+
     /// How often the packet of a message is lost that is lost most often.
     pub(crate) fn losses(&self, bytes: u64, random: &mut Random) -> u32 {
         if self.loss_ppm == 0 {

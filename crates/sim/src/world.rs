@@ -15,7 +15,7 @@ use crate::{
     group::Group,
     history::History,
     host::{Host, Process},
-    network::{Network, Packet},
+    network::{Lane, Network, Packet},
     random::Random,
 };
 
@@ -429,6 +429,10 @@ impl World {
         let link = self.network.link(from, host);
         if !link.up || link.connection != connection {
             return;
+        }
+        if packet.lane() == Lane::Heartbeat {
+            let now = self.now;
+            self.network.direction(from, host).note_heard(now);
         }
         match packet {
             Packet::Peer(message) => {

@@ -80,7 +80,12 @@ impl World {
         let cuts = link.directions.iter().map(|way| way.cut_since);
         let since = cuts.fold(link.up_since, u64::max);
         let connection = link.connection;
-        if self.now - since < LINKED_MICROS {
+        let now = self.now;
+        let heard = self
+            .network
+            .direction(other, host)
+            .is_heard_since(now.saturating_sub(LINKED_MICROS), now);
+        if now - since < LINKED_MICROS || !heard {
             return None;
         }
         let synced = self.checker.holds(other);
@@ -130,13 +135,17 @@ impl World {
         }
     }
 
-    /// Whether a host has run, and been linked in both directions, since a time.
+    /// Whether a host has run, been linked in both directions, and been heard, since a time.
     fn stayed_in_reach(&mut self, host: usize, held: &Holding, since: u64) -> bool {
         let same = self.life(held.host) == (held.host, held.incarnation);
         let frozen = |host: usize| self.hosts.get(host).is_some_and(|it| it.paused_until > since);
         let frozen = frozen(host) || frozen(held.host);
         let link = self.network.link(host, held.host);
         let cut = link.directions.iter().any(|way| way.cut || way.cut_since > since);
-        same && !frozen && !cut && link.up && link.connection == held.connection
+        let linked = !cut && link.up && link.connection == held.connection;
+        let now = self.now;
+        same && !frozen
+            && linked
+            && self.network.direction(held.host, host).is_heard_since(since, now)
     }
 }
