@@ -225,11 +225,12 @@ impl Checker {
                 return self.violated(Check::Whole, what);
             }
         };
-        let applied = self.account(host).applied.clone();
-        let known = applied.get(origin);
+        let account = self.hosts.entry(host).or_default();
+        let known = account.applied.get(origin);
         let missing = transaction.deps.iter().find(|(other, needed)| {
-            self.carried.carries(host, *other) && *needed > applied.get(*other)
+            self.carried.carries(host, *other) && *needed > account.applied.get(*other)
         });
+        account.applied.raise(origin, version);
         if version == 1 {
             self.writers.insert(origin, transaction.region.clone());
         }
@@ -243,15 +244,14 @@ impl Checker {
             );
             self.violated(Check::Causal, what);
         }
-        self.account(host).applied.raise(origin, version);
         if self.carried.region(host) != Some(&transaction.region) {
-            self.name(origin, version, &transaction);
+            self.name(origin, version, bytes);
         }
     }
 
     /// A dot names one write for ever (rule 1). What a lying disk lost before anybody else had it
     /// was seen by nobody, and its number may be given again.
-    fn name(&mut self, origin: OriginId, version: u64, transaction: &Transaction) {
+    fn name(&mut self, origin: OriginId, version: u64, transaction: &[u8]) {
         let content = fingerprint(transaction);
         let before = self.named_before.get(&(origin, version));
         let known = *self.named.entry((origin, version)).or_insert(content);

@@ -138,9 +138,9 @@ impl Host {
     /// What its clocks read at a time of the run, in microseconds.
     #[must_use]
     pub fn clock(&self, at: u64) -> Timestamp {
-        let drift = i128::from(at) * i128::from(self.drift_ppm) / 1_000_000;
-        let elapsed = i128::from(at) + drift - i128::from(self.uncounted_micros);
-        let elapsed = u64::try_from(elapsed).unwrap_or(0);
+        // A year of the fastest clock fits.
+        let drift = at.cast_signed() * self.drift_ppm / 1_000_000;
+        let elapsed = at.saturating_add_signed(drift).saturating_sub(self.uncounted_micros);
         // Wall clocks are steered, and do not drift.
         let wall = (WALL_START + at / 1_000).saturating_add_signed(self.wall_offset);
         Timestamp { wall: UnixMillis(wall), mono: MonoTime(elapsed) }

@@ -3,11 +3,11 @@
 //! Every event happens at a microsecond of the run; events of the same microsecond happen in the
 //! order in which they were planned, so a run is a function of its seed.
 
-use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use rhumb_node::{Effect, Event, oversee::OverseerEvent, reads};
 use rhumb_ports::store::{Batch, Durability, Store, StoreError};
-use rhumb_types::{Ratio, RegionId, record::Record};
+use rhumb_types::{Ratio, RegionId};
 
 use crate::{
     branch::{Branch, Branches},
@@ -19,6 +19,7 @@ use crate::{
     random::Random,
 };
 
+mod agenda;
 mod agree;
 mod links;
 mod openings;
@@ -28,6 +29,7 @@ mod steady;
 mod versions;
 mod watch;
 
+use agenda::Agenda;
 use agree::Deed;
 use openings::Openings;
 
@@ -72,29 +74,12 @@ pub(crate) enum What {
 }
 
 #[derive(Debug)]
-struct Planned {
+pub(crate) struct Planned {
     at: u64,
     order: u64,
     host: usize,
     incarnation: u64,
     what: What,
-}
-
-impl PartialEq for Planned {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.order) == (other.at, other.order)
-    }
-}
-impl Eq for Planned {}
-impl PartialOrd for Planned {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Planned {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
-    }
 }
 
 /// What the driver of a run is called for.
@@ -128,7 +113,7 @@ pub enum Call {
 pub struct World {
     now: u64,
     order: u64,
-    queue: BinaryHeap<Reverse<Planned>>,
+    queue: Agenda,
     /// The machines.
     pub hosts: Vec<Host>,
     /// The links between them.
@@ -161,7 +146,7 @@ impl World {
         let mut world = Self {
             now: 0,
             order: 0,
-            queue: BinaryHeap::new(),
+            queue: Agenda::default(),
             network: Network::new(hosts.len()),
             group: Group::default(),
             openings: Openings::default(),
@@ -215,7 +200,7 @@ impl World {
         let incarnation = self.hosts.get(host).map_or(0, |host| host.incarnation);
         self.order += 1;
         let planned = Planned { at: self.now + after, order: self.order, host, incarnation, what };
-        self.queue.push(Reverse(planned));
+        self.queue.push(planned);
     }
 
     /// Calls the driver after some time.
@@ -299,7 +284,7 @@ impl World {
     pub(crate) fn tear(&mut self, host: usize, whole: bool) {
         let of_host = |planned: &&Planned| planned.host == host;
         let incarnation = self.hosts.get(host).map_or(0, |machine| machine.incarnation);
-        let planned = self.queue.iter().map(|Reverse(planned)| planned).filter(of_host);
+        let planned = self.queue.iter().filter(of_host);
         let current = planned.filter(|planned| planned.incarnation == incarnation);
         let writes = current.filter_map(|planned| match &planned.what {
             What::Commit { writes, .. } => Some((planned.order, writes)),
@@ -329,12 +314,11 @@ impl World {
             if let Some(call) = self.calls.pop_front() {
                 return Some(call);
             }
-            let next = self.queue.peek().map(|Reverse(planned)| planned.at);
-            if next.is_none_or(|at| at > end) {
+            if self.queue.next_at().is_none_or(|at| at > end) {
                 self.now = end;
                 return None;
             }
-            let Reverse(planned) = self.queue.pop()?;
+            let planned = self.queue.pop()?;
             self.now = planned.at;
             self.happen(planned);
         }
@@ -422,7 +406,6 @@ impl World {
             What::Group(deed) => self.do_deed(host, deed),
             What::Resume | What::Links | What::Wake(_) => {}
         }
-        self.watch_leases();
     }
 
     fn arrival(&mut self, host: usize, from: usize, connection: u64, packet: Packet) {
@@ -562,9 +545,12 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// The encoded form of a record, for hashing.
-pub(crate) fn fingerprint(record: &impl Record) -> u64 {
-    record.encode().iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+/// A number that tells encoded records apart.
+pub(crate) fn fingerprint(encoded: &[u8]) -> u64 {
+    let words = encoded.chunks_exact(8);
+    let rest = words.remainder().iter().map(|byte| u64::from(*byte));
+    let words = words.map(|word| word.try_into().map_or(0, u64::from_le_bytes));
+    words.chain(rest).fold(encoded.len() as u64, |hash, word| {
+        (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95)
     })
 }

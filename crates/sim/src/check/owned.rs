@@ -15,7 +15,7 @@ use super::{Check, Checker};
 #[derive(Debug, Default)]
 pub(crate) struct Fencing {
     /// When a host last acted under a home's lease in an epoch, by its own clock.
-    acted: BTreeMap<(usize, RegionId, Epoch), u64>,
+    acted: BTreeMap<(usize, Epoch), BTreeMap<RegionId, u64>>,
     /// When a host last began to commit: what the next commit holds was accepted since.
     began: BTreeMap<usize, u64>,
     /// The newest transaction of an origin that a disk has been asked to hold; the first to ask is
@@ -31,7 +31,10 @@ impl Fencing {
     /// Forgets what no later commit or answer is compared with.
     pub(super) fn settle(&mut self) {
         let began = &self.began;
-        self.acted.retain(|(host, ..), at| began.get(host).is_none_or(|began| *at >= *began));
+        self.acted.retain(|(host, _), homes| {
+            homes.retain(|_, at| began.get(host).is_none_or(|began| *at >= *began));
+            !homes.is_empty()
+        });
         self.answered_before = std::mem::take(&mut self.answered);
     }
 }
@@ -47,7 +50,11 @@ pub(crate) struct Tenures<'a> {
 impl Checker {
     /// A host may act under a lease now.
     pub(crate) fn acts(&mut self, host: usize, now: u64, home: &RegionId, epoch: Epoch) {
-        self.fencing.acted.insert((host, home.clone(), epoch), now);
+        let homes = self.fencing.acted.entry((host, epoch)).or_default();
+        match homes.get_mut(home) {
+            Some(at) => *at = now,
+            None => drop(homes.insert(home.clone(), now)),
+        }
     }
 
     /// A host begins to commit; `stored` is what its disk holds before.
@@ -90,7 +97,8 @@ impl Checker {
             let what = format!("host {host} changes {id:?}, which is pinned to {}", pinned.home);
             self.violated(Check::Pinned, what);
         }
-        let acted = self.fencing.acted.get(&(host, home.clone(), epoch));
+        let homes = self.fencing.acted.get(&(host, epoch));
+        let acted = homes.and_then(|homes| homes.get(home));
         if !row.pinned && acted.is_none_or(|at| *at < since) {
             let what = format!("host {host} accepts {id:?} without the lease of {home} in {epoch}");
             self.violated(Check::Fenced, what);

@@ -78,6 +78,7 @@ impl World {
                 if let Some(process) = self.process(host) {
                     process.leases = leases;
                 }
+                self.watch_leases();
                 self.calls.push_back(Call::Overseen { host });
             }
             OverseerEffect::Remember(view) => {
@@ -115,8 +116,9 @@ impl World {
         }
     }
 
-    /// Rule 7 at this instant: at most one node may act under a region's lease.
-    pub(super) fn watch_leases(&mut self) {
+    /// Rule 7: at most one node may act under a region's lease. A second one can only begin to when
+    /// an overseer hands leases to its node, so it is enough to look then.
+    fn watch_leases(&mut self) {
         let now = self.now;
         let mut acting = std::collections::BTreeMap::new();
         for (nth, machine) in self.hosts.iter().enumerate() {
