@@ -24,6 +24,10 @@ pub(crate) const STRANDED_CUT: Duration = Duration::from_millis(450);
 pub(crate) const CUT_OFF: u64 = 100;
 /// The time between the beginnings of two faults.
 const BETWEEN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(3_000));
+/// Runs from this load on are calmer: faults are so many times further apart. Restarts that nobody
+/// can vouch for leave an origin behind each, and those of a day would be thousands.
+const LONG: Duration = Duration::from_secs(600);
+const CALMER: u32 = 20;
 /// How many faults of a thousand begin together with another one on the same link.
 const TWIN_PER_MILLE: u64 = 150;
 /// Separates the stream of faults from the run's others.
@@ -197,6 +201,7 @@ pub(crate) struct Schedule {
     /// Whose disk lies or is taken back.
     liar: Option<usize>,
     number: u64,
+    calmer: u32,
     /// Faults in place of those that are drawn.
     script: Option<std::vec::IntoIter<Planned>>,
     /// Where the next one begins at once.
@@ -217,6 +222,7 @@ impl Schedule {
             slow,
             liar: None,
             number: 0,
+            calmer: if options.load >= LONG { CALMER } else { 1 },
             script: options.script.clone().map(Vec::into_iter),
             twin: None,
         }
@@ -257,6 +263,7 @@ impl Iterator for Schedule {
         }
         let (low, high) = BETWEEN;
         let pause = self.random.between(low, high);
+        let pause = pause * self.calmer;
         let after = if self.twin.is_some() { Duration::ZERO } else { pause };
         let mut fault = self.kind_of_next()?;
         let (host, other) = self.place(fault);

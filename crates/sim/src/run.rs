@@ -85,13 +85,16 @@ struct Run {
     schedule: Schedule,
     /// The fault that comes next.
     next: Option<Planned>,
+    /// When that is.
+    next_at: Duration,
     faults: BTreeMap<Fault, u64>,
     /// Faults that were not mended yet.
     open: BTreeMap<u64, Planned>,
     begun: VecDeque<Begun>,
     lied: BTreeSet<usize>,
-    /// Since when hosts could have known that their clock is far off, and after how many starts.
-    off_since: BTreeMap<usize, (u64, u64)>,
+    /// Since when hosts could have known that their clock is far off, after how many starts, and how
+    /// far it is.
+    off_since: BTreeMap<usize, (u64, u64, i64)>,
     faulty: bool,
     /// The longest that all took to agree.
     agreed_within: Duration,
@@ -122,6 +125,7 @@ impl Run {
         Self {
             schedule: Schedule::new(&options, world.hosts.len(), slow),
             next: None,
+            next_at: Duration::ZERO,
             work: Workload::new(options.kind == Kind::Domains),
             world,
             options,
@@ -223,12 +227,15 @@ impl Run {
             self.next = self.schedule.next();
         }
         if let Some(planned) = &self.next {
+            self.next_at = Duration::from_micros(self.world.now()) + planned.after;
             self.world.wake(planned.after, FAULT);
         }
     }
 
     fn fault(&mut self) {
-        let Some(planned) = self.next.take_if(|_| self.faulty) else { return };
+        // A wake of the round before comes too early for this one.
+        let due = self.faulty && Duration::from_micros(self.world.now()) == self.next_at;
+        let Some(planned) = self.next.take_if(|_| due) else { return };
         if self.options.wants(&planned) {
             self.begin(planned);
         }

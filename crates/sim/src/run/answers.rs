@@ -64,9 +64,9 @@ impl Run {
     fn confirmed(&mut self, host: usize, ack: AckLevel, written: &VersionVector) {
         self.world.checker.acknowledged(host, ack, written);
         let starts: u64 = self.world.hosts.iter().map(|host| host.incarnation).sum();
-        let since = self.off_since.get(&host).filter(|(_, lives)| *lives == starts);
+        let since = self.off_since.get(&host).filter(|(_, lives, _)| *lives == starts);
         let now = self.world.now();
-        if ack <= AckLevel::Local && since.is_some_and(|(at, _)| now - at > CLOCK_KNOWN_MICROS) {
+        if ack <= AckLevel::Local && since.is_some_and(|(at, ..)| now - at > CLOCK_KNOWN_MICROS) {
             let what = format!("host {host} answers while its clock is far off");
             self.world.checker.violated(Check::Clocks, what);
         }
@@ -80,10 +80,12 @@ impl Run {
         // Who starts anew has to find out anew.
         let starts = self.world.hosts.iter().map(|host| host.incarnation).sum();
         for host in 0..hosts {
-            let knows = self.world.can_know_its_clock(host);
-            let known = self.off_since.get(&host).is_none_or(|(_, lives)| *lives == starts);
-            if knows && known {
-                self.off_since.entry(host).or_insert((now, starts));
+            let off = self.world.hosts.get(host).map_or(0, |machine| machine.wall_offset);
+            // A clock that jumps again has to be found out again.
+            let same = |(_, lives, known): &(u64, u64, i64)| *lives == starts && *known == off;
+            let known = self.off_since.get(&host).is_none_or(same);
+            if self.world.can_know_its_clock(host) && known {
+                self.off_since.entry(host).or_insert((now, starts, off));
             } else {
                 self.off_since.remove(&host);
             }
