@@ -13,7 +13,7 @@ use rhumb_sim::{
 };
 use rhumb_types::{RegionId, control::AdminState};
 
-use super::RunError;
+use super::{RunError, host_of};
 use crate::{
     capacity::{Fullness, Line},
     condition::{Condition, Machine},
@@ -119,7 +119,7 @@ impl Stage {
     }
 
     pub(super) fn host(&self, region: &RegionId) -> Option<usize> {
-        self.regions.iter().position(|known| known == region)
+        host_of(&self.regions, region)
     }
 
     /// What runs on a host.

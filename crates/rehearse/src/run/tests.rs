@@ -399,6 +399,49 @@ fn two_regions_and_a_witness_survive_the_loss_of_either() {
     }
 }
 
+/// Some fault of any kind.
+fn any_fault(dice: &mut Random) -> Fault {
+    let first = dice.index(REGIONS.len());
+    let other = (first + 1 + dice.index(REGIONS.len() - 1)) % REGIONS.len();
+    let (a, b) = (region(REGIONS[first]), region(REGIONS[other]));
+    match dice.below(13) {
+        0 => Fault::Down(a),
+        1 => Fault::Killed(a),
+        2 => Fault::Freeze(a),
+        3 => Fault::Isolated(a),
+        4 => Fault::Cut(a, b),
+        5 => Fault::OneWay(a, b),
+        6 => Fault::Loss(a, b, Ratio::clamped(0.3)),
+        7 => Fault::Delay(a, b, millis(dice.below(1_500))),
+        8 => Fault::SlowDisk(a, millis(dice.below(800))),
+        9 => Fault::FullDisk(a),
+        10 => Fault::FailingDisk(a),
+        11 => Fault::Clock(a, if dice.chance(500) { 3_000 } else { -3_000 }),
+        _ => Fault::Slow(a, Ratio::clamped(0.02)),
+    }
+}
+
+#[test]
+fn whatever_goes_wrong_requests_end_once_and_regions_come_back() {
+    let levels = [AckLevel::Memory, AckLevel::Local, AckLevel::OneRemote, AckLevel::Quorum];
+    for (seed, ack) in (1..).zip(levels) {
+        let mut dice = Random::new(seed);
+        let mut faults: Vec<Planned> = (0..5)
+            .map(|_| {
+                let (at, lasting) = (millis(dice.below(9_000)), millis(1 + dice.below(6_000)));
+                Planned { at, lasting: Some(lasting), fault: any_fault(&mut dice) }
+            })
+            .collect();
+        faults.sort_by_key(|planned| planned.at);
+        let mut rehearsal = rehearsal(&HealthConfig::fast(), 60, faults);
+        rehearsal.traffic.shape = Shape::Flat(40.0);
+        rehearsal.traffic.ack = ack;
+        let outcome = sound(&rehearsal, seed);
+        let served = |steps: &[u64]| steps[56..].iter().sum::<u64>();
+        assert!(outcome.series.served.values().all(|steps| served(steps) > 20), "seed {seed}");
+    }
+}
+
 #[test]
 fn much_traffic_is_simulated_in_part_and_counted_in_whole() {
     let mut rehearsal = rehearsal(&HealthConfig::fast(), 10, Vec::new());
