@@ -2,7 +2,10 @@
 
 use rhumb_sim::random::Random;
 
-use crate::time::{Micros, of_seconds};
+use crate::{
+    exact::ln,
+    time::{Micros, of_seconds},
+};
 
 /// Two to the power of 53: as many bits as a double holds.
 const BITS: f64 = 9_007_199_254_740_992.0;
@@ -16,5 +19,5 @@ pub(crate) fn unit(random: &mut Random) -> f64 {
 /// rate is zero.
 pub(crate) fn exponential(random: &mut Random, per_second: f64) -> Micros {
     let point = 1.0 - unit(random);
-    if per_second > 0.0 { of_seconds(-point.ln() / per_second) } else { Micros::MAX }
+    if per_second > 0.0 { of_seconds(-ln(point) / per_second) } else { Micros::MAX }
 }

@@ -17,6 +17,7 @@ pub mod capacity;
 mod chance;
 pub mod clients;
 mod condition;
+mod exact;
 pub mod html;
 pub mod objectives;
 pub mod outcome;

@@ -72,7 +72,7 @@ impl Shape {
             Self::Flat(rate) => *rate,
             Self::Daily { least, most, day } => {
                 let turn = at.as_secs_f64() / day.as_secs_f64().max(1.0);
-                let height = (1.0 - (turn * std::f64::consts::TAU).cos()) / 2.0;
+                let height = (1.0 - crate::exact::cos_of_turns(turn)) / 2.0;
                 least + (most - least) * height
             }
             Self::Burst { base, burst, at: begin, lasting } => {
