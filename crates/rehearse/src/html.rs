@@ -232,7 +232,7 @@ fn reproduce(page: &mut String, findings: &Findings<'_>) -> fmt::Result {
     write!(
         page,
         "<section><h2>Again</h2><pre><code>{}</code></pre><p class=\"hint\">The same version, \
-         files and seeds give the same figures on any machine. These are predictions of a \
+         files and seeds give the same figures. These are predictions of a \
          simulation of the shipped code, not measurements.</p></section>",
         escape(&findings.command),
     )

@@ -64,6 +64,13 @@ fn a_bare_number_is_refused() {
     assert_eq!(read("served < 5\ngap < 1").unwrap_err().lines().count(), 2);
 }
 
+#[test]
+fn the_objectives_of_the_documents_are_objectives() {
+    let document = include_str!("../../../../docs/rehearse.md");
+    let block = document.split("```text\n").nth(1).and_then(|rest| rest.split("```").next());
+    assert_eq!(read(block.unwrap()).unwrap().len(), 4);
+}
+
 proptest! {
     #[test]
     fn any_text_is_an_objective_or_a_mistake(

@@ -172,6 +172,19 @@ fn two_different_faults_may_be_at_once() {
     }
 }
 
+#[test]
+fn the_faults_of_the_documents_are_faults() {
+    let document = include_str!("../../../../docs/rehearse.md");
+    let mut faults = 0;
+    for quoted in document.lines().flat_map(|line| line.split(['`', '"'])) {
+        if quoted.starts_with("at ") {
+            faults += 1;
+            assert_eq!(read(quoted).map(|it| it.faults.len()), Ok(1), "{quoted}");
+        }
+    }
+    assert!(faults > 12, "{faults}");
+}
+
 fn any_fault() -> impl Strategy<Value = Fault> {
     let pair = || prop::sample::subsequence(regions(), 2).prop_shuffle();
     let region = || prop::sample::select(regions());
