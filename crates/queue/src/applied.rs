@@ -8,7 +8,7 @@ use rhumb_types::{
     planted::{self, Planted},
     record::{
         CodecError, Frontier, FrontierKey, Job, JobKey, OwnedRow, OwnedState, Progress,
-        QueueDefinition, Record, job::JOBS, queue::FRONTIERS,
+        QueueDefinition, QueueName, Record, job::JOBS, queue::FRONTIERS,
     },
 };
 
@@ -123,13 +123,14 @@ impl Queues {
 
     /// Gives a job that is not leased the place that its row calls for.
     fn place(&mut self, now: Timestamp, slot: Slot, row: &OwnedRow, job: &Job) {
+        let key = &self.key(slot);
         self.note_long(slot, job.held_ms);
         if matches!(job.progress, Progress::Dead { .. }) {
             let next = self.index.leave(slot);
             self.step_forward(now, next);
             return self.index.put(slot, Place::Dead);
         }
-        let held = self.held_until(row, job).filter(|until| *until > now.mono);
+        let held = self.held_until(row, key, job).filter(|until| *until > now.mono);
         self.settle_slot(now, slot, held);
     }
 
@@ -152,7 +153,7 @@ impl Queues {
 
     /// Until when a worker of an earlier owner may have a job that arrives now: one that an earlier
     /// owner wrote, and whose lease or frontier may be among what is not known.
-    fn held_until(&self, row: &OwnedRow, job: &Job) -> Option<MonoTime> {
+    fn held_until(&self, row: &OwnedRow, key: &JobKey, job: &Job) -> Option<MonoTime> {
         let began = self.began?;
         if row.pinned {
             return None;
@@ -161,10 +162,21 @@ impl Queues {
         if row.epoch >= duty.epoch {
             return None;
         }
-        let queue = JobKey::of_row(&row.id).ok().and_then(|key| self.definitions.get(&key.queue));
-        let unknown = if duty.majority { 0 } else { queue.map_or(0, |it| millis(span(it))) };
+        let unknown = self.unknown_span(&row.home, &key.queue, duty);
         let longest = job.held_ms.max(unknown);
         (longest > 0).then(|| duty.began.max(began) + self.stretch(longest))
+    }
+
+    /// How long the leases last at most that a frontier spoke of which is not known; 0 when it is.
+    fn unknown_span(&self, home: &RegionId, queue: &QueueName, duty: &Duty) -> u64 {
+        let id = self.names.get(queue).copied();
+        let shards = id.map_or(&[][..], |id| &self.queue(id).shards);
+        let mut shards = shards.iter().map(|shard| self.index.shard(*shard));
+        let blind = shards.any(|it| it.front.blind && it.whose.home == *home && !it.whose.pinned);
+        if duty.majority && !blind {
+            return 0;
+        }
+        self.definitions.get(queue).map_or(0, |it| millis(span(it)))
     }
 
     fn stretch(&self, longest_ms: u64) -> std::time::Duration {
@@ -276,7 +288,8 @@ impl Queues {
         let known = self.index.shard(shard).front.known.unwrap_or_default();
         let mut through = known.through;
         let mut longest = known.span_ms;
-        if !duty.majority {
+        let blind = !duty.majority || known.blind;
+        if blind {
             let home = &self.index.shard(shard).whose.home;
             through = self.orders.get(home).copied().unwrap_or_default();
             let queue = self.queue(self.index.shard(shard).queue).definition.as_ref();
@@ -287,7 +300,9 @@ impl Queues {
             through = 0;
         }
         let until = duty.began + self.stretch(longest);
-        self.index.shard_mut(shard).bar(through, until);
+        let shard = self.index.shard_mut(shard);
+        shard.front.blind = blind;
+        shard.bar(through, until);
     }
 }
 

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use rhumb_types::{
-    AckLevel, Timestamp,
+    AckLevel, MonoTime, Timestamp,
     planted::{self, Planted},
     record::{Frontier, FrontierKey, OwnedOp, OwnedState, QueueDefinition, Record},
 };
@@ -67,8 +67,9 @@ impl Queues {
             until: now.mono + self.config.drift.shrink(wanted),
             numbers: front.next_number.saturating_add(step.saturating_mul(2)),
         };
-        let (through, numbers) = (grant.through, grant.numbers);
-        let payload = Frontier { through, span_ms: millis(row_span), numbers }.encode();
+        let blind = front.blind && now.mono < front.barrier_until;
+        let Grant { through, numbers, .. } = grant;
+        let payload = Frontier { through, span_ms: millis(row_span), numbers, blind }.encode();
         let op = if front.known.is_some() {
             OwnedOp::Change { id: row, receipt: epoch, state: OwnedState::Ready, payload }
         } else {
@@ -122,8 +123,8 @@ impl Queues {
                 continue;
             }
             let queue = shard.queue;
-            if shard.front.barrier > 0 && !shard.is_barred(now.mono) {
-                self.index.shard_mut(id).bar(0, now.mono);
+            if shard.front.barrier_until > MonoTime(0) && !shard.is_barred(now.mono) {
+                self.index.shard_mut(id).bar(0, MonoTime(0));
                 self.dirty.insert(queue);
             }
             let shard = self.index.shard(id);

@@ -47,6 +47,8 @@ pub(crate) struct Front {
     /// this order; they are held back until then.
     pub(crate) barrier: u64,
     pub(crate) barrier_until: MonoTime,
+    /// Whether what an earlier owner may have leased is not known: until then all is held back.
+    pub(crate) blind: bool,
     /// What is durable.
     pub(crate) grant: Grant,
     /// What is being written.
@@ -120,15 +122,15 @@ impl Shard {
     }
 
     pub(crate) fn is_barred(&self, now: MonoTime) -> bool {
-        self.front.barrier > 0 && now < self.front.barrier_until
+        now < self.front.barrier_until
     }
 
     /// The ready job that is leased next.
     pub(crate) fn next(&self, now: MonoTime) -> Option<Rank> {
-        if !self.is_barred(now) {
+        if !self.is_barred(now) || self.front.barrier == 0 {
             return self.ready.first().copied();
         }
-        let above = self.front.barrier + 1;
+        let above = self.front.barrier.saturating_add(1);
         (0..PRIORITIES).rev().find_map(|priority| self.first_of(priority, above))
     }
 

@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rhumb_queue::{
-    Answer, Ask, Definitions, Effect, Enqueue, Enqueued, Event, Leased, NewJob, Receipt, Receive,
-    Refused, RequestId, Stats,
+    Advert, Answer, Ask, Definitions, Effect, Enqueue, Enqueued, Event, Leased, NewJob, Receipt,
+    Receive, Refused, RequestId, Stats,
 };
 use rhumb_regions::lease::Tenure;
 use rhumb_types::{
-    Epoch, MonoTime,
+    Epoch, MonoTime, RegionId,
     record::{JobId, QueueDefinition, QueueName},
 };
 
@@ -31,6 +31,10 @@ pub(crate) struct Rig {
     pub(crate) finished: Vec<(JobId, bool)>,
     pub(crate) dropped: usize,
     pub(crate) definitions: Definitions,
+    /// Where jobs may go.
+    pub(crate) allowed: Vec<RegionId>,
+    pub(crate) adverts: Vec<Advert>,
+    pub(crate) alarms: Vec<String>,
 }
 
 impl Rig {
@@ -45,6 +49,9 @@ impl Rig {
             finished: Vec::new(),
             dropped: 0,
             definitions,
+            allowed: Vec::new(),
+            adverts: Vec::new(),
+            alarms: Vec::new(),
         };
         rig.begin();
         rig
@@ -102,8 +109,8 @@ impl Rig {
                     self.dropped += rows.len();
                     rows.iter().for_each(|id| drop(self.host.store.remove(id)));
                 }
-                Effect::Advertise(_) => {}
-                Effect::Alarm(text) => panic!("{text}"),
+                Effect::Advertise(advert) => self.adverts.push(advert),
+                Effect::Alarm(text) => self.alarms.push(text),
             }
         }
     }
@@ -136,8 +143,8 @@ impl Rig {
     }
 
     pub(crate) fn enqueue(&mut self, queue: &str, job: NewJob) -> Result<Enqueued, Refused> {
-        let enqueue =
-            Enqueue { queue: name(queue), home: region(0), allowed: Vec::new(), jobs: vec![job] };
+        let allowed = self.allowed.clone();
+        let enqueue = Enqueue { queue: name(queue), home: region(0), allowed, jobs: vec![job] };
         match self.answer(Ask::Enqueue(enqueue))? {
             Answer::Enqueued(mut results) => results.remove(0),
             other => panic!("{other:?}"),

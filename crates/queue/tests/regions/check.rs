@@ -3,12 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rhumb_queue::Receipt;
-use rhumb_types::record::JobId;
+use rhumb_types::{UnixMillis, record::JobId};
+
+/// The place in the order, and the time, that a job got as it was taken in.
+pub(crate) type Acceptance = (u64, UnixMillis);
 
 /// A lease in a worker's hands, in true time.
 #[derive(Clone, Debug)]
 struct Lease {
     receipt: Receipt,
+    /// Which acceptance of the job this is of: a key may be taken in again by a successor that cannot
+    /// know of the first time (ADR 0008).
+    acceptance: Acceptance,
     from: u64,
     until: u64,
 }
@@ -49,11 +55,17 @@ impl Check {
     }
 
     /// A worker got a job.
-    pub(crate) fn granted(&mut self, now: u64, until: u64, receipt: Receipt) {
+    pub(crate) fn granted(
+        &mut self,
+        now: u64,
+        until: u64,
+        receipt: Receipt,
+        acceptance: Acceptance,
+    ) {
         let id = receipt.key.id;
         self.leased += 1;
         self.repeated += u64::from(self.leases.contains_key(&id));
-        let live = |lease: &&Lease| lease.until > now;
+        let live = |lease: &&Lease| lease.until > now && lease.acceptance == acceptance;
         if let Some(other) = self.leases.get(&id).and_then(|all| all.iter().find(live)) {
             let text = format!("two live leases of {id} at {now}: {receipt}, and {other:?}");
             self.violated(text);
@@ -64,7 +76,7 @@ impl Check {
         if let Some(group) = self.group_of.get(&id).cloned() {
             self.look_at_group(now, &group, id);
         }
-        self.leases.entry(id).or_default().push(Lease { receipt, from: now, until });
+        self.leases.entry(id).or_default().push(Lease { receipt, acceptance, from: now, until });
     }
 
     fn look_at_group(&mut self, now: u64, group: &str, id: JobId) {
@@ -80,15 +92,15 @@ impl Check {
         }
     }
 
-    /// A worker has the job for longer.
+    /// A worker heard that its lease ends at another time.
     pub(crate) fn extended(&mut self, receipt: &Receipt, until: u64) {
         let all = self.leases.entry(receipt.key.id).or_default();
         if let Some(lease) = all.iter_mut().find(|lease| lease.receipt == *receipt) {
-            lease.until = lease.until.max(until);
+            lease.until = until;
         }
     }
 
-    /// A worker lets a job go, whatever the answer will be.
+    /// A worker lets a job go, or counts on it no longer than that, whatever the answer will be.
     pub(crate) fn let_go(&mut self, now: u64, receipt: &Receipt) {
         let all = self.leases.entry(receipt.key.id).or_default();
         if let Some(lease) = all.iter_mut().find(|lease| lease.receipt == *receipt) {

@@ -10,6 +10,7 @@ use rhumb_queue::{Config, Effects, Event, Queues, Token, WriteError};
 use rhumb_regions::{
     DriftBound,
     lease::{Leases, Tenure},
+    spillover::Limits,
 };
 use rhumb_state::owned::{Acceptor, accept, supersedes};
 use rhumb_types::{
@@ -89,7 +90,9 @@ pub(crate) fn region(index: usize) -> RegionId {
 fn queues(index: usize, regions: usize) -> (Queues, Effects) {
     let mut out = Effects::new();
     let drift = DriftBound::default();
-    let config = Config { region: region(index), regions, drift, spillover: None };
+    // One region alone sends jobs away to regions that the test makes up.
+    let spillover = (regions == 1).then(Limits::default);
+    let config = Config { region: region(index), regions, drift, spillover };
     (Queues::new(config, &mut out).unwrap(), out)
 }
 

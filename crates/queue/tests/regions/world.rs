@@ -442,7 +442,9 @@ impl World {
         if !self.hosts[host].up || self.hosts[host].frozen_until > self.now {
             return;
         }
-        let keyed = self.draw(4) == 0;
+        // A key that is taken in on both sides of a cut is two jobs until they meet: see ADR 0008.
+        let owned = self.hosts[host].lease(self.now, &region(home)).is_some();
+        let keyed = self.draw(4) == 0 && owned;
         let mut keys = Vec::new();
         let count = if keyed || fifo { 1 } else { 1 + self.draw(3) };
         let group = fifo.then(|| format!("{home}-{}", self.draw(3)));
@@ -505,7 +507,12 @@ impl World {
                 let Some(Answer::Received(leased)) = answer else { return };
                 for it in leased {
                     let until = self.hosts[host].clock.when(it.ends);
-                    self.check.granted(self.now, until, it.receipt.clone());
+                    self.check.granted(
+                        self.now,
+                        until,
+                        it.receipt.clone(),
+                        (it.job.order, it.job.enqueued_at),
+                    );
                     self.plan(host, it.receipt, until);
                 }
             }
@@ -561,6 +568,9 @@ impl World {
             Action::Extend(seconds) => {
                 let visibility = Duration::from_secs(*seconds);
                 let ends = self.hosts[host].clock.at(self.now).mono + visibility;
+                // Its time may become shorter too.
+                let until = self.hosts[host].clock.when(ends);
+                self.check.let_go(until, &receipt);
                 let asked = Asked::Extend(receipt.clone(), ends);
                 self.ask(host, asked, Ask::Extend { receipt: receipt.clone(), visibility });
                 let wait = self.draw(seconds * SECOND);

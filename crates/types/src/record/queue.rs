@@ -208,6 +208,9 @@ pub struct Frontier {
     pub span_ms: u64,
     /// Their numbers are below this.
     pub numbers: u64,
+    /// Whether the owner that wrote this began, within the span, without knowing of the frontiers
+    /// before: a successor does not know them either.
+    pub blind: bool,
 }
 
 #[cfg(test)]
@@ -227,8 +230,8 @@ mod tests {
 
     #[test]
     fn the_encoding_is_frozen() {
-        let frontier = Frontier { through: 300, span_ms: 90_000, numbers: 7 };
-        assert_eq!(&frontier.encode()[..], [1, 0xac, 2, 0x90, 0xbf, 5, 7]);
+        let frontier = Frontier { through: 300, span_ms: 90_000, numbers: 7, blind: true };
+        assert_eq!(&frontier.encode()[..], [1, 0xac, 2, 0x90, 0xbf, 5, 7, 1]);
         assert_eq!(Frontier::decode(&frontier.encode()).unwrap(), frontier);
         let home = RegionId::new("us").unwrap();
         let key = FrontierKey { home, queue: QueueName::new("q").unwrap() };

@@ -1,0 +1,126 @@
+//! When new work is sent away, and what is not.
+
+use std::collections::BTreeMap;
+
+use rhumb_queue::{Advert, Enqueued, Event, NewJob};
+use rhumb_regions::spillover::blame::Results;
+use rhumb_types::record::{Ending, Job, JobKey, Progress, QueueDefinition, Record};
+
+use crate::{
+    host::region,
+    rig::{Rig, created, name},
+};
+
+fn advertise(rig: &mut Rig, jobs: u32) {
+    let tenants = BTreeMap::from([("bad".to_owned(), Results { results: 40, errors: 40 })]);
+    rig.event(Event::Advertised(Advert { home: region(1), jobs, tenants }));
+}
+
+/// A region with so much to do that it sends all new work away.
+fn overloaded() -> Rig {
+    let mut rig = Rig::plain();
+    rig.allowed = vec![region(0), region(1)];
+    for _ in 0..400 {
+        rig.add("q");
+    }
+    for _ in 0..40 {
+        rig.wait(1);
+        advertise(&mut rig, 1_000);
+    }
+    rig
+}
+
+#[test]
+fn new_work_goes_to_who_has_room_and_is_not_sent_on() {
+    let mut rig = overloaded();
+    assert!(rig.alarms.iter().any(|text| text.contains("too many jobs wait")), "{:?}", rig.alarms);
+    assert!(rig.adverts.last().is_some_and(|advert| advert.jobs == 0));
+    let job = rig.job();
+    let id = job.id;
+    match rig.enqueue("q", job.clone()) {
+        Ok(Enqueued::Forward { to, id: it, why }) => {
+            assert_eq!((to, it), (region(1), id));
+            assert!(why.contains("too many jobs wait"), "{why}");
+        }
+        other => panic!("{other:?}"),
+    }
+    // It is written nowhere here; and what was sent here stays, with the decision in it.
+    let key = JobKey { queue: name("q"), id };
+    assert_eq!(rig.host.store.get(&key.row()), None);
+    let sent = NewJob { spilled: Some((region(2), "it was full".to_owned())), ..job };
+    assert_eq!(created(rig.enqueue("q", sent)), id);
+    let row = rig.host.store.get(&key.row()).unwrap();
+    let job = Job::decode(&row.payload).unwrap();
+    assert_eq!(
+        (job.provenance.spilled_from, job.provenance.why),
+        (Some(region(2)), "it was full".to_owned())
+    );
+}
+
+#[test]
+fn what_is_full_residency_order_or_a_tripped_tenant_keeps_at_home() {
+    let mut rig = overloaded();
+    advertise(&mut rig, 0);
+    let job = rig.job();
+    created(rig.enqueue("q", job));
+    advertise(&mut rig, 1_000);
+    rig.allowed = vec![region(0)];
+    let job = rig.job();
+    created(rig.enqueue("q", job));
+}
+
+#[test]
+fn a_job_with_a_key_is_sent_to_the_same_place_again() {
+    let mut rig = overloaded();
+    let job = NewJob { key: Some("k".to_owned()), ..rig.job() };
+    let Ok(Enqueued::Forward { to, id, .. }) = rig.enqueue("q", job.clone()) else {
+        panic!("it is sent away")
+    };
+    // The receiver is full by now, and the first answer was lost.
+    advertise(&mut rig, 0);
+    match rig.enqueue("q", job) {
+        Ok(Enqueued::Forward { to: again, id: it, .. }) => {
+            assert_eq!((again, it), (to.clone(), id))
+        }
+        other => panic!("{other:?}"),
+    }
+    let ended = rig.host.store.values().find_map(|row| {
+        let progress = Job::decode(&row.payload).ok()?.progress;
+        match progress {
+            Progress::Ended { how: Ending::Moved { to, region, .. }, .. } => Some((to.id, region)),
+            _ => None,
+        }
+    });
+    assert_eq!(ended, Some((id, Some(to))));
+}
+
+#[test]
+fn a_workflow_stays_where_it_went() {
+    let mut rig = overloaded();
+    let workflow = Some("build 7".to_owned());
+    let job = NewJob { workflow: workflow.clone(), ..rig.job() };
+    assert!(matches!(rig.enqueue("q", job), Ok(Enqueued::Forward { .. })));
+    // Credits are used up; the workflow goes on there all the same, another one does not.
+    advertise(&mut rig, 0);
+    let job = NewJob { workflow, ..rig.job() };
+    assert!(matches!(rig.enqueue("q", job), Ok(Enqueued::Forward { .. })));
+    let job = NewJob { workflow: Some("build 8".to_owned()), ..rig.job() };
+    created(rig.enqueue("q", job));
+}
+
+#[test]
+fn errors_that_follow_the_tenant_trip_it() {
+    let mut rig = Rig::new(&[("q", QueueDefinition::default())]);
+    for _ in 0..30 {
+        let job = NewJob { tenant: Some("bad".to_owned()), ..rig.job() };
+        created(rig.enqueue("q", job));
+    }
+    advertise(&mut rig, 10);
+    for leased in rig.receive_for("q", 30, None) {
+        rig.fail(leased.receipt).unwrap();
+    }
+    rig.wait(3);
+    let tripped: Vec<_> = rig.host.queues.tripped().collect();
+    assert_eq!(tripped, [(&region(0), "bad")]);
+    assert!(rig.alarms.iter().any(|text| text.contains("tenant bad")));
+}
