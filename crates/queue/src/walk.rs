@@ -186,6 +186,8 @@ impl Queues {
             if !self.queue(id).waiters.is_empty() {
                 let undefined = self.queue(id).definition.is_none();
                 self.drop_waiters(id, |waiter| undefined || waiter.until <= now.mono, out);
+                // Whatever held them up (too many leases, too much under way) may be over.
+                self.dirty.insert(id);
             }
         }
     }

@@ -19,6 +19,7 @@ use crate::{
 pub(crate) const SIM_SEEDS_DEFAULT: u32 = 200;
 /// The package of the consensus groups, whose simulation is its own.
 const CONTROL_PACKAGE: &str = "rhumb-control";
+const QUEUE_PACKAGE: &str = "rhumb-queue";
 /// The package of the binary.
 const BINARY_PACKAGE: &str = "rhumb";
 
@@ -146,8 +147,10 @@ fn planted(workspace: &Workspace, _: &Options) -> anyhow::Result<Outcome> {
         "groups",
         "simulated::planted::",
     ];
+    let queues =
+        ["--package", QUEUE_PACKAGE, "--features", "planted", "--test", "regions", "planted::"];
     let mut passed = true;
-    for selection in [sim.as_slice(), groups.as_slice()] {
+    for selection in [sim.as_slice(), groups.as_slice(), queues.as_slice()] {
         passed &= succeeds(test_runner(workspace).args(selection))?;
     }
     Ok(passed.into())
