@@ -76,9 +76,11 @@ impl Case<'_> {
     /// Rehearses it for each level at which clients write.
     pub(super) fn predict(&self) -> Result<Prediction> {
         let local = self.rehearse(Level::Local)?;
-        // In a rehearsal the clients beside a region are cut off with it; here they are not.
-        let inside = matches!(self.kind, Kind::Cut | Kind::CutOneWay);
-        let one_remote = if inside { None } else { Some(self.rehearse(Level::OneRemote)?) };
+        // A link that is cut in a rehearsal is cut for the clients near its ends too; here it is not.
+        let one_remote = match self.kind {
+            Kind::CutOneWay => None,
+            _ => Some(self.rehearse(Level::OneRemote)?),
+        };
         let first = |of: fn(&FaultRow) -> Option<f64>| {
             duration(local.faults.iter().filter_map(of).reduce(f64::min))
         };

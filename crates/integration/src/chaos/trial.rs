@@ -44,7 +44,7 @@ const LOOK_MAX: Duration = Duration::from_millis(300);
 /// Below this a region is not behind.
 pub(super) const LAG_SMALL: Duration = Duration::from_millis(500);
 /// By how much a round trip may be longer than it should be, on a machine that does other things too.
-const ROUND_TRIP_SLACK: Duration = Duration::from_millis(5);
+const ROUND_TRIP_SLACK: Duration = Duration::from_millis(10);
 /// How often a round trip is tried.
 const ROUND_TRIP_TRIES: usize = 5;
 /// How long one may take at most.

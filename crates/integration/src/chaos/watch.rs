@@ -37,8 +37,6 @@ pub(super) struct RegionView {
     pub(super) holder: Option<String>,
     /// How old the oldest write of this node is that it has not acknowledged; none for itself.
     pub(super) behind: Option<Duration>,
-    /// Writes that this node knows it has, and has not applied.
-    pub(super) ahead: u64,
 }
 
 /// What a node says at a moment.
@@ -93,7 +91,6 @@ struct PeerRow {
 
 #[derive(Deserialize)]
 struct Lag {
-    here_behind_it_transactions: u64,
     it_behind_here_ms: u64,
 }
 
@@ -168,7 +165,6 @@ fn look(http: SocketAddr) -> Result<View> {
             restored: row.ramp >= 1.0 && row.agreed.is_some_and(|agreed| agreed.state == "active"),
             holder: row.lease.and_then(|lease| lease.holder).map(|holder| holder.region),
             behind: lag.map(|lag| Duration::from_millis(lag.it_behind_here_ms)),
-            ahead: lag.map_or(0, |lag| lag.here_behind_it_transactions),
         };
         (row.region, view)
     });
