@@ -12,10 +12,10 @@ use rhumb_ports::clock::Clock;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    api::{Answer, WriteError},
     limits::{COMMIT_LINGER_MAX, EVENTS_PER_FLUSH_MAX, SIBLINGS_MAX, SIBLINGS_MIN},
     load::Load,
     own::OwnedAnswer,
+    request::{Answer, WriteError},
     world::World,
 };
 

@@ -22,6 +22,7 @@ mod own;
 mod pubsub;
 mod reader;
 mod recent;
+mod request;
 mod rows;
 mod start;
 mod tasks;
@@ -31,7 +32,7 @@ pub use agreement::{
     AdminClient, AdminError, Agreement, HostedAdmin, HostedStrong, StrongClient, StrongError,
     StrongRequest,
 };
-pub use api::{Answer, Engine, EngineConfig, ReadError, Request, WriteError};
+pub use api::{Engine, EngineConfig};
 pub use clock::{OsEntropy, SystemClock};
 pub use driver::Inlet;
 pub use forward::{ChooseError, ForwardError, Forwarded};
@@ -42,6 +43,7 @@ pub use oversee::{
 pub use own::{OwnedAnswer, OwnedRequest};
 pub use pubsub::{Delivery, Subscription};
 pub use reader::Reader;
+pub use request::{Answer, ReadError, Request, WriteError};
 pub use rhumb_node as node;
 pub use rhumb_telemetry as telemetry;
 pub use start::StartError;
