@@ -229,7 +229,7 @@ impl Queues {
         }
         let why = format!("failed {} times: {}", job.attempts, job.last_failure);
         match &definition.dead_letters {
-            Some(to) if *to != key.queue => {
+            Some(to) if *to != key.queue && self.definitions.contains_key(to) => {
                 let kept = keep_until(now.wall, &job, definition);
                 self.go_on(now, key, job, to.clone(), why, kept, more)
             }
@@ -252,7 +252,7 @@ impl Queues {
         job.held_ms = 0;
         let from = job.provenance.moved_from.as_ref().map(|from| from.queue.clone());
         match to.or(from) {
-            Some(to) if to != key.queue => {
+            Some(to) if to != key.queue && self.definitions.contains_key(&to) => {
                 let kept = now.wall.saturating_add(ENDED_KEPT);
                 self.go_on(now, key, job, to, "taken back by hand".to_owned(), kept, more)
             }

@@ -200,6 +200,20 @@ fn without_dead_letters_the_dead_stay_and_rise_again() {
     assert_eq!(ids(&rig.receive("q")), [id]);
 }
 
+#[test]
+fn dead_letters_that_nobody_made_are_not_lost() {
+    let settings = QueueDefinition {
+        attempts_max: Some(1),
+        dead_letters: Some(name("absent")),
+        ..QueueDefinition::default()
+    };
+    let mut rig = Rig::new(&[("q", settings)]);
+    rig.add("q");
+    let leased = rig.receive("q").remove(0);
+    assert_eq!(rig.fail(leased.receipt), Ok(Answer::Settled));
+    assert_eq!(rig.stats("q").dead, 1);
+}
+
 fn fifo() -> Rig {
     let settings = QueueDefinition {
         fifo: true,
