@@ -360,6 +360,27 @@ mod tests {
     }
 
     #[test]
+    fn the_bound_covers_all_that_a_region_may_have_to_wait_for() {
+        use crate::{group, network};
+        use rhumb_node::limits;
+        use rhumb_regions::{DriftBound, HealthConfig};
+        let lease = DriftBound(100_000).stretch(HealthConfig::fast().lease);
+        // The watch, the wait before a fail-back, and its two steps, as `setup` has them.
+        let duties = Duration::from_millis(1_000 + 1_000 + 2 * 500);
+        let waits = [
+            network::RESET_AFTER,
+            network::RECONNECT_AFTER,
+            limits::PROVE_WAIT_MAX,
+            limits::CLOCK_SAMPLE_AGE_MAX,
+            group::LEADER_SILENT_MAX,
+            group::ELECTION.1,
+            lease,
+            duties,
+        ];
+        assert!(waits.iter().sum::<Duration>() < AGREE_WITHIN);
+    }
+
+    #[test]
     fn a_run_has_only_the_faults_that_it_is_to_have() {
         let all = run(&options(3, Kind::Data, 8));
         let kept: BTreeSet<u64> = all.begun.iter().map(|it| it.planned.number).step_by(2).collect();

@@ -192,6 +192,7 @@ impl World {
     pub(crate) fn settle(&mut self) {
         self.checker.settle();
         self.settle_openings();
+        self.drop_owned();
         let applied = self.hosts.iter().map(|host| host.seat.applied).min();
         self.group.settle(applied.unwrap_or(0));
     }

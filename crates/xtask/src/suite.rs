@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How many seeds of the simulator a run takes unless told otherwise.
-pub(crate) const SIM_SEEDS_DEFAULT: u32 = 200;
+pub(crate) const SIM_SEEDS_DEFAULT: u32 = 300;
 /// The package of the consensus groups, whose simulation is its own.
 const CONTROL_PACKAGE: &str = "rhumb-control";
 const QUEUE_PACKAGE: &str = "rhumb-queue";

@@ -3,13 +3,26 @@
 use std::sync::Arc;
 
 use rhumb_node::Event;
-use rhumb_ports::store::{Batch, ReadStore};
+use rhumb_ports::store::{Batch, Durability, Range, ReadStore, Store, Write};
 use rhumb_types::{Epoch, RegionId, record::OwnedRow};
 
 use super::World;
-use crate::check::Tenures;
+use crate::{check::Tenures, workload::owned::TABLE};
 
 impl World {
+    /// Takes the owned rows of a round off every disk. Nobody will ask for them again, all hosts
+    /// hold the same, and no machine removes finished rows yet: those of a week would fill the
+    /// memory.
+    pub(super) fn drop_owned(&mut self) {
+        for process in self.hosts.iter().filter_map(|machine| machine.process.as_ref()) {
+            let range = Range { after: None, limit: usize::MAX };
+            let rows = process.store.owned_rows(TABLE, range).unwrap_or_default();
+            let writes = rows.into_iter().map(|row| Write::OwnedDrop(row.id)).collect();
+            let dropped = process.store.commit(&Batch { writes }, Durability::Synced);
+            assert!(dropped.is_ok(), "every disk is mended at the end of a round");
+        }
+    }
+
     /// Hands the leases to a node before its next event, as the engine's loop does.
     pub(super) fn show_leases(&mut self, host: usize) {
         let now = self.now;
