@@ -68,7 +68,7 @@ impl Queues {
                 let whose = Whose { home: row.home.clone(), pinned: row.pinned };
                 let shard = self.shard_for(queue, &whose);
                 let slot = self.index.insert(row, key.id, &job, shard);
-                self.place(now, slot, row, &job);
+                self.place(now, slot, (row, &job), None);
             }
         }
         Ok(())
@@ -86,6 +86,8 @@ impl Queues {
         let queue = self.index.shard_of(slot).queue;
         let shard = self.shard_for(queue, &whose);
         let was = self.index.place(slot);
+        // A row that is written again, for a repeated key, is held as long as before.
+        let holding = self.index.shard_of(slot).held_until.get(&slot).copied();
         if shard != self.index.entry(slot).shard {
             let next = self.index.leave(slot);
             self.step_forward(now, next);
@@ -101,7 +103,7 @@ impl Queues {
         entry.attempts = if leased { entry.attempts.max(attempts) } else { attempts };
         if !fixed {
             entry.not_before = job.not_before;
-            return self.place(now, slot, row, job);
+            return self.place(now, slot, (row, job), holding);
         }
         // A job that is leased is in no set that its time orders.
         entry.not_before = job.not_before;
@@ -122,7 +124,13 @@ impl Queues {
     }
 
     /// Gives a job that is not leased the place that its row calls for.
-    fn place(&mut self, now: Timestamp, slot: Slot, row: &OwnedRow, job: &Job) {
+    fn place(
+        &mut self,
+        now: Timestamp,
+        slot: Slot,
+        (row, job): (&OwnedRow, &Job),
+        holding: Option<MonoTime>,
+    ) {
         let key = &self.key(slot);
         self.note_long(slot, job.held_ms);
         if matches!(job.progress, Progress::Dead { .. }) {
@@ -130,7 +138,7 @@ impl Queues {
             self.step_forward(now, next);
             return self.index.put(slot, Place::Dead);
         }
-        let held = self.held_until(row, key, job).filter(|until| *until > now.mono);
+        let held = self.held_until(row, key, job).max(holding).filter(|until| *until > now.mono);
         self.settle_slot(now, slot, held);
     }
 

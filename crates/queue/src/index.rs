@@ -248,7 +248,11 @@ impl Index {
             Place::Delayed => {
                 shard.delayed.remove(&(not_before, slot));
             }
-            Place::Held => shard.held.retain(|(_, held)| *held != slot),
+            Place::Held => {
+                if let Some(until) = shard.held_until.remove(&slot) {
+                    shard.held.remove(&(until, slot));
+                }
+            }
             Place::Dead => {
                 shard.dead.remove(&(order, slot));
             }
@@ -282,7 +286,9 @@ impl Index {
     pub(crate) fn hold(&mut self, slot: Slot, until: MonoTime) {
         self.put(slot, Place::Held);
         let shard = self.entry(slot).shard;
-        self.shard_mut(shard).held.insert((until, slot));
+        let shard = self.shard_mut(shard);
+        shard.held.insert((until, slot));
+        shard.held_until.insert(slot, until);
     }
 
     /// Gives a waiting job the place that its row and its group call for. `held` says until when a

@@ -28,6 +28,8 @@ pub(crate) struct Shard {
     pub(crate) ready: BTreeSet<Rank>,
     pub(crate) delayed: BTreeSet<(UnixMillis, Slot)>,
     pub(crate) held: BTreeSet<(MonoTime, Slot)>,
+    /// Until when each of those is held.
+    pub(crate) held_until: BTreeMap<Slot, MonoTime>,
     pub(crate) dead: BTreeSet<(u64, Slot)>,
     pub(crate) groups: Groups,
     /// Jobs whose rows speak of a lease, with how long it may last, in milliseconds.
@@ -101,6 +103,7 @@ impl Shard {
             ready: BTreeSet::new(),
             delayed: BTreeSet::new(),
             held: BTreeSet::new(),
+            held_until: BTreeMap::new(),
             dead: BTreeSet::new(),
             groups: BTreeMap::new(),
             long: BTreeMap::new(),

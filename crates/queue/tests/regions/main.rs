@@ -33,6 +33,8 @@ fn three_regions_keep_the_promises() {
 #[test]
 fn two_regions_keep_the_promises() {
     sound(100..104, 2);
+    // A key is enqueued again while its job is held back.
+    sound(1_356..1_357, 2);
 }
 
 /// `QUEUE_SEEDS=200 cargo nextest run -p rhumb-queue --run-ignored only`.
