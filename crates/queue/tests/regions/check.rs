@@ -17,6 +17,8 @@ struct Lease {
     acceptance: Acceptance,
     from: u64,
     until: u64,
+    /// Whether the worker is through with it; what it hears later changes nothing.
+    over: bool,
 }
 
 /// Everything that was promised, and the first promise that was broken.
@@ -76,7 +78,13 @@ impl Check {
         if let Some(group) = self.group_of.get(&id).cloned() {
             self.look_at_group(now, &group, id);
         }
-        self.leases.entry(id).or_default().push(Lease { receipt, acceptance, from: now, until });
+        self.leases.entry(id).or_default().push(Lease {
+            receipt,
+            acceptance,
+            from: now,
+            until,
+            over: false,
+        });
     }
 
     fn look_at_group(&mut self, now: u64, group: &str, id: JobId) {
@@ -95,16 +103,24 @@ impl Check {
     /// A worker heard that its lease ends at another time.
     pub(crate) fn extended(&mut self, receipt: &Receipt, until: u64) {
         let all = self.leases.entry(receipt.key.id).or_default();
-        if let Some(lease) = all.iter_mut().find(|lease| lease.receipt == *receipt) {
+        let mut open = all.iter_mut().filter(|lease| !lease.over);
+        if let Some(lease) = open.find(|lease| lease.receipt == *receipt) {
             lease.until = until;
         }
     }
 
-    /// A worker lets a job go, or counts on it no longer than that, whatever the answer will be.
+    /// A worker lets a job go, whatever the answer will be.
     pub(crate) fn let_go(&mut self, now: u64, receipt: &Receipt) {
+        self.shortened(now, receipt);
+        let all = self.leases.entry(receipt.key.id).or_default();
+        all.iter_mut().filter(|lease| lease.receipt == *receipt).for_each(|it| it.over = true);
+    }
+
+    /// A worker counts on a job no longer than that.
+    pub(crate) fn shortened(&mut self, until: u64, receipt: &Receipt) {
         let all = self.leases.entry(receipt.key.id).or_default();
         if let Some(lease) = all.iter_mut().find(|lease| lease.receipt == *receipt) {
-            lease.until = lease.until.min(now);
+            lease.until = lease.until.min(until);
         }
     }
 

@@ -570,7 +570,7 @@ impl World {
                 let ends = self.hosts[host].clock.at(self.now).mono + visibility;
                 // Its time may become shorter too.
                 let until = self.hosts[host].clock.when(ends);
-                self.check.let_go(until, &receipt);
+                self.check.shortened(until, &receipt);
                 let asked = Asked::Extend(receipt.clone(), ends);
                 self.ask(host, asked, Ask::Extend { receipt: receipt.clone(), visibility });
                 let wait = self.draw(seconds * SECOND);
