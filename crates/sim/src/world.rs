@@ -6,11 +6,11 @@
 use std::{sync::Arc, time::Duration};
 
 use rhumb_node::{Effect, Event, oversee::OverseerEvent, reads};
-use rhumb_ports::store::{Batch, Durability, Store, StoreError};
+use rhumb_ports::store::{Batch, Durability};
 use rhumb_types::{Ratio, RegionId};
 
 use crate::{
-    branch::{Branch, Branches},
+    branch::Branches,
     check::{Carried, Checker},
     group::Group,
     history::History,
@@ -22,6 +22,7 @@ use crate::{
 mod agenda;
 mod agree;
 mod links;
+mod machines;
 mod openings;
 mod oversight;
 mod owned;
@@ -35,10 +36,6 @@ use openings::Openings;
 
 /// The time of a local read, in microseconds.
 const READ_MICROS: u64 = 50;
-/// The time of a commit without fsync, in microseconds.
-const BUFFERED_MICROS: u64 = 20;
-/// The least time of an fsync, in microseconds.
-const SYNC_MICROS: u64 = 400;
 /// A clock that is off by so much is found out however long messages take.
 const CLOCK_FAR: Duration = Duration::from_secs(10);
 /// One that is off by no more than this is held for right.
@@ -233,70 +230,6 @@ impl World {
                 let linked = nth == host || self.network.is_clear(nth, host);
                 runs(machine) && linked && clock(machine, nth == host)
             })
-    }
-
-    /// Starts a machine that is down.
-    pub fn start(&mut self, host: usize) {
-        let entropy = self.random.bits();
-        let now = self.now;
-        let Some(machine) = self.hosts.get_mut(host) else { return };
-        if machine.process.is_some() {
-            return;
-        }
-        // Connections of an earlier life are reset by the first packet.
-        self.drop_links(host);
-        let Some(machine) = self.hosts.get_mut(host) else { return };
-        machine.start(now, entropy);
-        self.checker.started(host, machine);
-        self.plan(0, host, What::Tick);
-        self.start_overseer(host);
-    }
-
-    /// Kills a machine; a power failure loses what was not synced, but for `kept` batches.
-    pub fn crash(&mut self, host: usize, kept: usize) {
-        let Some(machine) = self.hosts.get_mut(host) else { return };
-        if machine.process.is_none() {
-            return;
-        }
-        machine.crash(kept);
-        self.leader_gone(host);
-        self.drop_links(host);
-    }
-
-    /// Takes a machine away without a word: its disk keeps everything, and nobody's connection is
-    /// reset. Whoever calls it cuts the links, too.
-    pub fn vanish(&mut self, host: usize) {
-        let Some(machine) = self.hosts.get_mut(host) else { return };
-        if machine.process.is_some() {
-            machine.crash(usize::MAX);
-            self.leader_gone(host);
-        }
-    }
-
-    fn drop_links(&mut self, host: usize) {
-        for other in (0..self.hosts.len()).filter(|other| *other != host) {
-            self.drop_link(host, other);
-        }
-    }
-
-    /// The power fails while a batch is being written: it is whole on the disk, and nobody has heard
-    /// of it, or its torn end is cut off at the next start. Earlier batches that were not synced
-    /// survive or not with it, as they are before it in the journal.
-    pub(crate) fn tear(&mut self, host: usize, whole: bool) {
-        let of_host = |planned: &&Planned| planned.host == host;
-        let incarnation = self.hosts.get(host).map_or(0, |machine| machine.incarnation);
-        let planned = self.queue.iter().filter(of_host);
-        let current = planned.filter(|planned| planned.incarnation == incarnation);
-        let writes = current.filter_map(|planned| match &planned.what {
-            What::Commit { writes, .. } => Some((planned.order, writes)),
-            _ => None,
-        });
-        let writing = writes.min_by_key(|(order, _)| *order).map(|(_, writes)| writes.clone());
-        let Some(writing) = writing.filter(|_| whole) else { return self.crash(host, 0) };
-        if self.is_up(host) && self.commit(host, &writing, Durability::Buffered).is_ok() {
-            self.branches.note(Branch::WrittenUnanswered);
-        }
-        self.crash(host, usize::MAX);
     }
 
     /// Hands an event to a node, as if a client had.
@@ -501,40 +434,6 @@ impl World {
                 }
             }
         }
-    }
-
-    fn disk_time(&mut self, host: usize, durability: Durability) -> u64 {
-        let slow = self.hosts.get(host).map_or(0, |host| host.disk_delay_micros);
-        match durability {
-            Durability::Buffered => BUFFERED_MICROS,
-            Durability::Synced => SYNC_MICROS + self.random.below(SYNC_MICROS) + slow,
-        }
-    }
-
-    fn commit(
-        &mut self,
-        host: usize,
-        writes: &Batch,
-        durability: Durability,
-    ) -> Result<u64, StoreError> {
-        let Some(machine) = self.hosts.get_mut(host) else { unreachable!("hosts are numbered") };
-        let Some(process) = &machine.process else { unreachable!("a commit needs a process") };
-        let result = process.store.commit(writes, durability);
-        if result.is_ok() {
-            self.checker.committed(host, writes, durability);
-        }
-        result
-    }
-
-    fn sync(&mut self, host: usize) -> Result<(), StoreError> {
-        let result = match self.process(host) {
-            Some(process) => process.store.sync(),
-            None => return Ok(()),
-        };
-        if result.is_ok() {
-            self.checker.synced(host);
-        }
-        result
     }
 
     fn mix(&mut self, value: u64) {

@@ -9,7 +9,7 @@ use rhumb_types::{
     record::Record,
 };
 
-use super::{SYNC_MICROS, What, World, micros, steady};
+use super::{What, World, machines::SYNC_MICROS, micros, steady};
 use crate::{
     branch::Branch,
     check::Check,
