@@ -7,6 +7,7 @@ use rhumb_types::{DomainId, MonoTime, RegionId, Timestamp, record::VersionVector
 
 use crate::{
     event::{Effect, Effects},
+    limits::SILENT_AFTER,
     node::Node,
     status::{NodeStatus, PeerStatus, Phase, Report},
 };
@@ -26,6 +27,7 @@ impl Node {
             self.durable.iter().filter(|(origin, _)| origin.incarnation() == own).collect();
         let serving = self.phase == Phase::Running && !self.peer_clocks.is_far() && self.well;
         for (to, peer) in self.peers.iter_mut() {
+            peer.silent = now.mono.saturating_since(peer.heard) >= interval * SILENT_AFTER;
             let due = now.mono.saturating_since(peer.heartbeat_at) >= interval;
             if !peer.up || !(due || peer.heartbeats_sent == 0) {
                 continue;

@@ -29,6 +29,8 @@ pub const SYNC_DELAY_MAX: Duration = Duration::from_millis(200);
 pub const PROVE_WAIT_MAX: Duration = Duration::from_millis(2_000);
 /// How long a heartbeat goes unanswered before the peer counts as silent in the clock's median.
 pub const CLOCK_SAMPLE_AGE_MAX: Duration = Duration::from_secs(10);
+/// After so many heartbeat intervals without a word from a peer its region's log is asked of others.
+pub const SILENT_AFTER: u32 = 8;
 /// Heartbeats to a peer that an answer may still come to; older ones tell nothing.
 pub const HEARTBEATS_UNANSWERED_MAX: usize = 64;
 /// How far this node's clock may be from its peers' median (rule 8).

@@ -86,6 +86,7 @@ impl Node {
     ) {
         if let Some(peer) = self.peers.get_mut(from) {
             peer.heard = now.mono;
+            peer.silent = false;
         } else {
             return;
         }

@@ -31,6 +31,8 @@ pub(crate) struct Peer {
     /// What it had received besides as it said hello.
     pub(crate) received: VersionVector,
     pub(crate) heard: MonoTime,
+    /// Whether it has sent nothing for longer than a live peer does, although its link stands.
+    pub(crate) silent: bool,
     pub(crate) serving: bool,
     pub(crate) load: f64,
     pub(crate) impaired: Vec<String>,
@@ -63,6 +65,7 @@ impl Peer {
             durable: None,
             received: VersionVector::new(),
             heard: MonoTime(0),
+            silent: false,
             serving: true,
             load: 0.0,
             impaired: Vec::new(),
@@ -180,10 +183,12 @@ impl Peers {
         }
     }
 
-    /// From whom an origin's log is pulled: its own region where that is up, else the reachable
-    /// region that holds most of it. `None` when nobody has more than we do.
+    /// From whom an origin's log is pulled: its own region where that is up and heard, else the reachable
+    /// region that holds most of it. A link to a machine that is gone stands until its keep-alive runs
+    /// out, and meanwhile what others write waits here for what only they have of it. `None` when
+    /// nobody has more than we do.
     fn provider(&self, origin: OriginId, writer: Option<&RegionId>, have: u64) -> Option<RegionId> {
-        let standing = |peer: &Peer| peer.up && peer.said_hello && peer.is_data();
+        let standing = |peer: &Peer| peer.up && !peer.silent && peer.said_hello && peer.is_data();
         if let Some(writer) = writer
             && self.peers.get(writer).is_some_and(standing)
         {
@@ -233,5 +238,35 @@ impl Peers {
                 out.push(Effect::Send { to: region.clone(), message });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ORIGIN: OriginId = OriginId(0x10_0000);
+
+    #[test]
+    fn the_log_of_a_region_that_fell_silent_is_asked_of_who_has_more_of_it() {
+        let [own, writer, other] = ["own", "writer", "other"].map(|it| RegionId::new(it).unwrap());
+        let member = |region: &RegionId| Member {
+            region: region.clone(),
+            witness: false,
+            domains: Default::default(),
+        };
+        let mut peers = Peers::default();
+        peers.set_members(&own, vec![member(&writer), member(&other)]);
+        for peer in peers.peers.values_mut() {
+            (peer.up, peer.said_hello) = (true, true);
+            peer.durable = Some([(ORIGIN, 7)].into_iter().collect());
+        }
+        let provider = |peers: &Peers, have| peers.provider(ORIGIN, Some(&writer), have);
+        assert_eq!(provider(&peers, 5), Some(writer.clone()));
+        peers.peers.get_mut(&writer).unwrap().silent = true;
+        assert_eq!(provider(&peers, 5), Some(other));
+        assert_eq!(provider(&peers, 7), None, "nobody has more, so nothing changes");
+        peers.peers.get_mut(&writer).unwrap().silent = false;
+        assert_eq!(provider(&peers, 7), Some(writer.clone()), "it speaks again");
     }
 }
