@@ -120,12 +120,13 @@ fn the_engine_may_not_name_an_adapter_but_telemetry() {
 fn only_rhumb_and_the_side_name_everything() {
     let top = json!({ "layer": 6, "kind": "top" });
     let side = json!({ "layer": "side", "kind": "side" });
+    let simulator = json!({ "layer": 4, "kind": "simulator" });
     let adapter_below = [("rhumb-peer", None)];
     let found = refused(&[
         adapter("rhumb-peer", &[]),
         package("rhumb-config", top, &adapter_below),
-        package("rhumb-integration", side.clone(), &adapter_below),
-        package("rhumb-sim", side, &adapter_below),
+        package("rhumb-integration", side, &adapter_below),
+        package("rhumb-sim", simulator, &adapter_below),
     ]);
     let places: Vec<&str> = found.iter().filter_map(|c| c.split(':').next()).collect();
     assert_eq!(places, ["rhumb-config", "rhumb-sim"]);
