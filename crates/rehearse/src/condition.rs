@@ -127,16 +127,9 @@ impl Condition {
             Fault::Delay(a, b, time) => {
                 self.on_link(host(a), host(b), |way| way.delay += micros(*time));
             }
-            Fault::Down(region)
-            | Fault::Killed(region)
-            | Fault::Isolated(region)
-            | Fault::Freeze(region)
-            | Fault::SlowDisk(region, _)
-            | Fault::FullDisk(region)
-            | Fault::FailingDisk(region)
-            | Fault::Clock(region, _)
-            | Fault::Slow(region, _) => {
-                if let Some(machine) = host(region).and_then(|host| self.machines.get_mut(host)) {
+            _ => {
+                let host = fault.region().and_then(host);
+                if let Some(machine) = host.and_then(|host| self.machines.get_mut(host)) {
                     machine.add(fault, until);
                 }
             }

@@ -81,3 +81,44 @@ pub enum Fault {
     /// A region serves only so much of what it is made for.
     Slow(RegionId, Ratio),
 }
+
+/// What a fault is of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Subject<'f> {
+    /// A region, or a part of it.
+    Region(&'f RegionId),
+    /// The link between two regions.
+    Link(&'f RegionId, &'f RegionId),
+}
+
+impl Fault {
+    pub(crate) const fn subject(&self) -> Subject<'_> {
+        match self {
+            Self::Down(region)
+            | Self::Killed(region)
+            | Self::Freeze(region)
+            | Self::Isolated(region)
+            | Self::SlowDisk(region, _)
+            | Self::FullDisk(region)
+            | Self::FailingDisk(region)
+            | Self::Clock(region, _)
+            | Self::Slow(region, _) => Subject::Region(region),
+            Self::Cut(a, b) | Self::OneWay(a, b) | Self::Loss(a, b, _) | Self::Delay(a, b, _) => {
+                Subject::Link(a, b)
+            }
+        }
+    }
+
+    /// The region that it hits; `None` for what hits a link.
+    pub(crate) const fn region(&self) -> Option<&RegionId> {
+        match self.subject() {
+            Subject::Region(region) => Some(region),
+            Subject::Link(..) => None,
+        }
+    }
+
+    /// Whether a region is lost, so that others must know of it, and take its duties over.
+    pub(crate) const fn is_a_loss(&self) -> bool {
+        matches!(self, Self::Down(_) | Self::Killed(_) | Self::Freeze(_) | Self::Isolated(_))
+    }
+}

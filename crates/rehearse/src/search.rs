@@ -6,7 +6,7 @@ use rhumb_types::{Ratio, RegionId};
 
 use crate::{
     report::{Report, Value},
-    scenario::{Fault, Planned, Scenario, possible},
+    scenario::{Fault, Planned, Scenario, Subject, possible},
 };
 
 /// Most single faults that are tried.
@@ -102,23 +102,9 @@ pub fn paired(worst: &[Scenario]) -> Vec<Scenario> {
 
 /// The region, or the two ends of the link, that a fault is of.
 fn subject(fault: &Fault) -> [&RegionId; 2] {
-    match fault {
-        Fault::Down(it)
-        | Fault::Killed(it)
-        | Fault::Freeze(it)
-        | Fault::Isolated(it)
-        | Fault::Slow(it, _)
-        | Fault::SlowDisk(it, _)
-        | Fault::FullDisk(it)
-        | Fault::FailingDisk(it)
-        | Fault::Clock(it, _) => [it, it],
-        Fault::Cut(a, b) | Fault::OneWay(a, b) | Fault::Loss(a, b, _) | Fault::Delay(a, b, _) => {
-            if a < b {
-                [a, b]
-            } else {
-                [b, a]
-            }
-        }
+    match fault.subject() {
+        Subject::Region(it) => [it, it],
+        Subject::Link(a, b) => [a.min(b), a.max(b)],
     }
 }
 

@@ -61,15 +61,17 @@ fn histories_are_linearizable_under_faults_part_2() {
     run_part(2);
 }
 
+/// A number that a person gives, or another.
+#[allow(clippy::disallowed_methods, reason = "a person gives the seed")]
+fn number(name: &str, or: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(or)
+}
+
 /// `RHUMB_SEED=17 RHUMB_RUNS=20` runs seed 17 twenty times; `RHUMB_SEED=1000 RHUMB_SEEDS=500` runs
 /// five hundred seeds.
 #[test]
 #[ignore = "by hand: it reads its seeds from the environment"]
-#[allow(clippy::disallowed_methods, reason = "a person gives the seed")]
 fn many_seeds() {
-    let number = |name: &str, or: u64| -> u64 {
-        std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(or)
-    };
     let first = number("RHUMB_SEED", 0);
     let mut total = Outcome::default();
     for seed in first..first + number("RHUMB_SEEDS", 1) {

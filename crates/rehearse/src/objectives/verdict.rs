@@ -11,7 +11,7 @@ use crate::{
     outcome::{FaultOutcome, Outcome},
     rehearsal::Rehearsal,
     report::{Report, Value, per_hour},
-    scenario::{Fault, Planned},
+    scenario::Planned,
 };
 
 /// What became of one objective.
@@ -117,16 +117,8 @@ impl Objective {
 }
 
 impl Planned {
-    /// Whether a region is lost, so that others must know of it, and take its duties over.
-    pub(crate) const fn is_a_loss(&self) -> bool {
-        matches!(
-            self.fault,
-            Fault::Down(_) | Fault::Killed(_) | Fault::Freeze(_) | Fault::Isolated(_)
-        )
-    }
-
     /// Of shorter losses nothing need be known.
     fn is_a_loss_for_more_than(&self, time: Duration) -> bool {
-        self.is_a_loss() && self.lasting.is_none_or(|lasting| lasting > time)
+        self.fault.is_a_loss() && self.lasting.is_none_or(|lasting| lasting > time)
     }
 }

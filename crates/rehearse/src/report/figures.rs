@@ -130,7 +130,7 @@ impl Report {
         let planned = &rehearsal.scenario.faults;
         let of_losses = |which: fn(&FaultOutcome) -> Option<Duration>| {
             let faults = self.runs.iter().flat_map(|run| planned.iter().zip(&run.faults));
-            let losses = faults.filter(|(planned, _)| planned.is_a_loss());
+            let losses = faults.filter(|(planned, _)| planned.fault.is_a_loss());
             Spread::of(losses.map(|(_, fault)| which(fault)))
         };
         for (name, label, spread) in [

@@ -96,7 +96,7 @@ impl Findings<'_> {
                 FaultSpread {
                     fault: planned.to_string(),
                     at: planned.at,
-                    is_loss: planned.is_a_loss(),
+                    is_loss: planned.fault.is_a_loss(),
                     detected: spread(|it| it.detected),
                     owned: spread(|it| it.owned),
                     served: spread(|it| it.served),

@@ -9,7 +9,7 @@ use super::stage::{Stage, is_routed};
 use crate::{
     books::{Books, Stretch},
     outcome::FaultOutcome,
-    scenario::{Fault, Planned},
+    scenario::{Fault, Planned, Subject},
     time::{Micros, micros},
 };
 
@@ -74,7 +74,7 @@ impl Watch {
         // Who routes round it already cannot find out.
         let what = &fault.planned.fault;
         fault.pairs.retain(|pair| !notices(what, stage, *pair));
-        if fault.planned.is_a_loss() {
+        if fault.planned.fault.is_a_loss() {
             (fault.exposed, fault.exposed_for) = exposed;
         }
     }
@@ -130,38 +130,19 @@ impl Watched {
     }
 }
 
-impl Fault {
-    /// The region that it hits; `None` for what hits a link.
-    pub(super) const fn region(&self) -> Option<&RegionId> {
-        match self {
-            Self::Down(region)
-            | Self::Killed(region)
-            | Self::Freeze(region)
-            | Self::Isolated(region)
-            | Self::SlowDisk(region, _)
-            | Self::FullDisk(region)
-            | Self::FailingDisk(region)
-            | Self::Clock(region, _)
-            | Self::Slow(region, _) => Some(region),
-            Self::Cut(..) | Self::OneWay(..) | Self::Loss(..) | Self::Delay(..) => None,
-        }
-    }
-}
-
 /// Who could find out about whom: everybody about a region, and each end of a link about the other.
 fn pairs(fault: &Fault, stage: &Stage) -> Vec<(usize, usize)> {
-    match fault {
-        Fault::Cut(a, b) | Fault::OneWay(a, b) | Fault::Loss(a, b, _) | Fault::Delay(a, b, _) => {
+    match fault.subject() {
+        Subject::Link(a, b) => {
             let ends = stage.host(a).zip(stage.host(b));
             ends.map(|(a, b)| vec![(a, b), (b, a)]).unwrap_or_default()
         }
-        _ => {
-            let subject = fault.region().and_then(|region| stage.host(region));
+        Subject::Region(region) => {
             let pair = |subject: usize| {
                 let others = (0..stage.regions.len()).filter(move |other| *other != subject);
                 others.map(move |observer| (observer, subject)).collect()
             };
-            subject.map(pair).unwrap_or_default()
+            stage.host(region).map(pair).unwrap_or_default()
         }
     }
 }
@@ -171,12 +152,7 @@ fn pairs(fault: &Fault, stage: &Stage) -> Vec<(usize, usize)> {
 fn notices(fault: &Fault, stage: &Stage, (observer, subject): (usize, usize)) -> bool {
     let Some(region) = stage.regions.get(subject) else { return false };
     let Some(routing) = stage.routing(observer) else { return false };
-    match fault {
-        Fault::Down(_) | Fault::Killed(_) | Fault::Freeze(_) | Fault::Isolated(_) => {
-            !is_routed(Some(routing), region)
-        }
-        _ => is_avoided(routing, region),
-    }
+    if fault.is_a_loss() { !is_routed(Some(routing), region) } else { is_avoided(routing, region) }
 }
 
 fn is_avoided(routing: &RoutingSnapshot, region: &RegionId) -> bool {

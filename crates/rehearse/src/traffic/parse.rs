@@ -47,27 +47,11 @@ pub fn near(
     regions: &[RegionId],
 ) -> Result<BTreeMap<RegionId, Ratio>, Vec<Mistake>> {
     let mut mistakes = Mistakes::default();
-    let mut near = BTreeMap::new();
     let Some(line) = one_line(source, "write us-east-1=60%,eu-west-1=40%", &mut mistakes) else {
-        return mistakes.done(near);
+        return mistakes.done(BTreeMap::new());
     };
-    for part in line.split(',') {
-        let Some((name, share)) = part.split_once("=") else {
-            let message = format!(
-                "`{}` has no share; write a region=share, such as us-east-1=60%",
-                part.text
-            );
-            mistakes.add(part.mistake(message));
-            continue;
-        };
-        let region = mistakes.keep(text::region(&name, regions));
-        let share = mistakes.keep(text::percent(&share));
-        if let Some((region, share)) = region.zip(share)
-            && near.insert(region, share).is_some()
-        {
-            mistakes.add(name.mistake(format!("`{}` is named twice; name it once", name.text)));
-        }
-    }
+    let missing = "has no share; write a region=share, such as us-east-1=60%";
+    let near = by_region(&line, regions, missing, text::percent, &mut mistakes);
     let sum: f64 = near.values().map(|share| share.get()).sum();
     let all = near.len() == regions.len();
     if sum > 1.0 + ROUNDING || (all && sum < 1.0 - ROUNDING) {
@@ -111,23 +95,37 @@ pub fn capacities(
     regions: &[RegionId],
 ) -> Result<BTreeMap<RegionId, f64>, Vec<Mistake>> {
     let mut mistakes = Mistakes::default();
-    let mut capacities = BTreeMap::new();
-    let line = one_line(source, "write us-east-1=500", &mut mistakes);
-    for part in line.iter().flat_map(|line| line.split(',')) {
-        let Some((name, rate_of)) = part.split_once("=") else {
-            let hint = "write region=requests per second, such as us-east-1=500";
-            mistakes.add(part.mistake(format!("`{}` is no capacity; {hint}", part.text)));
+    let Some(line) = one_line(source, "write us-east-1=500", &mut mistakes) else {
+        return mistakes.done(BTreeMap::new());
+    };
+    let missing = "is no capacity; write region=requests per second, such as us-east-1=500";
+    let capacities = by_region(&line, regions, missing, rate, &mut mistakes);
+    mistakes.done(capacities)
+}
+
+/// Reads `region=value,...`, each region once.
+fn by_region<T>(
+    line: &Word<'_>,
+    regions: &[RegionId],
+    missing: &str,
+    read: fn(&Word<'_>) -> Result<T, Mistake>,
+    mistakes: &mut Mistakes,
+) -> BTreeMap<RegionId, T> {
+    let mut found = BTreeMap::new();
+    for part in line.split(',') {
+        let Some((name, value)) = part.split_once("=") else {
+            mistakes.add(part.mistake(format!("`{}` {missing}", part.text)));
             continue;
         };
         let region = mistakes.keep(text::region(&name, regions));
-        let rate = mistakes.keep(rate(&rate_of));
-        if let Some((region, rate)) = region.zip(rate)
-            && capacities.insert(region, rate).is_some()
+        let value = mistakes.keep(read(&value));
+        if let Some((region, value)) = region.zip(value)
+            && found.insert(region, value).is_some()
         {
             mistakes.add(name.mistake(format!("`{}` is named twice; name it once", name.text)));
         }
     }
-    mistakes.done(capacities)
+    found
 }
 
 pub(super) fn rate(word: &Word<'_>) -> Result<f64, Mistake> {

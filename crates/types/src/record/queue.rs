@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{CodecError, OwnedId};
-use crate::{AckLevel, RegionId};
+use crate::{AckLevel, RegionId, id::text_id};
 
 /// The table of lease frontiers.
 pub const FRONTIERS: u8 = 3;
@@ -38,45 +38,9 @@ impl QueueName {
             Err(QueueNameError(name.to_owned()))
         }
     }
-
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
-impl FromStr for QueueName {
-    type Err = QueueNameError;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::new(text)
-    }
-}
-
-impl TryFrom<String> for QueueName {
-    type Error = QueueNameError;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::new(&text)
-    }
-}
-
-impl From<QueueName> for String {
-    fn from(name: QueueName) -> Self {
-        name.0.as_ref().to_owned()
-    }
-}
-
-impl fmt::Display for QueueName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for QueueName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+text_id!(QueueName, QueueNameError);
 
 /// The settings of a queue, the same in every region.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -21,6 +21,7 @@ use super::{
     clients::{Client, Random, Shared},
     machine::{Agreed, Machine, State},
     network::{Caller, serve},
+    number,
 };
 use crate::common::{config, region};
 
@@ -634,11 +635,7 @@ fn a_recovered_cluster_is_left_alone_by_old_members() {
 /// `RHUMB_SEED=1000 RHUMB_SEEDS=500` runs five hundred seeds of each kind.
 #[test]
 #[ignore = "by hand: it reads its seeds from the environment"]
-#[allow(clippy::disallowed_methods, reason = "a person gives the seed")]
 fn many_seeds() {
-    let number = |name: &str, or: u64| -> u64 {
-        std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(or)
-    };
     let first = number("RHUMB_SEED", 0);
     for kind in [Kind::Forming, Kind::Losses, Kind::Recovery] {
         run_seeds(kind, first..first + number("RHUMB_SEEDS", 1));
