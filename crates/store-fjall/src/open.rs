@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Write as _},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
 };
@@ -229,15 +230,15 @@ fn free_name(path: &Path, why: &str) -> PathBuf {
 /// Opens fjall. A last batch that was torn so that fjall takes it for damage is cut off first.
 fn database(path: &Path) -> Result<Database, OpenError> {
     let records = path.join(RECORDS);
-    match build(&records) {
-        Err(fjall::Error::JournalRecovery(found)) => {
+    let opened = match build(&records) {
+        Some(Err(fjall::Error::JournalRecovery(found))) => {
             let cut = journal::cut_last_batch(&records).map_err(|error| io_error(path, &error))?;
             tracing::warn!(?found, copy = ?cut, "cut a batch that was torn off the journal");
             build(&records)
         }
         opened => opened,
-    }
-    .map_err(|error| match error {
+    };
+    opened.ok_or_else(|| damaged(path, "fjall cannot follow them"))?.map_err(|error| match error {
         fjall::Error::JournalRecovery(found) => {
             damaged(path, &format!("a batch in the middle of the journal cannot be read ({found})"))
         }
@@ -248,13 +249,18 @@ fn database(path: &Path) -> Result<Database, OpenError> {
     })
 }
 
-fn build(records: &Path) -> fjall::Result<Database> {
-    Database::builder(records)
-        .cache_size(BLOCK_CACHE_BYTES)
-        .max_journaling_size(JOURNAL_BYTES_MAX)
-        .worker_threads(WORKER_THREADS)
-        .max_cached_files(Some(OPEN_FILES_MAX))
-        .open()
+/// `None` when fjall panics, as it does over lengths that do not agree. Nothing of ours is in its
+/// hands then, and what it had opened is dropped.
+fn build(records: &Path) -> Option<fjall::Result<Database>> {
+    catch_unwind(AssertUnwindSafe(|| {
+        Database::builder(records)
+            .cache_size(BLOCK_CACHE_BYTES)
+            .max_journaling_size(JOURNAL_BYTES_MAX)
+            .worker_threads(WORKER_THREADS)
+            .max_cached_files(Some(OPEN_FILES_MAX))
+            .open()
+    }))
+    .ok()
 }
 
 /// Reads the newest commit, and checks that every table is at it.

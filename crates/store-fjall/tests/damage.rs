@@ -107,6 +107,18 @@ fn a_wrong_checksum_in_the_middle_of_the_journal_is_refused_with_what_to_do() {
     commit(&store, 1, Durability::Synced).unwrap();
 }
 
+/// fjall panics here in a debug build, and finds a wrong checksum in a release build.
+#[test]
+fn lengths_that_do_not_agree_are_damage_and_no_panic() {
+    let directory = filled(40);
+    let row = find(directory.path(), &log_key(20), 0);
+    overwrite(directory.path(), row - 8, &[0xee]);
+    let refused = FjallStore::open(directory.path()).unwrap_err();
+    assert!(refused.to_string().contains("Move `records`"), "{refused}");
+    set_aside(directory.path()).unwrap();
+    commit(&open(directory.path()), 1, Durability::Synced).unwrap();
+}
+
 #[test]
 fn a_last_batch_with_a_hole_that_was_never_synced_is_dropped_quietly() {
     let directory = filled(10);
