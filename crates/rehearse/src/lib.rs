@@ -11,13 +11,10 @@
 //!
 //! Deliberately absent: files, threads, the command line. A run is a function of its input and seed.
 
-mod arrivals;
 mod books;
 pub mod capacity;
-mod chance;
 pub mod clients;
 mod condition;
-mod exact;
 pub mod html;
 pub mod objectives;
 pub mod outcome;
@@ -31,7 +28,11 @@ pub mod scenario;
 pub mod search;
 mod table;
 pub mod text;
-mod time;
 pub mod traffic;
+
+use rhumb_sim::{
+    time,
+    traffic::{arrivals, chance},
+};
 
 pub use run::{Run, RunError, run};

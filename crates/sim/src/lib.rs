@@ -8,7 +8,7 @@
 //! - [`host`] is one machine: a node, its disk, its clocks.
 //! - [`network`] is the links between them.
 //! - [`group`] is the agreement that overseers and leases rest on.
-//! - [`workload`] is what clients do, [`fault`] what goes wrong, [`check`] what must hold.
+//! - [`traffic`] says when requests come, [`workload`] what clients do, [`fault`] what goes wrong, [`check`] what must hold.
 //! - [`branch`] counts what is rare, [`history`] keeps the last events in words.
 //! - [`shrink`] finds the few faults that a failure needs.
 //!
@@ -26,6 +26,8 @@ pub mod run;
 pub mod setup;
 pub mod shrink;
 mod size;
+pub mod time;
+pub mod traffic;
 pub mod workload;
 pub mod world;
 

@@ -5,12 +5,10 @@
 //! each with a bound of its own on how many are simulated; beyond it each stands for several, its
 //! *weight*.
 
-use rhumb_sim::random::Random;
-
+use super::{Shape, chance::exponential};
 use crate::{
-    chance::exponential,
+    random::Random,
     time::{Micros, SECOND, whole},
-    traffic::Shape,
 };
 
 /// Within a slot the rate does not change.
@@ -18,24 +16,27 @@ const SLOT: Micros = SECOND / 10;
 
 /// What a request does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// It reads.
     Read,
+    /// It writes.
     Write,
 }
 
 /// A request that comes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Arrival {
-    /// From the start of the rehearsal.
-    pub(crate) at: Micros,
+pub struct Arrival {
+    /// From the start of the run.
+    pub at: Micros,
     /// How many requests it stands for.
-    pub(crate) weight: u64,
+    pub weight: u64,
 }
 
 /// Requests of one kind.
 #[derive(Debug)]
-pub(crate) struct Arrivals {
-    pub(crate) kind: Kind,
+pub struct Arrivals {
+    /// What they do.
+    pub kind: Kind,
     /// The share of all requests that are of this kind.
     share: f64,
     /// How many are simulated in a second.
@@ -44,12 +45,15 @@ pub(crate) struct Arrivals {
 }
 
 impl Arrivals {
-    pub(crate) const fn new(kind: Kind, share: f64, simulated_max: f64, random: Random) -> Self {
+    /// Those of a share of all requests; beyond so many a second each stands for several.
+    #[must_use]
+    pub const fn new(kind: Kind, share: f64, simulated_max: f64, random: Random) -> Self {
         Self { kind, share, simulated_max, random }
     }
 
     /// How many requests one that comes now stands for.
-    pub(crate) fn weight(&self, shape: &Shape, at: Micros) -> u64 {
+    #[must_use]
+    pub fn weight(&self, shape: &Shape, at: Micros) -> u64 {
         whole((self.rate(shape, at) / self.simulated_max).ceil()).max(1)
     }
 
@@ -58,7 +62,7 @@ impl Arrivals {
     }
 
     /// The next request after a time and before the end.
-    pub(crate) fn next(&mut self, shape: &Shape, after: Micros, end: Micros) -> Option<Arrival> {
+    pub fn next(&mut self, shape: &Shape, after: Micros, end: Micros) -> Option<Arrival> {
         let mut at = after;
         while at < end {
             let slot_ends = (at / SLOT + 1) * SLOT;

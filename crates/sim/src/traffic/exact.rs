@@ -14,8 +14,9 @@ const FRACTION_BITS: u32 = 52;
 const EXPONENT_BIAS: u64 = 1_023;
 
 /// The natural logarithm of a positive, normal number.
+#[must_use]
 #[expect(clippy::cast_possible_wrap, reason = "an exponent has eleven bits")]
-pub(crate) fn ln(x: f64) -> f64 {
+pub fn ln(x: f64) -> f64 {
     let bits = x.to_bits();
     let fraction = bits & ((1 << FRACTION_BITS) - 1);
     let mut exponent = (bits >> FRACTION_BITS) as i64 - EXPONENT_BIAS as i64;
@@ -35,7 +36,8 @@ pub(crate) fn ln(x: f64) -> f64 {
 }
 
 /// The cosine of an angle in turns.
-pub(crate) fn cos_of_turns(turns: f64) -> f64 {
+#[must_use]
+pub fn cos_of_turns(turns: f64) -> f64 {
     // From minus half a turn to half a turn.
     let angle = (turns - turns.round()) * std::f64::consts::TAU;
     let (mut term, mut sum) = (1.0, 1.0);
