@@ -10,6 +10,7 @@ pub mod head;
 pub mod job;
 pub mod owned;
 pub mod queue;
+pub mod topic;
 pub mod transaction;
 pub mod vector;
 
@@ -22,5 +23,6 @@ pub use head::Head;
 pub use job::{Ending, Job, JobAttribute, JobId, JobKey, Progress, Provenance};
 pub use owned::{OwnedId, OwnedOp, OwnedRow, OwnedState};
 pub use queue::{Frontier, FrontierKey, QueueDefinition, QueueName};
+pub use topic::{Subscription, Topic, TopicError, TopicPattern};
 pub use transaction::{Change, Mark, Transaction, TransactionId};
 pub use vector::VersionVector;

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{CodecError, OwnedId};
+use super::{CodecError, OwnedId, topic::Subscription};
 use crate::{AckLevel, RegionId, id::text_id};
 
 /// The table of lease frontiers.
@@ -68,6 +68,11 @@ pub struct QueueDefinition {
     pub ack: AckLevel,
     /// The oldest job ought to wait no longer.
     pub oldest_age_target: Duration,
+    /// Which events become jobs of the queue.
+    pub subscriptions: Vec<Subscription>,
+    /// Whether the end of each of its jobs is an event of its own, of the topic
+    /// `rhumb.job.finished.QUEUE` or `rhumb.job.dead.QUEUE`.
+    pub announce: bool,
 }
 
 impl Default for QueueDefinition {
@@ -85,6 +90,8 @@ impl Default for QueueDefinition {
             keys_kept: hours(24),
             ack: AckLevel::Local,
             oldest_age_target: Duration::from_secs(60),
+            subscriptions: Vec::new(),
+            announce: false,
         }
     }
 }
@@ -97,6 +104,11 @@ pub const RETENTION_MIN_MAX: (Duration, Duration) =
 /// Shortest and longest time that keys are kept.
 pub const KEYS_KEPT_MIN_MAX: (Duration, Duration) =
     (Duration::from_secs(60), Duration::from_secs(14 * 24 * 3_600));
+
+/// Most subscriptions of a queue.
+pub const SUBSCRIPTIONS_MAX: usize = 16;
+/// The first word of the topics of the cluster's own events.
+pub const OWN_TOPICS: &str = "rhumb";
 
 /// Which setting of a queue is against its bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -124,11 +136,32 @@ impl QueueDefinition {
             ("keys_kept", "60 s to 14 d", within(self.keys_kept, KEYS_KEPT_MIN_MAX)),
             ("attempts_max", "at least 1", self.attempts_max != Some(0)),
             ("content_dedup", "set on a FIFO queue only", self.fifo || !self.content_dedup),
+            ("subscriptions", "at most 16", self.subscriptions.len() <= SUBSCRIPTIONS_MAX),
+            ("subscriptions", "of a queue that is not FIFO", !self.fifo || !self.subscribes()),
+            // Otherwise the end of a job could be a job whose end is an event, for ever.
+            (
+                "announce",
+                "off where it subscribes to `rhumb.`",
+                !self.announce || !self.hears_own(),
+            ),
         ];
         match rules.iter().find(|(_, _, kept)| !kept) {
             Some((setting, rule, _)) => Err(QueueDefinitionError { setting, rule }),
             None => Ok(()),
         }
+    }
+}
+
+impl QueueDefinition {
+    /// Whether any event becomes a job of the queue.
+    #[must_use]
+    pub const fn subscribes(&self) -> bool {
+        !self.subscriptions.is_empty()
+    }
+
+    /// Whether events of the cluster itself may become jobs of the queue.
+    fn hears_own(&self) -> bool {
+        self.subscriptions.iter().any(|it| it.topics.may_begin_with(OWN_TOPICS))
     }
 }
 
@@ -180,7 +213,7 @@ pub struct Frontier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Record;
+    use crate::record::{Record, TopicPattern};
 
     #[test]
     fn names_and_bounds() {
@@ -190,6 +223,20 @@ mod tests {
         assert_eq!(QueueDefinition::default().check(), Ok(()));
         let long = QueueDefinition { visibility: VISIBILITY_MAX * 2, ..QueueDefinition::default() };
         assert_eq!(long.check().map_err(|error| error.setting), Err("visibility"));
+        let hears = |topics: &str| Subscription {
+            topics: TopicPattern::new(topics).unwrap(),
+            each_region: false,
+        };
+        let of = |subscriptions, announce, fifo| {
+            let settings = QueueDefinition { subscriptions, announce, fifo, ..Default::default() };
+            settings.check().map_err(|error| error.setting)
+        };
+        assert_eq!(of(vec![hears("orders.**")], true, false), Ok(()));
+        assert_eq!(of(vec![hears("rhumb.**")], false, false), Ok(()));
+        assert_eq!(of(vec![hears("rhumb.job.*.q")], true, false), Err("announce"));
+        assert_eq!(of(vec![hears("*.job.**")], true, false), Err("announce"));
+        assert_eq!(of(vec![hears("orders")], false, true), Err("subscriptions"));
+        assert_eq!(of(vec![hears("a"); 17], false, false), Err("subscriptions"));
     }
 
     #[test]
@@ -201,7 +248,11 @@ mod tests {
         let key = FrontierKey { home, queue: QueueName::new("q").unwrap() };
         assert_eq!(&key.row().key[..], b"us\0q");
         assert_eq!(FrontierKey::of_row(&key.row()), Ok(key));
-        let definition = QueueDefinition::default();
+        let topics = TopicPattern::new("orders.**").unwrap();
+        let definition = QueueDefinition {
+            subscriptions: vec![Subscription { topics, each_region: true }],
+            ..QueueDefinition::default()
+        };
         assert_eq!(QueueDefinition::decode(&definition.encode()), Ok(definition));
     }
 }
