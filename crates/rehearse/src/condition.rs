@@ -19,6 +19,10 @@ pub(crate) struct Machine {
     pub(crate) killed: bool,
     /// Only what is in its own region reaches it.
     pub(crate) isolated: bool,
+    /// Nothing that it sends leaves its own region.
+    pub(crate) mute: bool,
+    /// What is between its node and everybody in other regions.
+    uplink: Uplink,
     /// Until when it is frozen, in the time of the simulator.
     pub(crate) frozen_until: Micros,
     pub(crate) disk_delay: Micros,
@@ -36,6 +40,8 @@ impl Default for Machine {
             down: false,
             killed: false,
             isolated: false,
+            mute: false,
+            uplink: Uplink::default(),
             frozen_until: 0,
             disk_delay: 0,
             disk_full: false,
@@ -44,6 +50,13 @@ impl Default for Machine {
             share: 1.0,
         }
     }
+}
+
+/// What is between a region's node and other regions, in both directions.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+struct Uplink {
+    delay: Micros,
+    loss: f64,
 }
 
 /// The way from one region to another.
@@ -82,26 +95,48 @@ impl Condition {
         condition
     }
 
-    /// The way between two machines.
-    pub(crate) fn way(&self, from: usize, to: usize) -> &Way {
+    /// The way between two regions, without what is wrong at its ends.
+    fn between(&self, from: usize, to: usize) -> &Way {
         match self.ways.get(from * self.machines.len() + to) {
             Some(way) => way,
             None => unreachable!("machines are numbered"),
         }
     }
 
+    /// The way between two nodes.
+    pub(crate) fn way(&self, from: usize, to: usize) -> Way {
+        self.through(from, to, &[from, to])
+    }
+
+    /// The way between the clients near a region and a node. Clients have uplinks of their own.
+    pub(crate) fn way_of_clients(&self, near: usize, node: usize, asks: bool) -> Way {
+        let (from, to) = if asks { (near, node) } else { (node, near) };
+        if near == node { self.between(from, to).clone() } else { self.through(from, to, &[node]) }
+    }
+
+    fn through(&self, from: usize, to: usize, ends: &[usize]) -> Way {
+        let mut way = self.between(from, to).clone();
+        for end in ends.iter().filter_map(|end| self.machines.get(*end)) {
+            way.delay += end.uplink.delay;
+            way.loss = either(way.loss, end.uplink.loss);
+        }
+        way
+    }
+
     /// Whether nothing passes from one node to another.
     pub(crate) fn is_cut(&self, from: usize, to: usize) -> bool {
         let alone = |host: usize| self.machines.get(host).is_some_and(|it| it.down || it.isolated);
-        from != to && (self.way(from, to).cut || alone(from) || alone(to))
+        let mute = self.machines.get(from).is_some_and(|it| it.mute);
+        from != to && (self.between(from, to).cut || alone(from) || alone(to) || mute)
     }
 
     /// Whether nothing passes between the clients near a region and a node, in one direction. Who is
     /// near a region that is isolated or gone has a way to the others all the same.
     pub(crate) fn is_cut_for_clients(&self, near: usize, node: usize, asks: bool) -> bool {
         let (from, to) = if asks { (near, node) } else { (node, near) };
-        let isolated = self.machines.get(node).is_some_and(|it| it.isolated);
-        near != node && (self.way(from, to).cut || isolated)
+        let silent = |it: &Machine| it.isolated || (it.mute && !asks);
+        let silent = self.machines.get(node).is_some_and(silent);
+        near != node && (self.between(from, to).cut || silent)
     }
 
     fn on_way(&mut self, from: Option<usize>, to: Option<usize>, change: impl Fn(&mut Way)) {
@@ -122,7 +157,7 @@ impl Condition {
             Fault::Cut(a, b) => self.on_link(host(a), host(b), |way| way.cut = true),
             Fault::OneWay(from, to) => self.on_way(host(from), host(to), |way| way.cut = true),
             Fault::Loss(a, b, share) => self.on_link(host(a), host(b), |way| {
-                way.loss = 1.0 - (1.0 - way.loss) * (1.0 - share.get());
+                way.loss = either(way.loss, share.get());
             }),
             Fault::Delay(a, b, time) => {
                 self.on_link(host(a), host(b), |way| way.delay += micros(*time));
@@ -148,6 +183,11 @@ impl Machine {
             Fault::Down(_) => self.down = true,
             Fault::Killed(_) => self.killed = true,
             Fault::Isolated(_) => self.isolated = true,
+            Fault::Mute(_) => self.mute = true,
+            Fault::UplinkLoss(_, share) => {
+                self.uplink.loss = either(self.uplink.loss, share.get());
+            }
+            Fault::UplinkDelay(_, time) => self.uplink.delay += micros(*time),
             Fault::Freeze(_) => self.frozen_until = self.frozen_until.max(until),
             Fault::SlowDisk(_, time) => self.disk_delay += micros(*time),
             Fault::FullDisk(_) => self.disk_full = true,
@@ -157,6 +197,11 @@ impl Machine {
             _ => {}
         }
     }
+}
+
+/// How many packets are lost of those that have to pass both.
+fn either(one: f64, other: f64) -> f64 {
+    1.0 - (1.0 - one) * (1.0 - other)
 }
 
 #[cfg(test)]
@@ -177,7 +222,7 @@ mod tests {
     fn fault() -> impl Strategy<Value = Fault> {
         let link = (0_usize..3, 1_usize..3).prop_map(|(a, by)| (region(a), region(a + by)));
         let one = (0_usize..3).prop_map(region);
-        (0_u8..11, link, one).prop_map(|(kind, (a, b), one)| match kind {
+        (0_u8..14, link, one).prop_map(|(kind, (a, b), one)| match kind {
             0 => Fault::Down(one),
             1 => Fault::Freeze(one),
             2 => Fault::Isolated(one),
@@ -187,6 +232,9 @@ mod tests {
             6 => Fault::Delay(a, b, Duration::from_millis(3)),
             7 => Fault::SlowDisk(one, Duration::from_millis(5)),
             9 => Fault::Killed(one),
+            10 => Fault::Mute(one),
+            11 => Fault::UplinkLoss(one, Ratio::clamped(0.25)),
+            12 => Fault::UplinkDelay(one, Duration::from_millis(7)),
             8 => Fault::Slow(one, Ratio::clamped(0.5)),
             _ => Fault::Clock(one, 100),
         })
@@ -223,6 +271,8 @@ mod tests {
             for (one, more) in some.machines.iter().zip(&all.machines) {
                 prop_assert!(more.runs() <= one.runs() && more.isolated >= one.isolated);
                 prop_assert!(more.frozen_until >= one.frozen_until);
+                prop_assert!(more.uplink.delay >= one.uplink.delay);
+                prop_assert!(more.uplink.loss >= one.uplink.loss && more.mute >= one.mute);
                 prop_assert!(more.share <= one.share && more.disk_delay >= one.disk_delay);
             }
             prop_assert_ne!(of(&faults), Condition::sound(3));

@@ -64,7 +64,7 @@ pub struct FaultOutcome {
     /// down, until a node preferred others. `None` when none did before it was mended.
     #[serde(rename = "detected_ms", serialize_with = "maybe_millis")]
     pub detected: Option<Duration>,
-    /// Until another region held the lease of the one that failed.
+    /// Until another region held the lease of the one that failed, or of one of the ends of a link.
     #[serde(rename = "owned_ms", serialize_with = "maybe_millis")]
     pub owned: Option<Duration>,
     /// Until clients everywhere were answered again as before: until the last of them asked in vain,

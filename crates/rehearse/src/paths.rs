@@ -79,13 +79,13 @@ impl Paths {
             return None;
         }
         let (from, to) = if asks { (near, node) } else { (node, near) };
-        let way = condition.way(from, to);
+        let way = condition.way_of_clients(near, node, asks);
         let delay_micros = self.delay(from, to) + way.delay + micros(CLIENT_ROUND_TRIP) / 2;
         let mut losses = 0;
         while losses < rhumb_sim::network::LOSSES_MAX && way.loss > 0.0 && unit(random) < way.loss {
             losses += 1;
         }
-        let late = retransmission_micros(delay_micros, losses);
+        let late = retransmission_micros(delay_micros, losses, None);
         Some(delay_micros + late + random.below(delay_micros / JITTER_PART + 1))
     }
 }
@@ -141,6 +141,11 @@ mod tests {
         assert_eq!(travels(Some(isolated.clone()), 1, 0), [None, None]);
         assert!(travels(Some(isolated.clone()), 0, 0).iter().all(Option::is_some));
         assert!(travels(Some(isolated), 0, 1).iter().all(Option::is_some));
+        let mute = travels(Some(Fault::Mute(us.clone())), 1, 0);
+        assert!(mute[0].is_some() && mute[1].is_none(), "it hears, and is not heard");
+        let slow = Fault::UplinkDelay(us.clone(), Duration::from_millis(100));
+        assert_eq!(travels(Some(slow.clone()), 1, 0).map(|way| way.unwrap() / MS / 10), [13, 13]);
+        assert_eq!(travels(Some(slow), 0, 1).map(|way| way.unwrap() / MS / 10), [3, 3]);
         let down = travels(Some(Fault::Down(us)), 0, 1);
         assert!(down.iter().all(Option::is_some), "its clients reach the others");
     }

@@ -62,6 +62,14 @@ pub enum Fault {
     /// Nothing reaches its node from other regions, their clients included, and nothing leaves it; its
     /// own clients still reach it, and other regions.
     Isolated(RegionId),
+    /// Nothing that its node sends to other regions or their clients arrives; it hears them.
+    Mute(RegionId),
+    /// So many packets are lost between its node and other regions, their clients included, in both
+    /// directions.
+    UplinkLoss(RegionId, Ratio),
+    /// So much is added to every message between its node and other regions, their clients included,
+    /// one way.
+    UplinkDelay(RegionId, Duration),
     /// Nothing passes between two regions.
     Cut(RegionId, RegionId),
     /// Nothing passes from the first region to the second.
@@ -91,6 +99,17 @@ pub(crate) enum Subject<'f> {
     Link(&'f RegionId, &'f RegionId),
 }
 
+impl<'f> Subject<'f> {
+    /// The region, or both ends of the link.
+    pub(crate) fn regions(self) -> impl Iterator<Item = &'f RegionId> {
+        let (one, other) = match self {
+            Self::Region(region) => (region, None),
+            Self::Link(a, b) => (a, Some(b)),
+        };
+        std::iter::once(one).chain(other)
+    }
+}
+
 impl Fault {
     pub(crate) const fn subject(&self) -> Subject<'_> {
         match self {
@@ -98,6 +117,9 @@ impl Fault {
             | Self::Killed(region)
             | Self::Freeze(region)
             | Self::Isolated(region)
+            | Self::Mute(region)
+            | Self::UplinkLoss(region, _)
+            | Self::UplinkDelay(region, _)
             | Self::SlowDisk(region, _)
             | Self::FullDisk(region)
             | Self::FailingDisk(region)
@@ -119,6 +141,9 @@ impl Fault {
 
     /// Whether a region is lost, so that others must know of it, and take its duties over.
     pub(crate) const fn is_a_loss(&self) -> bool {
-        matches!(self, Self::Down(_) | Self::Killed(_) | Self::Freeze(_) | Self::Isolated(_))
+        matches!(
+            self,
+            Self::Down(_) | Self::Killed(_) | Self::Freeze(_) | Self::Isolated(_) | Self::Mute(_)
+        )
     }
 }

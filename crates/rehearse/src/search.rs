@@ -58,13 +58,16 @@ pub fn singles(regions: &[RegionId], when: When) -> Singles {
     Singles { scenarios: faults.into_iter().map(single).collect(), left_out }
 }
 
-fn of_region(region: &RegionId) -> [Fault; 9] {
+fn of_region(region: &RegionId) -> [Fault; 12] {
     let it = || region.clone();
     [
         Fault::Down(it()),
         Fault::Killed(it()),
         Fault::Freeze(it()),
         Fault::Isolated(it()),
+        Fault::Mute(it()),
+        Fault::UplinkLoss(it(), Ratio::clamped(LOSS)),
+        Fault::UplinkDelay(it(), DELAY),
         Fault::Slow(it(), Ratio::clamped(SLOW)),
         Fault::SlowDisk(it(), SLOW_DISK),
         Fault::FullDisk(it()),
@@ -178,14 +181,14 @@ mod tests {
     #[test]
     fn every_region_and_link_is_tried_up_to_the_bound() {
         let three = singles(&regions(), WHEN);
-        assert_eq!((three.scenarios.len(), three.left_out), (3 * 9 + 3 * 5, 0));
+        assert_eq!((three.scenarios.len(), three.left_out), (3 * 12 + 3 * 5, 0));
         assert!(three.scenarios.iter().all(possible));
         let many: Vec<RegionId> =
             (0..20).map(|nth| RegionId::new(&format!("r{nth}")).unwrap()).collect();
         let many = singles(&many, WHEN);
         assert_eq!(
             (many.scenarios.len(), many.left_out),
-            (SINGLES_MAX, 20 * 9 + 190 * 5 - SINGLES_MAX)
+            (SINGLES_MAX, 20 * 12 + 190 * 5 - SINGLES_MAX)
         );
     }
 

@@ -3,7 +3,8 @@
 //! A link is three connections, as in the real adapters: logs and what goes with them, heartbeats,
 //! and the consensus group. Each delivers its messages in order or not at all, and none waits for
 //! another, so messages of different connections overtake each other. A lost packet is sent again
-//! after a while and holds up its connection; one that is lost too often ends the link. Logs queue
+//! and holds up its connection meanwhile, as with TCP: for about a round trip where more follows it
+//! soon, else until the sender's time-out; one that is lost too often ends the link. Logs queue
 //! for the bandwidth; what is small gets its share at once. While a direction is cut its messages
 //! wait; a cut that lasts longer than the time-out resets the connections, and what waited is lost.
 //! They are made again as soon as both directions are open.
@@ -21,7 +22,9 @@ pub const RESET_AFTER: Duration = Duration::from_millis(1_500);
 /// How long both sides take to make a new connection once that is possible, beside the delay.
 pub const RECONNECT_AFTER: Duration = Duration::from_millis(120);
 
-/// The least time after which a sender takes a packet for lost (what Linux does; RFC 6298 says 1 s).
+/// What a sender waits beyond the round trip before it takes a packet for lost that nothing follows
+/// (the least that Linux does; RFC 6298 says 1 s). A tail loss probe comes no sooner when one packet
+/// is under way (RFC 8985, 7.2).
 pub const RETRANSMIT_MIN: Duration = Duration::from_millis(200);
 /// How often one packet is lost at most; each time the sender waits twice as long.
 pub const LOSSES_MAX: u32 = 6;
@@ -95,6 +98,8 @@ pub struct Direction {
     pub(crate) free_at: u64,
     /// The earliest arrival of the next message of each connection, so that order is kept.
     pub(crate) not_before: [u64; 3],
+    /// When something was sent last over each connection.
+    sent_at: [Option<u64>; 3],
     /// What waits for the end of the cut.
     pub(crate) waiting: VecDeque<Packet>,
     /// When a sign of life arrived last.
@@ -104,12 +109,23 @@ pub struct Direction {
 }
 
 /// How much later a packet arrives that is lost so often on a way with a one-way delay, in
-/// microseconds: the sender waits for a round trip and the least time, and twice as long after each
-/// further loss.
+/// microseconds. `followed` says how long after it the next packet of its connection is sent, if any is.
+///
+/// - The acknowledgement of a later packet says that it is lost: a round trip after that one was sent,
+///   and a quarter of one more in case that it only came late (RACK; RFC 8985, 6.2). So it is also
+///   for what was sent again.
+/// - When nothing follows in time the sender waits for a round trip and the least time, and twice as
+///   long after each further loss (RFC 6298, 5.5).
 #[must_use]
-pub fn retransmission_micros(delay_micros: u64, losses: u32) -> u64 {
+pub fn retransmission_micros(delay_micros: u64, losses: u32, followed: Option<u64>) -> u64 {
+    let round_trip = 2 * delay_micros;
     let least = u64::try_from(RETRANSMIT_MIN.as_micros()).unwrap_or(u64::MAX);
-    (2 * delay_micros + least) * ((1 << losses.min(LOSSES_MAX)) - 1)
+    let losses = losses.min(LOSSES_MAX);
+    let told = followed.map(|after| after.saturating_add(round_trip + round_trip / 4));
+    match told.filter(|told| *told < round_trip + least) {
+        Some(told) => told * u64::from(losses),
+        None => (round_trip + least) * ((1 << losses) - 1),
+    }
 }
 
 impl Direction {
@@ -153,17 +169,29 @@ impl Direction {
         self.free_at
     }
 
+    /// A message is sent over a connection; gives how long after the one before, which is what is
+    /// known of how soon the next one follows.
+    pub(crate) fn note_sent(&mut self, lane: Lane, now: u64) -> Option<u64> {
+        let before = of(&mut self.sent_at, lane).replace(now);
+        before.map(|before| now.saturating_sub(before))
+    }
+
     /// When a message of a connection arrives that would at a time: after the one before it.
     pub(crate) fn in_order(&mut self, lane: Lane, at: u64) -> u64 {
-        let [bulk, heartbeat, group] = &mut self.not_before;
-        let not_before = match lane {
-            Lane::Bulk => bulk,
-            Lane::Heartbeat => heartbeat,
-            Lane::Group => group,
-        };
+        let not_before = of(&mut self.not_before, lane);
         let at = at.max(*not_before);
         *not_before = at + 1;
         at
+    }
+}
+
+/// What is kept for each connection.
+const fn of<T>(kept: &mut [T; 3], lane: Lane) -> &mut T {
+    let [bulk, heartbeat, group] = kept;
+    match lane {
+        Lane::Bulk => bulk,
+        Lane::Heartbeat => heartbeat,
+        Lane::Group => group,
     }
 }
 
@@ -251,6 +279,7 @@ impl Link {
         for direction in &mut self.directions {
             direction.waiting.clear();
             direction.not_before = [0; 3];
+            direction.sent_at = [None; 3];
             direction.free_at = 0;
         }
     }
@@ -277,6 +306,14 @@ mod tests {
         assert_eq!(way.in_order(Lane::Bulk, 900), 900);
         assert_eq!(way.in_order(Lane::Bulk, 100), 901);
         assert_eq!(way.in_order(Lane::Heartbeat, 100), 100);
+    }
+
+    #[test]
+    fn what_is_followed_soon_is_sent_again_after_a_round_trip() {
+        let takes = |losses, followed| retransmission_micros(100_000, losses, followed) / 1_000;
+        assert_eq!([0, 1, 2, 3].map(|losses| takes(losses, None)), [0, 400, 1_200, 2_800]);
+        assert_eq!([0, 1, 2, 3].map(|losses| takes(losses, Some(10_000))), [0, 260, 520, 780]);
+        assert_eq!(takes(2, Some(10_000_000)), 1_200, "by then the time-out was first");
     }
 
     #[test]

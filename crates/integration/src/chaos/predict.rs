@@ -67,8 +67,6 @@ pub(super) struct Case<'a> {
     pub(super) config: &'a Path,
     pub(super) kind: Kind,
     pub(super) region: &'a str,
-    /// All other regions.
-    pub(super) others: &'a [&'a str],
     pub(super) lasting: Duration,
 }
 
@@ -76,11 +74,7 @@ impl Case<'_> {
     /// Rehearses it for each level at which clients write.
     pub(super) fn predict(&self) -> Result<Prediction> {
         let local = self.rehearse(Level::Local)?;
-        // A link that is cut in a rehearsal is cut for the clients near its ends too; here it is not.
-        let one_remote = match self.kind {
-            Kind::CutOneWay => None,
-            _ => Some(self.rehearse(Level::OneRemote)?),
-        };
+        let one_remote = self.rehearse(Level::OneRemote)?;
         let first = |of: fn(&FaultRow) -> Option<f64>| {
             duration(local.faults.iter().filter_map(of).reduce(f64::min))
         };
@@ -91,7 +85,7 @@ impl Case<'_> {
             ejected: first(|fault| fault.detected.p50_ms),
             moved: first(|fault| fault.owned.p50_ms),
             gap_local: longest(&local),
-            gap_one_remote: one_remote.as_ref().and_then(longest),
+            gap_one_remote: longest(&one_remote),
         })
     }
 
@@ -121,21 +115,17 @@ impl Case<'_> {
     /// The failure in the words of a scenario.
     fn faults(&self) -> Vec<String> {
         let region = self.region;
-        let links = |what: &str, arrow: &str| -> Vec<String> {
-            let others = self.others.iter();
-            others.map(|other| format!("link {region} {arrow} {other} {what}")).collect()
-        };
         match self.kind {
             Kind::Kill => vec![format!("region {region} down")],
             Kind::Freeze => vec![format!("region {region} frozen")],
             Kind::Cut => vec![format!("region {region} isolated")],
-            Kind::CutOneWay => links("cut", "->"),
+            Kind::CutOneWay => vec![format!("region {region} mute")],
             Kind::SlowDisk => vec![format!("disk {region} slow {}ms", FSYNC_MORE.as_millis())],
             Kind::FullDisk => vec![format!("disk {region} full")],
             Kind::SlowLink => {
-                let delay = format!("delay {}ms", (LINK_MORE / 2).as_millis());
-                let loss = format!("loss {}%", LINK_LOST_PER_MILLE / 10);
-                [links(&delay, "-"), links(&loss, "-")].concat()
+                let delay = format!("uplink {region} delay {}ms", (LINK_MORE / 2).as_millis());
+                let loss = format!("uplink {region} loss {}%", LINK_LOST_PER_MILLE / 10);
+                vec![delay, loss]
             }
             Kind::Clock => vec![format!("clock {region} +{CLOCK_OFF_MILLIS}ms")],
         }

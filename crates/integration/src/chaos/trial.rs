@@ -177,16 +177,11 @@ impl Theatre {
             if predictions.contains_key(&(*kind, *region)) {
                 continue;
             }
-            let others: Vec<&str> = (0..self.nodes.len())
-                .filter(|other| other != region)
-                .map(|other| self.name(other))
-                .collect();
             let case = Case {
                 binary: &binary,
                 config: self.stage.cluster.config(*region),
                 kind: *kind,
                 region: self.name(*region),
-                others: &others,
                 lasting: kind.lasts(plan.lasting),
             };
             predictions.insert((*kind, *region), case.predict()?);

@@ -89,10 +89,10 @@ impl Watch {
                     fault.detected = Some(now);
                 }
             }
-            let region = fault.planned.fault.region();
-            let other = region.filter(|region| stage.host(region) != Some(host));
             if fault.owned.is_none() && now < fault.horizon {
-                let owned = other.is_some_and(|region| stage.acts_for(host, region));
+                let mut others = fault.planned.fault.subject().regions();
+                let owned =
+                    others.any(|it| stage.host(it) != Some(host) && stage.acts_for(host, it));
                 fault.owned = owned.then_some(now);
             }
         }

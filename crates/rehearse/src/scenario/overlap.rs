@@ -7,7 +7,7 @@
 //!   for a freeze, which ends with the process: freezes and outages of a region exclude each other.
 //! - Nothing can be lost or delayed on a link that is cut, and what is isolated is cut off already.
 //!
-//! A loss and a delay of one link, or a slow disk that also fills up, are two faults at once.
+//! A loss and a delay of one link or uplink, or a slow disk that also fills up, are two faults at once.
 
 use std::time::Duration;
 
@@ -73,8 +73,8 @@ impl Planned {
 /// Why the second cannot begin while the first holds.
 fn why_not(holds: &Fault, begins: &Fault) -> Option<String> {
     use Fault::{
-        Clock, Cut, Delay, Down, FailingDisk, Freeze, FullDisk, Isolated, Killed, Loss, OneWay,
-        Slow, SlowDisk,
+        Clock, Cut, Delay, Down, FailingDisk, Freeze, FullDisk, Isolated, Killed, Loss, Mute,
+        OneWay, Slow, SlowDisk, UplinkDelay, UplinkLoss,
     };
     match (holds, begins) {
         (
@@ -91,7 +91,16 @@ fn why_not(holds: &Fault, begins: &Fault) -> Option<String> {
         (Freeze(frozen), Down(it) | Killed(it) | Freeze(it)) if frozen == it => {
             Some(format!("{it} is frozen"))
         }
-        (Isolated(a), Isolated(b)) if a == b => Some(format!("{a} is isolated")),
+        (Isolated(a), Isolated(b) | Mute(b) | UplinkLoss(b, _) | UplinkDelay(b, _)) if a == b => {
+            Some(format!("{a} is isolated"))
+        }
+        (Mute(a), Mute(b) | Isolated(b)) if a == b => Some(format!("{a} is mute")),
+        (UplinkLoss(a, _), UplinkLoss(b, _)) if a == b => {
+            Some(format!("the uplink of {a} loses packets"))
+        }
+        (UplinkDelay(a, _), UplinkDelay(b, _)) if a == b => {
+            Some(format!("the uplink of {a} is delayed"))
+        }
         (Isolated(alone), Cut(a, b) | OneWay(a, b) | Loss(a, b, _) | Delay(a, b, _))
             if alone == a || alone == b =>
         {

@@ -15,8 +15,9 @@ const FAULTS_MAX: usize = 1_000;
 /// The most by which a clock may be off: more is a broken clock, and nodes refuse it all the same.
 const OFFSET_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-const SUBJECTS: [&str; 4] = ["region", "link", "disk", "clock"];
-const OF_REGION: [&str; 5] = ["down", "killed", "frozen", "isolated", "slow"];
+const SUBJECTS: [&str; 5] = ["region", "uplink", "link", "disk", "clock"];
+const OF_REGION: [&str; 6] = ["down", "killed", "frozen", "isolated", "mute", "slow"];
+const OF_UPLINK: [&str; 2] = ["loss", "delay"];
 const OF_LINK: [&str; 3] = ["cut", "loss", "delay"];
 const OF_DISK: [&str; 3] = ["slow", "full", "failing"];
 
@@ -102,9 +103,10 @@ impl<'a> Line<'a, '_> {
 
     /// The outer option: whether the rest of the line can be read.
     fn fault(&mut self) -> Option<Option<Fault>> {
-        let subject = self.word("write `region`, `link`, `disk` or `clock`")?;
+        let subject = self.word("write `region`, `uplink`, `link`, `disk` or `clock`")?;
         match subject.text {
             "region" => self.fault_of_region(),
+            "uplink" => self.fault_of_uplink(),
             "link" => self.fault_of_link(),
             "disk" => self.fault_of_disk(),
             "clock" => self.fault_of_clock(),
@@ -119,18 +121,38 @@ impl<'a> Line<'a, '_> {
 
     fn fault_of_region(&mut self) -> Option<Option<Fault>> {
         let region = self.region();
-        let what = self.word("write `down`, `killed`, `frozen`, `isolated` or `slow 40%`")?;
+        let what =
+            self.word("write `down`, `killed`, `frozen`, `isolated`, `mute` or `slow 40%`")?;
         Some(match what.text {
             "down" => region.map(Fault::Down),
             "killed" => region.map(Fault::Killed),
             "frozen" => region.map(Fault::Freeze),
             "isolated" => region.map(Fault::Isolated),
+            "mute" => region.map(Fault::Mute),
             "slow" => {
                 let share = self.share("write how much it still serves, such as `slow 40%`");
                 share.and_then(|share| Some(Fault::Slow(region?, share)))
             }
             other => return self.unknown(&what, other, "a region", &OF_REGION),
         })
+    }
+
+    fn fault_of_uplink(&mut self) -> Option<Option<Fault>> {
+        let region = self.region();
+        let what = self.word("write `loss 20%` or `delay 300ms`")?;
+        Some(match what.text {
+            "loss" => self.loss().and_then(|share| Some(Fault::UplinkLoss(region?, share))),
+            "delay" => self.delay().and_then(|time| Some(Fault::UplinkDelay(region?, time))),
+            other => return self.unknown(&what, other, "an uplink", &OF_UPLINK),
+        })
+    }
+
+    fn loss(&mut self) -> Option<Ratio> {
+        self.share("write how much is lost, such as `loss 20%`")
+    }
+
+    fn delay(&mut self) -> Option<Duration> {
+        self.more_than_nothing("write how long, such as `delay 300ms`")
     }
 
     fn fault_of_link(&mut self) -> Option<Option<Fault>> {
@@ -165,14 +187,8 @@ impl<'a> Line<'a, '_> {
         Some(match what.text {
             "cut" if one_way => ends.map(|(from, to)| Fault::OneWay(from, to)),
             "cut" => ends.map(|(a, b)| Fault::Cut(a, b)),
-            "loss" => {
-                let share = self.share("write how much is lost, such as `loss 20%`");
-                share.and_then(|share| ends.map(|(a, b)| Fault::Loss(a, b, share)))
-            }
-            "delay" => {
-                let time = self.more_than_nothing("write how long, such as `delay 300ms`");
-                time.and_then(|time| ends.map(|(a, b)| Fault::Delay(a, b, time)))
-            }
+            "loss" => self.loss().and_then(|share| ends.map(|(a, b)| Fault::Loss(a, b, share))),
+            "delay" => self.delay().and_then(|time| ends.map(|(a, b)| Fault::Delay(a, b, time))),
             other => return self.unknown(&what, other, "a link", &OF_LINK),
         })
     }

@@ -28,15 +28,18 @@ fn every_kind_of_fault_is_read_and_shown_alike() {
         "at 10m region us-east-1 down for 30m",
         "at 11m region eu-west-1 frozen for 20s",
         "at 12m region eu-west-1 isolated for 20s",
-        "at 13m region eu-west-1 slow 40%",
-        "at 14m link us-east-1 - eu-west-1 loss 20% for 10m",
-        "at 15m link us-east-1 - eu-west-1 delay 300ms for 5m",
-        "at 16m link eu-west-1 -> ap-southeast-1 cut for 2m",
-        "at 17m link us-east-1 - ap-southeast-1 cut",
-        "at 18m disk eu-west-1 slow 200ms",
-        "at 19m disk eu-west-1 full for 1m",
-        "at 21m disk eu-west-1 failing for 1m",
-        "at 22m clock ap-southeast-1 +2s for 10m",
+        "at 13m region eu-west-1 mute for 20s",
+        "at 14m uplink eu-west-1 loss 20% for 20s",
+        "at 15m uplink eu-west-1 delay 300ms for 20s",
+        "at 16m region eu-west-1 slow 40%",
+        "at 17m link us-east-1 - eu-west-1 loss 20% for 10m",
+        "at 18m link us-east-1 - eu-west-1 delay 300ms for 5m",
+        "at 19m link eu-west-1 -> ap-southeast-1 cut for 2m",
+        "at 20m link us-east-1 - ap-southeast-1 cut",
+        "at 21m disk eu-west-1 slow 200ms",
+        "at 22m disk eu-west-1 full for 1m",
+        "at 23m disk eu-west-1 failing for 1m",
+        "at 24m clock ap-southeast-1 +2s for 10m",
         "at 40m clock ap-southeast-1 -500ms",
     ];
     let scenario = read(&lines.join("\n")).unwrap();
@@ -101,7 +104,7 @@ fn a_mistake_has_its_place_and_says_what_to_write() {
         (
             "at 1m region us-east-1",
             "outage:1:23: the line ends here; write `down`, `killed`, `frozen`, \
-          `isolated` or `slow 40%`",
+          `isolated`, `mute` or `slow 40%`",
         ),
         ("at 1m region us-east-1 down for 0s", "outage:1:33: `0s` is no time; write at least 1ms"),
         (
@@ -147,6 +150,10 @@ fn what_cannot_be_at_once_is_refused() {
         ("link us-east-1 -> eu-west-1 cut", "link eu-west-1 - us-east-1 cut"),
         ("link us-east-1 - eu-west-1 loss 5%", "link eu-west-1 - us-east-1 loss 6%"),
         ("disk us-east-1 full", "disk us-east-1 failing"),
+        ("region us-east-1 mute", "region us-east-1 isolated"),
+        ("region us-east-1 isolated", "uplink us-east-1 loss 5%"),
+        ("uplink us-east-1 loss 5%", "uplink us-east-1 loss 6%"),
+        ("uplink us-east-1 delay 1s", "uplink us-east-1 delay 2s"),
     ] {
         let said = refused(&format!("at 1m {holds}\nat 2m {begins}"));
         assert!(said.contains("cannot be") && said.contains("give that an end"), "{said}");
@@ -164,6 +171,8 @@ fn two_different_faults_may_be_at_once() {
         ("link us-east-1 - eu-west-1 loss 5%", "link us-east-1 - eu-west-1 delay 1s"),
         ("link us-east-1 -> eu-west-1 cut", "link eu-west-1 -> us-east-1 cut"),
         ("disk us-east-1 slow 1s", "disk us-east-1 full"),
+        ("uplink us-east-1 loss 5%", "uplink us-east-1 delay 1s"),
+        ("uplink us-east-1 loss 5%", "region us-east-1 mute"),
     ] {
         assert_eq!(
             read(&format!("at 1m {holds}\nat 2m {begins}")).map(|it| it.faults.len()),

@@ -14,6 +14,13 @@ impl fmt::Display for Fault {
             Self::Killed(region) => write!(f, "region {region} killed"),
             Self::Freeze(region) => write!(f, "region {region} frozen"),
             Self::Isolated(region) => write!(f, "region {region} isolated"),
+            Self::Mute(region) => write!(f, "region {region} mute"),
+            Self::UplinkLoss(region, share) => {
+                write!(f, "uplink {region} loss {}", Percent(*share))
+            }
+            Self::UplinkDelay(region, time) => {
+                write!(f, "uplink {region} delay {}", Spelled(*time))
+            }
             Self::Slow(region, share) => write!(f, "region {region} slow {}", Percent(*share)),
             Self::Cut(a, b) => write!(f, "link {a} - {b} cut"),
             Self::OneWay(from, to) => write!(f, "link {from} -> {to} cut"),

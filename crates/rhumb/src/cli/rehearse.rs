@@ -24,7 +24,8 @@ Examples:
     rhumb rehearse --diff rhumb.yaml candidate.yaml --fault \"at 5m region eu-west-1 isolated for 5m\"
 
 Faults, one per --fault or line of a scenario; without `for`, nobody mends them:
-  at 10m region us-east-1 down for 30m          (or killed, frozen, isolated, slow 40%)
+  at 10m region us-east-1 down for 30m          (or killed, frozen, isolated, mute, slow 40%)
+  at 10m uplink us-east-1 loss 20% for 10m      (or delay 300ms)
   at 5m link us-east-1 - eu-west-1 loss 20% for 10m     (or cut, delay 300ms)
   at 5m link us-east-1 -> eu-west-1 cut for 2m          (one direction)
   at 3m disk eu-west-1 slow 200ms               (or full, failing)

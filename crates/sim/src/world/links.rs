@@ -62,7 +62,8 @@ impl World {
         if losses >= LOSSES_MAX || left - now > micros(BACKLOG_MAX) {
             return self.drop_link(from, to);
         }
-        let late = retransmission_micros(direction.delay_micros, losses);
+        let followed = direction.note_sent(lane, now);
+        let late = retransmission_micros(direction.delay_micros, losses, followed);
         let at = direction.in_order(lane, left + direction.delay_micros + jitter + late);
         if losses > 0 {
             self.branches.note(Branch::Retransmitted);
