@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use rhumb_engine::telemetry::metrics::HttpRoute;
+use rhumb_front::Bearer;
 use rhumb_types::ErrorCode;
 use tokio::{
     sync::SemaphorePermit,
@@ -24,7 +25,6 @@ use crate::{
     auth::Principal,
     limits::{BODIES_KIB_MAX, BODY_WAIT_MAX, LINGER_BYTES_MAX, LINGER_WAIT_MAX, REQUEST_WAIT_MAX},
     problem::Problem,
-    rate::Bearer,
     request::{Call, Outcome},
     routes::{Access, ROUTES, Route, Verb},
     server::Shared,

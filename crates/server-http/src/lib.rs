@@ -5,7 +5,7 @@
 //! read within the route's bound, and the route's handler turns it into calls of the engine.
 //!
 //! - `routes` is the table; `dispatch` the way of a request through it.
-//! - `auth` knows tokens, roles and scopes; `rate` how often somebody may ask.
+//! - `auth` knows tokens, roles and scopes. Connections and rates are those of `rhumb-front`.
 //! - `api` and `admin` hold the handlers, `problem` what goes wrong, in the words of RFC 9457.
 //!
 //! Deliberately absent: HTML, cookies, CORS (no browser of another site is meant to call this), and
@@ -15,13 +15,11 @@ mod admin;
 mod api;
 mod auth;
 mod config;
-mod connection;
 mod dispatch;
 mod encode;
 mod limits;
 mod params;
 mod problem;
-mod rate;
 mod request;
 mod routes;
 mod server;

@@ -6,20 +6,8 @@ use rhumb_state::op;
 
 /// Most connections at a time.
 pub(crate) const CONNECTIONS_MAX: usize = 4_096;
-/// Most requests in flight on one HTTP/2 connection.
-pub(crate) const STREAMS_PER_CONNECTION_MAX: u32 = 64;
-/// Bytes of a request's head: the line and all headers.
-pub(crate) const HEAD_BYTES_MAX: usize = 32 << 10;
-/// [`HEAD_BYTES_MAX`] as HTTP/2 counts it.
-pub(crate) const HEADER_LIST_BYTES_MAX: u32 = 32 << 10;
-/// Most headers of a request.
-pub(crate) const HEADERS_MAX: usize = 100;
 /// Most parameters of a query string.
 pub(crate) const PARAMETERS_MAX: usize = 16;
-/// How long a handshake may take.
-pub(crate) const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(10);
-/// How long a request's head may take, and how long an idle connection is kept.
-pub(crate) const HEAD_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long a request's body may take.
 pub(crate) const BODY_WAIT_MAX: Duration = Duration::from_secs(20);
 /// Bytes of a refused body that are thrown away, so that its sender sees why.
@@ -28,12 +16,6 @@ pub(crate) const LINGER_BYTES_MAX: usize = 16 << 20;
 pub(crate) const LINGER_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long a request may take after its body is read; longer than anything the engine waits for.
 pub(crate) const REQUEST_WAIT_MAX: Duration = Duration::from_secs(30);
-/// How long a client may leave what is sent to it unread, or let a connection lie still.
-pub(crate) const WRITE_WAIT_MAX: Duration = Duration::from_secs(60);
-/// How often an HTTP/2 connection is asked whether it is still there.
-pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(20);
-/// How long requests in flight may go on when the node stops.
-pub(crate) const DRAIN_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Pause after a connection could not be accepted, such as for want of file descriptors.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -57,8 +39,6 @@ pub(crate) const REQUESTS_BURST: f64 = 20_000.0;
 pub(crate) const FAILURES_PER_SECOND: f64 = 0.2;
 /// Failed authentications of one address that may come at once.
 pub(crate) const FAILURES_BURST: f64 = 10.0;
-/// Tokens and addresses whose rates are remembered.
-pub(crate) const BEARERS_MAX: usize = 4_096;
 /// Longest bearer token, in bytes.
 pub(crate) const TOKEN_BYTES_MAX: usize = 256;
 /// Random bytes of the secret of a new token.

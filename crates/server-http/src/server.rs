@@ -3,25 +3,28 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::Router;
+use http::Request;
+use hyper::{body::Incoming, service::service_fn};
 use rhumb_engine::Engine;
 use rhumb_engine::telemetry::metrics::Connections;
+use rhumb_front::{Buckets, ConnectionError, Spawner};
 use rhumb_tls::{Tls, TlsError};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::sleep,
 };
+use tower_service::Service;
 
 use crate::{
     api::origins::Origins,
     auth::Door,
     config::{self, HttpConfig, HttpError},
-    connection, dispatch,
+    dispatch::{self, Client},
     limits::{
         ACCEPT_PAUSE, BODIES_KIB_MAX, CONNECTIONS_MAX, FEEDS_MAX, REQUESTS_BURST,
         REQUESTS_PER_SECOND,
     },
-    rate::Buckets,
     surroundings::Surroundings,
 };
 
@@ -136,10 +139,26 @@ fn accept(shared: &Arc<Shared>, router: &Router, stream: TcpStream, client: Sock
     let tasks = shared.engine.tasks().clone();
     tasks.spawn(async move {
         shared.connections.open.inc();
-        if let Err(error) = connection::serve(&shared, router, stream, client).await {
+        if let Err(error) = serve_one(&shared, router, stream, client).await {
             tracing::debug!(%client, %error, "a connection ended");
         }
         shared.connections.open.dec();
         drop(place);
     });
+}
+
+async fn serve_one(
+    shared: &Shared,
+    router: Router,
+    stream: TcpStream,
+    client: SocketAddr,
+) -> Result<(), ConnectionError> {
+    let tasks = shared.engine.tasks();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Client(client));
+        router.clone().call(request)
+    });
+    let group = tasks.clone();
+    let spawner = Spawner::new(move |task| group.spawn(task));
+    rhumb_front::serve(stream, shared.tls.as_ref(), service, spawner, tasks.stopping()).await
 }

@@ -105,8 +105,12 @@ const NAMED_ARROWS: &[(&str, &str)] = &[
     ("rhumb-traffic", "rhumb-regions"),
     ("rhumb-frontier", "rhumb-regions"),
     ("rhumb-engine", "rhumb-telemetry"),
+    ("rhumb-front", "rhumb-tls"),
+    ("rhumb-server-http", "rhumb-front"),
     ("rhumb-server-http", "rhumb-tls"),
     ("rhumb-server-resp", "rhumb-tls"),
+    ("rhumb-server-sqs", "rhumb-front"),
+    ("rhumb-server-sqs", "rhumb-tls"),
 ];
 
 /// What a pure crate's tests may use besides the kinds of its own arrows.

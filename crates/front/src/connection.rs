@@ -1,97 +1,143 @@
 //! One connection: the handshake, HTTP/1.1 or HTTP/2, and its end.
 
 use std::{
+    error::Error,
+    fmt,
     future::Future,
     io,
-    net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use axum::Router;
-use http::Request;
-use hyper::{body::Incoming, rt::Executor, service::service_fn};
+use http::{Request, Response};
+use hyper::{
+    body::{Body, Incoming},
+    rt::Executor,
+    service::Service,
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto::Builder,
 };
-use rhumb_engine::Tasks;
+use rhumb_tls::Tls;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     time::{Instant, Sleep, sleep, timeout},
 };
-use tower_service::Service;
 
-use crate::{
-    dispatch::Client,
-    limits::{
-        DRAIN_WAIT_MAX, HANDSHAKE_WAIT_MAX, HEAD_BYTES_MAX, HEAD_WAIT_MAX, HEADER_LIST_BYTES_MAX,
-        HEADERS_MAX, PING_INTERVAL, STREAMS_PER_CONNECTION_MAX, WRITE_WAIT_MAX,
-    },
-    server::Shared,
+use crate::limits::{
+    DRAIN_WAIT_MAX, HANDSHAKE_WAIT_MAX, HEAD_BYTES_MAX, HEAD_WAIT_MAX, HEADER_LIST_BYTES_MAX,
+    HEADERS_MAX, PING_INTERVAL, STREAMS_PER_CONNECTION_MAX, WRITE_WAIT_MAX,
 };
 
 /// Why a connection ended early.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ConnectionError {
+pub enum ConnectionError {
+    /// The client did not shake hands in time.
     #[error("the handshake took too long")]
     Late,
+    /// The handshake failed.
     #[error("the handshake failed: {0}")]
     Handshake(#[source] io::Error),
+    /// The socket failed.
     #[error(transparent)]
     Socket(#[from] io::Error),
+    /// What was said is not HTTP, or nothing was said for too long.
     #[error("{0}")]
     Http(Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Serves a connection to its end, or until the node stops.
-pub(crate) async fn serve(
-    shared: &Arc<Shared>,
-    router: Router,
+/// How the tasks of a connection run: in the node's group, so that shutdown waits for them.
+#[derive(Clone)]
+pub struct Spawner(Arc<dyn Fn(BoxTask) + Send + Sync>);
+
+type BoxTask = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl fmt::Debug for Spawner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Spawner(..)")
+    }
+}
+
+impl Spawner {
+    /// Tasks are given to a function.
+    pub fn new(spawn: impl Fn(BoxTask) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(spawn))
+    }
+}
+
+impl<F> Executor<F> for Spawner
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, work: F) {
+        (self.0)(Box::pin(async move {
+            let _nothing = work.await;
+        }));
+    }
+}
+
+/// Serves a connection to its end. Once `stopping` resolves, requests in flight have a while to end.
+///
+/// # Errors
+/// [`ConnectionError`].
+pub async fn serve<S, B>(
     stream: TcpStream,
-    client: SocketAddr,
-) -> Result<(), ConnectionError> {
+    tls: Option<&Tls>,
+    service: S,
+    spawner: Spawner,
+    stopping: impl Future<Output = ()>,
+) -> Result<(), ConnectionError>
+where
+    S: Service<Request<Incoming>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     stream.set_nodelay(true)?;
-    let Some(tls) = &shared.tls else {
-        return speak(shared, router, stream, client, false).await;
+    let Some(tls) = tls else {
+        return speak(stream, service, builder(spawner, false), stopping).await;
     };
     let handshake = timeout(HANDSHAKE_WAIT_MAX, tls.acceptor().accept(stream));
     let stream = handshake.await.map_err(|_| ConnectionError::Late)?;
     let stream = stream.map_err(ConnectionError::Handshake)?;
     let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    speak(shared, router, stream, client, two).await
+    speak(stream, service, builder(spawner, two), stopping).await
 }
 
-/// Speaks HTTP/2 where the handshake agreed on it, else HTTP/1.1. Which one is never guessed from
-/// the first bytes: a client that sends none would hold its place for ever.
-async fn speak(
-    shared: &Shared,
-    router: Router,
+async fn speak<S, B>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    client: SocketAddr,
-    two: bool,
-) -> Result<(), ConnectionError> {
-    let tasks = shared.engine.tasks();
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Client(client));
-        router.clone().call(request)
-    });
-    let builder = builder(tasks, two);
+    service: S,
+    builder: Builder<Spawner>,
+    stopping: impl Future<Output = ()>,
+) -> Result<(), ConnectionError>
+where
+    S: Service<Request<Incoming>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let stream = TokioIo::new(Patient::new(stream));
     let mut connection = pin!(builder.serve_connection(stream, service));
     tokio::select! {
         ended = connection.as_mut() => return ended.map_err(ConnectionError::Http),
-        () = tasks.stopping() => {}
+        () = stopping => {}
     }
     connection.as_mut().graceful_shutdown();
     // What has not ended by then is cut off.
     timeout(DRAIN_WAIT_MAX, connection).await.unwrap_or(Ok(())).map_err(ConnectionError::Http)
 }
 
-fn builder(tasks: &Tasks, two: bool) -> Builder<InGroup> {
-    let mut builder = Builder::new(InGroup(tasks.clone()));
+/// HTTP/2 where the handshake agreed on it, else HTTP/1.1. Which one is never guessed from the first
+/// bytes: a client that sends none would hold its place for ever.
+fn builder(spawner: Spawner, two: bool) -> Builder<Spawner> {
+    let mut builder = Builder::new(spawner);
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -106,21 +152,6 @@ fn builder(tasks: &Tasks, two: bool) -> Builder<InGroup> {
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_INTERVAL);
     if two { builder.http2_only() } else { builder.http1_only() }
-}
-
-/// Runs what a connection spawns in the node's task group, so that shutdown waits for it.
-#[derive(Clone, Debug)]
-struct InGroup(Tasks);
-
-impl<F> Executor<F> for InGroup
-where
-    F: Future<Output: Send> + Send + 'static,
-{
-    fn execute(&self, work: F) {
-        self.0.spawn(async move {
-            let _nothing = work.await;
-        });
-    }
 }
 
 /// A stream that gives up on a peer that leaves what is sent to it unread, or on which nothing

@@ -13,7 +13,7 @@ use crate::limits::BEARERS_MAX;
 
 /// Whose requests are counted.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Bearer {
+pub enum Bearer {
     /// Those of a token.
     Token(Arc<str>),
     /// Those of an address without one.
@@ -22,7 +22,8 @@ pub(crate) enum Bearer {
 
 impl Bearer {
     /// An address; of an IPv6 address the network, because one host owns all of it.
-    pub(crate) fn address(address: IpAddr) -> Self {
+    #[must_use]
+    pub fn address(address: IpAddr) -> Self {
         Self::Address(match address.to_canonical() {
             IpAddr::V6(six) => {
                 let network = six.to_bits() & !u128::from(u64::MAX);
@@ -41,7 +42,7 @@ struct Bucket {
 
 /// Buckets of one kind. A lock, because requests on all threads share them for a few instructions.
 #[derive(Debug)]
-pub(crate) struct Buckets {
+pub struct Buckets {
     per_second: f64,
     burst: f64,
     buckets: Mutex<BTreeMap<Bearer, Bucket>>,
@@ -49,12 +50,16 @@ pub(crate) struct Buckets {
 
 impl Buckets {
     /// Buckets that start full.
-    pub(crate) fn new(per_second: f64, burst: f64) -> Self {
+    #[must_use]
+    pub fn new(per_second: f64, burst: f64) -> Self {
         Self { per_second, burst, buckets: Mutex::default() }
     }
 
-    /// Takes one request out of a bearer's bucket; gives how long to wait when it is empty.
-    pub(crate) fn take(&self, bearer: Bearer, now: MonoTime) -> Result<(), Duration> {
+    /// Takes one request out of a bearer's bucket.
+    ///
+    /// # Errors
+    /// How long to wait, when it is empty.
+    pub fn take(&self, bearer: Bearer, now: MonoTime) -> Result<(), Duration> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= BEARERS_MAX && !buckets.contains_key(&bearer) {
             self.make_room(&mut buckets, now);

@@ -1,0 +1,17 @@
+//! The front of every HTTP server: what they share before they know what is asked.
+//!
+//! - [`serve`] carries one connection, with or without TLS, over HTTP/1.1 or HTTP/2; it bounds the head,
+//!   the streams, silence, and clients that do not read.
+//! - [`Buckets`] say how often somebody may ask.
+//! - [`is_local_host`] says whether a request was meant for this machine by its very address.
+//!
+//! Deliberately absent: routes, bodies, and who is behind a request.
+
+mod connection;
+mod limits;
+mod local;
+mod rate;
+
+pub use connection::{ConnectionError, Spawner, serve};
+pub use local::is_local_host;
+pub use rate::{Bearer, Buckets};
