@@ -1,0 +1,18 @@
+//! CI runners in the right region: GitHub's webhooks in, self-hosted runners out.
+//!
+//! - `signature`, `payload` and `webhook` say what a delivery is, and refuse what is none.
+//! - `labels` and `place` say which runners can take a job, and in which region.
+//! - `capacity` is the machine of a region: as many runners as there are jobs that wait for one.
+
+mod job;
+mod labels;
+pub mod limits;
+mod payload;
+mod signature;
+mod webhook;
+
+pub use job::{Action, JobRef, JobRefError, RUNNER_PREFIX, RunnerName, WorkflowJob};
+pub use labels::{LabelSet, LabelSetError, QUEUE_PREFIX, REGION_LABEL, region_of, set_for};
+pub use payload::{JobEvent, PayloadError, RunnerSeen, job_event, unix_millis};
+pub use signature::{Secrets, SecretsError, SignatureError};
+pub use webhook::{Delivery, Head, Nothing, Rejected, Seen, read};
