@@ -73,8 +73,6 @@ pub struct QueueDefinition {
     /// Whether the end of each of its jobs is an event of its own, of the topic
     /// `rhumb.job.finished.QUEUE` or `rhumb.job.dead.QUEUE`.
     pub announce: bool,
-    /// What people hang on it, such as `team: payments`.
-    pub tags: BTreeMap<String, String>,
     /// What only one protocol asks for, by its own names, such as `sqs.MaximumMessageSize`.
     pub protocol: BTreeMap<String, String>,
 }
@@ -96,7 +94,6 @@ impl Default for QueueDefinition {
             oldest_age_target: Duration::from_secs(60),
             subscriptions: Vec::new(),
             announce: false,
-            tags: BTreeMap::new(),
             protocol: BTreeMap::new(),
         }
     }
@@ -111,10 +108,10 @@ pub const RETENTION_MIN_MAX: (Duration, Duration) =
 pub const KEYS_KEPT_MIN_MAX: (Duration, Duration) =
     (Duration::from_secs(60), Duration::from_secs(14 * 24 * 3_600));
 
-/// Most tags of a queue, and most settings of protocols; the bound of SQS.
-pub const TAGS_MAX: usize = 50;
-/// Longest name of a tag or setting with its value, in bytes.
-pub const TAG_BYTES_MAX: usize = 4 << 10;
+/// Most settings of protocols.
+pub const PROTOCOL_SETTINGS_MAX: usize = 32;
+/// Longest name of such a setting with its value, in bytes.
+pub const PROTOCOL_SETTING_BYTES_MAX: usize = 4 << 10;
 /// Most subscriptions of a queue.
 pub const SUBSCRIPTIONS_MAX: usize = 16;
 /// The first word of the topics of the cluster's own events.
@@ -146,8 +143,7 @@ impl QueueDefinition {
             ("keys_kept", "60 s to 14 d", within(self.keys_kept, KEYS_KEPT_MIN_MAX)),
             ("attempts_max", "at least 1", self.attempts_max != Some(0)),
             ("content_dedup", "set on a FIFO queue only", self.fifo || !self.content_dedup),
-            ("tags", "at most 50, of at most 4 KiB each", fit(&self.tags)),
-            ("protocol", "at most 50 settings, of at most 4 KiB each", fit(&self.protocol)),
+            ("protocol", "at most 32 settings, of at most 4 KiB each", fit(&self.protocol)),
             ("subscriptions", "at most 16", self.subscriptions.len() <= SUBSCRIPTIONS_MAX),
             ("subscriptions", "of a queue that is not FIFO", !self.fifo || !self.subscribes()),
             // Otherwise the end of a job could be a job whose end is an event, for ever.
@@ -164,10 +160,11 @@ impl QueueDefinition {
     }
 }
 
-/// Whether tags or settings are within their bounds.
-fn fit(named: &BTreeMap<String, String>) -> bool {
-    let long = |(name, value): (&String, &String)| name.len() + value.len() > TAG_BYTES_MAX;
-    named.len() <= TAGS_MAX && !named.iter().any(long)
+/// Whether the settings of protocols are within their bounds.
+fn fit(settings: &BTreeMap<String, String>) -> bool {
+    let bytes = |(name, value): (&String, &String)| name.len() + value.len();
+    settings.len() <= PROTOCOL_SETTINGS_MAX
+        && settings.iter().map(bytes).all(|bytes| bytes <= PROTOCOL_SETTING_BYTES_MAX)
 }
 
 impl QueueDefinition {
@@ -255,13 +252,16 @@ mod tests {
         assert_eq!(of(vec![hears("*.job.**")], true, false), Err("announce"));
         assert_eq!(of(vec![hears("orders")], false, true), Err("subscriptions"));
         assert_eq!(of(vec![hears("a"); 17], false, false), Err("subscriptions"));
-        let tagged = |tags: usize, bytes: usize| {
-            let tags = (0..tags).map(|nth| (format!("{nth:02}"), "x".repeat(bytes - 2))).collect();
-            QueueDefinition { tags, ..Default::default() }.check().map_err(|error| error.setting)
+        let settings = |count: usize, bytes: usize| {
+            let of = |nth| (format!("{nth:02}"), "x".repeat(bytes - 2));
+            let protocol = (0..count).map(of).collect();
+            let definition = QueueDefinition { protocol, ..Default::default() };
+            definition.check().map_err(|error| error.setting)
         };
-        assert_eq!(tagged(TAGS_MAX, TAG_BYTES_MAX), Ok(()));
-        assert_eq!(tagged(TAGS_MAX + 1, 3), Err("tags"));
-        assert_eq!(tagged(1, TAG_BYTES_MAX + 1), Err("tags"));
+        let (count, bytes) = (PROTOCOL_SETTINGS_MAX, PROTOCOL_SETTING_BYTES_MAX);
+        assert_eq!(settings(count, bytes), Ok(()));
+        assert_eq!(settings(count + 1, 3), Err("protocol"));
+        assert_eq!(settings(1, bytes + 1), Err("protocol"));
     }
 
     #[test]
@@ -276,7 +276,7 @@ mod tests {
         let topics = TopicPattern::new("orders.**").unwrap();
         let definition = QueueDefinition {
             subscriptions: vec![Subscription { topics, each_region: true }],
-            tags: BTreeMap::from([("team".to_owned(), "payments".to_owned())]),
+            protocol: BTreeMap::from([("sqs.x".to_owned(), "1".to_owned())]),
             ..QueueDefinition::default()
         };
         assert_eq!(QueueDefinition::decode(&definition.encode()), Ok(definition));
