@@ -2,8 +2,9 @@
 //!
 //! - `signature`, `payload` and `webhook` say what a delivery is, and refuse what is none.
 //! - `labels` and `place` say which runners can take a job, and in which region.
-//! - `capacity` is the machine of a region: as many runners as there are jobs that wait for one.
+//! - [`capacity`] is the machine of a region: as many runners as there are jobs that wait for one.
 
+pub mod capacity;
 mod job;
 mod labels;
 pub mod limits;
