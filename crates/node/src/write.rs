@@ -13,6 +13,7 @@ use rhumb_state::{
 };
 use rhumb_types::{
     AckLevel, Consistency, DomainId, MonoTime, OriginId, Timestamp,
+    planted::{self, Planted},
     record::{Record, Transaction, VersionVector},
 };
 
@@ -181,7 +182,10 @@ impl Node {
     /// A client's writes.
     pub(crate) fn submit(&mut self, now: Timestamp, submit: Submit, out: &mut Effects) {
         if let Some(refusal) = self.refusal() {
-            return refuse(&submit, refusal, out);
+            refuse(&submit, refusal, out);
+            if !planted::is(Planted::DoRefused) || self.phase != Phase::Running {
+                return;
+            }
         }
         if self.is_full() {
             return refuse(&submit, SubmitError::Overloaded, out);

@@ -24,6 +24,8 @@ pub enum Branch {
     MintedUnproven,
     /// A write was answered `UNCONFIRMED` (rule 13).
     Unconfirmed,
+    /// A client gave a call up, or was told that its outcome is not known.
+    GivenUp,
     /// A node found its own clock far off (rule 8).
     ClockFar,
     /// It found it right again.
@@ -62,7 +64,7 @@ pub enum Branch {
 
 impl Branch {
     /// Every one.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::SnapshotBegun,
         Self::SnapshotLoaded,
         Self::LogTrimmed,
@@ -72,6 +74,7 @@ impl Branch {
         Self::MintedRewound,
         Self::MintedUnproven,
         Self::Unconfirmed,
+        Self::GivenUp,
         Self::ClockFar,
         Self::ClockNear,
         Self::StampBeyondBound,

@@ -65,6 +65,8 @@ pub enum Check {
     Agreed,
     /// All regions hold the same in the end.
     Converged,
+    /// What the clients of a register saw has one order (linearizability).
+    Ordered,
     /// Nothing acknowledged is missing in the end.
     Lost,
     /// No machine panics.

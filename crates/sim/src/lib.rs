@@ -22,6 +22,7 @@ pub mod history;
 pub mod host;
 pub mod network;
 pub mod random;
+mod reader;
 pub mod run;
 pub mod setup;
 pub mod shrink;

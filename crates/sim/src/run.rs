@@ -10,11 +10,11 @@ use std::{
 
 use crate::{
     branch::{Branch, Branches},
-    check::Violation,
+    check::{Check, Violation},
     fault::{self, Begun, CUT_OFF, Fault, Planned, Schedule},
     history::History,
     setup,
-    workload::{Workload, owned::OwnedCounts},
+    workload::{Workload, owned::OwnedCounts, registers::CallCounts},
     world::{Call, World},
 };
 
@@ -68,6 +68,8 @@ pub struct Outcome {
     pub transactions: u64,
     /// How the requests for owned rows ended.
     pub owned: OwnedCounts,
+    /// How the calls to registers ended.
+    pub calls: CallCounts,
     /// The longest that all took to agree once everything was mended.
     pub agreed_within: Duration,
     /// How much time passed in the run.
@@ -126,7 +128,7 @@ impl Run {
             schedule: Schedule::new(&options, world.hosts.len(), slow),
             next: None,
             next_at: Duration::ZERO,
-            work: Workload::new(options.kind == Kind::Domains),
+            work: Workload::new(&options),
             world,
             options,
             faults: BTreeMap::new(),
@@ -208,8 +210,7 @@ impl Run {
         let hosts = self.world.hosts.iter().filter(|host| !host.config.witness).count();
         let host = self.world.random.index(hosts);
         self.work.step(&mut self.world, host);
-        let pause =
-            self.world.random.between(Duration::from_micros(500), Duration::from_millis(15));
+        let pause = self.work.pause(&self.world);
         self.world.wake(pause, CLIENT);
     }
 
@@ -302,7 +303,11 @@ impl Run {
             return;
         }
         if let Err(Violation { check, what }) = self.agreed() {
-            self.world.checker.violated(check, what);
+            return self.world.checker.violated(check, what);
+        }
+        let forgot = |host| self.lied.contains(&host);
+        if let Err(what) = self.work.registers.judge(&self.world, forgot) {
+            self.world.checker.violated(Check::Ordered, what);
         }
     }
 
@@ -311,6 +316,8 @@ impl Run {
         self.world.settle();
         self.work.settle(&mut self.world);
         self.off_since.clear();
+        // Every disk is mended, and what it lost is known.
+        self.lied.clear();
     }
 
     fn outcome(self) -> Outcome {
@@ -324,6 +331,7 @@ impl Run {
             refused: self.work.refused,
             transactions: self.world.checker.transactions,
             owned: self.work.owned.counts,
+            calls: self.work.registers.counts,
             agreed_within: self.agreed_within,
             lasted: Duration::from_micros(self.world.now()),
             trace: self.world.trace(),

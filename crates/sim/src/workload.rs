@@ -1,6 +1,9 @@
 //! What clients do, and what they were promised.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use rhumb_node::{Event, RequestId, Submit, reads};
@@ -11,16 +14,26 @@ use rhumb_state::{
 };
 use rhumb_types::{AckLevel, record::Space};
 
-use crate::{setup::DIVIDED, world::World};
+use crate::{
+    run::{Kind, Options},
+    setup::DIVIDED,
+    world::World,
+};
 
+mod load;
 pub mod owned;
+pub mod registers;
 
+use load::Load;
 use owned::OwnedWork;
+use registers::Registers;
 
 /// Keys of each kind; few, so that they are hot.
 const KEYS: u64 = 3;
 /// How many of a thousand writes are followed by a message.
 const PUBLISH_PER_MILLE: u64 = 100;
+/// How many of a thousand writes are followed by calls to registers.
+const REGISTERS_PER_MILLE: u64 = 200;
 /// How long a client waits for other regions, in microseconds.
 const REMOTE_WAIT_MICROS: u64 = 1_500_000;
 
@@ -44,12 +57,14 @@ enum What {
 }
 
 /// The clients of a run, and their books.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Workload {
     /// Whether some keys are of a domain that not every region carries.
     divided: bool,
     /// Rounds closed so far; each has keys of its own.
     round: u64,
+    /// How much they do.
+    load: Load,
     asked: BTreeMap<RequestId, Asked>,
     requests: u64,
     /// Members acknowledged at `local` or more, with the host that acknowledged.
@@ -66,14 +81,36 @@ pub struct Workload {
     pub refused: u64,
     /// What is done with owned rows.
     pub(crate) owned: OwnedWork,
+    /// What is done with registers.
+    pub(crate) registers: Registers,
     /// Acknowledgement levels that were reached at least once.
     pub reached: BTreeSet<AckLevel>,
 }
 
 impl Workload {
     /// Clients that have written nothing yet.
-    pub(crate) fn new(divided: bool) -> Self {
-        Self { divided, ..Self::default() }
+    pub(crate) fn new(options: &Options) -> Self {
+        Self {
+            divided: options.kind == Kind::Domains,
+            round: 0,
+            load: Load::of(options),
+            asked: BTreeMap::new(),
+            requests: 0,
+            members: BTreeMap::new(),
+            counted: BTreeMap::new(),
+            unknown: BTreeMap::new(),
+            published: BTreeMap::new(),
+            acknowledged: 0,
+            refused: 0,
+            owned: OwnedWork::default(),
+            registers: Registers::default(),
+            reached: BTreeSet::new(),
+        }
+    }
+
+    /// How long it is until somebody writes again.
+    pub(crate) fn pause(&mut self, world: &World) -> Duration {
+        self.load.pause(world.now())
     }
 
     /// All agree: the keys so far are removed, and what was promised of them is forgotten.
@@ -84,6 +121,8 @@ impl Workload {
             let keys = (0..KEYS).map(|nth| Bytes::from(format!("{prefix}{kind}{nth}"))).collect();
             self.submit(world, 0, (Op::Del { keys }, What::Other, AckLevel::Local));
         }
+        let keys = self.registers.settle();
+        self.submit(world, 0, (Op::Del { keys }, What::Other, AckLevel::Local));
         self.round += 1;
         self.members.clear();
         self.counted.clear();
@@ -119,6 +158,9 @@ impl Workload {
         if world.random.chance(PUBLISH_PER_MILLE) {
             self.publish(world, host);
         }
+        if world.random.chance(REGISTERS_PER_MILLE) {
+            self.registers.step(world, host);
+        }
         let levels = [AckLevel::Memory, AckLevel::Local, AckLevel::OneRemote, AckLevel::Quorum];
         let ack = *world.random.pick(&levels).unwrap_or(&AckLevel::Local);
         let (op, what) = self.op(world);
@@ -145,7 +187,7 @@ impl Workload {
     }
 
     fn op(&self, world: &mut World) -> (Op, What) {
-        let nth = world.random.below(KEYS);
+        let nth = self.load.key(&mut world.random, KEYS);
         let value = Bytes::from(format!("v{}", self.requests + 1));
         // Where keys are divided, half of them are of the smaller domain.
         let prefix = world.random.pick(&self.prefixes()).cloned().unwrap_or_default();

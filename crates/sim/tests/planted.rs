@@ -127,6 +127,7 @@ planted! {
     shipping_before_the_fsync_is_found: Data, ShipBeforeSync, Shipped;
     reusing_versions_after_a_rewind_is_found: Data, ReuseVersions, Dots | Causal | Converged;
     leaving_the_fsync_out_is_found: Data, SkipSync, Shipped | Acknowledged | Lost;
+    doing_what_was_refused_is_found: Data, DoRefused, Ordered, among Clock | Kill;
     answering_before_the_commit_is_found: Data, AnswerBeforeCommit, OwnWrites | Acknowledged;
     applying_before_the_context_is_found: Data, ApplyBeforeDeps, Causal;
     removing_what_was_not_seen_is_found: Data, RemoveUnseen, Converged | Lost;

@@ -17,6 +17,8 @@ pub enum Planted {
     SkipSync,
     /// Rule 2: a write is answered before its batch is committed, so that its writer may not see it.
     AnswerBeforeCommit,
+    /// A write is refused, and done all the same.
+    DoRefused,
     /// Causal order: a transaction is applied before those that it has seen.
     ApplyBeforeDeps,
     /// Merge: a removal also takes what its writer has never seen.

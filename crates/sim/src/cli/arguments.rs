@@ -18,6 +18,7 @@ cargo xtask sim [--seeds N] [--seed FIRST] [options]
   --kind KIND         only runs of this kind: data, domains or control
   --regions N         how many regions, 2 to 9 (left to the seed)
   --load TIME         how long clients write: 500ms, 20s, 10m, 2h, 1d (20s)
+  --rate N            writes per second on the whole (130)
   --faults A,B        only faults of these kinds, such as kill,one-way
   --only-faults 3,7   only these faults of the seed, by number; `none` for none
   --threads N         how many runs at a time (one per core)
@@ -84,6 +85,7 @@ impl Arguments {
         match word {
             "--regions" => options.regions = Some(number(value)?),
             "--load" => options.load = time(value)?,
+            "--rate" => options.rate = Some(number(value)?),
             "--faults" => options.faults = Some(list(value, fault)?),
             "--only-faults" if value == "none" => options.only = Some(BTreeSet::new()),
             "--only-faults" => options.only = Some(list(value, number)?),
@@ -100,6 +102,9 @@ impl Arguments {
         }
         if self.options.load.is_zero() {
             return Err("a run without load tries nothing".to_owned());
+        }
+        if self.options.rate == Some(0) {
+            return Err("a run without writes tries nothing".to_owned());
         }
         let one = self.seeds == 1 && self.kinds.len() == 1;
         if matches!(self.task, Task::Trace | Task::Shrink) && !one {
@@ -163,6 +168,7 @@ mod tests {
             kind: Kind::Control,
             regions: Some(5),
             load: Duration::from_millis(1_750),
+            rate: Some(7),
             faults: Some([Fault::Kill, Fault::OneWay].into()),
             only: Some([3, 7, 9].into()),
             script: None,
@@ -194,6 +200,7 @@ mod tests {
             ("--only-faults 3,x", "`x`"),
             ("--load 20", "`20`"),
             ("--load 0s", "without load"),
+            ("--rate 0", "without writes"),
             ("--regions 1", "2 to 9"),
             ("--trace", "one run"),
             ("--shrink --seed 4", "one run"),

@@ -18,7 +18,7 @@ use rhumb_sim::{
     branch::{Branch, Branches},
     fault::Fault,
     run::{AGREE_WITHIN, run as run_one},
-    workload::owned::OwnedCounts,
+    workload::{owned::OwnedCounts, registers::CallCounts},
 };
 
 use super::{arguments::Arguments, say};
@@ -45,6 +45,7 @@ struct Summary {
     lasted: Duration,
     agreed_within: BTreeMap<Kind, Duration>,
     owned: OwnedCounts,
+    calls: CallCounts,
     faults: BTreeMap<Fault, u64>,
     branches: Branches,
 }
@@ -139,6 +140,7 @@ impl Summary {
         let slowest = self.agreed_within.entry(options.kind).or_default();
         *slowest = outcome.agreed_within.max(*slowest);
         self.owned.add(outcome.owned);
+        self.calls.add(outcome.calls);
     }
 
     fn fail(&mut self, options: &Options, why: &dyn std::fmt::Display) {
@@ -169,6 +171,11 @@ impl Summary {
         say(format_args!(
             "all agree again at the latest after: {} (the bound is {AGREE_WITHIN:?})",
             slowest.collect::<Vec<_>>().join(", ")
+        ));
+        let CallCounts { calls, unknown, ordered, undecided } = self.calls;
+        say(format_args!(
+            "{calls} calls to registers, {unknown} without an outcome: {ordered} histories have an \
+             order, {undecided} were too long to tell"
         ));
         let faults = self.faults.iter().map(|(fault, count)| format!("{} {count}", fault.name()));
         say(format_args!("faults: {}", faults.collect::<Vec<_>>().join(", ")));

@@ -17,6 +17,7 @@ impl Run {
                     Ok(_) => self.acknowledged(host, request, &written),
                     Err(error) => self.refused(error),
                 }
+                self.work.registers.answered(&mut self.world, request, result.as_deref());
                 self.work.answered(request, result.as_deref().map_err(|_| ()));
             }
             Effect::Owned { request, result, written } => {
@@ -53,7 +54,8 @@ impl Run {
     }
 
     fn acknowledged(&mut self, host: usize, request: RequestId, written: &VersionVector) {
-        let Some(ack) = self.work.level(request) else { return };
+        let of_register = || self.work.registers.level(request);
+        let Some(ack) = self.work.level(request).or_else(of_register) else { return };
         self.confirmed(host, ack, written);
         if let Some(missing) = self.work.unseen(request, &self.world) {
             self.world.checker.violated(Check::OwnWrites, missing);

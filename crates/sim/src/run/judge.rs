@@ -3,19 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use rhumb_ports::store::{Range, ReadStore, ScoreRange, StoreError};
 use rhumb_regions::audit::{self, AuditKey};
-use rhumb_state::{CellScan, ClearedPrefixes, Query, Reply, answer, query::ScoreSpan};
+use rhumb_state::{Query, Reply};
 use rhumb_types::{
     AckLevel, RegionId,
     control::{AdminQuery, AdminQueryAnswer, AuditEntry, Digest, FailoverState},
-    record::{Cell, Head, Space, VersionVector},
+    record::VersionVector,
 };
 
 use super::{Kind, Run};
 use crate::{
     check::{Check, Violation},
     host::Host,
+    reader::Reader,
     setup::DIVIDED,
 };
 
@@ -200,11 +200,9 @@ impl Run {
     fn view(&self, host: usize) -> Result<BTreeMap<Bytes, String>, String> {
         let machine = self.world.hosts.get(host).ok_or("no such host")?;
         let process = machine.process.as_ref().ok_or_else(|| format!("host {host} is down"))?;
-        let scan = Scan { store: &process.store, prefixes: ClearedPrefixes::default() };
-        let now = machine.clock(self.world.now()).wall;
+        let reader = Reader::of(&process.store, machine.clock(self.world.now()).wall);
         let ask = |query: &Query| {
-            answer(query, now, &scan)
-                .map_err(|error| format!("host {host} cannot answer: {error:?}"))
+            reader.ask(query).map_err(|error| format!("host {host} cannot answer: {error:?}"))
         };
         let mut view = BTreeMap::new();
         let pattern = Bytes::from_static(b"*");
@@ -235,43 +233,4 @@ fn apart(ours: &str, theirs: Option<&String>) -> (String, String) {
     let (ours, theirs) = (members(ours), members(theirs));
     let only = |one: &BTreeSet<String>, other| one.difference(other).cloned().collect();
     (only(&ours, &theirs), only(&theirs, &ours))
-}
-
-struct Scan<'s, S> {
-    store: &'s S,
-    prefixes: ClearedPrefixes,
-}
-
-impl<S: ReadStore> CellScan for Scan<'_, S> {
-    type Error = StoreError;
-
-    fn head(&self, key: &[u8]) -> Result<Option<Head>, StoreError> {
-        self.store.head(Space::USER, key)
-    }
-    fn member(&self, key: &[u8], member: &[u8]) -> Result<Option<Cell>, StoreError> {
-        self.store.member(Space::USER, key, member)
-    }
-    fn members(
-        &self,
-        key: &[u8],
-        after: Option<&Bytes>,
-        limit: usize,
-    ) -> Result<Vec<(Bytes, Cell)>, StoreError> {
-        self.store.members(Space::USER, key, Range { after: after.cloned(), limit })
-    }
-    fn scores(&self, key: &[u8], span: &ScoreSpan) -> Result<Vec<(f64, Bytes)>, StoreError> {
-        let ScoreSpan { min, max, after, reverse, limit } = span.clone();
-        self.store.scores(Space::USER, key, ScoreRange { min, max, after, reverse, limit })
-    }
-    fn keys(
-        &self,
-        prefix: &[u8],
-        after: Option<&Bytes>,
-        limit: usize,
-    ) -> Result<Vec<(Bytes, Head)>, StoreError> {
-        self.store.keys(Space::USER, prefix, Range { after: after.cloned(), limit })
-    }
-    fn prefixes(&self) -> &ClearedPrefixes {
-        &self.prefixes
-    }
 }

@@ -51,6 +51,8 @@ pub struct Options {
     pub regions: Option<usize>,
     /// How long clients write while things go wrong.
     pub load: Duration,
+    /// How many writes come in a second on the whole; `None` for what a campaign has.
+    pub rate: Option<u32>,
     /// Only faults of these kinds; `None` for all.
     pub faults: Option<BTreeSet<Fault>>,
     /// Only these faults of the seed, by number; `None` for all.
@@ -69,6 +71,7 @@ impl Default for Options {
             kind: Kind::default(),
             regions: None,
             load: LOAD,
+            rate: None,
             faults: None,
             only: None,
             script: None,
@@ -87,13 +90,16 @@ impl Options {
     /// The command that has this run again.
     #[must_use]
     pub fn command(&self) -> String {
-        let Self { seed, kind, regions, load, faults, only, script: _, history: _ } = self;
+        let Self { seed, kind, regions, load, rate, faults, only, script: _, history: _ } = self;
         let mut command = format!("cargo xtask sim --seed {seed} --kind {}", kind.name());
         if let Some(regions) = regions {
             command += &format!(" --regions {regions}");
         }
         if *load != LOAD {
             command += &format!(" --load {}ms", load.as_millis());
+        }
+        if let Some(rate) = rate {
+            command += &format!(" --rate {rate}");
         }
         if let Some(kinds) = faults {
             let names: Vec<String> = kinds.iter().map(|fault| fault.name()).collect();
@@ -119,13 +125,14 @@ mod tests {
         let less = Options {
             regions: Some(5),
             load: Duration::from_millis(8_500),
+            rate: Some(40),
             faults: Some([Fault::PowerLoss, Fault::Kill].into()),
             only: Some([9, 3].into()),
             ..plain
         };
         assert_eq!(
             less.command(),
-            "cargo xtask sim --seed 7 --kind control --regions 5 --load 8500ms --faults \
+            "cargo xtask sim --seed 7 --kind control --regions 5 --load 8500ms --rate 40 --faults \
              kill,power-loss --only-faults 3,9"
         );
     }
