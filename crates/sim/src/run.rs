@@ -34,6 +34,10 @@ const UPGRADE: u64 = 3;
 const OWNER: u64 = 4;
 /// Which host that is.
 const OLDER: usize = 1;
+/// The wake that looks at the clocks.
+const CLOCKS: u64 = 5;
+/// How often that is.
+const CLOCKS_EVERY: Duration = Duration::from_millis(10);
 /// Wakes from here on mend the fault of that number.
 const MEND: u64 = 1_000;
 /// How long all may take to agree once everything is mended.
@@ -155,6 +159,7 @@ impl Run {
             self.world.wake(Duration::from_millis(300), OWNER);
         }
         self.world.wake(Duration::from_millis(500), CLIENT);
+        self.world.wake(CLOCKS_EVERY, CLOCKS);
         self.plan_fault();
         self.until(began + load);
         self.work.finale(&mut self.world);
@@ -172,7 +177,7 @@ impl Run {
         while at < end && self.world.checker.violation().is_none() {
             at += LOOK_EVERY;
             self.until(at);
-            if waits && self.is_near() && self.agreed().is_ok() {
+            if waits && self.has_agreed() {
                 waits = false;
                 self.agreed_within = self.agreed_within.max(at - mended);
                 // Duties could still go back and forth where there are any.
@@ -184,12 +189,26 @@ impl Run {
         self.judge();
     }
 
+    /// Whether all agree now; the history says what they do not yet agree on.
+    fn has_agreed(&mut self) -> bool {
+        if !self.is_near() {
+            self.world.note(0, format_args!("NOT YET: not all have the same logs"));
+            return false;
+        }
+        let differs = self.agreed().err();
+        if let Some(violation) = &differs {
+            self.world.note(0, format_args!("NOT YET: {violation}"));
+        }
+        differs.is_none()
+    }
+
     fn until(&mut self, end: Duration) {
         let end = u64::try_from(end.as_micros()).unwrap_or(u64::MAX);
         while self.world.checker.violation().is_none() {
             match self.world.run_until(end) {
                 Some(Call::Wake(CLIENT)) => self.client(),
                 Some(Call::Wake(OWNER)) => self.owner(),
+                Some(Call::Wake(CLOCKS)) => self.clocks(),
                 Some(Call::Wake(FAULT)) => self.fault(),
                 Some(Call::Wake(UPGRADE)) => self.world.upgrade(),
                 Some(Call::Wake(mend)) if mend >= MEND => self.mend(mend - MEND),
@@ -205,13 +224,19 @@ impl Run {
         if !self.faulty {
             return;
         }
-        self.watch_clocks();
         // The witness is the last, and takes no writes.
         let hosts = self.world.hosts.iter().filter(|host| !host.config.witness).count();
         let host = self.world.random.index(hosts);
         self.work.step(&mut self.world, host);
         let pause = self.work.pause(&self.world);
         self.world.wake(pause, CLIENT);
+    }
+
+    fn clocks(&mut self) {
+        if self.faulty {
+            self.watch_clocks();
+            self.world.wake(CLOCKS_EVERY, CLOCKS);
+        }
     }
 
     fn owner(&mut self) {

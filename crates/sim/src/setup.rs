@@ -235,6 +235,8 @@ fn oversight(config: &NodeConfig, names: &[RegionId], drift: DriftBound) -> Over
         health: HealthConfig { drift, ..HealthConfig::fast() },
         failover: FailoverConfig {
             mode: FailoverMode::Automatic,
+            // A successor may be failed over itself; the step that waits for it ends within a run.
+            timeout: Duration::from_secs(8),
             watch_for: Duration::from_secs(1),
             ramp: vec![10, 100],
             ramp_hold: Duration::from_millis(500),

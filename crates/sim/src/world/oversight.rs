@@ -69,6 +69,7 @@ impl World {
                 let wait = oversight.map_or(PROPOSAL_WAIT_MIN, |config| {
                     config.health.renew_every().max(PROPOSAL_WAIT_MIN)
                 });
+                self.note(host, format_args!("ASKS {:?}", request.command));
                 self.note_asked(host, token, &request.command);
                 self.check_return(host, &request.command);
                 self.propose(host, token, Asked { request, sent: false }, wait);

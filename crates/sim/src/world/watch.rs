@@ -84,6 +84,7 @@ impl World {
             alone => std::slice::from_ref(alone),
         };
         for command in together {
+            self.history.note(self.now, None, format_args!("AGREED {command:?}"));
             let branch = match command {
                 AdminCommand::TakeOverLease { .. } => Branch::TakenOver,
                 AdminCommand::ReleaseLease { .. } => Branch::Released,
