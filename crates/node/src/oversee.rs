@@ -87,6 +87,9 @@ pub struct Overseer {
     resume_from: BTreeMap<FailoverId, u64>,
     /// The keys of the failovers that this node asked for, by region.
     started: BTreeMap<RegionId, String>,
+    /// Whose leases were given up because the disk here failed: what is agreed may never be heard of
+    /// again, because the log of it is on the same disk.
+    given_up: BTreeSet<RegionId>,
     /// Since when displaced regions have been well, seen from here.
     well_since: BTreeMap<RegionId, MonoTime>,
     duties: BTreeMap<RegionId, Vec<Duty>>,
@@ -131,6 +134,7 @@ impl Overseer {
             runs: BTreeMap::new(),
             resume_from: BTreeMap::new(),
             started: BTreeMap::new(),
+            given_up: BTreeSet::new(),
             well_since: BTreeMap::new(),
             duties: BTreeMap::new(),
             audit: None,

@@ -163,6 +163,12 @@ impl MemoryDisk {
         self.write().faults = faults;
     }
 
+    /// What is wrong with it.
+    #[must_use]
+    pub fn faults(&self) -> Faults {
+        self.read().faults
+    }
+
     /// A copy of what is on the disk, durable or not, as a backup would take it.
     #[must_use]
     pub fn image(&self) -> Self {

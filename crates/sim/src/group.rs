@@ -30,6 +30,11 @@ pub const ELECTION: (Duration, Duration) =
 /// Pause before a proposal that reached nobody is sent again.
 pub const RETRY_AFTER: Duration = Duration::from_millis(50);
 
+/// Bytes of a block of a disk; what is appended within one needs no new room.
+pub const BLOCK_BYTES: u64 = 4_096;
+/// Bytes that a record of the log takes beside its command.
+pub const RECORD_BYTES: u64 = 64;
+
 /// What the nodes of the group say to each other.
 #[derive(Debug)]
 pub(crate) enum GroupMessage {
@@ -121,6 +126,11 @@ pub struct Member {
     pub(crate) leader: Option<(usize, u64)>,
     /// On a leader: when each of the others last said that it hears it.
     pub(crate) heard: BTreeMap<usize, u64>,
+    /// Bytes that still fit into the last block of its log, once the disk is full.
+    pub(crate) room: Option<u64>,
+    /// Its log could not be written: it votes, leads and hears no more until the next start, but still
+    /// asks whom it held for the leader.
+    pub(crate) stopped: bool,
     /// Proposals without an answer, and whether they may have reached a leader.
     pub(crate) asked: BTreeMap<Token, Asked>,
 }

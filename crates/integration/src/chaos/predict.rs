@@ -17,6 +17,8 @@ use super::{
 
 /// When the failure begins in a rehearsal, and how much of it comes after the mending.
 const LEAD: Duration = Duration::from_secs(60);
+/// How long a node takes that is asked to stop and started again.
+const RESTART: Duration = Duration::from_millis(400);
 /// Seeds of a rehearsal.
 const SEEDS: u32 = 5;
 /// Requests per second of all clients of a level, as they come about in trials.
@@ -103,8 +105,7 @@ impl Case<'_> {
         command.args(["--client-timeout", &format!("{}ms", level.wait().as_millis())]);
         command.args(["--retries", &RETRIES.to_string()]);
         for fault in self.faults() {
-            let (at, lasting) = (seconds(LEAD), seconds(self.lasting));
-            command.args(["--fault", &format!("at {at} {fault} for {lasting}")]);
+            command.args(["--fault", &fault]);
         }
         let output = command.stdin(Stdio::null()).output().context("failed to start rhumb")?;
         let said = String::from_utf8_lossy(&output.stderr);
@@ -115,7 +116,7 @@ impl Case<'_> {
     /// The failure in the words of a scenario.
     fn faults(&self) -> Vec<String> {
         let region = self.region;
-        match self.kind {
+        let words = match self.kind {
             Kind::Kill => vec![format!("region {region} down")],
             Kind::Freeze => vec![format!("region {region} frozen")],
             Kind::Cut => vec![format!("region {region} isolated")],
@@ -127,9 +128,21 @@ impl Case<'_> {
                 let loss = format!("uplink {region} loss {}%", LINK_LOST_PER_MILLE / 10);
                 vec![delay, loss]
             }
-            Kind::Clock => vec![format!("clock {region} +{CLOCK_OFF_MILLIS}ms")],
-        }
+            // It is started again with another clock.
+            Kind::Clock => {
+                let rest = self.lasting.saturating_sub(RESTART);
+                let restart = span(LEAD, format!("region {region} killed"), RESTART);
+                let clock = format!("clock {region} +{CLOCK_OFF_MILLIS}ms");
+                return vec![restart, span(LEAD + RESTART, clock, rest)];
+            }
+        };
+        words.into_iter().map(|words| span(LEAD, words, self.lasting)).collect()
     }
+}
+
+/// A fault from a time on, for so long.
+fn span(at: Duration, fault: String, lasting: Duration) -> String {
+    format!("at {}ms {fault} for {}ms", at.as_millis(), lasting.as_millis())
 }
 
 fn duration(millis: Option<f64>) -> Option<Duration> {

@@ -7,7 +7,7 @@ use rhumb_types::{
 };
 
 use super::{Overseer, OverseerEffects, Token, proposals::Purpose, words::ProposalError};
-use crate::limits::LEASE_PAUSE;
+use crate::{limits::LEASE_PAUSE, status::Phase};
 
 impl Overseer {
     pub(super) fn answered(
@@ -44,6 +44,9 @@ impl Overseer {
                 }
                 Err(_) => {}
             },
+            Purpose::Release(region) if answer.is_ok() && self.status.phase == Phase::Failed => {
+                self.given_up.insert(region);
+            }
             // Rules that an operator put first stay.
             Purpose::Vote(_) | Purpose::Head(_) | Purpose::Release(_) | Purpose::Rules => {}
         }

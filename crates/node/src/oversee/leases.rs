@@ -11,6 +11,8 @@ use rhumb_types::{
     },
 };
 
+use crate::status::Phase;
+
 use super::{
     Leases, Overseer, OverseerEffect, OverseerEffects, Tenure, opening::Open, proposals::Purpose,
     words::is_held_by,
@@ -44,13 +46,17 @@ impl Overseer {
         lease: &RegionLease,
         out: &mut OverseerEffects,
     ) {
-        let release = self.must_release(view, region);
+        // A disk that failed stays so until the next start; nothing can be owned without one.
+        let failed = self.status.phase == Phase::Failed;
+        let release =
+            self.must_release(view, region) || (failed && !self.given_up.contains(region));
         let holder = self.holder(region);
         holder.observe(lease);
         if release {
             if let Some(command) = holder.release(lease) {
                 let purpose = Purpose::Release(region.clone());
-                self.propose(now, purpose, "its duties move", command, out);
+                let reason = if failed { "its disk failed" } else { "its duties move" };
+                self.propose(now, purpose, reason, command, out);
             }
             return;
         }

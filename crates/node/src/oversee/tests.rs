@@ -229,6 +229,22 @@ fn an_operator_drains_a_region_that_gives_its_lease_up() {
 }
 
 #[test]
+fn a_region_whose_disk_failed_gives_its_lease_up_at_once_and_once() {
+    let mut world = settled(9);
+    world.run(2.0);
+    world.places[2].failed = true;
+    // Nor does it hear any more of what is agreed.
+    world.deaf.insert(2);
+    world.until("nobody acts for it", |world| world.acts(NAMES[2]).is_none());
+    let released = |command: &AdminCommand| matches!(command, AdminCommand::ReleaseLease { .. });
+    world.until("it is given up", |world| world.count(released) == 1);
+    let took = world.until("another acts for it", |world| world.acts(NAMES[2]).is_some());
+    assert!(took < 3_000, "a lease that is given up is not waited out: {took} ms");
+    world.run(2.0);
+    assert_eq!(world.count(released), 1);
+}
+
+#[test]
 fn assisted_waits_for_a_person_and_is_called_off_when_the_region_returns() {
     let mut world = World::new(7);
     for place in &mut world.places {

@@ -27,6 +27,13 @@ pub enum OutReason {
     Checks,
 }
 
+impl OutReason {
+    /// Whether that may go on while heartbeats come.
+    const fn is_with_heartbeats(self) -> bool {
+        matches!(self, Self::NotServing | Self::Checks)
+    }
+}
+
 impl fmt::Display for OutReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -61,6 +68,8 @@ struct Out {
     reason: OutReason,
     since: MonoTime,
     until: MonoTime,
+    /// Since when it is heard and of no use all the same.
+    useless_since: Option<MonoTime>,
     good_signs: u32,
 }
 
@@ -179,7 +188,18 @@ impl Peer {
                     self.stable_since = now;
                 }
             }
-            (Some(_), Some(_)) => self.bad_sign(),
+            (Some(_), Some(reason)) => {
+                self.bad_sign();
+                self.blame(now, reason);
+            }
+        }
+    }
+
+    /// Who is out, is heard again, and says that it does not serve, is useless from then on: a node
+    /// that starts again and cannot work would never be held for down otherwise.
+    fn blame(&mut self, now: MonoTime, reason: OutReason) {
+        if let Some(out) = self.out.as_mut().filter(|_| reason.is_with_heartbeats()) {
+            out.useless_since.get_or_insert(now);
         }
     }
 
@@ -204,7 +224,8 @@ impl Peer {
         let doubled = config.hold_down.saturating_mul(1 << self.flaps.min(31));
         let until = now + doubled.min(config.hold_down_max);
         self.flaps = self.flaps.saturating_add(1);
-        self.out = Some(Out { reason, since: now, until, good_signs: 0 });
+        let useless_since = reason.is_with_heartbeats().then_some(now);
+        self.out = Some(Out { reason, since: now, until, useless_since, good_signs: 0 });
         // While it is out nothing is sent there that could end the row; new errors start anew.
         self.errors.forget_row();
     }
@@ -219,6 +240,8 @@ impl Peer {
     pub(super) fn discount(&mut self, now: MonoTime, by: Duration) {
         self.phi.discount(now, by);
         if let Some(out) = &mut self.out {
+            let later = |since: MonoTime| (since + by).min(now).max(since);
+            out.useless_since = out.useless_since.map(later);
             out.since = (out.since + by).min(now).max(out.since);
         }
     }
@@ -231,18 +254,10 @@ impl Peer {
     pub(super) fn opinion(&self, now: MonoTime, config: &HealthConfig) -> Option<bool> {
         let Some(out) = &self.out else { return self.heard.then_some(false) };
         let lasting = |since: Duration| since >= config.detection;
-        let down = match out.reason {
-            // Errors and a broken connection alone are no proof while heartbeats come.
-            OutReason::Silent | OutReason::Errors | OutReason::Unreachable => {
-                lasting(self.phi.silence(now))
-            }
-            OutReason::NotServing | OutReason::Checks => {
-                lasting(self.phi.silence(now))
-                    || (self.cause(now, config).is_some()
-                        && lasting(now.saturating_since(out.since)))
-            }
-        };
-        down.then_some(true)
+        // Errors and a broken connection alone are no proof while heartbeats come.
+        let useless = out.useless_since.filter(|_| self.cause(now, config).is_some());
+        let useless = useless.is_some_and(|since| lasting(now.saturating_since(since)));
+        (useless || lasting(self.phi.silence(now))).then_some(true)
     }
 
     pub(super) fn assess(&self, now: MonoTime) -> Assessment {

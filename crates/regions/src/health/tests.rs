@@ -166,6 +166,21 @@ fn a_peer_that_says_it_does_not_serve_is_out_and_in_the_end_down() {
 }
 
 #[test]
+fn a_peer_that_starts_again_and_does_not_serve_is_in_the_end_down() {
+    let mut world = World::steady(HealthConfig::fast());
+    world.sign(Sign::Unreachable);
+    for _ in 0..12 {
+        world.pass(STEP);
+        let (impaired, utilisation) = (BTreeSet::new(), Ratio::ZERO);
+        world.sign(Sign::Heartbeat { serving: false, impaired, utilisation });
+        assert_eq!(world.health(), Health::Down);
+    }
+    assert_eq!(world.opinion(), Some(true));
+    world.run(20, true);
+    assert_eq!((world.health(), world.opinion()), (Health::Healthy, Some(false)));
+}
+
+#[test]
 fn a_part_that_fails_takes_away_a_capability_and_not_the_region() {
     let mut world = World::steady(HealthConfig::fast());
     let uploads = Capability::new("uploads").unwrap();

@@ -14,7 +14,11 @@ use crate::{
     branch::Branch,
     check::Check,
     fault::{self, CUT_OFF, STRANDED_CUT},
-    group::{ELECTION, GroupMessage, LEAD_EVERY, LEADER_SILENT_MAX, Member, Pending, RETRY_AFTER},
+    group::{
+        BLOCK_BYTES, ELECTION, GroupMessage, LEAD_EVERY, LEADER_SILENT_MAX, Member, Pending,
+        RECORD_BYTES, RETRY_AFTER,
+    },
+    host::Host,
     network::Packet,
 };
 
@@ -153,10 +157,12 @@ impl World {
                 }
             }
             GroupMessage::Append { term, number } => {
-                let Some(machine) = self.hosts.get_mut(host) else { return };
-                if term < machine.seat.term {
+                let bytes = self.group.pending.get(&number).map_or(0, |it| it.request.len());
+                let Some(machine) = self.hosts.get(host) else { return };
+                if term < machine.seat.term || !self.can_append(host, bytes) {
                     return;
                 }
+                let Some(machine) = self.hosts.get_mut(host) else { return };
                 machine.seat.term = term;
                 let after = SYNC_MICROS + machine.disk_delay_micros;
                 self.plan(after, host, What::Group(Deed::Appended { to: from, number }));
@@ -179,6 +185,9 @@ impl World {
             return self.tell(host, from, GroupMessage::NotLeading { token });
         }
         let Some(term) = self.hosts.get(host).map(|machine| machine.seat.term) else { return };
+        if !self.can_append(host, request.len()) {
+            return self.leader_gone(host);
+        }
         self.group.numbers += 1;
         let number = self.group.numbers;
         let incarnation = self.hosts.get(from).map_or(0, |host| host.incarnation);
@@ -186,6 +195,27 @@ impl World {
         let pending = Pending { leader: host, term, from, incarnation, token, request, has };
         self.group.pending.insert(number, pending);
         self.tell_others(host, || GroupMessage::Append { term, number });
+    }
+
+    /// Whether a host's log takes a command: it is on the disk of its node. One that does not stops for
+    /// good, as the real group does.
+    fn can_append(&mut self, host: usize, bytes: usize) -> bool {
+        let faults = self.hosts.get(host).map(|machine| machine.disk.faults()).unwrap_or_default();
+        let block = if faults.full { self.random.below(BLOCK_BYTES) } else { 0 };
+        let Some(member) = self.member(host) else { return false };
+        if faults.sync_fails {
+            member.stopped = true;
+        } else if faults.full {
+            let room = member.room.unwrap_or(block);
+            member.room = room.checked_sub(bytes as u64 + RECORD_BYTES);
+            member.stopped |= member.room.is_none();
+        }
+        !member.stopped
+    }
+
+    fn has_stopped(&self, host: usize) -> bool {
+        let process = self.hosts.get(host).and_then(|machine| machine.process.as_ref());
+        process.is_some_and(|process| process.member.stopped)
     }
 
     /// A majority has it: it is agreed, and its leader answers.
@@ -232,8 +262,9 @@ impl World {
 
     fn led(&mut self, host: usize, from: usize, term: u64, through: u64) {
         let now = self.now;
+        let stopped = self.has_stopped(host);
         let Some(machine) = self.hosts.get_mut(host) else { return };
-        if term < machine.seat.term {
+        if term < machine.seat.term || stopped {
             return;
         }
         machine.seat.term = term;
@@ -273,9 +304,8 @@ impl World {
     /// Whether a host could lead: it runs, and a majority is linked with it.
     fn could_lead(&self, host: usize) -> bool {
         let runs = |host: usize| {
-            self.hosts
-                .get(host)
-                .is_some_and(|it| it.process.is_some() && it.paused_until <= self.now)
+            let up = |it: &Host| it.process.is_some() && it.paused_until <= self.now;
+            self.hosts.get(host).is_some_and(up) && !self.has_stopped(host)
         };
         let linked =
             |other: &usize| *other == host || (runs(*other) && self.network.is_up(host, *other));
@@ -318,6 +348,7 @@ impl World {
         let (term, now, through) = (self.group.term, self.now, self.group.through());
         let voted: Vec<usize> = (0..self.hosts.len())
             .filter(|other| *other != leader && self.network.is_up(leader, *other))
+            .filter(|other| !self.has_stopped(*other))
             .collect();
         if let Some(machine) = self.hosts.get_mut(leader) {
             machine.seat.term = term;

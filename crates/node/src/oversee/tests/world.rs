@@ -81,6 +81,8 @@ pub(super) struct Place {
     says: (bool, Vec<String>),
     /// The operator's commands that were called and not answered.
     pub(super) hooks: Vec<(FailoverId, Ticket, String, FailoverPlan)>,
+    /// Whether its disk failed.
+    pub(super) failed: bool,
     leases: Arc<Leases>,
     views: VecDeque<(u64, Arc<ControlView>)>,
     beats: BTreeMap<usize, u64>,
@@ -107,6 +109,8 @@ pub(super) struct World {
     pub(super) cut: BTreeSet<usize>,
     /// Whose overseer hears nothing of its node.
     pub(super) stalled: BTreeSet<usize>,
+    /// Nodes that hear no more of what is agreed, though they still ask for it.
+    pub(super) deaf: BTreeSet<usize>,
     /// One in so many answers is lost; none when 0.
     pub(super) lose_one_in: u64,
     pub(super) agreed: AdminMachine,
@@ -125,6 +129,7 @@ impl World {
             places: Vec::new(),
             cut: BTreeSet::new(),
             stalled: BTreeSet::new(),
+            deaf: BTreeSet::new(),
             lose_one_in: 0,
             agreed: AdminMachine::new(),
             index: 0,
@@ -144,6 +149,7 @@ impl World {
                 hooks: Vec::new(),
                 leases: Arc::default(),
                 views: VecDeque::new(),
+                failed: false,
                 beats: BTreeMap::new(),
                 life: 0,
             });
@@ -294,7 +300,8 @@ impl World {
         let mut peers = Vec::new();
         for other in (0..NAMES.len()).filter(|other| *other != at) {
             let up = self.linked(at, other);
-            let (serving, impaired) = self.places[other].says.clone();
+            let (well, impaired) = self.places[other].says.clone();
+            let serving = well && !self.places[other].failed;
             let beats = self.places[at].beats.entry(other).or_default();
             *beats += u64::from(up && self.now.is_multiple_of(HEARTBEAT_MS));
             peers.push(PeerStatus {
@@ -320,7 +327,7 @@ impl World {
         }
         let durable = self.places[at].holds.clone();
         NodeStatus {
-            phase: Phase::Running,
+            phase: if self.places[at].failed { Phase::Failed } else { Phase::Running },
             clock_ok: true,
             durable,
             peers,
@@ -343,6 +350,7 @@ impl World {
             let reaches = leader.filter(|leader| self.linked(at, *leader) && self.majority(at));
             self.event(at, OverseerEvent::Leader(reaches.map(|at| NodeId(at as u64 + 1))));
             while self.majority(at)
+                && !self.deaf.contains(&at)
                 && self.places[at].views.front().is_some_and(|(due, _)| *due <= self.now)
                 && let Some((_, view)) = self.places[at].views.pop_front()
             {
