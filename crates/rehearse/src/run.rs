@@ -211,7 +211,7 @@ impl<'r> Run<'r> {
                 self.replied(host, request, &result, &written);
             }
             Call::Overseen { host } => self.watch.overseen(host, &self.stage),
-            Call::Effect { .. } | Call::Alarm { .. } | Call::Wake(_) => {}
+            Call::Effect { .. } | Call::Alarm { .. } | Call::Queue { .. } | Call::Wake(_) => {}
         }
     }
 

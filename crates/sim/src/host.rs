@@ -25,7 +25,7 @@ use rhumb_types::{
 
 use crate::{
     group::{Member, Seat},
-    world::What,
+    world::{Beside, What},
 };
 
 /// The wall clock at the start of every run, in milliseconds.
@@ -46,6 +46,8 @@ pub struct Process {
     pub overseer: Option<Overseer>,
     /// What it wants done.
     pub wishes: OverseerEffects,
+    /// The queues, where the run has any.
+    pub queues: Option<Beside>,
     /// The leases under which the process acts.
     pub leases: Arc<Leases>,
     /// Those that its node was last shown.
@@ -78,6 +80,8 @@ pub struct Host {
     pub config: NodeConfig,
     /// Its overseer's configuration, where the run has overseers.
     pub oversight: Option<OverseerConfig>,
+    /// Its queues' configuration, where the run has queues.
+    pub queueing: Option<rhumb_queue::Config>,
     /// What outlives a crash.
     pub disk: MemoryDisk,
     /// What its disk will be taken back to.
@@ -117,6 +121,7 @@ impl Host {
         Self {
             config,
             oversight,
+            queueing: None,
             disk: MemoryDisk::new(),
             backup: None,
             seat: Seat::default(),
@@ -168,6 +173,7 @@ impl Host {
             transfers: Transfers::<MemoryStore>::new(),
             overseer,
             wishes,
+            queues: self.queueing.clone().map(Beside::new),
             leases: Arc::default(),
             shown: Arc::default(),
             routing: None,

@@ -58,6 +58,8 @@ pub(crate) enum Packet {
     Peer(PeerMessage),
     /// What the nodes of the group do.
     Group(GroupMessage),
+    /// What a region's queues can take.
+    Advert(rhumb_queue::Advert),
 }
 
 impl Packet {
@@ -66,7 +68,7 @@ impl Packet {
             Self::Peer(PeerMessage::Heartbeat(_) | PeerMessage::HeartbeatReply(_)) => {
                 Lane::Heartbeat
             }
-            Self::Peer(_) => Lane::Bulk,
+            Self::Peer(_) | Self::Advert(_) => Lane::Bulk,
             Self::Group(_) => Lane::Group,
         }
     }

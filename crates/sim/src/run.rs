@@ -214,7 +214,7 @@ impl Run {
                 Some(Call::Wake(mend)) if mend >= MEND => self.mend(mend - MEND),
                 Some(Call::Wake(cut)) => self.cut_off(cut - CUT_OFF),
                 Some(Call::Effect { host, effect }) => self.effect(host, effect),
-                Some(Call::Alarm { .. } | Call::Overseen { .. }) => {}
+                Some(Call::Alarm { .. } | Call::Overseen { .. } | Call::Queue { .. }) => {}
                 None => return,
             }
         }

@@ -26,6 +26,7 @@ mod machines;
 mod openings;
 mod oversight;
 mod owned;
+mod queues;
 mod steady;
 mod versions;
 mod watch;
@@ -33,6 +34,7 @@ mod watch;
 use agenda::Agenda;
 use agree::Deed;
 use openings::Openings;
+pub use queues::Beside;
 
 /// The time of a local read, in microseconds.
 const READ_MICROS: u64 = 50;
@@ -60,6 +62,12 @@ pub(crate) enum What {
     Oversee,
     /// An event for an overseer.
     Overseer(OverseerEvent),
+    /// Time passes for the queues.
+    QueueTick,
+    /// An event for the queues.
+    Queue(rhumb_queue::Event),
+    /// The queues read rows.
+    QueueFetch { token: rhumb_queue::Token, rows: Vec<rhumb_types::record::OwnedId> },
     /// The group does something.
     Group(Deed),
     /// A host goes on with what it was given while it was frozen or busy.
@@ -96,6 +104,15 @@ pub enum Call {
         /// Which host.
         host: usize,
     },
+    /// The queues of a host answer.
+    Queue {
+        /// Which host.
+        host: usize,
+        /// Which request.
+        request: rhumb_queue::RequestId,
+        /// With what.
+        result: Result<rhumb_queue::Answer, rhumb_queue::Refused>,
+    },
     /// An overseer tells a person something.
     Alarm {
         /// Which host.
@@ -118,6 +135,8 @@ pub struct World {
     /// What is agreed.
     pub group: Group,
     openings: Openings,
+    /// The queues that there are.
+    definitions: Arc<rhumb_queue::Definitions>,
     /// The host that is of an older release.
     older: Option<usize>,
     /// The run's randomness.
@@ -147,6 +166,7 @@ impl World {
             network: Network::new(hosts.len()),
             group: Group::default(),
             openings: Openings::default(),
+            definitions: Arc::default(),
             older: None,
             hosts,
             random,
@@ -326,6 +346,9 @@ impl World {
             }
             What::Commit { batch, writes, durability } => {
                 let result = self.commit(host, &writes, durability);
+                if result.is_ok() {
+                    self.queue_rows(host, &writes);
+                }
                 self.event(host, Event::Committed { batch, result });
             }
             What::Sync => {
@@ -337,6 +360,9 @@ impl World {
             }
             What::Oversee => self.overseer_tick(host),
             What::Overseer(event) => self.oversee(host, event),
+            What::QueueTick => self.queues_tick(host),
+            What::Queue(event) => self.queue_event(host, event),
+            What::QueueFetch { token, rows } => self.queue_fetch(host, token, &rows),
             What::Group(deed) => self.do_deed(host, deed),
             What::Resume | What::Links | What::Wake(_) => {}
         }
@@ -358,6 +384,9 @@ impl World {
                 self.event(host, Event::Peer { from, message });
             }
             Packet::Group(message) => self.group_message(host, from, message),
+            Packet::Advert(advert) => {
+                self.queue_event(host, rhumb_queue::Event::Advertised(advert));
+            }
         }
     }
 
@@ -411,6 +440,9 @@ impl World {
             Effect::Owned { request, result, written } => {
                 if let Ok(rows) = &result {
                     self.check_yes(host, rows);
+                }
+                if self.queue_owned(host, request, &result) {
+                    return;
                 }
                 let effect = Effect::Owned { request, result, written };
                 self.calls.push_back(Call::Effect { host, effect });

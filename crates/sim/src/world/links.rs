@@ -51,7 +51,7 @@ impl World {
         }
         let (log, other) = match &packet {
             Packet::Peer(message) => size::of(message),
-            Packet::Group(_) => (0, size::GROUP),
+            Packet::Group(_) | Packet::Advert(_) => (0, size::GROUP),
         };
         direction.log_bytes += log;
         direction.other_bytes += other;

@@ -26,6 +26,7 @@ impl World {
         self.checker.started(host, machine);
         self.plan(0, host, What::Tick);
         self.start_overseer(host);
+        self.start_queues(host);
     }
 
     /// Kills a machine; a power failure loses what was not synced, but for `kept` batches.

@@ -77,8 +77,9 @@ impl World {
             OverseerEffect::Leases(leases) => {
                 self.note_acting(host, &leases);
                 if let Some(process) = self.process(host) {
-                    process.leases = leases;
+                    process.leases = leases.clone();
                 }
+                self.queue_event(host, rhumb_queue::Event::Leases(leases));
                 self.watch_leases();
                 self.calls.push_back(Call::Overseen { host });
             }
