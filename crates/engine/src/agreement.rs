@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-use crate::limits::AGREEMENT_PAUSE;
+use crate::{limits::AGREEMENT_PAUSE, queues::AgreedQueues};
 
 mod admin;
 mod hosted;
@@ -37,6 +37,8 @@ pub struct Agreement {
     pub views: watch::Receiver<Arc<ControlView>>,
     /// The group of the strong namespaces, hosting a [`HostedStrong`].
     pub strong: Arc<dyn Control>,
+    /// The queues that the [`HostedStrong`] shows.
+    pub queues: watch::Receiver<Arc<AgreedQueues>>,
 }
 
 impl std::fmt::Debug for Agreement {

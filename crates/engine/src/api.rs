@@ -41,13 +41,14 @@ use crate::{
     meter::Meter,
     oversee::Oversight,
     pubsub::{PubSub, Subscription},
+    queues::{self, AgreedQueues, Feed},
     reader::Reader,
     recent::Recent,
     request::{Answer, ReadError, Request, WriteError},
-    rows,
+    rows::{self, Read},
     start::{StartError, boot, meta},
     tasks::Tasks,
-    world::{Committer, RealWorld, run_commits},
+    world::{Commit, Committer, RealWorld, run_commits},
 };
 
 /// What an engine is started with.
@@ -78,15 +79,16 @@ pub(crate) struct Shared {
     pub(crate) status: watch::Receiver<Arc<NodeStatus>>,
     cleared: watch::Receiver<Arc<ClearedPrefixes>>,
     pubsub: PubSub,
-    held: Arc<Held>,
+    pub(crate) held: Arc<Held>,
     recent: Arc<Recent>,
-    pub(crate) requests: AtomicU64,
+    pub(crate) requests: Arc<AtomicU64>,
     connections: AtomicU64,
     pub(crate) tasks: Tasks,
     /// Random, for the names of strong requests.
     nonce: u64,
     admin: OnceLock<Arc<AdminClient>>,
     strong: OnceLock<StrongClient>,
+    pub(crate) agreed_queues: OnceLock<watch::Receiver<Arc<AgreedQueues>>>,
     pub(crate) alarms: mpsc::Sender<Alarm>,
     pub(crate) oversight: OnceLock<Oversight>,
     /// Under which this node acts; the loop looks at them before everything that it does.
@@ -96,6 +98,9 @@ pub(crate) struct Shared {
     /// The residency domains that this region carries beside that of every region.
     pub(crate) carried: BTreeSet<DomainId>,
     pub(crate) calls: OnceLock<Arc<dyn PeerCall>>,
+    /// Tells the queues what is committed.
+    pub(crate) feed: Feed,
+    pub(crate) queues: OnceLock<queues::Running>,
 }
 
 impl Engine {
@@ -128,7 +133,7 @@ impl Engine {
         let (alarms_in, alarms) = mpsc::channel(256);
         let (commits_in, commits) = std_mpsc::sync_channel(1);
         let (reads_in, reads) = mpsc::channel(limits::READS_WAITING_MAX);
-        let (pubsub, meter) = (PubSub::default(), Meter::default());
+        let (pubsub, meter, feed) = (PubSub::default(), Meter::default(), Feed::default());
         let (held, recent) = (Arc::new(Held::default()), Arc::new(Recent::default()));
         let world = RealWorld {
             store: store.clone(),
@@ -140,15 +145,9 @@ impl Engine {
             status: status_in,
             cleared: cleared_in,
             alarms: alarms_in.clone(),
-            committer: Committer { meter: meter.clone(), recent: recent.clone() },
+            committer: Committer::new(&meter, &recent, &feed),
         };
-        let (commit_store, commit_inputs) = (store.clone(), inputs.clone());
-        let committer = world.committer.clone();
-        spawn_thread("rhumb-commit", move || {
-            run_commits(commit_store.as_ref(), &commits, &commit_inputs, &committer);
-        })?;
-        let (read_store, read_inputs) = (store.clone(), inputs.clone());
-        spawn_thread("rhumb-read", move || rows::run(read_store.as_ref(), reads, &read_inputs))?;
+        serve_disk(&store, &inputs, world.committer.clone(), (commits, reads))?;
         let leases = watch::Sender::new(Arc::default());
         let load = Load::default();
         let machine =
@@ -167,12 +166,13 @@ impl Engine {
             pubsub,
             held,
             recent,
-            requests: AtomicU64::new(1),
+            requests: Arc::new(AtomicU64::new(1)),
             connections: AtomicU64::new(1),
             tasks,
             nonce: entropy.next_u64(),
             admin: OnceLock::new(),
             strong: OnceLock::new(),
+            agreed_queues: OnceLock::new(),
             alarms: alarms_in,
             oversight: OnceLock::new(),
             leases,
@@ -180,6 +180,8 @@ impl Engine {
             load,
             carried,
             calls: OnceLock::new(),
+            feed,
+            queues: OnceLock::new(),
         };
         Ok((Self { shared: Arc::new(shared) }, Inlet(inputs), alarms))
     }
@@ -378,11 +380,13 @@ impl Engine {
     /// # Panics
     /// When it has them already.
     pub fn attach(&self, agreement: Agreement) {
-        let Agreement { admin, views, strong } = agreement;
+        let Agreement { admin, views, strong, queues } = agreement;
         let clock = || self.shared.clock.clone();
         let strong = StrongClient::new(strong, clock(), self.shared.nonce);
         let admin = Arc::new(AdminClient::new(admin, clock(), views));
-        let fresh = self.shared.strong.set(strong).is_ok() && self.shared.admin.set(admin).is_ok();
+        let fresh = self.shared.strong.set(strong).is_ok()
+            && self.shared.agreed_queues.set(queues).is_ok()
+            && self.shared.admin.set(admin).is_ok();
         assert!(fresh, "the consensus groups are attached once");
     }
 
@@ -414,6 +418,9 @@ impl Engine {
 
     /// Ends the loop once everything accepted is committed and answered.
     pub async fn stop(&self) {
+        if let Some(queues) = self.shared.queues.get() {
+            queues.stop().await;
+        }
         // A closed channel means that it has stopped already.
         let _stopped = self.shared.inputs.send(Input::Stop).await;
         let ended = self.shared.inputs.closed();
@@ -426,7 +433,25 @@ impl Engine {
     }
 }
 
-fn spawn_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
+/// Starts the threads that wait for the disk.
+fn serve_disk<S: Store>(
+    store: &Arc<S>,
+    inputs: &mpsc::Sender<Input>,
+    committer: Committer,
+    (commits, reads): (std_mpsc::Receiver<Commit>, mpsc::Receiver<Read>),
+) -> Result<(), StartError> {
+    let (commit_store, commit_inputs) = (store.clone(), inputs.clone());
+    spawn_thread("rhumb-commit", move || {
+        run_commits(commit_store.as_ref(), &commits, &commit_inputs, &committer);
+    })?;
+    let (read_store, read_inputs) = (store.clone(), inputs.clone());
+    spawn_thread("rhumb-read", move || rows::run(read_store.as_ref(), reads, &read_inputs))
+}
+
+pub(crate) fn spawn_thread(
+    name: &str,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<(), StartError> {
     thread::Builder::new().name(name.to_owned()).spawn(run)?;
     Ok(())
 }

@@ -15,6 +15,7 @@ use crate::{
     limits::{COMMIT_LINGER_MAX, EVENTS_PER_FLUSH_MAX, SIBLINGS_MAX, SIBLINGS_MIN},
     load::Load,
     own::OwnedAnswer,
+    queues,
     request::{Answer, WriteError},
     world::World,
 };
@@ -27,11 +28,35 @@ pub(crate) enum Input {
     /// A client's writes, and where the answer goes.
     Write(Event, RequestId, oneshot::Sender<Result<Answer, WriteError>>),
     /// A machine's owned rows, and where the answer goes.
-    Own(Event, RequestId, oneshot::Sender<Result<OwnedAnswer, WriteError>>),
+    Own(Event, RequestId, OwnedReply),
     /// A `WAIT`, and where the answer goes.
     Wait(Event, RequestId, oneshot::Sender<usize>),
     /// Commit what has gathered, then end the loop.
     Stop,
+}
+
+/// Where the answer about owned rows goes.
+#[derive(Debug)]
+pub(crate) enum OwnedReply {
+    /// To a caller.
+    Caller(oneshot::Sender<Result<OwnedAnswer, WriteError>>),
+    /// To the queues, after the rows that were committed with it.
+    Queues(rhumb_queue::Token, mpsc::Sender<queues::Input>),
+}
+
+impl OwnedReply {
+    fn send(self, result: Result<OwnedAnswer, WriteError>) {
+        match self {
+            // A caller that has gone away wants no answer, nor do queues that have stopped.
+            Self::Caller(answer) => {
+                let _gone = answer.send(result);
+            }
+            Self::Queues(token, inbox) => {
+                let result = queues::answered(result);
+                let _stopped = inbox.blocking_send(queues::Input::Owned { token, result });
+            }
+        }
+    }
 }
 
 /// Where the wiring puts what peers and the control plane say.
@@ -50,7 +75,7 @@ impl Inlet {
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     pub(crate) writes: HashMap<RequestId, oneshot::Sender<Result<Answer, WriteError>>>,
-    pub(crate) owned: HashMap<RequestId, oneshot::Sender<Result<OwnedAnswer, WriteError>>>,
+    pub(crate) owned: HashMap<RequestId, OwnedReply>,
     pub(crate) waits: HashMap<RequestId, oneshot::Sender<usize>>,
 }
 
@@ -203,7 +228,7 @@ fn carry_out(
                     let result = result
                         .map(|rows| OwnedAnswer { rows, written })
                         .map_err(WriteError::Refused);
-                    let _gone = answer.send(result);
+                    answer.send(result);
                 }
             }
             Effect::Acked { request, regions } => {

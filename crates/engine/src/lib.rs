@@ -20,6 +20,7 @@ mod meter;
 mod oversee;
 mod own;
 mod pubsub;
+mod queues;
 mod reader;
 mod recent;
 mod request;
@@ -42,9 +43,14 @@ pub use oversee::{
 };
 pub use own::{OwnedAnswer, OwnedRequest};
 pub use pubsub::{Delivery, Subscription};
+pub use queues::{
+    AgreedQueue, AgreedQueues, DefineError, EnqueueRequest, Expect, HomeChoice, JobSummary,
+    JobView, QueueClient, QueuesConfig, QueuesError, ReceiveRequest, Taken, random_id,
+};
 pub use reader::Reader;
 pub use request::{Answer, ReadError, Request, WriteError};
 pub use rhumb_node as node;
+pub use rhumb_queue as queue;
 pub use rhumb_telemetry as telemetry;
 pub use start::StartError;
 pub use tasks::Tasks;

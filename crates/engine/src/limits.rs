@@ -52,3 +52,27 @@ pub const FORWARD_WAIT: Duration = Duration::from_secs(10);
 pub const FORWARDED_MAX: usize = 512;
 /// How often members are chosen anew when they have changed meanwhile.
 pub const CHOICES_MAX: usize = 8;
+/// Events that wait for the queues; past that the committing thread and the loop wait.
+pub const QUEUE_INPUTS_MAX: usize = 65_536;
+/// Requests of callers among them; past that callers wait.
+pub const QUEUE_ASKS_MAX: usize = 8_192;
+/// Writes and reads of the queues that wait for the disk or the loop; the machine asks for no more.
+pub const QUEUE_WORK_MAX: usize = 2 * rhumb_queue::limits::UNDER_WAY_MAX;
+/// Time between two ticks of the queues.
+pub const QUEUE_TICK: Duration = Duration::from_millis(50);
+/// Ended jobs that a follower may leave unread before it misses some.
+pub const FINISHED_UNREAD_MAX: usize = 8_192;
+/// How long a change of a queue is waited for here once it is agreed.
+pub const DEFINED_WAIT: Duration = Duration::from_secs(5);
+/// Pause before the queues of the file are proposed again.
+pub const SEED_PAUSE: Duration = Duration::from_secs(1);
+/// Most queues in a cluster.
+pub const QUEUES_MAX: usize = 10_000;
+/// Most tags of a queue, and most bytes of one, name and value together.
+pub const TAGS_MAX: usize = 50;
+/// See [`TAGS_MAX`].
+pub const TAG_BYTES_MAX: usize = 512;
+/// Rows that one look through a queue reads.
+pub const LIST_PAGE_ROWS: usize = 512;
+/// Pages that one look through a queue reads at most.
+pub const LIST_PAGES_MAX: usize = 64;

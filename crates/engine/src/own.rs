@@ -10,7 +10,11 @@ use rhumb_types::{
 };
 use tokio::sync::oneshot;
 
-use crate::{Engine, WriteError, driver::Input, limits};
+use crate::{
+    Engine, WriteError,
+    driver::{Input, OwnedReply},
+    limits,
+};
 
 /// Writes of owned rows: all of them, or none.
 #[derive(Debug)]
@@ -61,7 +65,7 @@ impl Engine {
         let deadline = shared.clock.now().mono + wait;
         let submit = SubmitOwned { request, home, ops, ack, deadline, reads };
         let (answer, answered) = oneshot::channel();
-        let input = Input::Own(Event::Own(submit), request, answer);
+        let input = Input::Own(Event::Own(submit), request, OwnedReply::Caller(answer));
         shared.inputs.send(input).await.map_err(|_| WriteError::Stopped)?;
         answered.await.map_err(|_| WriteError::Stopped)?
     }

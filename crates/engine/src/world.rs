@@ -11,7 +11,10 @@ use rhumb_state::ClearedPrefixes;
 use rhumb_types::record::{Record, Space};
 use tokio::sync::{mpsc, watch};
 
-use crate::{driver::Input, held::Held, meter::Meter, pubsub::PubSub, recent::Recent, rows::Read};
+use crate::{
+    driver::Input, held::Held, meter::Meter, pubsub::PubSub, queues::Feed, recent::Recent,
+    rows::Read,
+};
 
 /// Carries out effects; some at once, with what follows.
 pub(crate) trait World {
@@ -33,9 +36,14 @@ pub(crate) enum Commit {
 pub(crate) struct Committer {
     pub(crate) meter: Meter,
     pub(crate) recent: Arc<Recent>,
+    pub(crate) feed: Feed,
 }
 
 impl Committer {
+    pub(crate) fn new(meter: &Meter, recent: &Arc<Recent>, feed: &Feed) -> Self {
+        Self { meter: meter.clone(), recent: recent.clone(), feed: feed.clone() }
+    }
+
     /// Commits. The node has one commit out at a time.
     fn commit(
         &self,
@@ -46,6 +54,7 @@ impl Committer {
         let begun = self.recent.begin(writes);
         let number = self.meter.commit(store, writes, durability)?;
         begun.committed();
+        self.feed.committed(writes);
         Ok(number)
     }
 }

@@ -57,6 +57,8 @@ pub enum Alarm {
     },
     /// The overseer tells a person.
     Overseer(String),
+    /// The queues tell a person.
+    Queues(String),
     /// A bound was reached; what it is and what it means.
     Limit(&'static str),
 }

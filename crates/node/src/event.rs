@@ -13,7 +13,7 @@ use rhumb_state::{
 };
 use rhumb_types::{
     AckLevel, ErrorCode, MonoTime, OriginId, RegionId, UnixMillis,
-    record::{Cell, Head, OwnedRow, Space, VersionVector},
+    record::{Cell, Head, OwnedId, OwnedRow, Space, VersionVector},
 };
 
 pub use crate::alarm::Alarm;
@@ -91,6 +91,9 @@ pub enum Event {
     Submit(Submit),
     /// A machine's writes of owned rows.
     Own(SubmitOwned),
+    /// Owned rows that are done, and that nobody needs any more: this node forgets them with its next
+    /// commit. Nothing is logged; every region drops its own. A row that is not done stays.
+    DropOwned(Vec<OwnedId>),
     /// The leases under which this node may act from now on. The driver hands them over before the
     /// next event, so that no answer rests on a lease that was given up.
     Leases(Arc<Leases>),

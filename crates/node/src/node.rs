@@ -183,6 +183,7 @@ impl Node {
             }
             Event::Submit(submit) => self.submit(now, submit, out),
             Event::Own(submit) => self.own(now, submit, out),
+            Event::DropOwned(ids) => self.drop_owned(ids),
             Event::Leases(leases) => self.leases = leases,
             Event::WaitAcks(wait) => self.wait_acks(now, wait, out),
             Event::Fetched { ticket, reads } => self.fetched(now, ticket, reads, out),

@@ -24,6 +24,7 @@ use crate::{
     event::{Effect, Effects, SubmitError, SubmitOwned},
     limits,
     node::{Node, carries_domain},
+    status::Phase,
     write::{Executed, Lane, Parked},
 };
 
@@ -45,6 +46,17 @@ impl Node {
         }
         self.writing.begin();
         self.try_own(now, submit, out);
+    }
+
+    /// Rows that are over are forgotten with the next commit.
+    pub(crate) fn drop_owned(&mut self, ids: Vec<OwnedId>) {
+        // A snapshot that is being loaded may write past the table.
+        if self.phase != Phase::Running {
+            return;
+        }
+        for id in ids {
+            let _kept = self.table.drop_owned(&id);
+        }
     }
 
     /// Accepts once the rows are at hand.

@@ -378,6 +378,7 @@ pub(crate) fn write_of(row: RowWrite) -> Write {
         }
         RowWrite::Expiry { at, space, key, present } => Write::Expiry { at, space, key, present },
         RowWrite::Owned(row) => Write::Owned(row),
+        RowWrite::OwnedDrop(id) => Write::OwnedDrop(id),
         RowWrite::Cleared { space, prefixes } => {
             Write::Meta { name: MetaName::Cleared(space), value: Some(prefixes.encode()) }
         }

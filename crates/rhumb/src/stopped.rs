@@ -48,7 +48,8 @@ impl Stopped {
         let (machine, views) = HostedAdmin::new();
         let own = material.identity();
         let admin = open(folder, ADMIN, own, Box::new(machine)).await?;
-        let strong = open(folder, STRONG, own, Box::new(HostedStrong::new())).await?;
+        let (machine, _queues) = HostedStrong::new();
+        let strong = open(folder, STRONG, own, Box::new(machine)).await?;
         let view = views.borrow().clone();
         Ok(Self { folder: folder.to_owned(), material, admin, view, strong })
     }

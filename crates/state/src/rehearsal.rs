@@ -150,7 +150,10 @@ impl<S: CellScan> Changed<S> {
                     self.scores.entry(key).or_default().insert(Scored(score, member));
                 }
                 RowWrite::Cleared { prefixes, .. } => self.prefixes = Some(prefixes),
-                RowWrite::Score { .. } | RowWrite::Expiry { .. } | RowWrite::Owned(_) => {}
+                RowWrite::Score { .. }
+                | RowWrite::Expiry { .. }
+                | RowWrite::Owned(_)
+                | RowWrite::OwnedDrop(_) => {}
             }
         }
     }

@@ -130,6 +130,8 @@ pub enum RowWrite {
     },
     /// An owned row.
     Owned(OwnedRow),
+    /// An owned row that is forgotten.
+    OwnedDrop(OwnedId),
     /// What removals of ranges have covered in a space and the sweep has not yet taken out.
     Cleared {
         /// The view.

@@ -56,6 +56,16 @@ pub const STRONG_ANSWER_BYTES_MAX: usize = 512;
 /// Most keys whose time is over that one command removes on its way.
 pub const STRONG_PURGE_MAX: usize = 256;
 
+/// Keys that start with this are the nodes' own: settings that they agree on. Listings leave them
+/// out, and clients are to be refused before they name one.
+pub const RESERVED_PREFIX: &[u8] = b"\0rhumb\0";
+
+/// Whether a key is the nodes' own.
+#[must_use]
+pub fn is_reserved(key: &[u8]) -> bool {
+    key.starts_with(RESERVED_PREFIX)
+}
+
 /// The replicated machine of the strong namespaces.
 #[derive(Debug, Default)]
 pub struct StrongMachine {
@@ -98,6 +108,20 @@ impl StrongMachine {
     #[must_use]
     pub const fn index(&self) -> u64 {
         self.index
+    }
+
+    /// The texts under reserved keys that start with a prefix, with the index of their last change.
+    pub fn reserved<'m>(
+        &'m self,
+        prefix: &'m [u8],
+    ) -> impl Iterator<Item = (&'m Bytes, &'m Bytes, u64)> {
+        self.items.reserved(prefix)
+    }
+
+    /// The index of the last command that changed a reserved key since this machine began.
+    #[must_use]
+    pub const fn reserved_changed(&self) -> u64 {
+        self.items.reserved_changed()
     }
 
     /// The whole state.

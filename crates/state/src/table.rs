@@ -17,7 +17,7 @@ use std::{borrow::Cow, collections::VecDeque, mem};
 use bytes::Bytes;
 use rhumb_types::{
     UnixMillis,
-    record::{Cell, Head, OwnedId, OwnedRow, Space, VersionVector},
+    record::{Cell, Head, OwnedId, OwnedRow, OwnedState, Space, VersionVector},
 };
 
 use self::slots::Slots;
@@ -236,6 +236,22 @@ impl Table {
             Some(SlotRow::Owned { row, .. }) => Ok(row.as_ref()),
             _ => Err(Missing(RowId::Owned(id.clone()))),
         }
+    }
+
+    /// Forgets an owned row that is done, here and with the next take in the store; says whether it
+    /// did. Reads that are older do not bring it back.
+    pub fn drop_owned(&mut self, id: &OwnedId) -> bool {
+        let at = match self.slots.find(RowRef::Owned(id)) {
+            Some(at) => at,
+            None => self.slots.insert(Slot::owned(id.clone(), None)),
+        };
+        let Some(SlotRow::Owned { row, .. }) = self.slots.row_mut(at) else { return false };
+        if row.as_ref().is_some_and(|row| row.state != OwnedState::Done) {
+            return false;
+        }
+        *row = None;
+        self.mark_dirty(at);
+        true
     }
 
     /// The removals of ranges of a space that are not yet swept.

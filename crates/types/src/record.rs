@@ -22,7 +22,7 @@ pub use codec::{CodecError, Record};
 pub use head::Head;
 pub use job::{Ending, Job, JobAttribute, JobId, JobKey, Progress, Provenance};
 pub use owned::{OwnedId, OwnedOp, OwnedRow, OwnedState};
-pub use queue::{Frontier, FrontierKey, QueueDefinition, QueueName};
+pub use queue::{Frontier, FrontierKey, QueueDefinition, QueueEntry, QueueName};
 pub use topic::{Subscription, Topic, TopicError, TopicPattern};
 pub use transaction::{Change, Mark, Transaction, TransactionId};
 pub use vector::VersionVector;

@@ -9,6 +9,8 @@ use rhumb_state::strong::StrongMachine;
 use rhumb_types::control::ControlView;
 use tokio::sync::watch;
 
+use crate::queues::AgreedQueues;
+
 /// The administrative machine, which shows what is agreed after every command.
 #[derive(Debug)]
 pub struct HostedAdmin {
@@ -53,32 +55,47 @@ impl Replicated for HostedAdmin {
     }
 }
 
-/// The machine of the strong namespaces.
-#[derive(Debug, Default)]
-pub struct HostedStrong(StrongMachine);
+/// The machine of the strong namespaces, which shows the queues that are agreed on.
+#[derive(Debug)]
+pub struct HostedStrong {
+    machine: StrongMachine,
+    queues: watch::Sender<Arc<AgreedQueues>>,
+}
 
 impl HostedStrong {
-    /// A machine that holds nothing.
+    /// A machine that holds nothing, and where to see the queues that it agrees on.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new() -> (Self, watch::Receiver<Arc<AgreedQueues>>) {
+        let (queues, shown) = watch::channel(Arc::default());
+        (Self { machine: StrongMachine::new(), queues }, shown)
+    }
+
+    fn show(&self) {
+        let _same = self.queues.send_replace(Arc::new(AgreedQueues::of(&self.machine)));
     }
 }
 
 impl Replicated for HostedStrong {
     fn apply(&mut self, index: u64, command: &[u8]) -> Bytes {
-        self.0.apply(index, command)
+        let before = self.machine.reserved_changed();
+        let answer = self.machine.apply(index, command);
+        if self.machine.reserved_changed() != before {
+            self.show();
+        }
+        answer
     }
 
     fn read(&self, query: &[u8]) -> Bytes {
-        self.0.read(query)
+        self.machine.read(query)
     }
 
     fn snapshot(&self) -> Bytes {
-        self.0.snapshot()
+        self.machine.snapshot()
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), String> {
-        self.0.restore(snapshot)
+        self.machine.restore(snapshot)?;
+        self.show();
+        Ok(())
     }
 }

@@ -18,7 +18,7 @@ use rhumb_state::{
     query::Query,
     strong::{
         RequestId, StrongAnswer, StrongCommand, StrongOutcome, StrongQuery, StrongRead,
-        StrongRefusal, StrongStep, StrongUsage,
+        StrongRefusal, StrongStep, StrongUsage, is_reserved,
     },
 };
 use rhumb_types::{
@@ -58,6 +58,9 @@ pub enum StrongError {
     /// A watched key has changed: nothing was done.
     #[error("a watched key has changed")]
     Changed,
+    /// The key is the nodes' own: nothing was done.
+    #[error("keys that start with \\0rhumb\\0 are the cluster's own")]
+    Reserved,
     /// The machine refused the command.
     #[error("the strong namespace refused: {0}")]
     Refused(#[from] StrongRefusal),
@@ -73,6 +76,7 @@ impl StrongError {
         match self {
             Self::Control(error) => error.code(),
             Self::Changed => ErrorCode::Conflict,
+            Self::Reserved => ErrorCode::Forbidden,
             // Both stand for a command that may be, or is, in effect.
             Self::Refused(StrongRefusal::TooOld | StrongRefusal::AppliedBefore) => {
                 ErrorCode::Unconfirmed
@@ -125,6 +129,24 @@ impl StrongClient {
     /// # Errors
     /// [`StrongError`]; the error of a single step is inside the answer.
     pub async fn execute(&self, request: StrongRequest) -> Result<StrongAnswer, StrongError> {
+        let watched = request.if_unchanged.iter().map(|(key, _)| key);
+        watched.map(Bytes::as_ref).try_for_each(refuse_reserved)?;
+        for step in &request.steps {
+            let mut refused = Ok(());
+            step.keys(&mut |key| refused = refused.clone().and_then(|()| refuse_reserved(key)));
+            refused?;
+        }
+        self.execute_own(request).await
+    }
+
+    /// Does something with the nodes' own keys.
+    ///
+    /// # Errors
+    /// As [`StrongClient::execute`].
+    pub(crate) async fn execute_own(
+        &self,
+        request: StrongRequest,
+    ) -> Result<StrongAnswer, StrongError> {
         let StrongRequest { steps, if_unchanged, wait } = request;
         let count = self.requests.fetch_add(1, Ordering::Relaxed);
         let request = RequestId(u128::from(self.nonce) << 64 | u128::from(count));
@@ -137,6 +159,9 @@ impl StrongClient {
     /// # Errors
     /// [`StrongError`]; an error of the read itself, such as a wrong type, is the reply.
     pub async fn query(&self, query: Query) -> Result<Reply, StrongError> {
+        let mut refused = Ok(());
+        query.keys(&mut |key| refused = refused.clone().and_then(|()| refuse_reserved(key)));
+        refused?;
         let now = self.now();
         match self.ask(&StrongQuery::Data { now, query }, now).await? {
             StrongRead::Data(reply) => Ok(reply),
@@ -150,6 +175,7 @@ impl StrongClient {
     /// # Errors
     /// [`StrongError`].
     pub async fn fence(&self, key: Bytes) -> Result<Option<u64>, StrongError> {
+        refuse_reserved(&key)?;
         let now = self.now();
         match self.ask(&StrongQuery::Fence { now, key }, now).await? {
             StrongRead::Fence(fence) => Ok(fence),
@@ -162,6 +188,7 @@ impl StrongClient {
     /// # Errors
     /// [`StrongError`].
     pub async fn versions(&self, keys: Vec<Bytes>) -> Result<Vec<u64>, StrongError> {
+        keys.iter().map(Bytes::as_ref).try_for_each(refuse_reserved)?;
         let now = self.now();
         match self.ask(&StrongQuery::Versions { now, keys }, now).await? {
             StrongRead::Versions(versions) => Ok(versions),
@@ -227,4 +254,8 @@ impl StrongClient {
 
 fn foreign(answer: &StrongRead) -> StrongError {
     StrongError::Answer(format!("{answer:?}"))
+}
+
+fn refuse_reserved(key: &[u8]) -> Result<(), StrongError> {
+    if is_reserved(key) { Err(StrongError::Reserved) } else { Ok(()) }
 }

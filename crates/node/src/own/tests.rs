@@ -184,6 +184,38 @@ fn without_a_lease_new_work_is_pinned_and_loses_its_pin_under_one() {
 }
 
 #[test]
+fn a_row_that_is_over_is_dropped_here_and_logged_nowhere() {
+    let mut rig = Rig::new().with_lease();
+    rig.own(10, AckLevel::Local, vec![put("a"), put("b"), done("a", 3)]);
+    rig.commit(20);
+    rig.event(30, Event::DropOwned(vec![id("a"), id("b"), id("c")]));
+    let (batch, writes) = rig.in_flight.clone().unwrap();
+    let drops = [Write::OwnedDrop(id("a")), Write::OwnedDrop(id("c"))];
+    assert_eq!(writes.writes, drops, "what waits for its owner stays");
+    // Before that is committed the same work comes again: it is new, and stays.
+    rig.own(40, AckLevel::Local, vec![put("a")]);
+    rig.commit(50);
+    assert_eq!(batch, 2);
+    let (rows, logs) = rig.commit(60);
+    assert_eq!((rows.len(), logs), (1, 1));
+    let row = rig.answers.pop().unwrap().unwrap().remove(0);
+    assert_eq!((row.state, row.sequence), (OwnedState::Ready, 1));
+}
+
+#[test]
+fn work_that_comes_again_with_its_drop_is_kept() {
+    let mut rig = Rig::new().with_lease();
+    rig.own(10, AckLevel::Local, vec![put("a"), done("a", 3)]);
+    // A commit is under way, so that both lie in the next one.
+    rig.event(20, Event::DropOwned(vec![id("a")]));
+    rig.own(30, AckLevel::Local, vec![put("a")]);
+    rig.commit(40);
+    let (_, writes) = rig.in_flight.clone().unwrap();
+    assert!(writes.writes.iter().all(|write| !matches!(write, Write::OwnedDrop(_))), "{writes:?}");
+    rig.commit(50);
+}
+
+#[test]
 fn all_is_done_or_nothing_and_within_bounds() {
     let mut rig = Rig::new().with_lease();
     rig.own(10, AckLevel::Local, vec![put("a"), done("absent", 3)]);

@@ -156,6 +156,7 @@ fn in_words(alarm: &Alarm) -> (&'static str, String) {
             ("bootstrapping", format!("a snapshot is being loaded from {from}"))
         }
         Alarm::Overseer(text) => ("overseer", text.clone()),
+        Alarm::Queues(text) => ("queues", text.clone()),
         Alarm::Limit(what) => ("limit", (*what).to_owned()),
     }
 }

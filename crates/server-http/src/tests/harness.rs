@@ -164,10 +164,10 @@ impl Node {
         let engine = engine();
         let (hosted, views) = HostedAdmin::new();
         let admin = Arc::new(MemoryControl::new(hosted, NodeId(1), region(HERE)));
-        let strong = HostedStrong::new();
+        let (strong, queues) = HostedStrong::new();
         let strong = Arc::new(MemoryControl::new(strong, NodeId(1), region(HERE)));
         let groups = vec![admin.clone(), strong.clone()];
-        engine.attach(Agreement { admin, views, strong });
+        engine.attach(Agreement { admin, views, strong, queues });
         engine.oversee(oversight());
         until("the cluster", || {
             engine.admin().unwrap().view().cluster.is_some() && engine.is_ready()

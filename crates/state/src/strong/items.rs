@@ -14,7 +14,7 @@ use rhumb_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{STRONG_BYTES_MAX, STRONG_KEYS_MAX, STRONG_PURGE_MAX};
+use super::{STRONG_BYTES_MAX, STRONG_KEYS_MAX, STRONG_PURGE_MAX, is_reserved};
 use crate::{
     ClearedPrefixes,
     query::{CellScan, ScoreSpan},
@@ -83,6 +83,8 @@ pub(super) struct Items {
     bytes: usize,
     /// Nothing is ever removed by prefix here.
     prefixes: ClearedPrefixes,
+    /// The index of the last change of a reserved key.
+    reserved_changed: u64,
 }
 
 impl Items {
@@ -96,6 +98,22 @@ impl Items {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Bytes, &Item)> {
         self.slots.iter().map(|(key, slot)| (key, &slot.item))
+    }
+
+    pub(super) const fn reserved_changed(&self) -> u64 {
+        self.reserved_changed
+    }
+
+    pub(super) fn reserved<'i>(
+        &'i self,
+        prefix: &'i [u8],
+    ) -> impl Iterator<Item = (&'i Bytes, &'i Bytes, u64)> {
+        let rows = self.slots.range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded));
+        let rows = rows.take_while(move |(key, _)| key.starts_with(prefix) && is_reserved(key));
+        rows.filter_map(|(key, slot)| match &slot.item.content {
+            Content::Text(text) => Some((key, text, slot.item.version)),
+            Content::Members(..) => None,
+        })
     }
 
     pub(super) fn fence(&self, key: &[u8], now: UnixMillis) -> Option<u64> {
@@ -168,6 +186,9 @@ impl Items {
         let first = if planted::is(Planted::TokenAgain) { 1 } else { index };
         let fence = self.fence(key, now).unwrap_or(first);
         let old = self.remove(key);
+        if is_reserved(key) {
+            self.reserved_changed = index;
+        }
         let Some(shape) = edit.shape else { return };
         let mut slot = match (shape, old) {
             (Shape::Text(text), _) => Slot::new(Content::Text(text)),
@@ -322,7 +343,8 @@ impl CellScan for Items {
             _ => Bound::Included(prefix),
         };
         let rows = self.slots.range::<[u8], _>((start, Bound::Unbounded));
-        let rows = rows.take_while(|(key, _)| key.starts_with(prefix)).take(limit);
+        let rows = rows.take_while(|(key, _)| key.starts_with(prefix));
+        let rows = rows.filter(|(key, _)| !is_reserved(key)).take(limit);
         Ok(rows.map(|(key, slot)| (key.clone(), slot.head())).collect())
     }
 

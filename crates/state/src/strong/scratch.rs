@@ -93,6 +93,7 @@ fn edits(writes: Vec<RowWrite>) -> BTreeMap<Bytes, Edit> {
             RowWrite::Score { .. }
             | RowWrite::Expiry { .. }
             | RowWrite::Owned(_)
+            | RowWrite::OwnedDrop(_)
             | RowWrite::Cleared { .. } => {}
         }
     }

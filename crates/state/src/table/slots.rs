@@ -106,7 +106,8 @@ impl Slot {
                 let (key, member) = (key.clone(), member.clone());
                 writes.push(RowWrite::Member { space: *space, key, member, cell });
             }
-            SlotRow::Owned { row, .. } => writes.extend(row.clone().map(RowWrite::Owned)),
+            SlotRow::Owned { row: Some(row), .. } => writes.push(RowWrite::Owned(row.clone())),
+            SlotRow::Owned { id, row: None } => writes.push(RowWrite::OwnedDrop(id.clone())),
         }
     }
 

@@ -58,6 +58,9 @@ impl MemoryStore {
             RowWrite::Owned(row) => {
                 self.owned.insert(row.id.clone(), row);
             }
+            RowWrite::OwnedDrop(id) => {
+                self.owned.remove(&id);
+            }
             RowWrite::Cleared { space, prefixes } => {
                 self.cleared.insert(space, prefixes);
             }

@@ -73,7 +73,7 @@ impl Rows {
                     };
                 }
                 RowWrite::Cleared { prefixes, .. } => self.prefixes = prefixes,
-                RowWrite::Expiry { .. } | RowWrite::Owned(_) => {}
+                RowWrite::Expiry { .. } | RowWrite::Owned(_) | RowWrite::OwnedDrop(_) => {}
             }
         }
         self.commit

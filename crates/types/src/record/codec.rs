@@ -6,7 +6,9 @@
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Cell, Frontier, Head, Job, OwnedRow, QueueDefinition, Transaction, VersionVector};
+use super::{
+    Cell, Frontier, Head, Job, OwnedRow, QueueDefinition, QueueEntry, Transaction, VersionVector,
+};
 
 /// What most rows need at most; longer records take a second attempt.
 const ROW_BYTES_USUAL: usize = 256;
@@ -93,6 +95,9 @@ impl Record for OwnedRow {
     const VERSION: u8 = 1;
 }
 impl Record for Job {
+    const VERSION: u8 = 1;
+}
+impl Record for QueueEntry {
     const VERSION: u8 = 1;
 }
 impl Record for QueueDefinition {

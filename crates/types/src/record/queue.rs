@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{CodecError, OwnedId, topic::Subscription};
-use crate::{AckLevel, RegionId, id::text_id};
+use crate::{AckLevel, RegionId, UnixMillis, id::text_id};
 
 /// The table of lease frontiers.
 pub const FRONTIERS: u8 = 3;
@@ -97,6 +97,19 @@ impl Default for QueueDefinition {
             protocol: BTreeMap::new(),
         }
     }
+}
+
+/// A queue as it is agreed: its settings, and what is told of it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct QueueEntry {
+    /// Its settings.
+    pub definition: QueueDefinition,
+    /// When it was made, by the clock of who made it.
+    pub created_at: UnixMillis,
+    /// When it was changed last.
+    pub changed_at: UnixMillis,
+    /// Named values that its users gave it; nothing here reads them.
+    pub tags: BTreeMap<String, String>,
 }
 
 /// Longest lease, and longest delay of a job.

@@ -1,0 +1,276 @@
+//! The thread that owns the machine.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc as std_mpsc,
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use rhumb_node::{Alarm, Event as NodeEvent, RequestId as NodeRequest, oversee::Leases};
+use rhumb_ports::{
+    clock::Clock,
+    store::{Range, ReadStore},
+};
+use rhumb_queue::{
+    Answer, Ask, Definitions, Effect, Effects, Event, Finished, Queues, Refused, RequestId, Stats,
+    Token, Whereabouts, WriteError,
+};
+use rhumb_types::{
+    ErrorCode, RegionId,
+    record::{JobKey, OwnedId, OwnedRow, QueueName},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, broadcast, mpsc, oneshot},
+    time::{MissedTickBehavior, interval},
+};
+
+use super::reads::Work;
+use crate::{driver, limits::QUEUE_TICK, tasks::Tasks};
+
+/// What the machine hears.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Time has passed.
+    Tick,
+    /// Rows were committed.
+    Rows(Vec<OwnedRow>),
+    /// A write was answered.
+    Owned { token: Token, result: Result<Vec<OwnedRow>, WriteError> },
+    /// Rows were read, or the store failed.
+    Fetched { token: Token, rows: Result<Vec<Option<OwnedRow>>, String> },
+    /// The queues that there are.
+    Definitions(Arc<Definitions>),
+    /// The leases of this node.
+    Leases(Arc<Leases>),
+    /// A caller asks.
+    Ask {
+        request: RequestId,
+        ask: Ask,
+        answer: oneshot::Sender<Result<Answer, Refused>>,
+        permit: OwnedSemaphorePermit,
+    },
+    /// A caller that waited is gone.
+    Gone(RequestId),
+    /// A caller looks.
+    Look(Look),
+    /// End.
+    Stop,
+}
+
+/// A question that changes nothing.
+#[derive(Debug)]
+pub(crate) enum Look {
+    /// How full a queue is, by home.
+    Stats(QueueName, oneshot::Sender<BTreeMap<RegionId, Stats>>),
+    /// Where jobs are.
+    Whereabouts(Vec<JobKey>, oneshot::Sender<Vec<Option<Whereabouts>>>),
+}
+
+/// What the machine's owner works with.
+pub(super) struct Around {
+    pub(super) store: Arc<dyn ReadStore>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) inputs: mpsc::Sender<driver::Input>,
+    pub(super) work: std_mpsc::SyncSender<Work>,
+    pub(super) alarms: mpsc::Sender<Alarm>,
+    pub(super) finished: broadcast::Sender<Finished>,
+    pub(super) requests: Arc<AtomicU64>,
+}
+
+/// The machine, and who waits for it.
+pub(super) struct Driver {
+    machine: Queues,
+    around: Around,
+    waiting: HashMap<RequestId, oneshot::Sender<Result<Answer, Refused>>>,
+    /// What follows at once from an effect that was carried out at once.
+    next: VecDeque<Event>,
+    /// Homes of which rows were seen.
+    homes: BTreeSet<RegionId>,
+}
+
+impl Driver {
+    pub(super) fn new(machine: Queues, around: Around) -> Self {
+        let homes = Default::default();
+        Self { machine, around, waiting: HashMap::new(), next: VecDeque::new(), homes }
+    }
+
+    /// Runs until it is told to stop.
+    pub(super) fn run(mut self, mut effects: Effects, mut inbox: mpsc::Receiver<Input>) {
+        self.carry_out(&mut effects);
+        while let Some(input) = inbox.blocking_recv() {
+            let Some(event) = self.event(input) else { return };
+            self.next.extend(event);
+            while let Some(event) = self.next.pop_front() {
+                self.machine.on_event(self.around.clock.now(), event, &mut effects);
+                self.carry_out(&mut effects);
+            }
+        }
+    }
+
+    /// What the machine is told of an input; nothing at all once it is to stop.
+    #[expect(clippy::option_option, reason = "the outer one ends the thread")]
+    fn event(&mut self, input: Input) -> Option<Option<Event>> {
+        Some(Some(match input {
+            Input::Tick => Event::Tick,
+            Input::Rows(rows) => {
+                self.note_homes(&rows);
+                Event::Rows(rows)
+            }
+            Input::Owned { token, result } => Event::Owned { token, result },
+            Input::Fetched { token, rows: Ok(rows) } => Event::Fetched { token, rows },
+            Input::Fetched { token, rows: Err(error) } => {
+                self.alarm(format!("rows of the queues cannot be read: {error}"));
+                Event::Fetched { token, rows: Vec::new() }
+            }
+            Input::Definitions(definitions) => Event::Definitions(definitions),
+            Input::Leases(leases) => Event::Leases(leases),
+            Input::Ask { request, ask, answer, permit } => {
+                drop(permit);
+                self.waiting.insert(request, answer);
+                Event::Request { request, ask }
+            }
+            Input::Gone(request) => {
+                self.waiting.remove(&request);
+                Event::Gone(request)
+            }
+            Input::Look(look) => {
+                self.look(look);
+                return Some(None);
+            }
+            Input::Stop => return None,
+        }))
+    }
+
+    fn note_homes(&mut self, rows: &[OwnedRow]) {
+        for row in rows {
+            if !self.homes.contains(&row.home) {
+                self.homes.insert(row.home.clone());
+            }
+        }
+    }
+
+    fn look(&self, look: Look) {
+        let now = self.around.clock.now().wall;
+        match look {
+            Look::Stats(queue, answer) => {
+                let of =
+                    |home: &RegionId| (home.clone(), self.machine.stats(&queue, Some(home), now));
+                // Who asked may be gone.
+                let _gone = answer.send(self.homes.iter().map(of).collect());
+            }
+            Look::Whereabouts(keys, answer) => {
+                let all = keys.iter().map(|key| self.machine.whereabouts(key)).collect();
+                let _gone = answer.send(all);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effects: &mut Effects) {
+        while let Some(effect) = effects.pop() {
+            match effect {
+                Effect::Own { token, home, ops, ack } => {
+                    let request = NodeRequest(self.request());
+                    self.ask_for(token, Work::Own { token, request, home, ops, ack });
+                }
+                Effect::Fetch { token, rows } => self.ask_for(token, Work::Fetch { token, rows }),
+                Effect::Scan { table, after, rows_max } => self.scan(table, after, rows_max),
+                Effect::Drop(rows) => self.forget(rows),
+                Effect::Answer { request, result } => self.answer(request, result),
+                Effect::Publish(finished) => {
+                    // Nobody may follow.
+                    let _unheard = self.around.finished.send(finished);
+                }
+                Effect::Advertise(_) => {}
+                Effect::Alarm(text) => self.alarm(text),
+            }
+        }
+    }
+
+    /// Writes and reads go to the thread that waits for the disk. The machine bounds how many there are,
+    /// so that thread's queue has room; were it full or gone, the answer is given here.
+    fn ask_for(&mut self, token: Token, work: Work) {
+        let Err(refused) = self.around.work.try_send(work) else { return };
+        let (std_mpsc::TrySendError::Full(work) | std_mpsc::TrySendError::Disconnected(work)) =
+            refused;
+        self.next.push_back(match work {
+            Work::Own { .. } => {
+                let why = "too many writes of the queues wait".into();
+                let error = WriteError::Refused { code: ErrorCode::Overloaded, why };
+                Event::Owned { token, result: Err(error) }
+            }
+            Work::Fetch { .. } => Event::Fetched { token, rows: Vec::new() },
+        });
+    }
+
+    /// Reads a part of a table. Here, and not beside: what is read is then at least as new as all rows
+    /// that the machine was told of, so that no row comes back that it was told the end of.
+    fn scan(&mut self, table: u8, after: Option<Bytes>, rows_max: usize) {
+        match self.around.store.owned_rows(table, Range { after, limit: rows_max }) {
+            Ok(rows) => {
+                self.note_homes(&rows);
+                let end = rows.len() < rows_max;
+                self.next.push_back(Event::Scanned { rows, end });
+            }
+            Err(error) => {
+                // The walk stands still, and nothing is leased if it was the first. The store fails
+                // every commit from here on anyway.
+                self.alarm(format!("the queues' table cannot be read: {error}"));
+            }
+        }
+    }
+
+    /// Rows that are over. What the loop has no room for is found again by the next walk.
+    fn forget(&self, rows: Vec<OwnedId>) {
+        let input = driver::Input::Event(NodeEvent::DropOwned(rows));
+        let _later = self.around.inputs.try_send(input);
+    }
+
+    fn answer(&mut self, request: RequestId, result: Result<Answer, Refused>) {
+        let Some(answer) = self.waiting.remove(&request) else {
+            return self.give_back(result);
+        };
+        if let Err(result) = answer.send(result) {
+            self.give_back(result);
+        }
+    }
+
+    /// Who asked is gone: the jobs are the next one's.
+    fn give_back(&mut self, result: Result<Answer, Refused>) {
+        let Ok(Answer::Received(jobs)) = result else { return };
+        for job in jobs {
+            let request = RequestId(self.request());
+            self.next
+                .push_back(Event::Request { request, ask: Ask::Release { receipt: job.receipt } });
+        }
+    }
+
+    fn request(&self) -> u64 {
+        self.around.requests.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn alarm(&self, text: String) {
+        tracing::warn!(alarm = %text, "the queues raised an alarm");
+        // The log has it; the list that operators see is bounded.
+        let _full = self.around.alarms.try_send(Alarm::Queues(text));
+    }
+}
+
+/// Tells the machine that time passes. Who waits for it is answered by that, so it goes on until they are.
+pub(super) fn tick(tasks: &Tasks, inbox: mpsc::Sender<Input>) {
+    tasks.spawn_until_drained(async move {
+        let mut ticks = interval(QUEUE_TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        while inbox.send(Input::Tick).await.is_ok() {
+            ticks.tick().await;
+        }
+    });
+}
+
+/// The longest time between two ticks that the machine allows.
+const TICK_MAX: Duration = Duration::from_millis(100);
+const _: () = assert!(QUEUE_TICK.as_millis() <= TICK_MAX.as_millis());
