@@ -6,6 +6,7 @@ mod hooks;
 mod http;
 mod identity;
 pub(crate) mod oversight;
+mod queues;
 mod registrar;
 mod residency;
 pub(crate) mod settings;
@@ -107,6 +108,7 @@ impl Node {
         engine.attach(groups.agreement());
         engine.oversee(oversight::config(config, peer.identities()));
         oversight::follow(config, &engine, &peer);
+        queues::start(config, &region, &engine)?;
         checks::start(config, &region, &engine);
         peer.register_with(registrar::registrar(&engine, identity.node));
         let http = http::serve(config, &engine, &peer, &keeping, alarms, metrics.clone()).await?;
