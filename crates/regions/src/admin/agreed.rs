@@ -97,6 +97,8 @@ impl Agreed {
             | C::RevokeApiToken { .. }
             | C::DropApiToken { .. } => self.execute_token(request),
             C::PublishHead { head } => self.publish_head(head),
+            // The entry in the chain is all.
+            C::NoteQueue { .. } => Ok(AdminOutcome::Done),
             C::Together { .. } => Err(AdminRefusal::NotFound("single command".to_owned())),
         }
     }

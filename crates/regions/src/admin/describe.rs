@@ -6,8 +6,8 @@
 use rhumb_types::{
     UnixMillis,
     control::{
-        AdminCommand, AdminOutcome, AdminRefusal, AdminRequest, Digest, limits::LABEL_BYTES_MAX,
-        limits::REASON_BYTES_MAX,
+        AdminCommand, AdminOutcome, AdminRefusal, AdminRequest, Digest, QueueAct,
+        limits::LABEL_BYTES_MAX, limits::REASON_BYTES_MAX,
     },
 };
 
@@ -109,6 +109,16 @@ fn name(command: &AdminCommand) -> (&'static str, String) {
         C::RevokeApiToken { id } => ("revoke-api-token", id.clone()),
         C::DropApiToken { id } => ("drop-api-token", id.clone()),
         C::PublishHead { head } => ("publish-head", format!("{} at {}", head.region, head.index)),
+        C::NoteQueue { queue, act } => {
+            let act = match act {
+                QueueAct::Create => "create-queue",
+                QueueAct::Change => "change-queue",
+                QueueAct::Delete => "delete-queue",
+                QueueAct::Purge => "purge-queue",
+                QueueAct::Redrive => "redrive-queue",
+            };
+            (act, queue.to_string())
+        }
         // Of a whole group only a malformed one is told; otherwise each has an entry of its own.
         C::Together { commands } => ("together", format!("{} commands", commands.len())),
     }

@@ -9,8 +9,10 @@ use rhumb_types::{
     control::{
         AdminState, AffinityRule, ApiRole, ApiToken, AuditHead, Ballot, Digest, Document, DutyMove,
         FailoverId, FailoverKind, FailoverMode, FailoverPlan, FailoverState, FailoverStep,
-        FailoverStrategy, JoinToken, Member, MemberRole, RuleMatch, StepRecord, StepState,
+        FailoverStrategy, JoinToken, Member, MemberRole, QueueAct, RuleMatch, StepRecord,
+        StepState,
     },
+    record::QueueName,
 };
 
 use super::*;
@@ -124,6 +126,7 @@ fn failovers_and_tokens() -> Vec<AdminCommand> {
         C::DropApiToken { id: "ci".to_owned() },
         C::PublishHead { head },
         C::Together { commands: vec![C::DropApiToken { id: "ci".to_owned() }] },
+        C::NoteQueue { queue: QueueName::new("jobs").unwrap(), act: QueueAct::Redrive },
     ]
 }
 
@@ -176,4 +179,5 @@ ddd74f11 create-api-token: ci as Auditor
 982dbf4e drop-api-token: ci
 3004b461 publish-head: eu at 4
 7f7b6d67 together: 1 commands
+a224732f redrive-queue: jobs
 ";

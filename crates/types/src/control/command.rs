@@ -6,7 +6,10 @@ use super::{
     AdminState, AffinityRule, ApiToken, AuditHead, Ballot, Digest, Document, FailoverId,
     FailoverPlan, FailoverState, JoinToken, Member, MemberRole, StepRecord,
 };
-use crate::{ClusterId, Epoch, NodeId, OriginId, RegionId, UnixMillis, record::Record};
+use crate::{
+    ClusterId, Epoch, NodeId, OriginId, RegionId, UnixMillis,
+    record::{QueueName, Record},
+};
 
 /// What the actor of a request begins with when a node asks by itself, before the node's id.
 pub const NODE_ACTOR: &str = "node:";
@@ -242,6 +245,29 @@ pub enum AdminCommand {
         /// The commands; at most [`super::limits::COMMANDS_TOGETHER_MAX`].
         commands: Vec<AdminCommand>,
     },
+    /// Notes that somebody is about to change a queue. The change itself is agreed in the strong group;
+    /// here only the audit chain hears of it.
+    NoteQueue {
+        /// Which queue.
+        queue: QueueName,
+        /// What is done to it.
+        act: QueueAct,
+    },
+}
+
+/// What is done to a queue as a whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum QueueAct {
+    /// It is made.
+    Create,
+    /// Its settings change.
+    Change,
+    /// It is dropped, with its jobs.
+    Delete,
+    /// It is emptied.
+    Purge,
+    /// Its dead jobs are taken back.
+    Redrive,
 }
 
 impl AdminCommand {
