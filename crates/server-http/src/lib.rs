@@ -24,6 +24,7 @@ mod request;
 mod routes;
 mod server;
 mod session;
+mod span;
 mod surroundings;
 
 #[cfg(test)]

@@ -79,6 +79,31 @@ pub(crate) const FEED_HEARTBEAT: Duration = Duration::from_secs(10);
 /// Origins whose regions are remembered.
 pub(crate) const ORIGINS_REMEMBERED_MAX: usize = 1_024;
 
+/// Most jobs that one request is given.
+pub(crate) const RECEIVE_MAX: usize = 10;
+/// How long a request for jobs may wait for one.
+pub(crate) const RECEIVE_WAIT_MAX: Duration = Duration::from_secs(20);
+/// Jobs of a page unless the caller says otherwise.
+pub(crate) const JOBS_DEFAULT: usize = 100;
+/// Most jobs of a page.
+pub(crate) const JOBS_MAX: usize = 1_000;
+/// Dead jobs that one request takes back unless the caller says otherwise.
+pub(crate) const REDRIVE_DEFAULT: u64 = 10_000;
+/// Most dead jobs that one request takes back.
+pub(crate) const REDRIVE_MAX: u64 = 1_000_000;
+/// Moves of a job that are followed to say why it is where it is.
+pub(crate) const MOVES_MAX: usize = 8;
+/// Longest name of a worker, in bytes.
+pub(crate) const WORKER_NAME_BYTES_MAX: usize = 128;
+/// Workers that are remembered.
+pub(crate) const WORKERS_MAX: usize = 16_384;
+/// Jobs that a worker may name as its own.
+pub(crate) const ACTIVE_MAX: usize = 1_024;
+/// A worker that was silent so long counts as lost,
+pub(crate) const WORKER_LOST_AFTER: Duration = Duration::from_secs(20);
+/// and one that was silent so long is forgotten.
+pub(crate) const WORKER_SHOWN: Duration = Duration::from_secs(600);
+
 /// Most origins whose logs are looked at to find the oldest cursor.
 pub(crate) const TRIMS_MAX: usize = 64;
 /// Alarms that are remembered.

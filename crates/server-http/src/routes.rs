@@ -7,7 +7,7 @@ use rhumb_types::control::ApiRole;
 
 use crate::{
     admin::{audit, documents, invite, members, namespaces, operate, regions, tokens},
-    api::{self, feed, health, kv, metrics, route, status},
+    api::{self, feed, health, kv, metrics, queues, route, status, workers},
     limits::{JSON_BYTES_MAX, VALUE_BYTES_MAX},
     request::{Call, Outcome},
 };
@@ -174,6 +174,31 @@ pub(crate) static ROUTES: &[Route] = &[
         .about(Keys)
         .with_body(VALUE_BYTES_MAX),
     delete("/v1/kv/{*key}", Operator, |call| boxed(kv::remove(call))).about(Keys),
+    get("/v1/queues", Reader, |call| at_once(queues::list(&call))).about(Keys),
+    get("/v1/queues/{queue}", Reader, |call| at_once(queues::show(&call))).about(Keys),
+    put("/v1/queues/{queue}", Operator, |call| boxed(queues::put(call))).about(Keys),
+    delete("/v1/queues/{queue}", Operator, |call| boxed(queues::remove(call))).about(Keys),
+    get("/v1/queues/{queue}/stats", Reader, |call| boxed(queues::look::stats(call))).about(Keys),
+    get("/v1/queues/{queue}/jobs", Reader, |call| boxed(queues::look::jobs(call))).about(Keys),
+    get("/v1/queues/{queue}/jobs/{id}", Reader, |call| boxed(queues::look::why(call))).about(Keys),
+    post("/v1/queues/{queue}/jobs", Operator, |call| boxed(queues::send::enqueue(call)))
+        .about(Keys),
+    post("/v1/queues/{queue}/receive", Operator, |call| boxed(queues::work::receive(call)))
+        .about(Keys),
+    post("/v1/queues/{queue}/complete", Operator, |call| boxed(queues::work::complete(call)))
+        .about(Keys),
+    post("/v1/queues/{queue}/fail", Operator, |call| boxed(queues::work::fail(call))).about(Keys),
+    post("/v1/queues/{queue}/extend", Operator, |call| boxed(queues::work::extend(call)))
+        .about(Keys),
+    post("/v1/queues/{queue}/release", Operator, |call| boxed(queues::work::release(call)))
+        .about(Keys),
+    post("/v1/queues/{queue}/heartbeat", Operator, |call| at_once(workers::beat(&call)))
+        .about(Keys),
+    post("/v1/queues/{queue}/purge", Operator, |call| boxed(queues::tend::purge(call)))
+        .about(Keys),
+    post("/v1/queues/{queue}/redrive", Operator, |call| boxed(queues::tend::redrive(call)))
+        .about(Keys),
+    get("/api/health/workers", Reader, |call| at_once(workers::show(&call))).about(Keys),
     post("/admin/failover/{region}", Operator, |call| boxed(operate::failover(call))),
     post("/admin/drain/{region}", Operator, |call| boxed(operate::drain(call))),
     post("/admin/failback/{region}", Operator, |call| boxed(operate::failback(call))),
