@@ -12,6 +12,7 @@ pub(crate) use self::{
         Asked, Change, ConfigApply, FailBack, FailoversCommand, MemberCommand, Move, NewNode,
         RegionCommand, Role, TokenCommand,
     },
+    queue::{Queue, QueueCommand, QueueSettings, SendJob, Worker},
     rehearse::Rehearse,
 };
 
@@ -19,6 +20,7 @@ mod control;
 mod identity;
 mod node;
 mod operate;
+mod queue;
 mod rehearse;
 
 /// Runs one service across every region in the same way.
@@ -49,6 +51,12 @@ pub(crate) enum Command {
     Residency(Residency),
     /// Reads and writes values.
     Kv(Kv),
+    /// Queues and their jobs.
+    Queue(Queue),
+    /// Leases jobs and runs a command for each, until it is told to stop.
+    ///
+    /// Example: `rhumb worker --queue jobs --concurrency 4 -- ./build.sh --fast`
+    Worker(Box<Worker>),
     /// Moves the duties of a region that is down, and follows that to its end.
     ///
     /// Example: `rhumb failover us-east-1 --dry-run`
@@ -104,7 +112,7 @@ pub(crate) enum Command {
 }
 
 /// The configuration that a command works on.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ConfigArgs {
     /// The configuration file.
     #[arg(long, short, env = "RHUMB_CONFIG", default_value = "rhumb.yaml")]

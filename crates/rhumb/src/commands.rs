@@ -11,6 +11,7 @@ mod join_token;
 mod kv;
 mod member;
 mod operate;
+mod queue;
 mod region;
 mod regions;
 mod rehearse;
@@ -21,6 +22,7 @@ mod show;
 mod status;
 mod token;
 mod tour;
+mod worker;
 
 use std::{io::Write, process::ExitCode};
 
@@ -37,6 +39,8 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Residency(args) => residency::run(&args),
         Command::Route(args) => route::run(&args),
         Command::Kv(args) => kv::run(&args),
+        Command::Queue(args) => queue::run(&args),
+        Command::Worker(args) => worker::run(*args),
         Command::Failover(args) => operate::start("failover", &args),
         Command::Drain(args) => operate::start("drain", &args),
         Command::Failback(args) => operate::failback(&args),

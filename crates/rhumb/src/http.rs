@@ -174,7 +174,7 @@ pub(crate) struct Http {
 impl Http {
     /// The node that the arguments, or the configuration, name.
     pub(crate) fn new(args: &NodeArgs) -> Result<Self, HttpError> {
-        let client = Client { target: Arc::new(Target::find(args)?) };
+        let client = Client::new(args)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(Self { client, runtime })
     }
@@ -197,6 +197,16 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// The node that the arguments, or the configuration, name.
+    pub(crate) fn new(args: &NodeArgs) -> Result<Self, HttpError> {
+        Ok(Self { target: Arc::new(Target::find(args)?) })
+    }
+
+    /// Its address.
+    pub(crate) fn url(&self) -> &str {
+        &self.target.url
+    }
+
     /// The node at an address, without a token.
     pub(crate) fn open(url: &str) -> Result<Self, HttpError> {
         Ok(Self { target: Arc::new(Target::open(url)?) })

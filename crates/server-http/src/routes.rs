@@ -194,8 +194,7 @@ pub(crate) static ROUTES: &[Route] = &[
         .about(Keys),
     post("/v1/queues/{queue}/heartbeat", Operator, |call| at_once(workers::beat(&call)))
         .about(Keys),
-    post("/v1/queues/{queue}/purge", Operator, |call| boxed(queues::tend::purge(call)))
-        .about(Keys),
+    post("/v1/queues/{queue}/purge", Operator, |call| boxed(queues::tend::purge(call))).about(Keys),
     post("/v1/queues/{queue}/redrive", Operator, |call| boxed(queues::tend::redrive(call)))
         .about(Keys),
     get("/api/health/workers", Reader, |call| at_once(workers::show(&call))).about(Keys),

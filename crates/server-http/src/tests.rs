@@ -7,3 +7,4 @@ mod feed;
 mod harness;
 mod health;
 mod kv;
+mod queues;

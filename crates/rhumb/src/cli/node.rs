@@ -8,7 +8,7 @@ use rhumb_types::RegionId;
 use super::{ConfigArgs, identity::region};
 
 /// Which node is asked, and as whom.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct NodeArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use rhumb_engine::telemetry::Metrics;
 use rhumb_engine::{
     Agreement, Engine, EngineConfig, HostedAdmin, HostedStrong, OsEntropy, OversightConfig,
-    SystemClock, Tasks, node::oversee::OverseerConfig,
+    QueuesConfig, SystemClock, Tasks, node::oversee::OverseerConfig, queue,
 };
 use rhumb_node::{NodeConfig, Retention};
 use rhumb_ports::{
@@ -169,6 +169,13 @@ impl Node {
         let groups = vec![admin.clone(), strong.clone()];
         engine.attach(Agreement { admin, views, strong, queues });
         engine.oversee(oversight());
+        let machine = queue::Config {
+            region: region(HERE),
+            regions: 1,
+            drift: Default::default(),
+            spillover: None,
+        };
+        engine.start_queues(QueuesConfig { machine, seed: Default::default() }).unwrap();
         until("the cluster", || {
             engine.admin().unwrap().view().cluster.is_some() && engine.is_ready()
         })

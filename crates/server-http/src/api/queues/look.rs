@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use rhumb_engine::{JobSummary, JobView};
 use rhumb_engine::queue::{Place, Refused, Stats, Whereabouts};
+use rhumb_engine::{JobSummary, JobView, QueueClient};
 use rhumb_types::{
     MonoTime, RegionId,
-    record::{Ending, Job, JobId, JobKey, Progress},
+    record::{Ending, Job, JobId, JobKey, Progress, QueueName},
 };
 use serde_json::{Value, json};
 
@@ -22,16 +22,20 @@ use crate::{
 pub(crate) async fn stats(call: Call) -> Outcome {
     call.params()?.done()?;
     let queue = call.queue()?;
-    let client = call.queues()?;
-    if !client.agreed().borrow().queues.contains_key(&queue) {
-        return Err(super::no_queue(&queue));
-    }
+    let client = known(&call, &queue)?;
     let by_home = client.stats(&queue).await;
     let total = by_home.values().copied().fold(Stats::default(), sum);
     let regions: BTreeMap<&RegionId, Value> =
         by_home.iter().map(|(home, stats)| (home, figures(stats))).collect();
     let body = json!({ "queue": queue, "total": figures(&total), "regions": regions });
     Ok(encode::json(&body))
+}
+
+/// The queues, once one of them is known to be there.
+fn known(call: &Call, queue: &QueueName) -> Result<QueueClient, Problem> {
+    let client = call.queues()?;
+    let known = client.agreed().borrow().queues.contains_key(queue);
+    if known { Ok(client) } else { Err(super::no_queue(queue)) }
 }
 
 fn sum(left: Stats, right: Stats) -> Stats {
@@ -79,14 +83,14 @@ fn place_name(place: Place) -> &'static str {
 pub(crate) async fn jobs(call: Call) -> Outcome {
     let queue = call.queue()?;
     let mut params = call.params()?;
-    let known = |text: &str| PLACES.iter().find(|(_, name)| *name == text).map(|(place, _)| *place);
+    let named = |text: &str| PLACES.iter().find(|(_, name)| *name == text).map(|(place, _)| *place);
     let what = "ready, delayed, held, behind, leased, busy or dead";
-    let place = params.read("place", what, known)?;
+    let place = params.read("place", what, named)?;
     let after = params.read("cursor", "one that a page of this list gave", JobId::parse)?;
     let limit = params.number("limit", 1..=JOBS_MAX as u64)?;
     params.done()?;
     let most = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(JOBS_DEFAULT);
-    let jobs = call.queues()?.jobs(&queue, place, after, most).await?;
+    let jobs = known(&call, &queue)?.jobs(&queue, place, after, most).await?;
     let now = call.engine().clock().now().mono;
     let next = jobs.last().filter(|_| jobs.len() >= most).map(|job| job.id.to_string());
     let jobs: Vec<Value> = jobs.iter().map(|job| summary(job, now)).collect();

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::StatusCode;
-use rhumb_engine::{EnqueueRequest, HomeChoice, OsEntropy, Taken, random_id};
 use rhumb_engine::queue::{NewJob, Refused, limits::JOBS_PER_REQUEST_MAX};
+use rhumb_engine::{EnqueueRequest, HomeChoice, OsEntropy, Taken, random_id};
 use rhumb_types::{
     RegionId,
     record::{JobAttribute, Progress},
@@ -59,8 +59,15 @@ struct Sent {
 #[serde(untagged)]
 pub(super) enum Attribute {
     Text(String),
-    Kind { kind: String, value: String },
-    Bytes { #[serde(default)] kind: Option<String>, base64: String },
+    Kind {
+        kind: String,
+        value: String,
+    },
+    Bytes {
+        #[serde(default)]
+        kind: Option<String>,
+        base64: String,
+    },
 }
 
 impl Attribute {
@@ -130,9 +137,8 @@ fn jobs(body: Value) -> Result<(Vec<NewJob>, bool), Problem> {
         }
         one => (serde_json::from_value::<Sent>(one).map(|one| vec![one]), false),
     };
-    let list = list.map_err(|error| {
-        Problem::invalid(format!("the body is not as expected: {error}"))
-    })?;
+    let list =
+        list.map_err(|error| Problem::invalid(format!("the body is not as expected: {error}")))?;
     if !(1..=JOBS_PER_REQUEST_MAX).contains(&list.len()) {
         let detail = format!("one request takes 1 to {JOBS_PER_REQUEST_MAX} jobs");
         return Err(Problem::invalid(detail));

@@ -1,5 +1,7 @@
 //! The settings of a queue, in JSON.
 
+use std::collections::BTreeMap;
+
 use rhumb_types::{
     AckLevel,
     record::{QueueDefinition, QueueName, Subscription},
@@ -25,6 +27,7 @@ pub(super) struct Settings {
     oldest_age_target: Span,
     subscriptions: Vec<Subscription>,
     announce: bool,
+    protocol: BTreeMap<String, String>,
 }
 
 impl Default for Settings {
@@ -49,6 +52,7 @@ impl From<&QueueDefinition> for Settings {
             oldest_age_target,
             subscriptions,
             announce,
+            protocol,
         } = definition.clone();
         Self {
             visibility: Span(visibility),
@@ -64,6 +68,7 @@ impl From<&QueueDefinition> for Settings {
             oldest_age_target: Span(oldest_age_target),
             subscriptions,
             announce,
+            protocol,
         }
     }
 }
@@ -84,6 +89,7 @@ impl Settings {
             oldest_age_target: self.oldest_age_target.0,
             subscriptions: self.subscriptions,
             announce: self.announce,
+            protocol: self.protocol,
         }
     }
 }

@@ -1,9 +1,6 @@
 //! What operators do to queues: empty them, and take dead jobs back.
 
-use rhumb_types::{
-    control::QueueAct,
-    record::QueueName,
-};
+use rhumb_types::{control::QueueAct, record::QueueName};
 use serde_json::json;
 
 use super::{changed, not_ours, scoped};

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use http::StatusCode;
-use rhumb_engine::{QueueClient, ReceiveRequest};
 use rhumb_engine::queue::{Leased, Receipt, Refused, limits::JOBS_PER_REQUEST_MAX};
+use rhumb_engine::{QueueClient, ReceiveRequest};
 use rhumb_types::{MonoTime, record::QueueName};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -229,9 +229,7 @@ struct Extension {
 pub(crate) async fn extend(call: Call) -> Outcome {
     let (settling, body) = Settling::of(&call)?;
     let Extension { visibility: Span(visibility) } = rest(body)?;
-    settling
-        .each(|client, receipt| async move { client.extend(receipt, visibility).await })
-        .await
+    settling.each(|client, receipt| async move { client.extend(receipt, visibility).await }).await
 }
 
 pub(crate) async fn release(call: Call) -> Outcome {
