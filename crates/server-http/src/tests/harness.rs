@@ -63,20 +63,20 @@ pub(super) fn member(node: u64, name: &str) -> Member {
 
 pub(super) const AUDIT_KEY: [u8; 32] = [7; 32];
 
-fn oversight() -> OversightConfig {
+fn oversight(regions: &[&str]) -> OversightConfig {
     let known = |name: &str| RegionFacts::new(Region::new(region(name), "host:1"));
     let overseer = OverseerConfig {
         cluster: ClusterId(1),
         node: NodeId(1),
         region: region(HERE),
-        founders: vec![member(1, HERE), member(2, THERE)],
+        founders: (1..).zip(regions).map(|(node, name)| member(node, name)).collect(),
         domains: Default::default(),
         health: HealthConfig::fast(),
         failover: FailoverConfig { watch_for: Duration::from_millis(100), ..Default::default() },
         facts: Facts {
             version: 1,
             here: region(HERE),
-            regions: vec![known(HERE), known(THERE)],
+            regions: regions.iter().map(|name| known(name)).collect(),
             links: Vec::new(),
             rules: Vec::new(),
             policy: Policy::default(),
@@ -160,7 +160,20 @@ impl Node {
         Self::start(HttpConfig::open(loopback()), |_| {}).await
     }
 
+    /// The same, of a cluster that has no other region to wait for.
+    pub(super) async fn alone(config: HttpConfig) -> Self {
+        Self::among(&[HERE], config, |_| {}).await
+    }
+
     pub(super) async fn start(config: HttpConfig, adapt: impl FnOnce(&mut Surroundings)) -> Self {
+        Self::among(&[HERE, THERE], config, adapt).await
+    }
+
+    async fn among(
+        regions: &[&str],
+        config: HttpConfig,
+        adapt: impl FnOnce(&mut Surroundings),
+    ) -> Self {
         let engine = engine();
         let (hosted, views) = HostedAdmin::new();
         let admin = Arc::new(MemoryControl::new(hosted, NodeId(1), region(HERE)));
@@ -168,10 +181,10 @@ impl Node {
         let strong = Arc::new(MemoryControl::new(strong, NodeId(1), region(HERE)));
         let groups = vec![admin.clone(), strong.clone()];
         engine.attach(Agreement { admin, views, strong, queues });
-        engine.oversee(oversight());
+        engine.oversee(oversight(regions));
         let machine = queue::Config {
             region: region(HERE),
-            regions: 1,
+            regions: regions.len(),
             drift: Default::default(),
             spillover: None,
         };

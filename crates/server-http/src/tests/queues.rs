@@ -9,7 +9,7 @@ use super::harness::{Client, HERE, Node, bearer, loopback, region, token, until}
 use crate::HttpConfig;
 
 async fn node() -> (Node, Client) {
-    let node = Node::open().await;
+    let node = Node::alone(HttpConfig::open(loopback())).await;
     until("the lease", || node.engine.may_act(&region(HERE)).is_some()).await;
     let mut client = node.client().await;
     make(&mut client, "jobs", json!({ "attempts_max": 2, "dead_letters": "dead" })).await;
@@ -236,7 +236,7 @@ async fn a_token_reaches_the_queues_of_its_scopes() {
     reader.scopes = vec!["queue:ci-".to_owned()];
     tokens.push(reader);
     let config = HttpConfig { auth: true, tokens, ..HttpConfig::open(loopback()) };
-    let node = Node::start(config, |_| {}).await;
+    let node = Node::alone(config).await;
     until("the lease", || node.engine.may_act(&region(HERE)).is_some()).await;
     let mut all = node.client().await.with("authorization", bearer("all"));
     let mut ci = node.client().await.with("authorization", bearer("ci"));
