@@ -44,8 +44,9 @@ pub use oversee::{
 pub use own::{OwnedAnswer, OwnedRequest};
 pub use pubsub::{Delivery, Subscription};
 pub use queues::{
-    AgreedQueue, AgreedQueues, DefineError, EnqueueRequest, Expect, HomeChoice, JobSummary,
-    JobView, QueueClient, QueuesConfig, QueuesError, ReceiveRequest, Taken, random_id,
+    AgreedQueue, AgreedQueues, DefineError, EnqueueRequest, Expect, Heartbeat, HomeChoice,
+    JobSummary, JobView, QueueClient, QueueService, QueuesConfig, QueuesError, ReceiveRequest,
+    Taken, WorkerInfo, random_id,
 };
 pub use reader::Reader;
 pub use request::{Answer, ReadError, Request, WriteError};

@@ -76,3 +76,33 @@ pub const TAG_BYTES_MAX: usize = 512;
 pub const LIST_PAGE_ROWS: usize = 512;
 /// Pages that one look through a queue reads at most.
 pub const LIST_PAGES_MAX: usize = 64;
+/// How long new jobs are sent to their owner before the caller hears that it cannot be told.
+pub const QUEUE_SEND_WAIT: Duration = Duration::from_secs(5);
+/// How long the queues of another region are waited for.
+pub const QUEUE_CALL_WAIT: Duration = Duration::from_secs(2);
+/// How long another region's purge or redrive is waited for.
+pub const QUEUE_MOVE_WAIT: Duration = Duration::from_secs(60);
+/// Pause before new jobs are sent again.
+pub const QUEUE_CALL_PAUSE: Duration = Duration::from_millis(100);
+/// Most questions of other regions to the queues that are answered at once.
+pub const QUEUE_CALLS_MAX: usize = 1_024;
+/// How long a worker waits for a job of this region before other regions are asked,
+pub const RECEIVE_LINGER: Duration = Duration::from_millis(20);
+/// and between two looks at them.
+pub const RECEIVE_LOOK_PAUSE: Duration = Duration::from_millis(250);
+/// Time between two looks at other regions for one queue that found nothing, whoever waits.
+pub const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+/// Jobs of other regions in the hands of workers of this node.
+pub const BORROWED_MAX: usize = 65_536;
+/// Advertisements that wait to be told.
+pub const ADVERTS_MAX: usize = 64;
+/// How long another region is waited for to hear one.
+pub const ADVERT_WAIT: Duration = Duration::from_secs(1);
+/// Workers that a region knows; more are not counted.
+pub const WORKERS_MAX: usize = 65_536;
+/// Jobs that a worker may say it works on.
+pub const WORKER_JOBS_TOLD_MAX: usize = 64;
+/// A worker that was silent for so long is gone.
+pub const WORKER_SILENCE_MAX: Duration = Duration::from_secs(30);
+/// Time between two counts of the workers.
+pub const WORKERS_COUNTED_EVERY: Duration = Duration::from_secs(1);

@@ -12,14 +12,14 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, atomic::AtomicU64, mpsc as std_mpsc},
+    sync::{Arc, Mutex, atomic::AtomicU64, mpsc as std_mpsc},
 };
 
-use rhumb_queue::{Effects, Finished, Queues};
+use rhumb_queue::{Advert, Effects, Finished, Leased, Queues};
 use rhumb_regions::spillover::LimitsError;
 use rhumb_types::{
-    RegionId,
-    record::{QueueDefinition, QueueName},
+    MonoTime, RegionId,
+    record::{JobKey, QueueDefinition, QueueName},
 };
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
@@ -29,12 +29,19 @@ mod client;
 mod definitions;
 mod driver;
 mod feed;
+mod list;
+mod peers;
 mod reads;
+mod registry;
+mod route;
+mod wire;
 
 pub use client::{
     EnqueueRequest, HomeChoice, JobSummary, JobView, QueueClient, ReceiveRequest, Taken, random_id,
 };
 pub use definitions::{AgreedQueue, AgreedQueues, DefineError, Expect};
+pub use peers::QueueService;
+pub use registry::{Heartbeat, WorkerInfo};
 
 pub(crate) use driver::Input;
 pub(crate) use feed::Feed;
@@ -70,6 +77,29 @@ pub(crate) struct Running {
     pub(crate) queues: watch::Receiver<Arc<AgreedQueues>>,
     pub(crate) definitions: watch::Receiver<Arc<rhumb_queue::Definitions>>,
     pub(crate) finished: broadcast::Sender<Finished>,
+    /// Jobs of other regions in the hands of workers that speak to this node. A lock and not a task,
+    /// because it is held for a look-up only.
+    pub(crate) borrowed: Mutex<Borrowed>,
+}
+
+/// Which region handed a job out, until its lease is over.
+#[derive(Debug, Default)]
+pub(crate) struct Borrowed(BTreeMap<JobKey, (RegionId, MonoTime)>);
+
+impl Borrowed {
+    fn add(&mut self, now: MonoTime, region: &RegionId, job: &Leased) {
+        if self.0.len() >= limits::BORROWED_MAX {
+            self.0.retain(|_, (_, ends)| *ends > now);
+        }
+        // Past the bound its settlement waits for its row to arrive here.
+        if self.0.len() < limits::BORROWED_MAX {
+            self.0.insert(job.receipt.key.clone(), (region.clone(), job.ends));
+        }
+    }
+
+    fn region(&self, key: &JobKey) -> Option<RegionId> {
+        self.0.get(key).map(|(region, _)| region.clone())
+    }
 }
 
 impl Running {
@@ -106,7 +136,9 @@ impl Engine {
             inputs: shared.inputs.clone(),
             inbox: inbox.clone(),
         };
+        let (adverts, advertised) = mpsc::channel(limits::ADVERTS_MAX);
         let driver = driver::Driver::new(
+            region.clone(),
             machine,
             driver::Around {
                 store: shared.store.clone(),
@@ -116,6 +148,7 @@ impl Engine {
                 alarms: shared.alarms.clone(),
                 finished: finished.clone(),
                 requests: requests.clone(),
+                adverts,
             },
         );
         spawn_thread("rhumb-queue-io", move || reader.run(&works))?;
@@ -124,9 +157,19 @@ impl Engine {
         let (queues, definitions) = self.keep_queues(inbox.clone(), seed);
         driver::tick(self.tasks(), inbox.clone());
         let asks = Arc::new(Semaphore::new(limits::QUEUE_ASKS_MAX));
-        let running = Running { region, inbox, asks, requests, queues, definitions, finished };
+        let running = Running {
+            region,
+            inbox,
+            asks,
+            requests,
+            queues,
+            definitions,
+            finished,
+            borrowed: Mutex::default(),
+        };
         let fresh = shared.queues.set(running).is_ok();
         assert!(fresh, "the queues are started once");
+        self.tell_adverts(advertised);
         Ok(())
     }
 
@@ -134,6 +177,15 @@ impl Engine {
     #[must_use]
     pub fn queues(&self) -> Option<QueueClient> {
         self.shared().queues.get().is_some().then(|| QueueClient::new(self.clone()))
+    }
+
+    fn tell_adverts(&self, mut adverts: mpsc::Receiver<Advert>) {
+        let Some(client) = self.queues() else { return };
+        self.tasks().spawn_until_stopped(async move {
+            while let Some(advert) = adverts.recv().await {
+                client.advertise(advert).await;
+            }
+        });
     }
 
     /// Tells the machine under which leases this node acts. What a lease waited for was told before,

@@ -269,6 +269,7 @@ pub(crate) fn service_number(service: rhumb_ports::peer::Service) -> u32 {
         Service::Control => pb::Service::Control,
         Service::Forward => pb::Service::Forward,
         Service::Join => pb::Service::Join,
+        Service::Queue => pb::Service::Queue,
     };
     (number as i32).unsigned_abs()
 }
@@ -283,5 +284,6 @@ pub(crate) fn service_of(number: u32) -> Option<rhumb_ports::peer::Service> {
         pb::Service::Control => Some(Service::Control),
         pb::Service::Forward => Some(Service::Forward),
         pb::Service::Join => Some(Service::Join),
+        pb::Service::Queue => Some(Service::Queue),
     }
 }

@@ -229,6 +229,8 @@ pub enum Service {
     Forward,
     /// Handing out identities.
     Join,
+    /// Questions to the queues of the region that owns their jobs.
+    Queue,
 }
 
 /// Why a call had no answer.

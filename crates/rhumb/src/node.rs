@@ -18,7 +18,9 @@ use bytes::Bytes;
 use rhumb_config::{Config, settings::Server};
 use rhumb_control::Groups;
 use rhumb_engine::node::Event;
-use rhumb_engine::{Engine, EngineConfig, Forwarded, Inlet, OsEntropy, SystemClock, Tasks};
+use rhumb_engine::{
+    Engine, EngineConfig, Forwarded, Inlet, OsEntropy, QueueService, SystemClock, Tasks,
+};
 use rhumb_peer::{Identities, Peer, PeerConfig, PeerEvent, PeerEvents};
 use rhumb_ports::{
     BoxFuture,
@@ -103,6 +105,7 @@ impl Node {
         peer.answer_with(Arc::new(Answers {
             groups: groups.answers(),
             forwarded: engine.forwarded(),
+            queues: engine.queue_service(),
         }));
         engine.forward_with(peer.clone());
         engine.attach(groups.agreement());
@@ -169,6 +172,7 @@ async fn serve_resp(
 struct Answers {
     groups: Groups,
     forwarded: Forwarded,
+    queues: QueueService,
 }
 
 impl PeerService for Answers {
@@ -180,6 +184,7 @@ impl PeerService for Answers {
     ) -> BoxFuture<'_, Result<Bytes, String>> {
         match service {
             Service::Forward => self.forwarded.answer(from, service, request),
+            Service::Queue => self.queues.answer(from, service, request),
             _ => self.groups.answer(from, service, request),
         }
     }

@@ -17,11 +17,11 @@ use rhumb_ports::{
     store::{Range, ReadStore},
 };
 use rhumb_queue::{
-    Answer, Ask, Definitions, Effect, Effects, Event, Finished, Queues, Refused, RequestId, Stats,
-    Token, Whereabouts, WriteError,
+    Advert, Answer, Ask, Definitions, Effect, Effects, Event, Finished, Queues, Receive, Refused,
+    RequestId, Stats, Token, Whereabouts, WriteError,
 };
 use rhumb_types::{
-    ErrorCode, RegionId,
+    ErrorCode, MonoTime, RegionId,
     record::{JobKey, OwnedId, OwnedRow, QueueName},
 };
 use tokio::{
@@ -29,8 +29,15 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::reads::Work;
-use crate::{driver, limits::QUEUE_TICK, tasks::Tasks};
+use super::{
+    reads::Work,
+    registry::{Heartbeat, Registry, WorkerInfo},
+};
+use crate::{
+    driver,
+    limits::{LOOK_INTERVAL, QUEUE_TICK, WORKERS_COUNTED_EVERY},
+    tasks::Tasks,
+};
 
 /// What the machine hears.
 #[derive(Debug)]
@@ -53,9 +60,15 @@ pub(crate) enum Input {
         ask: Ask,
         answer: oneshot::Sender<Result<Answer, Refused>>,
         permit: OwnedSemaphorePermit,
+        /// Whether the worker that asks for jobs is one of this region.
+        counts: bool,
     },
     /// A caller that waited is gone.
     Gone(RequestId),
+    /// Another region says how many jobs more it can take.
+    Advertised(Advert),
+    /// A worker is there.
+    Heartbeat(Heartbeat),
     /// A caller looks.
     Look(Look),
     /// End.
@@ -69,6 +82,12 @@ pub(crate) enum Look {
     Stats(QueueName, oneshot::Sender<BTreeMap<RegionId, Stats>>),
     /// Where jobs are.
     Whereabouts(Vec<JobKey>, oneshot::Sender<Vec<Option<Whereabouts>>>),
+    /// Homes of others that seem to have jobs of a queue; none when somebody has asked just before.
+    Elsewhere(QueueName, oneshot::Sender<Vec<RegionId>>),
+    /// There were some: the next may ask at once.
+    Found(QueueName),
+    /// The workers of this region.
+    Workers(oneshot::Sender<Vec<WorkerInfo>>),
 }
 
 /// What the machine's owner works with.
@@ -79,6 +98,7 @@ pub(super) struct Around {
     pub(super) work: std_mpsc::SyncSender<Work>,
     pub(super) alarms: mpsc::Sender<Alarm>,
     pub(super) finished: broadcast::Sender<Finished>,
+    pub(super) adverts: mpsc::Sender<Advert>,
     pub(super) requests: Arc<AtomicU64>,
 }
 
@@ -91,12 +111,29 @@ pub(super) struct Driver {
     next: VecDeque<Event>,
     /// Homes of which rows were seen.
     homes: BTreeSet<RegionId>,
+    region: RegionId,
+    registry: Registry,
+    leases: Arc<Leases>,
+    /// When somebody last asked other regions for jobs of a queue.
+    looked: BTreeMap<QueueName, MonoTime>,
+    /// When the workers were last counted.
+    counted: MonoTime,
 }
 
 impl Driver {
-    pub(super) fn new(machine: Queues, around: Around) -> Self {
-        let homes = Default::default();
-        Self { machine, around, waiting: HashMap::new(), next: VecDeque::new(), homes }
+    pub(super) fn new(region: RegionId, machine: Queues, around: Around) -> Self {
+        Self {
+            machine,
+            around,
+            waiting: HashMap::new(),
+            next: VecDeque::new(),
+            homes: BTreeSet::new(),
+            registry: Registry::new(region.clone()),
+            region,
+            leases: Arc::default(),
+            looked: BTreeMap::new(),
+            counted: MonoTime(0),
+        }
     }
 
     /// Runs until it is told to stop.
@@ -116,7 +153,10 @@ impl Driver {
     #[expect(clippy::option_option, reason = "the outer one ends the thread")]
     fn event(&mut self, input: Input) -> Option<Option<Event>> {
         Some(Some(match input {
-            Input::Tick => Event::Tick,
+            Input::Tick => {
+                self.count_workers();
+                Event::Tick
+            }
             Input::Rows(rows) => {
                 self.note_homes(&rows);
                 Event::Rows(rows)
@@ -128,9 +168,23 @@ impl Driver {
                 Event::Fetched { token, rows: Vec::new() }
             }
             Input::Definitions(definitions) => Event::Definitions(definitions),
-            Input::Leases(leases) => Event::Leases(leases),
-            Input::Ask { request, ask, answer, permit } => {
+            Input::Leases(leases) => {
+                self.leases = leases.clone();
+                Event::Leases(leases)
+            }
+            Input::Advertised(advert) => Event::Advertised(advert),
+            Input::Heartbeat(beat) => {
+                self.registry.heartbeat(self.around.clock.now(), beat);
+                return Some(None);
+            }
+            Input::Ask { request, ask, answer, permit, counts } => {
                 drop(permit);
+                if let Ask::Receive(receive) = &ask
+                    && counts
+                {
+                    let Receive { queue, worker, jobs_max, .. } = receive;
+                    self.registry.asked(self.around.clock.now(), worker, queue, *jobs_max);
+                }
                 self.waiting.insert(request, answer);
                 Event::Request { request, ask }
             }
@@ -154,9 +208,51 @@ impl Driver {
         }
     }
 
-    fn look(&self, look: Look) {
+    /// Tells the machine how many workers there are, for every home that it acts for.
+    fn count_workers(&mut self) {
+        let now = self.around.clock.now().mono;
+        if now.saturating_since(self.counted) < WORKERS_COUNTED_EVERY {
+            return;
+        }
+        self.counted = now;
+        self.registry.expire(now);
+        let executors = self.registry.executors();
+        let homes: BTreeSet<&RegionId> =
+            self.leases.keys().chain(std::iter::once(&self.region)).collect();
+        let tell = |home: &RegionId| Event::Executors { home: home.clone(), executors };
+        self.next.extend(homes.into_iter().map(tell));
+    }
+
+    /// Homes that others act for, and that seem to have jobs of a queue.
+    fn elsewhere(&mut self, queue: &QueueName) -> Vec<RegionId> {
+        let now = self.around.clock.now();
+        let last = self.looked.get(queue);
+        if last.is_some_and(|at| now.mono.saturating_since(*at) < LOOK_INTERVAL) {
+            return Vec::new();
+        }
+        let acts =
+            |home: &RegionId| self.leases.get(home).is_some_and(|it| it.at(now.mono).is_some());
+        let has = |home: &RegionId| self.machine.stats(queue, Some(home), now.wall).ready > 0;
+        let homes: Vec<RegionId> =
+            self.homes.iter().filter(|home| !acts(home) && has(home)).cloned().collect();
+        if !homes.is_empty() {
+            self.looked.insert(queue.clone(), now.mono);
+        }
+        homes
+    }
+
+    fn look(&mut self, look: Look) {
         let now = self.around.clock.now().wall;
         match look {
+            Look::Elsewhere(queue, answer) => {
+                let _gone = answer.send(self.elsewhere(&queue));
+            }
+            Look::Found(queue) => {
+                self.looked.remove(&queue);
+            }
+            Look::Workers(answer) => {
+                let _gone = answer.send(self.registry.workers());
+            }
             Look::Stats(queue, answer) => {
                 let of =
                     |home: &RegionId| (home.clone(), self.machine.stats(&queue, Some(home), now));
@@ -185,7 +281,10 @@ impl Driver {
                     // Nobody may follow.
                     let _unheard = self.around.finished.send(finished);
                 }
-                Effect::Advertise(_) => {}
+                Effect::Advertise(advert) => {
+                    // One that finds no room is old by the time there is some.
+                    let _full = self.around.adverts.try_send(advert);
+                }
                 Effect::Alarm(text) => self.alarm(text),
             }
         }
