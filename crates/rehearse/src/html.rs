@@ -14,7 +14,10 @@ mod tests;
 
 use std::fmt::{self, Write};
 
-use crate::report::{Findings, Spread, Value, shown};
+use crate::{
+    outcome::JobsOutcome,
+    report::{Findings, Spread, Value, shown},
+};
 
 /// The page's style.
 const STYLE: &str = include_str!("html/page.css");
@@ -45,6 +48,7 @@ fn write(page: &mut String, findings: &Findings<'_>) -> fmt::Result {
     faults(page, findings)?;
     charts::section(page, findings)?;
     regions(page, findings)?;
+    jobs(page, findings)?;
     egress(page, findings)?;
     reproduce(page, findings)?;
     writeln!(page, "</main><script>{SCRIPT}</script></body></html>")
@@ -74,6 +78,8 @@ fn summary(page: &mut String, findings: &Findings<'_>) -> fmt::Result {
         ("stale_share", "of requests read stale values"),
         ("exposed_writes_max_count", "acknowledged writes in one region only"),
         ("cost_per_hour_max_usd", "per hour, nodes and traffic"),
+        ("job_oldest_max_ms", "that a job waited at most"),
+        ("jobs_repeated_count", "executions of jobs that had been executed before"),
     ] {
         if let Some(figure) = figures.iter().find(|figure| figure.name == name) {
             let value = figure.value.shown();
@@ -209,6 +215,66 @@ fn regions(page: &mut String, findings: &Findings<'_>) -> fmt::Result {
         "</tbody></table><p class=\"hint\">Requests of all runs. Above a load of 100% a queue \
          grows, and what waits too long is refused.</p></section>"
     )
+}
+
+fn jobs(page: &mut String, findings: &Findings<'_>) -> fmt::Result {
+    let Some(jobs) = findings.report.jobs() else { return Ok(()) };
+    write!(page, "<section><h2>Jobs</h2><dl>")?;
+    for (term, words) in job_lines(&jobs) {
+        write!(page, "<dt>{term}</dt><dd>{words}</dd>")?;
+    }
+    write!(
+        page,
+        "</dl><table><thead><tr><th>Region</th><th class=\"n\">Executions</th>\
+         <th class=\"n\">Sent here</th><th class=\"n\">Most waiting</th>\
+         <th class=\"n\">Most busy</th><th class=\"n\">Workers</th></tr></thead><tbody>"
+    )?;
+    for (region, of) in &jobs.regions {
+        let class = if of.busy_max >= of.workers { "n bad" } else { "n" };
+        write!(
+            page,
+            "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
+             <td class=\"{class}\">{}</td><td class=\"n\">{}</td></tr>",
+            escape(region.as_str()),
+            shown::count(of.ran),
+            shown::count(of.spilled_here),
+            shown::count(of.depth_max),
+            shown::count(of.busy_max),
+            shown::count(of.workers),
+        )?;
+    }
+    write!(
+        page,
+        "</tbody></table><p class=\"hint\">Jobs of all runs; of what has a most, the most of any. \
+         Jobs have no keys: one that its producer sent again is executed again.</p></section>"
+    )
+}
+
+/// What became of jobs, in words: each a term and a figure.
+#[must_use]
+pub fn job_lines(jobs: &JobsOutcome) -> Vec<(&'static str, String)> {
+    let counts = &jobs.counts;
+    let share = |part: u64, whole: u64| {
+        format!("{} ({})", shown::count(part), shown::share(part as f64 / whole.max(1) as f64))
+    };
+    let drained = Spread::of(jobs.drained.iter().copied());
+    let mut lines = vec![
+        ("Taken in", shown::count(counts.taken)),
+        ("Refused", share(counts.refused, counts.offered)),
+        ("Sent to another region", share(counts.spilled, counts.taken)),
+        ("Done", shown::count(counts.done)),
+        ("Executed again", share(counts.repeated, counts.taken)),
+        ("Left at the end", shown::count(counts.left)),
+        ("In regions that are gone", shown::count(counts.away)),
+        ("Lost", shown::count(counts.lost)),
+        ("Most waiting", shown::count(jobs.depth_max)),
+        ("Oldest", shown::time(jobs.oldest_max)),
+    ];
+    if !drained.is_empty() {
+        let times = [50, 100].map(|percent| Value::Time(drained.percentile(percent)).shown());
+        lines.push(("Drained after a fault", format!("{}, at worst {}", times[0], times[1])));
+    }
+    lines
 }
 
 fn egress(page: &mut String, findings: &Findings<'_>) -> fmt::Result {

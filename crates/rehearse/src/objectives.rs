@@ -6,6 +6,8 @@
 //! served < 5s             # also: owned, detected, gap, exposed, lag
 //! failed < 0.1%           # also: slow, stale, load
 //! exposed writes < 1
+//! jobs drained < 10m      # also: oldest job; of a rehearsal with jobs
+//! jobs repeated < 100     # also: jobs lost, jobs refused, queue depth
 //! cost per hour < 3 USD
 //! ```
 
@@ -51,4 +53,32 @@ pub enum Objective {
     Lag(Duration),
     /// The cost per hour, at most.
     CostPerHour(MicroDollars),
+    /// The time from a fault until no more jobs wait than before, at most.
+    JobsDrained(Duration),
+    /// The age of the oldest job that waits, at most.
+    OldestJob(Duration),
+    /// Jobs that wait at one time, at most.
+    QueueDepth(u64),
+    /// Executions of jobs that had been executed before, at most.
+    JobsRepeated(u64),
+    /// Jobs that producers could not get taken in, at most.
+    JobsRefused(u64),
+    /// Jobs that were taken in and are known to no region at the end, at most.
+    JobsLost(u64),
+}
+
+impl Objective {
+    /// Whether it is asked of jobs.
+    #[must_use]
+    pub const fn is_of_jobs(&self) -> bool {
+        matches!(
+            self,
+            Self::JobsDrained(_)
+                | Self::OldestJob(_)
+                | Self::QueueDepth(_)
+                | Self::JobsRepeated(_)
+                | Self::JobsRefused(_)
+                | Self::JobsLost(_)
+        )
+    }
 }

@@ -35,6 +35,9 @@ pub struct Outcome {
     /// What they and the nodes cost.
     #[serde(rename = "cost_micro_usd")]
     pub cost: MicroDollars,
+    /// What became of the jobs, if any were rehearsed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<JobsOutcome>,
     /// The course of it; empty where only the course of another run is of interest.
     #[serde(skip_serializing_if = "Series::is_empty")]
     pub series: Series,
@@ -113,6 +116,65 @@ pub struct RegionOutcome {
     pub refused: u64,
     /// The most that it was asked for in a step, over what it serves; above 1 a queue grows.
     pub load_max: f64,
+}
+
+/// Jobs by what became of them.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct JobsOutcome {
+    /// All of them together.
+    #[serde(flatten)]
+    pub counts: JobCounts,
+    /// The most that waited at one time, in all regions.
+    pub depth_max: u64,
+    /// The longest that a job waited at any time.
+    #[serde(rename = "oldest_max_ms", serialize_with = "millis")]
+    pub oldest_max: Duration,
+    /// After each fault: until no more jobs waited than in the minute before it, and a few. Zero when
+    /// there never were more, `None` when there still were as the next fault came, or the end.
+    #[serde(rename = "drained_ms", serialize_with = "all_millis")]
+    pub drained: Vec<Option<Duration>>,
+    /// Each region.
+    pub regions: BTreeMap<RegionId, RegionJobs>,
+}
+
+/// How many jobs something happened to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct JobCounts {
+    /// Producers had so many.
+    pub offered: u64,
+    /// Producers heard that they are taken in.
+    pub taken: u64,
+    /// Producers were told nothing but refusals, or nothing, with all their tries.
+    pub refused: u64,
+    /// Taken in by another region than the one that was asked, because that was overloaded.
+    pub spilled: u64,
+    /// Taken in without a lease, so that only the region that took them in runs them.
+    pub pinned: u64,
+    /// Executed to their end.
+    pub done: u64,
+    /// Executions that began when there had been one before.
+    pub repeated: u64,
+    /// Taken in and not done at the end, and known to a region that runs.
+    pub left: u64,
+    /// Taken in, not done, and known to nobody but perhaps to a region that is gone at the end.
+    pub away: u64,
+    /// Taken in, not done, and known to no region.
+    pub lost: u64,
+}
+
+/// The jobs of one region.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct RegionJobs {
+    /// Executions that began here.
+    pub ran: u64,
+    /// Jobs that another region sent here.
+    pub spilled_here: u64,
+    /// The most that waited at one time for the region, wherever they were run in the end.
+    pub depth_max: u64,
+    /// The most workers that were busy at one time.
+    pub busy_max: u64,
+    /// How many there are.
+    pub workers: u64,
 }
 
 /// Latencies in buckets that grow by a quarter each.
@@ -209,6 +271,12 @@ pub struct Series {
     pub lag_millis: Vec<f64>,
     /// Requests that wait in the fullest region.
     pub waiting: Vec<u64>,
+    /// Jobs that wait for each region; of a rehearsal with jobs.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub depth: BTreeMap<RegionId, Vec<u64>>,
+    /// How long the oldest of them has waited, in milliseconds.
+    #[serde(rename = "oldest_ms", skip_serializing_if = "Vec::is_empty")]
+    pub oldest_millis: Vec<f64>,
     /// Cost from the start, in millionths of a dollar.
     #[serde(rename = "cost_micro_usd")]
     pub cost: Vec<u64>,
@@ -224,6 +292,13 @@ impl Series {
 
 pub(crate) fn millis<S: serde::Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_f64(duration.as_secs_f64() * 1_000.0)
+}
+
+fn all_millis<S: serde::Serializer>(
+    durations: &[Option<Duration>],
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    to.collect_seq(durations.iter().map(|it| it.map(|it| it.as_secs_f64() * 1_000.0)))
 }
 
 #[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use rhumb_node::{NodeConfig, oversee::OverseerConfig};
 use rhumb_types::{Ratio, RegionId, units::Spelled};
 
-use crate::{prices::Prices, scenario::Scenario, text::Percent, traffic::Traffic};
+use crate::{jobs::Jobs, prices::Prices, scenario::Scenario, text::Percent, traffic::Traffic};
 
 /// One rehearsal; with a seed, it is one run.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct Rehearsal {
     pub clients: Clients,
     /// What they ask for.
     pub traffic: Traffic,
+    /// The jobs of a queue, if any are rehearsed.
+    pub jobs: Option<Jobs>,
     /// What goes wrong.
     pub scenario: Scenario,
     /// What it costs.

@@ -17,7 +17,9 @@ pub use self::{
     findings::{FaultSpread, Findings, document},
     spread::Spread,
 };
-use crate::outcome::{Counts, FaultOutcome, Latencies, Outcome, RegionOutcome};
+use crate::outcome::{
+    Counts, FaultOutcome, JobCounts, JobsOutcome, Latencies, Outcome, RegionOutcome,
+};
 
 /// All runs of a rehearsal.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -62,6 +64,17 @@ impl Report {
         regions
     }
 
+    /// What became of the jobs of all runs, if any were rehearsed: of what has a most, the most of any.
+    #[must_use]
+    pub fn jobs(&self) -> Option<JobsOutcome> {
+        let mut of_runs = self.runs.iter().filter_map(|run| run.jobs.as_ref());
+        let mut sum = of_runs.next()?.clone();
+        for run in of_runs {
+            sum.add(run);
+        }
+        Some(sum)
+    }
+
     /// Bytes of all runs from one region to another, by "from>to".
     #[must_use]
     pub fn egress(&self) -> BTreeMap<&str, u64> {
@@ -76,6 +89,40 @@ impl Report {
     #[must_use]
     pub fn worst(&self) -> Option<&Outcome> {
         self.runs.iter().rev().max_by_key(|run| run.badness())
+    }
+}
+
+impl JobsOutcome {
+    fn add(&mut self, other: &Self) {
+        self.counts.add(&other.counts);
+        self.depth_max = self.depth_max.max(other.depth_max);
+        self.oldest_max = self.oldest_max.max(other.oldest_max);
+        self.drained.extend(&other.drained);
+        for (region, of_run) in &other.regions {
+            let sum = self.regions.entry(region.clone()).or_default();
+            sum.ran += of_run.ran;
+            sum.spilled_here += of_run.spilled_here;
+            sum.depth_max = sum.depth_max.max(of_run.depth_max);
+            sum.busy_max = sum.busy_max.max(of_run.busy_max);
+            sum.workers = of_run.workers;
+        }
+    }
+}
+
+impl JobCounts {
+    const fn add(&mut self, other: &Self) {
+        let Self { offered, taken, refused, spilled, pinned, done, repeated, left, away, lost } =
+            other;
+        self.offered += *offered;
+        self.taken += *taken;
+        self.refused += *refused;
+        self.spilled += *spilled;
+        self.pinned += *pinned;
+        self.done += *done;
+        self.repeated += *repeated;
+        self.left += *left;
+        self.away += *away;
+        self.lost += *lost;
     }
 }
 

@@ -24,11 +24,14 @@ use rhumb_types::RegionId;
 mod agenda;
 mod bill;
 mod course;
+mod ledger;
 mod requests;
 mod stage;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod work;
+mod workers;
 
 pub use stage::{SETTLE, WARM_UP_MAX};
 
@@ -38,6 +41,7 @@ use course::Course;
 use requests::Crowd;
 use stage::Stage;
 use watch::Watch;
+use work::Work;
 
 use crate::{
     arrivals::{Arrivals, Kind},
@@ -105,6 +109,7 @@ pub struct Run<'r> {
     bill: Bill,
     exposure: Exposure,
     freshness: Freshness,
+    work: Option<Work>,
     weight_max: u64,
     conflicts: u64,
     /// The hosts that are gone, or were and catch up.
@@ -124,8 +129,11 @@ impl<'r> Run<'r> {
         let end = micros(rehearsal.lasting);
         let mut crowd = Crowd::new(rehearsal, &stage, Random::new(random.bits()));
         crowd.look_everybody_up(&stage);
+        let jobs = rehearsal.jobs.as_ref();
+        let work = jobs.map(|jobs| Work::new(jobs, rehearsal, &stage, Random::new(random.bits())));
         let mut run = Self {
             seed,
+            work,
             agenda: Agenda::default(),
             arrivals: arrivals(rehearsal, &mut random),
             books: Books::new(crowd.populations.len(), crowd.groups(), rehearsal.lasting),
@@ -159,6 +167,7 @@ impl<'r> Run<'r> {
             }
         }
         self.agenda.plan(LOOK_EVERY, What::Look);
+        self.plan_work();
     }
 
     /// Goes on for a step of the series; gives how much of the rehearsal has passed, or nothing
@@ -211,7 +220,8 @@ impl<'r> Run<'r> {
                 self.replied(host, request, &result, &written);
             }
             Call::Overseen { host } => self.watch.overseen(host, &self.stage),
-            Call::Effect { .. } | Call::Alarm { .. } | Call::Queue { .. } | Call::Wake(_) => {}
+            Call::Queue { host, request, result } => self.queue_answered(host, request, result),
+            Call::Effect { .. } | Call::Alarm { .. } | Call::Wake(_) => {}
         }
     }
 
@@ -225,6 +235,7 @@ impl<'r> Run<'r> {
             What::TimeOut(it) => self.time_out(it),
             What::Begin(nth) => self.begin(nth),
             What::Mend => self.become_broken(),
+            What::Work(deed) => self.work(deed),
             What::Look => self.look(),
         }
     }
@@ -244,7 +255,9 @@ impl<'r> Run<'r> {
         let condition = Condition::of(&self.stage.regions, broken);
         for host in self.stage.become_broken(condition) {
             self.crowd.forget(host);
+            self.queues_ended(host);
         }
+        self.workers_follow();
     }
 
     /// Looks at what is measured now and then.
@@ -261,6 +274,7 @@ impl<'r> Run<'r> {
             let load = self.stage.take_load(host);
             self.course.loaded(host, load);
         }
+        self.look_at_work();
         if now < self.end {
             self.agenda.plan(now + LOOK_EVERY, What::Look);
         }
@@ -301,6 +315,9 @@ impl<'r> Run<'r> {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         let (regions, data) = (&self.stage.regions, &self.stage.data);
+        let jobs = self.jobs_outcome();
+        let lost = jobs.as_ref().map_or(0, |jobs| jobs.counts.lost);
+        let lost = (lost > 0).then(|| format!("{lost} jobs that were taken in are nowhere"));
         let violation = self.stage.world.checker.violation();
         Outcome {
             seed: self.seed,
@@ -314,7 +331,8 @@ impl<'r> Run<'r> {
             egress: self.bill.egress(regions),
             cost: self.bill.cost(regions, &self.rehearsal.prices, Duration::from_micros(self.done)),
             series: self.course.series(),
-            violations: violation.map(ToString::to_string).into_iter().collect(),
+            violations: violation.map(ToString::to_string).into_iter().chain(lost).collect(),
+            jobs,
         }
     }
 }

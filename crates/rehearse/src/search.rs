@@ -5,7 +5,7 @@ use std::{cmp::Ordering, collections::BTreeSet, time::Duration};
 use rhumb_types::{Ratio, RegionId};
 
 use crate::{
-    report::{Report, Value},
+    report::{Report, Spread, Value},
     scenario::{Fault, Planned, Scenario, Subject, possible},
 };
 
@@ -136,6 +136,21 @@ pub struct Badness {
     pub exposed: u64,
     /// Until clients were served again, at worst; `None` for never.
     pub served: Option<Duration>,
+    /// Of a rehearsal with jobs.
+    pub jobs: Option<JobsBadness>,
+}
+
+/// How bad it is for jobs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct JobsBadness {
+    /// Jobs that are nowhere.
+    pub lost: u64,
+    /// The age of the oldest that waited.
+    pub oldest: Duration,
+    /// Until no more waited than before, at worst; `None` for never.
+    pub drained: Option<Duration>,
+    /// Executions of jobs that had been executed before.
+    pub repeated: u64,
 }
 
 impl Badness {
@@ -149,24 +164,43 @@ impl Badness {
             gap: faults().map(|fault| fault.gap).max().unwrap_or_default(),
             exposed: faults().map(|fault| fault.exposed).max().unwrap_or(0),
             served: report.spread(|fault| fault.served).max(),
+            jobs: report.jobs().map(|jobs| JobsBadness {
+                lost: jobs.counts.lost,
+                oldest: jobs.oldest_max,
+                drained: Spread::of(jobs.drained.iter().copied()).max(),
+                repeated: jobs.counts.repeated,
+            }),
         }
     }
 
-    /// The worse one first: by requests that failed, then by the gap, then by exposed writes.
+    /// The worse one first: by jobs that are lost, then by requests that failed, then by the gap, then by
+    /// exposed writes, then by how long jobs waited.
     #[must_use]
     pub fn worse_first(&self, other: &Self) -> Ordering {
-        let failed = other.failed.total_cmp(&self.failed);
-        failed.then(other.gap.cmp(&self.gap)).then(other.exposed.cmp(&self.exposed))
+        let lost = |it: &Self| it.jobs.map(|jobs| jobs.lost);
+        let oldest = |it: &Self| it.jobs.map(|jobs| jobs.oldest);
+        lost(other)
+            .cmp(&lost(self))
+            .then(other.failed.total_cmp(&self.failed))
+            .then(other.gap.cmp(&self.gap))
+            .then(other.exposed.cmp(&self.exposed))
+            .then(oldest(other).cmp(&oldest(self)))
     }
 
-    /// For people: failed, gap, served again, exposed writes.
+    /// For people: failed, gap, served again, exposed writes; of jobs the oldest, drained, repeated.
     #[must_use]
-    pub fn shown(&self) -> [String; 4] {
+    pub fn shown(&self) -> [String; 7] {
+        let of_jobs = |value: fn(JobsBadness) -> Value| {
+            self.jobs.map_or_else(|| "-".to_owned(), |jobs| value(jobs).shown())
+        };
         [
             Value::Share(self.failed).shown(),
             Value::Time(Some(self.gap)).shown(),
             Value::Time(self.served).shown(),
             Value::Count(self.exposed).shown(),
+            of_jobs(|jobs| Value::Time(Some(jobs.oldest))),
+            of_jobs(|jobs| Value::Time(jobs.drained)),
+            of_jobs(|jobs| Value::Count(jobs.repeated)),
         ]
     }
 }

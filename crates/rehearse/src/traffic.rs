@@ -16,6 +16,10 @@ pub use self::{
     measured::measured,
     parse::{ack, capacities, near, shape, share},
 };
+pub(crate) use self::{
+    parse::{by_regions, only},
+    words::acknowledged,
+};
 
 /// The requests of a rehearsal.
 #[derive(Clone, PartialEq, Debug)]

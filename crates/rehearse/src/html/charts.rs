@@ -103,6 +103,7 @@ fn plots<'a>(findings: &Findings<'_>, run: &'a Outcome, bands: &'a [Band]) -> Ve
     let course = Course { series: &run.series, steps, lasting: findings.rehearsal.lasting, bands };
     let mut plots = course.of_requests();
     plots.extend(course.of_regions());
+    plots.extend(course.of_jobs());
     plots
 }
 
@@ -201,6 +202,27 @@ impl<'a> Course<'a> {
             self.plot("waiting", waiting, vec![curve("waiting", "c0", waited)]),
             Plot { label: millis, ..self.plot("lag", lag, vec![curve("lag", "c0", lags)]) },
             Plot { label: dollars, ..self.plot("cost", cost, vec![curve("cost", "c0", spent)]) },
+        ]
+    }
+}
+
+impl<'a> Course<'a> {
+    /// Jobs that wait; nothing of a rehearsal without any.
+    fn of_jobs(&self) -> Vec<Plot<'a>> {
+        let Self { series, .. } = self;
+        if series.depth.is_empty() {
+            return Vec::new();
+        }
+        let depth = ["Waiting jobs", "Jobs of each region that waited for a worker."];
+        let oldest = ["Oldest job", "How long the job had waited that waited longest, anywhere."];
+        let depths = series.depth.iter().zip((0..COLOURS).cycle()).map(|((region, depth), nth)| {
+            let depth = self.drawn(depth.iter().map(|many| *many as f64), highest);
+            curve(region.as_str(), &format!("c{nth}"), depth)
+        });
+        let ages = self.drawn(series.oldest_millis.iter().copied(), highest);
+        vec![
+            self.plot("depth", depth, depths.collect()),
+            Plot { label: millis, ..self.plot("oldest", oldest, vec![curve("age", "c0", ages)]) },
         ]
     }
 }

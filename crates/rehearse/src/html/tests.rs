@@ -1,5 +1,8 @@
 use super::page;
-use crate::report::tests::{findings, rehearsal, report};
+use crate::report::{
+    Report,
+    tests::{findings, rehearsal, report, with_jobs},
+};
 
 fn shown(goals: &str) -> String {
     let (rehearsal, report) = (rehearsal(), report());
@@ -18,6 +21,20 @@ fn the_page_has_every_part_and_needs_nothing_else() {
     for outside in ["http:", "https:", "url(", "@import", "src=\"", "href=\""] {
         assert!(!page.contains(outside), "{outside}");
     }
+}
+
+#[test]
+fn jobs_have_their_plots_and_their_table() {
+    let rehearsal = rehearsal();
+    let report = Report::new((1..=3).map(with_jobs).collect());
+    let page = page(&findings(&rehearsal, &report, "oldest job < 2m\njobs drained < 3m"));
+    for plot in ["depth", "oldest"] {
+        assert!(page.contains(&format!("<figure class=\"plot\" id=\"{plot}\">")), "{plot}");
+    }
+    assert!(page.contains("<h2>Jobs</h2>"));
+    assert!(page.contains("jobs drained &lt;= 3m"));
+    let without = shown("");
+    assert!(!without.contains("<h2>Jobs</h2>") && !without.contains("id=\"depth\""));
 }
 
 #[test]

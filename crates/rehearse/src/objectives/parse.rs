@@ -10,7 +10,7 @@ use crate::{
     text::{self, Mistake, Mistakes, Percent, Source, Word},
 };
 
-pub(super) const NAMES: [&str; 12] = [
+pub(super) const NAMES: [&str; 18] = [
     "served",
     "owned",
     "detected",
@@ -23,6 +23,12 @@ pub(super) const NAMES: [&str; 12] = [
     "load",
     "lag",
     "cost per hour",
+    "jobs drained",
+    "oldest job",
+    "queue depth",
+    "jobs repeated",
+    "jobs refused",
+    "jobs lost",
 ];
 
 /// Reads texts as objectives, one per line.
@@ -65,6 +71,12 @@ fn objective(line: &Word<'_>) -> Result<Objective, Mistake> {
         "load" => Objective::Load(text::percent(&bound)?),
         "lag" => Objective::Lag(text::duration(&bound)?),
         "cost per hour" => Objective::CostPerHour(dollars(&bound)?),
+        "jobs drained" => Objective::JobsDrained(text::duration(&bound)?),
+        "oldest job" => Objective::OldestJob(text::duration(&bound)?),
+        "queue depth" => Objective::QueueDepth(count(&bound, or_equal)?),
+        "jobs repeated" => Objective::JobsRepeated(count(&bound, or_equal)?),
+        "jobs refused" => Objective::JobsRefused(count(&bound, or_equal)?),
+        "jobs lost" => Objective::JobsLost(count(&bound, or_equal)?),
         other => return Err(unknown(&name, other)),
     })
 }
@@ -109,9 +121,15 @@ impl fmt::Display for Objective {
             | Self::Detected(it)
             | Self::Gap(it)
             | Self::ExposedFor(it)
-            | Self::Lag(it) => time(f, it),
+            | Self::Lag(it)
+            | Self::JobsDrained(it)
+            | Self::OldestJob(it) => time(f, it),
             Self::Failed(it) | Self::Slow(it) | Self::Stale(it) | Self::Load(it) => share(f, it),
-            Self::ExposedWrites(it) => write!(f, "{name} <= {it}"),
+            Self::ExposedWrites(it)
+            | Self::QueueDepth(it)
+            | Self::JobsRepeated(it)
+            | Self::JobsRefused(it)
+            | Self::JobsLost(it) => write!(f, "{name} <= {it}"),
             Self::CostPerHour(it) => write!(f, "{name} <= {it} USD"),
         }
     }
@@ -134,6 +152,12 @@ impl Objective {
             Self::Load(_) => "load",
             Self::Lag(_) => "lag",
             Self::CostPerHour(_) => "cost per hour",
+            Self::JobsDrained(_) => "jobs drained",
+            Self::OldestJob(_) => "oldest job",
+            Self::QueueDepth(_) => "queue depth",
+            Self::JobsRepeated(_) => "jobs repeated",
+            Self::JobsRefused(_) => "jobs refused",
+            Self::JobsLost(_) => "jobs lost",
         }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::Objective;
 use crate::{
-    outcome::{FaultOutcome, Outcome},
+    outcome::{FaultOutcome, JobsOutcome, Outcome},
     rehearsal::Rehearsal,
     report::{Report, Value, per_hour},
     scenario::Planned,
@@ -67,11 +67,17 @@ impl Objective {
             | Self::Detected(it)
             | Self::Gap(it)
             | Self::ExposedFor(it)
-            | Self::Lag(it) => Value::Time(Some(it)),
+            | Self::Lag(it)
+            | Self::JobsDrained(it)
+            | Self::OldestJob(it) => Value::Time(Some(it)),
             Self::Failed(it) | Self::Slow(it) | Self::Stale(it) | Self::Load(it) => {
                 Value::Share(it.get())
             }
-            Self::ExposedWrites(it) => Value::Count(it),
+            Self::ExposedWrites(it)
+            | Self::QueueDepth(it)
+            | Self::JobsRepeated(it)
+            | Self::JobsRefused(it)
+            | Self::JobsLost(it) => Value::Count(it),
             Self::CostPerHour(it) => Value::Dollars(it),
         }
     }
@@ -112,6 +118,18 @@ impl Objective {
             }
             Self::Lag(_) => Value::Time(Some(run.lag_max)),
             Self::CostPerHour(_) => Value::Dollars(per_hour(run.cost, rehearsal.lasting)),
+            _ => {
+                let none = JobsOutcome::default();
+                let jobs = run.jobs.as_ref().unwrap_or(&none);
+                match *self {
+                    Self::JobsDrained(_) => longest(&mut jobs.drained.iter().copied()),
+                    Self::OldestJob(_) => Value::Time(Some(jobs.oldest_max)),
+                    Self::QueueDepth(_) => Value::Count(jobs.depth_max),
+                    Self::JobsRepeated(_) => Value::Count(jobs.counts.repeated),
+                    Self::JobsRefused(_) => Value::Count(jobs.counts.refused),
+                    _ => Value::Count(jobs.counts.lost),
+                }
+            }
         }
     }
 }

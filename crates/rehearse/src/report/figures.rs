@@ -5,7 +5,11 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::{Report, Spread, shown};
-use crate::{outcome::FaultOutcome, prices::MicroDollars, rehearsal::Rehearsal};
+use crate::{
+    outcome::{FaultOutcome, JobsOutcome},
+    prices::MicroDollars,
+    rehearsal::Rehearsal,
+};
 
 /// One figure.
 #[derive(Clone, PartialEq, Debug)]
@@ -187,7 +191,48 @@ impl Report {
             let load = Value::Share(outcome.load_max);
             add(&format!("load_max_share.{region}"), &format!("load of {region}, max"), load);
         }
+        if let Some(jobs) = self.jobs() {
+            of_jobs(&jobs, &mut add);
+        }
         figures
+    }
+}
+
+/// The figures of jobs.
+fn of_jobs(jobs: &JobsOutcome, add: &mut impl FnMut(&str, &str, Value)) {
+    let counts = &jobs.counts;
+    for (name, label, number) in [
+        ("jobs_count", "jobs", counts.offered),
+        ("jobs_taken_count", "jobs taken in", counts.taken),
+        ("jobs_refused_count", "jobs refused", counts.refused),
+        ("jobs_done_count", "jobs done", counts.done),
+        ("jobs_repeated_count", "jobs executed again", counts.repeated),
+        ("jobs_pinned_count", "jobs pinned", counts.pinned),
+        ("jobs_left_count", "jobs left at the end", counts.left),
+        ("jobs_away_count", "jobs in regions that are gone", counts.away),
+        ("jobs_lost_count", "jobs lost", counts.lost),
+    ] {
+        add(name, label, Value::Count(number));
+    }
+    let part = |part: u64, whole: u64| Value::Share(part as f64 / whole.max(1) as f64);
+    add("jobs_spilled_share", "jobs spilled, share", part(counts.spilled, counts.taken));
+    add("jobs_refused_share", "jobs refused, share", part(counts.refused, counts.offered));
+    add("queue_depth_max_count", "jobs waiting, max", Value::Count(jobs.depth_max));
+    add("job_oldest_max_ms", "oldest job, max", Value::Time(Some(jobs.oldest_max)));
+    let drained = Spread::of(jobs.drained.iter().copied());
+    if !drained.is_empty() {
+        for (of, percent) in [("p50", 50), ("p99", 99), ("max", 100)] {
+            let time = Value::Time(drained.percentile(percent));
+            add(&format!("jobs_drained_{of}_ms"), &format!("jobs drained, {of}"), time);
+        }
+    }
+    for (region, of) in &jobs.regions {
+        let busy = part(of.busy_max, of.workers);
+        add(
+            &format!("workers_busy_max_share.{region}"),
+            &format!("workers of {region} busy, max"),
+            busy,
+        );
     }
 }
 

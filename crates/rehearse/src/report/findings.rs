@@ -62,16 +62,18 @@ impl Findings<'_> {
 
     /// What was rehearsed, in words: each a term and what it was.
     #[must_use]
-    pub fn setting(&self) -> [(&'static str, String); 4] {
-        let Rehearsal { clients, traffic, lasting, .. } = self.rehearsal;
+    pub fn setting(&self) -> Vec<(&'static str, String)> {
+        let Rehearsal { clients, traffic, lasting, jobs, .. } = self.rehearsal;
         let (runs, seeds) = (self.report.runs.len(), self.seeds);
         let all = if runs as u64 == seeds { String::new() } else { format!(" of {seeds}") };
-        [
+        let mut setting = vec![
             ("Time", shown::time(*lasting)),
             ("Runs", format!("{runs}{all}, each with a seed of its own")),
             ("Traffic", traffic.to_string()),
             ("Clients", clients.to_string()),
-        ]
+        ];
+        setting.extend(jobs.as_ref().map(|jobs| ("Jobs", jobs.to_string())));
+        setting
     }
 
     /// Promises of the fabric that did not hold, with their seeds.
@@ -133,6 +135,7 @@ impl Findings<'_> {
             "figures": document(&self.report.figures(self.rehearsal)),
             "faults": self.faults(),
             "regions": self.report.regions(),
+            "jobs": self.report.jobs(),
             "egress_bytes": self.report.egress(),
             "runs": runs,
         })

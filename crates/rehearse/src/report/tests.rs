@@ -5,7 +5,10 @@ use rhumb_types::{Ratio, RegionId};
 use super::{Findings, Report, Value};
 use crate::{
     objectives::{self, judge},
-    outcome::{Counts, FaultOutcome, Latencies, Outcome, RegionOutcome, Series},
+    outcome::{
+        Counts, FaultOutcome, JobCounts, JobsOutcome, Latencies, Outcome, RegionJobs,
+        RegionOutcome, Series,
+    },
     prices::{MicroDollars, Prices},
     rehearsal::{Clients, Rehearsal},
     scenario::{Fault, Planned, Scenario},
@@ -29,6 +32,7 @@ pub(crate) fn rehearsal() -> Rehearsal {
         nodes: Vec::new(),
         clients: Clients::default(),
         traffic: Traffic::default(),
+        jobs: None,
         scenario: Scenario { faults: vec![down, slow] },
         prices: Prices::default(),
         lasting: 60 * MINUTE,
@@ -82,7 +86,49 @@ pub(crate) fn outcome(seed: u64) -> Outcome {
         cost: MicroDollars(141_000),
         series: series(&[ap, eu, us]),
         violations: Vec::new(),
+        jobs: None,
     }
+}
+
+/// The same with jobs.
+pub(crate) fn with_jobs(seed: u64) -> Outcome {
+    let [_, eu, us] = regions();
+    let plain = outcome(seed);
+    let of = |workers, busy_max, depth_max| RegionJobs {
+        ran: 10_000,
+        spilled_here: 40,
+        depth_max,
+        busy_max,
+        workers,
+    };
+    let steps = plain.series.failed.len();
+    let depth = |nth: usize| if (60..240).contains(&nth) { 400 } else { (nth % 9) as u64 };
+    let depths = |most: u64| (0..steps).map(|nth| depth(nth).min(most)).collect::<Vec<u64>>();
+    let series = Series {
+        depth: BTreeMap::from([(eu.clone(), depths(40)), (us.clone(), depths(500))]),
+        oldest_millis: (0..steps).map(|nth| depth(nth) as f64 * 50.0).collect(),
+        ..plain.series
+    };
+    let counts = JobCounts {
+        offered: 20_100,
+        taken: 20_000,
+        refused: 100,
+        spilled: 500,
+        pinned: 2,
+        done: 19_990,
+        repeated: 30 + seed,
+        left: 10,
+        away: 0,
+        lost: 0,
+    };
+    let jobs = JobsOutcome {
+        counts,
+        depth_max: 440 + seed,
+        oldest_max: Duration::from_secs(20 + seed),
+        drained: vec![Some(Duration::from_secs(200 + seed)), Some(Duration::ZERO)],
+        regions: BTreeMap::from([(eu, of(100, 100, 40)), (us, of(100, 70, 400))]),
+    };
+    Outcome { jobs: Some(jobs), series, ..plain }
 }
 
 fn series([ap, eu, us]: &[RegionId; 3]) -> Series {
@@ -104,6 +150,7 @@ fn series([ap, eu, us]: &[RegionId; 3]) -> Series {
         lag_millis: real(&|nth| if nth > 238 && nth < 250 { 2_300.0 } else { 90.0 }),
         waiting: per(&|nth| if (60..70).contains(&nth) { 80 } else { nth % 3 }),
         cost: per(&|nth| nth * 390),
+        ..Series::default()
     }
 }
 

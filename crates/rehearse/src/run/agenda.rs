@@ -2,6 +2,7 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
+use super::work::Deed;
 use crate::{arrivals::Kind, safety::Written, time::Micros};
 
 /// One try of a request at one node.
@@ -52,6 +53,8 @@ pub(super) enum What {
     Begin(usize),
     /// One is mended.
     Mend,
+    /// Producers and workers of jobs.
+    Work(Deed),
     /// It is time to look at lag, lines and bytes.
     Look,
 }

@@ -23,6 +23,8 @@ struct Step {
     latency: Latencies,
     lag: Duration,
     waiting: u64,
+    depths: Vec<u64>,
+    oldest: Duration,
 }
 
 /// The course of a run so far.
@@ -90,6 +92,17 @@ impl Course {
         self.lag_max = self.lag_max.max(lag);
     }
 
+    /// How many jobs wait for each host's region, and how long the oldest has waited.
+    pub(super) fn waits(&mut self, depths: &[(usize, u64)], oldest: Duration) {
+        self.step.depths.resize(self.step.served.len(), 0);
+        for (host, depth) in depths {
+            if let Some(most) = self.step.depths.get_mut(*host) {
+                *most = (*most).max(*depth);
+            }
+        }
+        self.step.oldest = self.step.oldest.max(oldest);
+    }
+
     /// The step under way ends, and so much was spent until now.
     pub(super) fn close(&mut self, regions: &[RegionId], data: &[usize], cost: u64) {
         let hosts = self.step.served.len();
@@ -105,6 +118,15 @@ impl Course {
             let latency = step.latency.percentile(share).unwrap_or(Duration::ZERO);
             latency.as_secs_f64() * 1e3
         };
+        // Of a rehearsal without jobs there is none.
+        if !step.depths.is_empty() {
+            for host in data {
+                let Some(region) = regions.get(*host) else { continue };
+                let depth = step.depths.get(*host).copied().unwrap_or(0);
+                series.depth.entry(region.clone()).or_default().push(depth);
+            }
+            series.oldest_millis.push(step.oldest.as_secs_f64() * 1e3);
+        }
         series.failed.push(step.failed);
         series.p50_millis.push(millis(0.5));
         series.p99_millis.push(millis(0.99));

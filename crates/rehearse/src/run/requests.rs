@@ -9,7 +9,7 @@ use rhumb_state::{
     Op, Reply, RowId,
     op::{Presence, SetExpiry},
 };
-use rhumb_types::record::VersionVector;
+use rhumb_types::{Ratio, RegionId, record::VersionVector};
 
 use super::{
     Run,
@@ -71,7 +71,7 @@ impl Crowd {
         };
         Self {
             populations: stage.data.iter().filter_map(population).collect(),
-            shares: shares(rehearsal),
+            shares: shares(&rehearsal.traffic.near, &rehearsal.regions().collect::<Vec<_>>()),
             random,
             requests: 0,
             asked: BTreeMap::new(),
@@ -125,9 +125,7 @@ impl Crowd {
 
 /// The share of requests of each population, added up. What is not given is spread evenly over the
 /// regions that are not named; when all are, in proportion to what is given.
-fn shares(rehearsal: &Rehearsal) -> Vec<f64> {
-    let near = &rehearsal.traffic.near;
-    let regions: Vec<_> = rehearsal.regions().collect();
+pub(super) fn shares(near: &BTreeMap<RegionId, Ratio>, regions: &[&RegionId]) -> Vec<f64> {
     let given = |region| near.get(region).map(|share| share.get());
     let named: f64 = regions.iter().filter_map(|region| given(*region)).sum();
     let unnamed = regions.iter().filter(|region| given(**region).is_none()).count();
@@ -211,7 +209,7 @@ impl Run<'_> {
     }
 
     /// The node that a seat asks, and how long it takes to find it.
-    fn find(&mut self, seat: SeatId) -> (Option<usize>, Micros) {
+    pub(super) fn find(&mut self, seat: SeatId) -> (Option<usize>, Micros) {
         let now = self.stage.now();
         let Some(population) = self.crowd.populations.get_mut(seat.population) else {
             return (None, 0);

@@ -58,9 +58,20 @@ impl Stage {
             return Err(RunError::NoRegions);
         }
         let host = |setup: &crate::rehearsal::Setup| {
-            Host::new(setup.node.clone(), Some(setup.oversight.clone()))
+            let mut host = Host::new(setup.node.clone(), Some(setup.oversight.clone()));
+            let jobs = rehearsal.jobs.as_ref().filter(|_| !setup.node.witness);
+            host.queueing = jobs.map(|jobs| rhumb_queue::Config {
+                region: setup.node.region.clone(),
+                regions: data.len(),
+                drift: setup.oversight.health.drift,
+                spillover: Some(jobs.spillover),
+            });
+            host
         };
         let mut world = World::new(setups.iter().map(host).collect(), Random::new(seed));
+        if let Some(jobs) = &rehearsal.jobs {
+            world.define([(super::work::name(), jobs.definition.clone())].into());
+        }
         let paths = Paths::new(rehearsal)?;
         for (a, b) in world.network.pairs() {
             for (from, to) in [(a, b), (b, a)] {

@@ -1,5 +1,7 @@
 //! Properties of whole runs.
 
+mod jobs;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -80,6 +82,7 @@ fn rehearsal(health: &HealthConfig, seconds: u64, faults: Vec<Planned>) -> Rehea
         nodes: (0..REGIONS.len()).map(|nth| setup(nth, health)).collect(),
         clients: Clients::default(),
         traffic: Traffic::default(),
+        jobs: None,
         scenario: Scenario { faults },
         prices: Prices::default(),
         lasting: Duration::from_secs(seconds),

@@ -108,6 +108,11 @@ impl Watch {
         }
     }
 
+    /// When each fault begins, and until when what comes of it is looked at.
+    pub(super) fn spans(&self) -> Vec<(Micros, Micros)> {
+        self.faults.iter().map(|fault| (fault.at, fault.horizon)).collect()
+    }
+
     pub(super) fn outcomes(&self, books: &Books) -> Vec<FaultOutcome> {
         self.faults.iter().map(|fault| fault.outcome(books)).collect()
     }

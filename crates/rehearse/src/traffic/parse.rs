@@ -94,13 +94,23 @@ pub fn capacities(
     source: Source<'_>,
     regions: &[RegionId],
 ) -> Result<BTreeMap<RegionId, f64>, Vec<Mistake>> {
+    let missing = "is no capacity; write region=requests per second, such as us-east-1=500";
+    by_regions(source, regions, missing, rate)
+}
+
+/// Reads an option of `region=value,...`.
+pub(crate) fn by_regions<T>(
+    source: Source<'_>,
+    regions: &[RegionId],
+    missing: &str,
+    read: fn(&Word<'_>) -> Result<T, Mistake>,
+) -> Result<BTreeMap<RegionId, T>, Vec<Mistake>> {
     let mut mistakes = Mistakes::default();
     let Some(line) = one_line(source, "write us-east-1=500", &mut mistakes) else {
         return mistakes.done(BTreeMap::new());
     };
-    let missing = "is no capacity; write region=requests per second, such as us-east-1=500";
-    let capacities = by_region(&line, regions, missing, rate, &mut mistakes);
-    mistakes.done(capacities)
+    let values = by_region(&line, regions, missing, read, &mut mistakes);
+    mistakes.done(values)
 }
 
 /// Reads `region=value,...`, each region once.
@@ -179,7 +189,7 @@ fn one_line<'a>(source: Source<'a>, wanted: &str, mistakes: &mut Mistakes) -> Op
     None
 }
 
-fn only<T>(
+pub(crate) fn only<T>(
     source: Source<'_>,
     wanted: &str,
     read: impl FnOnce(&Word<'_>) -> Result<T, Mistake>,

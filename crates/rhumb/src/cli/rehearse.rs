@@ -17,6 +17,10 @@ Examples:
   In CI: ends with 1 when an objective is missed in any run
     rhumb rehearse --scenario outages.txt --traffic monday.csv --objectives goals.txt --json
 
+  Jobs: do they pile up when a region is lost, and how soon are they worked off?
+    rhumb rehearse --example --fault \"at 10m region us-east-1 down for 10m\" --jobs 60 --workers 60 \\
+      --objective \"jobs drained < 10m\" --objective \"oldest job < 2m\"
+
   What is the worst that could happen?
     rhumb rehearse --search
 
@@ -34,6 +38,7 @@ Faults, one per --fault or line of a scenario; without `for`, nobody mends them:
 Objectives, which hold in every run:
   served < 5s  owned < 20s  detected < 15s  gap < 1s  failed < 0.1%  slow < 2%  stale < 1%
   exposed writes < 1  exposed < 100ms  load < 100%  lag < 1s  cost per hour < 3 USD
+  jobs drained < 10m  oldest job < 2m  queue depth < 500  jobs repeated < 100  jobs refused < 1  jobs lost < 1
 
 Exit codes: 0 all objectives given, 1 one missed, 2 bad input, 130 stopped before its end.";
 
@@ -67,6 +72,8 @@ pub(crate) struct Rehearse {
     pub(crate) events: Events,
     #[command(flatten)]
     pub(crate) traffic: TrafficArgs,
+    #[command(flatten)]
+    pub(crate) jobs: JobArgs,
     #[command(flatten)]
     pub(crate) clients: ClientArgs,
     #[command(flatten)]
@@ -128,6 +135,33 @@ pub(crate) struct TrafficArgs {
     /// others, such as us-east-1=60%,eu-west-1=40%.
     #[arg(long, value_name = "REGION=SHARE,...")]
     pub(crate) from: Option<String>,
+}
+
+/// Jobs of a queue.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Jobs")]
+pub(crate) struct JobArgs {
+    /// Jobs per second, in the words of --traffic: 20, daily:5..50, burst:5..80@10m/5m, or a CSV file.
+    /// Without it no jobs are rehearsed.
+    #[arg(long, value_name = "NUMBER|SHAPE|FILE")]
+    pub(crate) jobs: Option<String>,
+    /// How long a worker takes for one: 2s, 1s..5s, or about:2s for an average.
+    #[arg(long, value_name = "TIME", default_value = "about:2s", requires = "jobs")]
+    pub(crate) job_takes: String,
+    /// How many workers each region has: 50, or us-east-1=50,eu-west-1=20. Without it: as many as its
+    /// capacity.jobs in the configuration.
+    #[arg(long, value_name = "NUMBER|REGION=NUMBER,...", requires = "jobs")]
+    pub(crate) workers: Option<String>,
+    /// Which share of the jobs comes from near which region, as in --from.
+    #[arg(long, value_name = "REGION=SHARE,...", requires = "jobs")]
+    pub(crate) jobs_from: Option<String>,
+    /// How long a worker has a job before another may get it; renewed while it works.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "30s",
+          requires = "jobs")]
+    pub(crate) visibility: Duration,
+    /// How jobs are acknowledged: memory, local, one_remote or quorum.
+    #[arg(long, value_name = "LEVEL", default_value = "local", requires = "jobs")]
+    pub(crate) job_ack: String,
 }
 
 /// What clients do.

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use rhumb_node::{Event as NodeEvent, RequestId as NodeRequest, SubmitError, SubmitOwned, reads};
-use rhumb_ports::store::{Batch, Range, ReadStore, Store, Write};
+use rhumb_ports::store::{Batch, Range, ReadStore, Write};
 use rhumb_queue::{Ask, Definitions, Effect, Effects, Event, Queues, RequestId, Token, WriteError};
 use rhumb_state::RowId;
 use rhumb_types::{
@@ -169,7 +169,7 @@ impl World {
                 let end = rows.len() < rows_max;
                 self.queue_event(host, Event::Scanned { rows, end });
             }
-            Effect::Drop(rows) => self.forget_rows(host, rows),
+            Effect::Drop(rows) => self.plan(1, host, What::Node(NodeEvent::DropOwned(rows))),
             Effect::Answer { request, result } => {
                 self.calls.push_back(Call::Queue { host, request, result });
             }
@@ -183,15 +183,6 @@ impl World {
             }
             Effect::Alarm(text) => self.calls.push_back(Call::Alarm { host, text }),
         }
-    }
-
-    /// Rows that are over leave the disk of this host alone.
-    fn forget_rows(&mut self, host: usize, rows: Vec<OwnedId>) {
-        let Some(process) = self.process(host) else { return };
-        let writes = rows.into_iter().map(Write::OwnedDrop).collect();
-        // What is left is found again by the next walk.
-        let _later =
-            process.store.commit(&Batch { writes }, rhumb_ports::store::Durability::Buffered);
     }
 
     pub(super) fn queue_fetch(&mut self, host: usize, token: Token, rows: &[OwnedId]) {

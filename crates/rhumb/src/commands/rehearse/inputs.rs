@@ -1,10 +1,11 @@
 //! What is rehearsed, from the command line and its files; or everything that is wrong with them.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use rhumb_config::Config;
 use rhumb_rehearse::{
+    jobs::{self, Jobs},
     objectives::{self, Objective},
     prices::{self, Prices},
     rehearsal::{Clients, Finding, Rehearsal},
@@ -12,13 +13,15 @@ use rhumb_rehearse::{
     text::{Mistake, Source},
     traffic::{self, Shape, Traffic},
 };
-use rhumb_types::{AckLevel, Ratio, RegionId};
+use rhumb_types::{AckLevel, Ratio, RegionId, record::QueueDefinition};
 
 use super::{Shared, cluster};
 use crate::cli::Rehearse;
 
 /// How long a run takes unless told otherwise.
 const LASTING: Duration = Duration::from_secs(60 * 60);
+/// The shortest lease of a job.
+const VISIBILITY_MIN: Duration = Duration::from_secs(1);
 /// The longest run.
 const LASTING_MAX: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 
@@ -51,7 +54,13 @@ pub(super) fn read(args: &Rehearse, config: &Config) -> Result<Inputs> {
     let (shape, lasting) = reader.shape(args);
     let scenario = reader.scenario(args, Stage { regions: &regions, lasting });
     let objectives = reader.objectives(args);
+    if args.jobs.jobs.is_none()
+        && let Some(of_jobs) = objectives.iter().find(|objective| objective.is_of_jobs())
+    {
+        reader.refused.push(format!("`{of_jobs}` is asked of jobs; say with --jobs how many come"));
+    }
     let traffic = reader.traffic(args, config, &data, shape);
+    let jobs = reader.jobs(args, config, &data, lasting);
     let clients = reader.clients(args);
     let prices = reader.prices(args, &regions);
     let capacities = args.cost.capacity.as_deref().map(|text| {
@@ -73,7 +82,7 @@ pub(super) fn read(args: &Rehearse, config: &Config) -> Result<Inputs> {
         ));
     }
     let nodes = cluster::nodes(config, &capacities.unwrap_or_default())?;
-    let rehearsal = Rehearsal { nodes, clients, traffic, scenario, prices, lasting };
+    let rehearsal = Rehearsal { nodes, clients, traffic, jobs, scenario, prices, lasting };
     Ok(Inputs { rehearsal: Arc::new(rehearsal), objectives, notes })
 }
 
@@ -139,12 +148,8 @@ impl Reader {
         let mut shape = Traffic::default().shape;
         let mut lasting = asked.unwrap_or(usual);
         if let Some((name, text)) = option {
-            let is_file = text.ends_with(".csv") || Path::new(text).is_file();
-            let read = if name == "--traffic" && is_file {
-                self.file(Path::new(text)).and_then(|(name, text)| {
-                    let source = Source { name: &name, text: &text };
-                    self.keep(traffic::measured(source, asked.unwrap_or_default()))
-                })
+            let read = if name == "--traffic" {
+                self.shape_of(name, text, asked.unwrap_or_default())
             } else {
                 self.keep(traffic::shape(Source { name, text }))
             };
@@ -157,6 +162,15 @@ impl Reader {
             self.refused.push("--for: a rehearsal takes more than 0s, and up to 31d".to_owned());
         }
         (shape, lasting)
+    }
+
+    /// A shape in words, or as it was measured.
+    fn shape_of(&mut self, name: &str, text: &str, lasting: Duration) -> Option<Shape> {
+        if !text.ends_with(".csv") && !Path::new(text).is_file() {
+            return self.keep(traffic::shape(Source { name, text }));
+        }
+        let (name, text) = self.file(Path::new(text))?;
+        self.keep(traffic::measured(Source { name: &name, text: &text }, lasting))
     }
 
     fn scenario(&mut self, args: &Rehearse, stage: Stage<'_>) -> Scenario {
@@ -200,6 +214,49 @@ impl Reader {
             hot: self.share("--hot", &given.hot),
             value_bytes,
         }
+    }
+
+    /// The jobs, if any are asked for.
+    fn jobs(
+        &mut self,
+        args: &Rehearse,
+        config: &Config,
+        data: &[RegionId],
+        lasting: Duration,
+    ) -> Option<Jobs> {
+        let given = &args.jobs;
+        let shape = self.shape_of("--jobs", given.jobs.as_deref()?, lasting)?;
+        if let Some(peak) = jobs::peak_is_too_high(&shape, lasting) {
+            let most = jobs::RATE_MAX;
+            self.refused.push(format!(
+                "--jobs: {peak} jobs per second are too many; up to {most} are rehearsed, because each \
+                 is simulated by itself: rehearse a part of them, with a part of the workers"
+            ));
+        }
+        let near = given.jobs_from.as_deref();
+        let near = near
+            .and_then(|text| self.keep(traffic::near(Source { name: "--jobs-from", text }, data)));
+        let takes = Source { name: "--job-takes", text: &given.job_takes };
+        let takes = self.keep(jobs::takes(takes))?;
+        let mut workers: BTreeMap<RegionId, u32> = config
+            .registry()
+            .regions()
+            .iter()
+            .filter(|region| !region.witness)
+            .map(|region| (region.id.clone(), region.capacity.jobs.min(jobs::WORKERS_MAX)))
+            .collect();
+        if let Some(text) = given.workers.as_deref() {
+            let source = Source { name: "--workers", text };
+            workers.extend(self.keep(jobs::workers(source, data)).unwrap_or_default());
+        }
+        let ack = self.keep(traffic::ack(Source { name: "--job-ack", text: &given.job_ack }))?;
+        if given.visibility < VISIBILITY_MIN {
+            self.refused.push("--visibility: a worker has a job for 1s at least".to_owned());
+        }
+        let definition =
+            QueueDefinition { visibility: given.visibility, ack, ..QueueDefinition::default() };
+        let (near, spillover) = (near.unwrap_or_default(), config.spillover());
+        Some(Jobs { shape, near, takes, workers, definition, spillover })
     }
 
     fn share(&mut self, name: &str, text: &str) -> Ratio {

@@ -85,10 +85,8 @@ pub(super) fn run(args: &Rehearse) -> Result<ExitCode> {
     ));
     for (title, tried) in [("the worst single faults", of_singles), ("the worst pairs", of_pairs)] {
         say(&format!("\n{title}"));
-        let head = ["", "failed", "longest gap", "served again", "exposed writes", "fault"];
-        let rows: Vec<[String; 6]> =
-            tried.iter().take(SHOWN_MAX).zip(1..).map(|(tried, rank)| tried.row(rank)).collect();
-        table(head, &rows).iter().for_each(|line| say(line));
+        let tried: Vec<Tried> = tried.into_iter().take(SHOWN_MAX).collect();
+        lines_of(&tried).iter().for_each(|line| say(line));
     }
     if let Some(worst) = worst.first().and_then(|scenario| scenario.faults.first()) {
         say(&format!("\nto look at the worst one, rehearse with --fault \"{worst}\""));
@@ -135,8 +133,15 @@ impl Tried {
     }
 
     fn row(&self, rank: usize) -> [String; 6] {
-        let [failed, gap, served, exposed] = self.badness.shown();
+        let [failed, gap, served, exposed, ..] = self.badness.shown();
         [rank.to_string(), failed, gap, served, exposed, self.faults().join(" and ")]
+    }
+
+    fn row_with_jobs(&self, rank: usize) -> [String; 9] {
+        let [failed, gap, served, exposed, oldest, drained, repeated] = self.badness.shown();
+        let rank = rank.to_string();
+        let faults = self.faults().join(" and ");
+        [rank, failed, gap, served, exposed, oldest, drained, repeated, faults]
     }
 
     fn document(&self) -> serde_json::Value {
@@ -148,6 +153,35 @@ impl Tried {
             "gap_max_ms": millis(self.badness.gap),
             "served_max_ms": self.badness.served.map(millis),
             "exposed_writes_max_count": self.badness.exposed,
+            "jobs": self.badness.jobs.map(|jobs| json!({
+                "lost_count": jobs.lost,
+                "oldest_max_ms": millis(jobs.oldest),
+                "drained_max_ms": jobs.drained.map(millis),
+                "repeated_count": jobs.repeated,
+            })),
         })
     }
+}
+
+/// A table, with columns of jobs where there were any.
+fn lines_of(tried: &[Tried]) -> Vec<String> {
+    let ranked = || tried.iter().zip(1..);
+    if tried.iter().all(|tried| tried.badness.jobs.is_none()) {
+        let head = ["", "failed", "longest gap", "served again", "exposed writes", "fault"];
+        let rows: Vec<[String; 6]> = ranked().map(|(tried, rank)| tried.row(rank)).collect();
+        return table(head, &rows);
+    }
+    let head = [
+        "",
+        "failed",
+        "longest gap",
+        "served again",
+        "exposed writes",
+        "oldest job",
+        "drained",
+        "jobs again",
+        "fault",
+    ];
+    let rows: Vec<[String; 9]> = ranked().map(|(tried, rank)| tried.row_with_jobs(rank)).collect();
+    table(head, &rows)
 }

@@ -1,12 +1,16 @@
 //! What came of a rehearsal, for people.
 
-use rhumb_rehearse::report::{FaultSpread, Findings, Spread, Value, shown};
+use rhumb_rehearse::{
+    html::job_lines,
+    report::{FaultSpread, Findings, Spread, Value, shown},
+};
 
 use crate::table::table;
 
 /// The whole report.
 pub(super) fn lines(findings: &Findings<'_>) -> Vec<String> {
-    let setting = findings.setting().map(|(term, words)| [format!("{term}:"), words]);
+    let setting: Vec<[String; 2]> =
+        findings.setting().into_iter().map(|(term, words)| [format!("{term}:"), words]).collect();
     let mut lines = table(["", ""], &setting).split_off(1);
     lines.extend(findings.notes.iter().map(|note| format!("note: {note}")));
     for fault in findings.faults() {
@@ -16,9 +20,10 @@ pub(super) fn lines(findings: &Findings<'_>) -> Vec<String> {
     let parts = [
         ("requests", requests(findings)),
         ("regions", regions(findings)),
+        ("jobs", jobs(findings)),
         ("other", other(findings)),
     ];
-    for (title, part) in parts {
+    for (title, part) in parts.into_iter().filter(|(_, part)| !part.is_empty()) {
         lines.extend([String::new(), title.to_owned()]);
         lines.extend(indented(part));
     }
@@ -103,6 +108,26 @@ fn regions(findings: &Findings<'_>) -> Vec<String> {
         })
         .collect();
     table(["", "served", "share", "of others' clients", "refused", "highest load"], &rows)
+}
+
+/// Nothing of a rehearsal without jobs.
+fn jobs(findings: &Findings<'_>) -> Vec<String> {
+    let Some(jobs) = findings.report.jobs() else { return Vec::new() };
+    let words: Vec<[String; 2]> =
+        job_lines(&jobs).into_iter().map(|(term, words)| [term.to_lowercase(), words]).collect();
+    let mut lines = table(["", ""], &words).split_off(1);
+    let rows: Vec<[String; 6]> = jobs
+        .regions
+        .iter()
+        .map(|(region, of)| {
+            let counts = [of.ran, of.spilled_here, of.depth_max, of.busy_max, of.workers];
+            let [ran, here, depth, busy, workers] = counts.map(shown::count);
+            [region.to_string(), ran, here, depth, busy, workers]
+        })
+        .collect();
+    let head = ["", "executions", "sent here", "most waiting", "most busy", "workers"];
+    lines.extend(table(head, &rows));
+    lines
 }
 
 fn other(findings: &Findings<'_>) -> Vec<String> {

@@ -1,0 +1,86 @@
+//! Jobs: how many come, how long they take, and who works on them.
+
+mod parse;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use rhumb_regions::spillover::Limits;
+use rhumb_sim::random::Random;
+use rhumb_types::{Ratio, RegionId, record::QueueDefinition, units::Spelled};
+
+pub use self::parse::{RATE_MAX, WORKERS_MAX, peak_is_too_high, takes, workers};
+use crate::{
+    chance,
+    time::micros,
+    traffic::{Shape, acknowledged},
+};
+
+/// The jobs of a rehearsal, all of one queue.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Jobs {
+    /// How many come, over time; of all producers together.
+    pub shape: Shape,
+    /// Which share of the producers is nearest to each region; the rest of one is spread evenly.
+    pub near: BTreeMap<RegionId, Ratio>,
+    /// How long a worker takes for one.
+    pub takes: Takes,
+    /// How many workers each region has, each with one job at a time.
+    pub workers: BTreeMap<RegionId, u32>,
+    /// The queue's settings.
+    pub definition: QueueDefinition,
+    /// When new jobs are sent elsewhere.
+    pub spillover: Limits,
+}
+
+/// How long a worker takes for a job.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Takes {
+    /// Always as long.
+    Always(Duration),
+    /// Between two times, evenly.
+    Between(Duration, Duration),
+    /// As long on average; most take less, few take much longer (an exponential distribution).
+    About(Duration),
+}
+
+impl Takes {
+    /// One of them.
+    pub(crate) fn draw(self, random: &mut Random) -> u64 {
+        match self {
+            Self::Always(time) => micros(time),
+            Self::Between(least, most) => micros(random.between(least, most)),
+            Self::About(mean) => chance::exponential(random, 1.0 / mean.as_secs_f64().max(1e-6)),
+        }
+    }
+
+    /// The average.
+    #[must_use]
+    pub fn mean(self) -> Duration {
+        match self {
+            Self::Always(time) | Self::About(time) => time,
+            Self::Between(least, most) => (least + most) / 2,
+        }
+    }
+}
+
+impl fmt::Display for Takes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Always(time) => write!(f, "{}", Spelled(*time)),
+            Self::Between(least, most) => write!(f, "{} to {}", Spelled(*least), Spelled(*most)),
+            Self::About(mean) => write!(f, "{} on average", Spelled(*mean)),
+        }
+    }
+}
+
+impl fmt::Display for Jobs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { shape, takes, workers, definition, .. } = self;
+        let all: u64 = workers.values().map(|count| u64::from(*count)).sum();
+        let (shape, ack) =
+            (shape.to_string().replace("requests", "jobs"), acknowledged(definition.ack));
+        write!(f, "{shape} that take {takes}, {ack}; {all} workers")
+    }
+}
