@@ -26,6 +26,7 @@ mod front;
 mod index;
 mod job;
 pub mod limits;
+pub mod promises;
 mod queues;
 mod receive;
 mod settle;

@@ -54,6 +54,22 @@ pub enum Branch {
     Released,
     /// A region was fully in use again after a failover.
     RampedUp,
+    /// A job was taken in without a lease, and pinned.
+    JobPinned,
+    /// A job was taken in that was there already.
+    JobDuplicate,
+    /// A job was sent on to another region, which had room.
+    JobSpilled,
+    /// A job was leased that had been leased before.
+    JobRepeated,
+    /// Jobs were held back after a takeover or a restart, for somebody may have them.
+    JobsHeld,
+    /// A job died, and went to the dead letters.
+    JobDied,
+    /// A receipt did not count any more.
+    ReceiptStale,
+    /// The outcome of a request to the queues was not known.
+    JobUnconfirmed,
     /// Another host came to lead the group.
     LeaderChanged,
     /// A proposal ended with nobody knowing whether it was agreed.
@@ -64,7 +80,7 @@ pub enum Branch {
 
 impl Branch {
     /// Every one.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 35] = [
         Self::SnapshotBegun,
         Self::SnapshotLoaded,
         Self::LogTrimmed,
@@ -89,6 +105,14 @@ impl Branch {
         Self::TakenOver,
         Self::Released,
         Self::RampedUp,
+        Self::JobPinned,
+        Self::JobDuplicate,
+        Self::JobSpilled,
+        Self::JobRepeated,
+        Self::JobsHeld,
+        Self::JobDied,
+        Self::ReceiptStale,
+        Self::JobUnconfirmed,
         Self::LeaderChanged,
         Self::ProposalUnknown,
         Self::ProposalRefused,

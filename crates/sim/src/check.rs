@@ -10,6 +10,7 @@ use rhumb_ports::{
     peer::{PeerMessage, Published},
     store::{Batch, Durability, MetaName, Store, Write},
 };
+use rhumb_queue::promises::Promise;
 use rhumb_types::{
     AckLevel, OriginId, RegionId,
     record::{Dot, Record, Transaction, VersionVector},
@@ -67,10 +68,39 @@ pub enum Check {
     Converged,
     /// What the clients of a register saw has one order (linearizability).
     Ordered,
+    /// Of a job at most one lease is live.
+    OneLease,
+    /// Only the receipt of a job's last lease counts.
+    Receipts,
+    /// The jobs of a group run one after the other, in their order.
+    Groups,
+    /// A key names one job.
+    Keys,
+    /// What was completed does not run again.
+    Completed,
+    /// Every job that was taken in runs, and ends everywhere.
+    Kept,
+    /// A job is sent on once at most, and none of a group is.
+    Spilled,
     /// Nothing acknowledged is missing in the end.
     Lost,
     /// No machine panics.
     Panics,
+}
+
+impl Check {
+    /// The check of a promise of the queues.
+    #[must_use]
+    pub const fn of(promise: Promise) -> Self {
+        match promise {
+            Promise::OneLease => Self::OneLease,
+            Promise::Receipts => Self::Receipts,
+            Promise::Groups => Self::Groups,
+            Promise::Keys => Self::Keys,
+            Promise::Completed => Self::Completed,
+            Promise::Kept => Self::Kept,
+        }
+    }
 }
 
 /// What did not hold.

@@ -229,7 +229,7 @@ impl Schedule {
     }
 
     fn kind_of_next(&mut self) -> Option<Fault> {
-        let control = self.kind == Kind::Control && self.random.chance(700);
+        let control = self.kind.has_overseers() && self.random.chance(700);
         let (first, second) =
             if control { (&self.control, &self.data) } else { (&self.data, &self.control) };
         let from = if first.is_empty() { second } else { first };
@@ -240,7 +240,8 @@ impl Schedule {
     /// And one that lies can lose a transaction of one domain and keep one of another that has
     /// seen it; nobody is then left who has it.
     fn may_lie(&self, host: usize) -> bool {
-        self.kind != Kind::Domains && self.liar.is_none_or(|liar| liar == host)
+        let may = !matches!(self.kind, Kind::Domains | Kind::Queues);
+        may && self.liar.is_none_or(|liar| liar == host)
     }
 
     fn place(&mut self, fault: Fault) -> (usize, usize) {
@@ -287,9 +288,9 @@ impl Iterator for Schedule {
 fn lasting(kind: Kind, fault: Fault, random: &mut Random) -> Duration {
     let (least, most) = match (kind, fault) {
         (_, Fault::Strand) => (4_000, 7_000),
-        (Kind::Control, Fault::Isolate | Fault::Suspend) => (1_500, 7_000),
+        (Kind::Control | Kind::Queues, Fault::Isolate | Fault::Suspend) => (1_500, 7_000),
         (_, Fault::DiskStalls) => (500, 3_000),
-        (Kind::Control, _) => (50, 7_000),
+        (Kind::Control | Kind::Queues, _) => (50, 7_000),
         (Kind::Data | Kind::Domains, _) => (50, 4_000),
     };
     random.between(Duration::from_millis(least), Duration::from_millis(most))

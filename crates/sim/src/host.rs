@@ -151,6 +151,14 @@ impl Host {
         Timestamp { wall: UnixMillis(wall), mono: MonoTime(elapsed) }
     }
 
+    /// The time of the run, in microseconds, at which its monotonic clock reads something.
+    #[must_use]
+    pub fn when(&self, mono: MonoTime) -> u64 {
+        let counted = i128::from(mono.0) + i128::from(self.uncounted_micros);
+        let at = counted * 1_000_000 / i128::from(1_000_000 + self.drift_ppm);
+        u64::try_from(at).unwrap_or(u64::MAX)
+    }
+
     /// Starts the process on what the disk holds.
     ///
     /// # Panics

@@ -14,7 +14,12 @@ use crate::{
     fault::{self, Begun, CUT_OFF, Fault, Planned, Schedule},
     history::History,
     setup,
-    workload::{Workload, owned::OwnedCounts, registers::CallCounts},
+    workload::{
+        Workload,
+        jobs::{JobCounts, WAKES},
+        owned::OwnedCounts,
+        registers::CallCounts,
+    },
     world::{Call, World},
 };
 
@@ -46,6 +51,10 @@ pub const AGREE_WITHIN: Duration = Duration::from_secs(25);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long they must stay so.
 const STAYS_FOR: Duration = Duration::from_secs(3);
+/// How long jobs may take to end once all agree: the longest lease, and what it may be held back for.
+const DRAIN_WITHIN: Duration = Duration::from_secs(240);
+/// How often it is looked whether they have.
+const DRAIN_LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long clients write at most before everything is mended and looked at.
 const ROUND_MAX: Duration = Duration::from_secs(60);
 /// Faults that a run remembers for its report, the latest.
@@ -72,6 +81,8 @@ pub struct Outcome {
     pub transactions: u64,
     /// How the requests for owned rows ended.
     pub owned: OwnedCounts,
+    /// How the requests to queues ended.
+    pub jobs: JobCounts,
     /// How the calls to registers ended.
     pub calls: CallCounts,
     /// The longest that all took to agree once everything was mended.
@@ -127,7 +138,7 @@ impl Run {
         let mut world = setup::world(&options);
         world.history = History::new(options.history);
         let slow = world.hosts.iter().position(|host| host.drift_ppm < 0);
-        let slow = slow.filter(|_| options.kind == Kind::Control);
+        let slow = slow.filter(|_| options.kind.has_overseers());
         Self {
             schedule: Schedule::new(&options, world.hosts.len(), slow),
             next: None,
@@ -158,11 +169,17 @@ impl Run {
         if self.options.kind == Kind::Control {
             self.world.wake(Duration::from_millis(300), OWNER);
         }
+        if let Some(jobs) = &mut self.work.jobs {
+            jobs.begin(&mut self.world);
+        }
         self.world.wake(Duration::from_millis(500), CLIENT);
         self.world.wake(CLOCKS_EVERY, CLOCKS);
         self.plan_fault();
         self.until(began + load);
         self.work.finale(&mut self.world);
+        if let Some(jobs) = &mut self.work.jobs {
+            jobs.calm();
+        }
         self.mend_all();
         self.world.mended(true);
         self.liveness(began + load);
@@ -181,12 +198,24 @@ impl Run {
                 waits = false;
                 self.agreed_within = self.agreed_within.max(at - mended);
                 // Duties could still go back and forth where there are any.
-                if self.options.kind != Kind::Control {
+                if !self.options.kind.has_overseers() {
                     end = end.min(at + STAYS_FOR);
                 }
             }
         }
+        self.drain();
         self.judge();
+    }
+
+    /// What was taken in runs to its end: after a takeover that is only once all leases that may be in
+    /// somebody's hands have run out.
+    fn drain(&mut self) {
+        let mut at = Duration::from_micros(self.world.now());
+        let end = at + DRAIN_WITHIN;
+        while at < end && self.world.checker.violation().is_none() && !self.jobs_are_over() {
+            at += DRAIN_LOOK_EVERY;
+            self.until(at);
+        }
     }
 
     /// Whether all agree now; the history says what they do not yet agree on.
@@ -211,10 +240,20 @@ impl Run {
                 Some(Call::Wake(CLOCKS)) => self.clocks(),
                 Some(Call::Wake(FAULT)) => self.fault(),
                 Some(Call::Wake(UPGRADE)) => self.world.upgrade(),
+                Some(Call::Wake(token)) if token >= WAKES => {
+                    if let Some(jobs) = &mut self.work.jobs {
+                        jobs.wake(&mut self.world, token);
+                    }
+                }
                 Some(Call::Wake(mend)) if mend >= MEND => self.mend(mend - MEND),
                 Some(Call::Wake(cut)) => self.cut_off(cut - CUT_OFF),
                 Some(Call::Effect { host, effect }) => self.effect(host, effect),
-                Some(Call::Alarm { .. } | Call::Overseen { .. } | Call::Queue { .. }) => {}
+                Some(Call::Queue { host, request, result }) => {
+                    if let Some(jobs) = &mut self.work.jobs {
+                        jobs.answered(&mut self.world, host, request, result);
+                    }
+                }
+                Some(Call::Alarm { .. } | Call::Overseen { .. }) => {}
                 None => return,
             }
         }
@@ -330,6 +369,9 @@ impl Run {
         if let Err(Violation { check, what }) = self.agreed() {
             return self.world.checker.violated(check, what);
         }
+        if let Err(Violation { check, what }) = self.judge_jobs() {
+            return self.world.checker.violated(check, what);
+        }
         let forgot = |host| self.lied.contains(&host);
         if let Err(what) = self.work.registers.judge(&self.world, forgot) {
             self.world.checker.violated(Check::Ordered, what);
@@ -356,6 +398,7 @@ impl Run {
             refused: self.work.refused,
             transactions: self.world.checker.transactions,
             owned: self.work.owned.counts,
+            jobs: self.work.jobs.as_ref().map_or_else(JobCounts::default, |jobs| jobs.counts),
             calls: self.work.registers.counts,
             agreed_within: self.agreed_within,
             lasted: Duration::from_micros(self.world.now()),
@@ -386,7 +429,7 @@ mod tests {
         for (seed, kind) in (1..=6).flat_map(|seed| Kind::ALL.map(|kind| (seed, kind))) {
             let outcome = run(&options(seed, kind, 8));
             assert_eq!(outcome.violation, None, "seed {seed} ({kind:?})");
-            assert!(outcome.acknowledged > 100, "seed {seed} ({kind:?})");
+            assert!(outcome.acknowledged > 50, "seed {seed} ({kind:?})");
             let owned = outcome.owned.accepted > 50 && outcome.owned.pinned > 0;
             assert!(owned || kind != Kind::Control, "seed {seed}: {:?}", outcome.owned);
         }

@@ -8,7 +8,7 @@ use std::{
 use rhumb_node::{Member, NodeConfig, Retention, oversee::OverseerConfig};
 use rhumb_regions::{
     Facts, FailoverConfig, HealthConfig, Policy, RegionFacts, lease::DriftBound, locations,
-    registry::Region,
+    registry::Region, spillover::Limits,
 };
 use rhumb_state::{Namespace, NamespacePolicy, Namespaces};
 use rhumb_types::{
@@ -20,6 +20,7 @@ use crate::{
     host::Host,
     random::Random,
     run::{Kind, Options},
+    workload::jobs,
     world::World,
 };
 
@@ -60,7 +61,9 @@ pub(crate) fn world(options: &Options) -> World {
     let drawn = *random.pick(&REGIONS_DRAWN).unwrap_or(&3);
     // Two that carry a domain, and one that does not.
     let least = if options.kind == Kind::Domains { 3 } else { 2 };
-    let regions = options.regions.unwrap_or(drawn).max(least);
+    // The owner of a region's jobs must hear of a majority of the regions, and five vote.
+    let most = if options.kind == Kind::Queues { VOTERS_MAX } else { REGIONS.1 };
+    let regions = options.regions.unwrap_or(drawn).clamp(least, most);
     let names = names(regions + 1, &mut random);
     let hosts = hosts(options, &names, regions, &mut random);
     let mut world = World::new(hosts, random);
@@ -73,6 +76,9 @@ pub(crate) fn world(options: &Options) -> World {
             direction.usual_jitter_micros = delay * JITTER_PER_MILLE / 1_000;
             direction.jitter_micros = direction.usual_jitter_micros;
         }
+    }
+    if options.kind == Kind::Queues {
+        world.define(jobs::definitions());
     }
     for host in 0..world.hosts.len() {
         world.start(host);
@@ -93,7 +99,7 @@ enum Length {
 
 impl Length {
     const fn of(kind: Kind, random: &mut Random) -> Self {
-        let near = matches!(kind, Kind::Control) && random.chance(600);
+        let near = kind.has_overseers() && random.chance(600);
         match near {
             true => Self::Near,
             false if random.chance(500) => Self::Table,
@@ -137,7 +143,7 @@ fn hosts(options: &Options, names: &[RegionId], regions: usize, random: &mut Ran
     let bound = *random.pick(&DRIFTS_PPM).unwrap_or(&DRIFTS_PPM[0]);
     let fast = i64::from(bound);
     let slow = -(fast * 1_000_000 / (1_000_000 + fast));
-    if options.kind != Kind::Control {
+    if !options.kind.has_overseers() {
         let host = |config| {
             let mut host = Host::new(config, None);
             host.drift_ppm = *random.pick(&[slow, 0, fast]).unwrap_or(&0);
@@ -147,10 +153,12 @@ fn hosts(options: &Options, names: &[RegionId], regions: usize, random: &mut Ran
     }
     // One clock is as slow as the bound allows, and the others are as fast: the worst for a holder.
     let slow_one = random.index(configs.len());
+    let queues = options.kind == Kind::Queues;
     let host = |(nth, config): (usize, NodeConfig)| {
         let oversight = oversight(&config, data, DriftBound(bound));
         let mut host = Host::new(config, Some(oversight));
         host.drift_ppm = if nth == slow_one { slow } else { fast };
+        host.queueing = queues.then(|| queueing(&host.config, data.len(), DriftBound(bound)));
         host
     };
     configs.into_iter().enumerate().map(host).collect()
@@ -211,6 +219,19 @@ fn divide(configs: &mut Vec<NodeConfig>, name: Option<&RegionId>) {
         config.members.clone_from(&members);
         config.namespaces = namespaces.clone();
     }
+}
+
+/// Queues that spill soon, so that they do within a run.
+fn queueing(config: &NodeConfig, regions: usize, drift: DriftBound) -> rhumb_queue::Config {
+    let limits = Limits {
+        enter_depth: 12,
+        leave_depth: 4,
+        oldest_age_target: Duration::from_secs(5),
+        enter_held: Duration::from_secs(2),
+        leave_held: Duration::from_secs(4),
+        ..Limits::default()
+    };
+    rhumb_queue::Config { region: config.region.clone(), regions, drift, spillover: Some(limits) }
 }
 
 /// An overseer that decides by itself, so that leases move and return within a run.

@@ -20,10 +20,12 @@ use crate::{
     world::World,
 };
 
+pub mod jobs;
 mod load;
 pub mod owned;
 pub mod registers;
 
+use jobs::Jobs;
 use load::Load;
 use owned::OwnedWork;
 use registers::Registers;
@@ -81,6 +83,8 @@ pub struct Workload {
     pub refused: u64,
     /// What is done with owned rows.
     pub(crate) owned: OwnedWork,
+    /// What is done with jobs, where the run has queues.
+    pub(crate) jobs: Option<Jobs>,
     /// What is done with registers.
     pub(crate) registers: Registers,
     /// Acknowledgement levels that were reached at least once.
@@ -103,6 +107,7 @@ impl Workload {
             acknowledged: 0,
             refused: 0,
             owned: OwnedWork::default(),
+            jobs: (options.kind == Kind::Queues).then(|| Jobs::new(options)),
             registers: Registers::default(),
             reached: BTreeSet::new(),
         }
@@ -129,6 +134,9 @@ impl Workload {
         self.unknown.clear();
         self.published.clear();
         self.owned.settle();
+        if let Some(jobs) = &mut self.jobs {
+            jobs.settle();
+        }
     }
 
     /// What the keys of the present round start with: those of every region, and those that are

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use rhumb_node::{Effect, Event, oversee::OverseerEvent, reads};
 use rhumb_ports::store::{Batch, Durability};
-use rhumb_types::{Ratio, RegionId};
+use rhumb_types::{Ratio, RegionId, record::OwnedId};
 
 use crate::{
     branch::Branches,
@@ -67,7 +67,7 @@ pub(crate) enum What {
     /// An event for the queues.
     Queue(rhumb_queue::Event),
     /// The queues read rows.
-    QueueFetch { token: rhumb_queue::Token, rows: Vec<rhumb_types::record::OwnedId> },
+    QueueFetch { token: rhumb_queue::Token, rows: Vec<OwnedId> },
     /// The group does something.
     Group(Deed),
     /// A host goes on with what it was given while it was frozen or busy.
@@ -137,6 +137,8 @@ pub struct World {
     openings: Openings,
     /// The queues that there are.
     definitions: Arc<rhumb_queue::Definitions>,
+    /// Jobs that have ended and that hosts have forgotten.
+    pub(crate) forgotten: std::collections::BTreeSet<(usize, OwnedId)>,
     /// The host that is of an older release.
     older: Option<usize>,
     /// The run's randomness.
@@ -167,6 +169,7 @@ impl World {
             group: Group::default(),
             openings: Openings::default(),
             definitions: Arc::default(),
+            forgotten: std::collections::BTreeSet::new(),
             older: None,
             hosts,
             random,
@@ -209,6 +212,7 @@ impl World {
     pub(crate) fn settle(&mut self) {
         self.checker.settle();
         self.settle_openings();
+        self.forgotten.clear();
         self.drop_owned();
         let applied = self.hosts.iter().map(|host| host.seat.applied).min();
         self.group.settle(applied.unwrap_or(0));

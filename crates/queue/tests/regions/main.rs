@@ -3,8 +3,6 @@
 //! the receipt of the live lease counts, groups are in order, a key is one row.
 
 #[cfg(test)]
-mod check;
-#[cfg(test)]
 mod host;
 #[cfg(test)]
 mod world;

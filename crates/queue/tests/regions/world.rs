@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use rhumb_queue::{
     Answer, Ask, Definitions, Effect, Enqueue, Enqueued, Event, NewJob, Receipt, Receive,
-    RequestId, Token,
+    RequestId, Token, promises::Promises,
 };
 use rhumb_regions::{DriftBound, lease::Tenure};
 use rhumb_types::{
@@ -13,10 +13,7 @@ use rhumb_types::{
     record::{JobId, JobKey, QueueDefinition, QueueName},
 };
 
-use crate::{
-    check::Check,
-    host::{Host, Tx, Waiting, region},
-};
+use crate::host::{Host, Tx, Waiting, region};
 
 const MS: u64 = 1_000;
 const SECOND: u64 = 1_000 * MS;
@@ -89,7 +86,7 @@ pub(crate) struct World {
     asked: BTreeMap<(usize, RequestId), (u64, Asked)>,
     requests: u64,
     jobs: u64,
-    check: Check,
+    check: Promises,
 }
 
 fn name(text: &str) -> QueueName {
@@ -125,7 +122,7 @@ impl World {
             asked: BTreeMap::new(),
             requests: 0,
             jobs: 0,
-            check: Check::default(),
+            check: Promises::default(),
         };
         for host in 0..regions {
             world.after(1 + host as u64, Ev::Tick(host));
@@ -166,12 +163,12 @@ impl World {
     pub(crate) fn run(mut self) -> Option<String> {
         while let Some(((at, _), event)) = self.events.pop_first() {
             self.now = at;
-            if at > END || self.check.violation.is_some() {
+            if at > END || self.check.broken.is_some() {
                 break;
             }
             self.step(event);
         }
-        if self.check.violation.is_none() {
+        if self.check.broken.is_none() {
             let ended: Vec<_> = self.hosts.iter().map(Host::ended).collect();
             self.check.at_the_end(&ended);
             self.explain();
@@ -179,12 +176,14 @@ impl World {
                 return Some(format!("only {} leases", self.check.leased));
             }
         }
-        self.check.violation
+        self.check.broken.map(|broken| broken.what)
     }
 
     /// Where a job is that is not where it ought to be.
     fn explain(&mut self) {
-        let Some((id, violation)) = self.check.lost.zip(self.check.violation.as_mut()) else {
+        let Some((id, violation)) =
+            self.check.lost.zip(self.check.broken.as_mut().map(|it| &mut it.what))
+        else {
             return;
         };
         for (host, queue) in self.hosts.iter().flat_map(|host| [(host, "plain"), (host, "fifo")]) {
@@ -519,7 +518,7 @@ impl World {
             (Asked::Complete(receipt), Some(Answer::Completed(results)))
                 if results.iter().all(Result::is_ok) =>
             {
-                self.check.completed(&receipt);
+                self.check.completed(&receipt, true);
             }
             (Asked::Extend(receipt, ends), Some(Answer::Settled)) => {
                 let until = self.hosts[host].clock.when(ends);

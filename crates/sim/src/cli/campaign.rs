@@ -18,7 +18,7 @@ use rhumb_sim::{
     branch::{Branch, Branches},
     fault::Fault,
     run::{AGREE_WITHIN, run as run_one},
-    workload::{owned::OwnedCounts, registers::CallCounts},
+    workload::{jobs::JobCounts, owned::OwnedCounts, registers::CallCounts},
 };
 
 use super::{arguments::Arguments, say};
@@ -46,6 +46,7 @@ struct Summary {
     agreed_within: BTreeMap<Kind, Duration>,
     owned: OwnedCounts,
     calls: CallCounts,
+    jobs: JobCounts,
     faults: BTreeMap<Fault, u64>,
     branches: Branches,
 }
@@ -60,6 +61,7 @@ pub(crate) fn run(arguments: &Arguments) -> bool {
     let of = |(seed, kind)| Options { seed, kind, ..arguments.options.clone() };
     let runs: Vec<Options> = seeds
         .flat_map(|seed| arguments.kinds.iter().map(move |kind| (seed, *kind)))
+        .filter(|(seed, kind)| arguments.kinds.len() == 1 || kind.is_due(*seed))
         .map(of)
         .collect();
     let began = Instant::now();
@@ -141,6 +143,7 @@ impl Summary {
         *slowest = outcome.agreed_within.max(*slowest);
         self.owned.add(outcome.owned);
         self.calls.add(outcome.calls);
+        self.jobs.add(outcome.jobs);
     }
 
     fn fail(&mut self, options: &Options, why: &dyn std::fmt::Display) {
@@ -177,6 +180,8 @@ impl Summary {
             "{calls} calls to registers, {unknown} without an outcome: {ordered} histories have an \
              order, {undecided} were too long to tell"
         ));
+        let JobCounts { accepted, leased, completed } = self.jobs;
+        say(format_args!("{accepted} jobs taken in, {leased} leases, {completed} completed"));
         let faults = self.faults.iter().map(|(fault, count)| format!("{} {count}", fault.name()));
         say(format_args!("faults: {}", faults.collect::<Vec<_>>().join(", ")));
         let rare = self.branches.iter().map(|(branch, count)| format!("{branch:?} {count}"));

@@ -11,7 +11,7 @@ use rhumb_types::{
     record::VersionVector,
 };
 
-use super::{Kind, Run};
+use super::Run;
 use crate::{
     check::{Check, Violation},
     host::Host,
@@ -19,6 +19,7 @@ use crate::{
     setup::DIVIDED,
 };
 
+mod jobs;
 mod rows;
 
 /// How long what is agreed may take to reach every host, in microseconds.
@@ -56,7 +57,7 @@ impl Run {
 
     /// What is agreed is the same everywhere, and every lease has a holder who acts.
     fn owned(&self) -> Result<(), String> {
-        if self.options.kind != Kind::Control {
+        if !self.options.kind.has_overseers() {
             return Ok(());
         }
         let now = self.world.now();
@@ -90,7 +91,7 @@ impl Run {
 
     /// Every host's audit chain fits together, and no two differ where both have an entry.
     fn chains(&self) -> Result<(), String> {
-        if self.options.kind != Kind::Control {
+        if !self.options.kind.has_overseers() {
             return Ok(());
         }
         let mut known: BTreeMap<u64, Digest> = BTreeMap::new();

@@ -7,6 +7,9 @@ use crate::fault::{Fault, Planned};
 /// How long clients write unless told otherwise.
 const LOAD: Duration = Duration::from_secs(20);
 
+/// One seed in so many has a run with queues.
+const QUEUES_EVERY: u64 = 3;
+
 /// What a run tries.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum Kind {
@@ -17,11 +20,26 @@ pub enum Kind {
     Domains,
     /// Nodes with overseers, which agree on leases and move them.
     Control,
+    /// The same with queues beside them, callers and workers.
+    Queues,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Data, Self::Domains, Self::Control];
+    pub const ALL: [Self; 4] = [Self::Data, Self::Domains, Self::Control, Self::Queues];
+
+    /// Whether nodes have overseers.
+    #[must_use]
+    pub const fn has_overseers(self) -> bool {
+        matches!(self, Self::Control | Self::Queues)
+    }
+
+    /// Whether a seed of a campaign of several kinds has a run of this kind. Those of queues last the
+    /// longest, because whoever takes a region over waits for the leases of its predecessor.
+    #[must_use]
+    pub const fn is_due(self, seed: u64) -> bool {
+        !matches!(self, Self::Queues) || seed.is_multiple_of(QUEUES_EVERY)
+    }
 
     /// Its name on the command line.
     #[must_use]
@@ -30,6 +48,7 @@ impl Kind {
             Self::Data => "data",
             Self::Domains => "domains",
             Self::Control => "control",
+            Self::Queues => "queues",
         }
     }
 

@@ -38,8 +38,15 @@ pub(crate) struct Load {
 impl Load {
     /// The load of a seed: flat, a day's curve, a burst, or flat with a hot key.
     pub(crate) fn of(options: &Options) -> Self {
+        // Beside queues little else is written.
+        let queues = options.kind == crate::run::Kind::Queues;
+        Self::with(options, if queues { WRITES_PER_SECOND / 10.0 } else { WRITES_PER_SECOND })
+    }
+
+    /// The load of a seed, with so many in a second unless the run says otherwise.
+    pub(crate) fn with(options: &Options, rate: f64) -> Self {
         let mut random = Random::new(options.seed ^ STREAM);
-        let rate = options.rate.map_or(WRITES_PER_SECOND, f64::from);
+        let rate = options.rate.map_or(rate, f64::from);
         let load = options.load;
         let at = load.mul_f64(0.1) + random.between(Duration::ZERO, load.mul_f64(0.6));
         let (shape, hot_per_mille) = match random.below(10) {

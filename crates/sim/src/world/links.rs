@@ -71,7 +71,7 @@ impl World {
         self.plan(at - now, to, What::Arrival { from, connection, packet });
     }
 
-    pub(super) fn is_up(&self, host: usize) -> bool {
+    pub(crate) fn is_up(&self, host: usize) -> bool {
         self.hosts.get(host).is_some_and(|host| host.process.is_some())
     }
 

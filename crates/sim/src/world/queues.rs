@@ -14,7 +14,7 @@ use rhumb_types::{
 };
 
 use super::{Call, READ_MICROS, What, World, micros};
-use crate::{host::Host, network::Packet};
+use crate::{branch::Branch, host::Host, network::Packet};
 
 /// How often the queues are told that time has passed, as in the engine.
 const TICK_MICROS: u64 = 50_000;
@@ -173,7 +173,11 @@ impl World {
             Effect::Answer { request, result } => {
                 self.calls.push_back(Call::Queue { host, request, result });
             }
-            Effect::Publish(_) => {}
+            Effect::Publish(finished) => {
+                if !finished.completed {
+                    self.branches.note(Branch::JobDied);
+                }
+            }
             Effect::Advertise(advert) => {
                 for to in (0..self.hosts.len()).filter(|to| *to != host) {
                     if self.network.link(host, to).up {
