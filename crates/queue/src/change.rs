@@ -180,7 +180,9 @@ impl Queues {
                 job.attempts = attempts.saturating_add(1);
                 job.last_failure.clone_from(why);
                 let wait = retry_after.unwrap_or_else(|| backoff(&definition, job.attempts));
-                job.not_before = UnixMillis(now.wall.0 + millis(wait));
+                // Without a wait no clock has a say, for one may be far ahead.
+                let until = UnixMillis(now.wall.0 + millis(wait));
+                job.not_before = if wait.is_zero() { UnixMillis(0) } else { until };
                 job.held_ms = 0;
                 job = self.bury(now, &key, job, &definition, &mut more);
                 change.job = is_over(&job).then(|| Box::new(job.clone()));

@@ -189,9 +189,14 @@ impl Queues {
         if entering.is_empty() {
             return;
         }
-        let put = |it: &Entering| OwnedOp::Put {
-            id: JobKey { queue: it.queue.clone(), id: it.id }.row(),
-            payload: it.job.encode(),
+        let put = |it: &Entering| {
+            let id = JobKey { queue: it.queue.clone(), id: it.id }.row();
+            let payload = it.job.encode();
+            // The lease may run out before the write: pinned jobs and others would run side by side.
+            match definition.fifo {
+                true => OwnedOp::Claim { id, payload },
+                false => OwnedOp::Put { id, payload },
+            }
         };
         let ops = entering.iter().map(put).collect();
         let mut kept = entering;

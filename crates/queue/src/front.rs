@@ -73,7 +73,7 @@ impl Queues {
         let op = if front.known.is_some() {
             OwnedOp::Change { id: row, receipt: epoch, state: OwnedState::Ready, payload }
         } else {
-            OwnedOp::Put { id: row, payload }
+            OwnedOp::Claim { id: row, payload }
         };
         let then = UnderWay::Frontier { shard: id, grant };
         let token = self.own(whose.home, AckLevel::Quorum, vec![op], then, out);

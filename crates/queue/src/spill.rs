@@ -15,7 +15,10 @@ use rhumb_regions::spillover::{
     blame::{Results, Tenant, blame},
     credit::Workflow,
 };
-use rhumb_types::{MonoTime, RegionId, Timestamp};
+use rhumb_types::{
+    MonoTime, RegionId, Timestamp,
+    planted::{self, Planted},
+};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
@@ -180,7 +183,7 @@ impl Queues {
             workflow: Workflow(workflow),
             allowed,
             fifo: fifo || new.group.is_some(),
-            hops: u8::from(new.spilled.is_some()),
+            hops: u8::from(new.spilled.is_some() && !planted::is(Planted::SpillAgain)),
         };
         match spillover.place(now.mono, &work) {
             Placement::Stay(_) => Choice::Stay,

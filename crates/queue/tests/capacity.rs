@@ -98,7 +98,9 @@ mod capacity {
 
         fn write(&mut self, op: OwnedOp) -> OwnedRow {
             let (id, state, payload) = match op {
-                OwnedOp::Put { id, payload } => (id, OwnedState::Ready, payload),
+                OwnedOp::Put { id, payload } | OwnedOp::Claim { id, payload } => {
+                    (id, OwnedState::Ready, payload)
+                }
                 OwnedOp::Change { id, state, payload, .. } => (id, state, payload),
             };
             let sequence = self.store.get(&id).map_or(1, |row| row.sequence + 1);

@@ -216,6 +216,12 @@ impl Run {
             at += DRAIN_LOOK_EVERY;
             self.until(at);
         }
+        // Frontiers go on being written; what was written last may be on its way.
+        let end = at + DRAIN_LOOK_EVERY;
+        while at < end && !self.is_near() {
+            at += Duration::from_millis(20);
+            self.until(at);
+        }
     }
 
     /// Whether all agree now; the history says what they do not yet agree on.

@@ -21,7 +21,9 @@ const SEEDS_MAX: u64 = 40;
 const LOAD: Duration = Duration::from_secs(8);
 
 fn options(kind: Kind, seed: u64) -> Options {
-    Options { seed, kind, load: LOAD, ..Options::default() }
+    // Jobs are taken over while workers have them, and pile up.
+    let load = if kind == Kind::Queues { 2 * LOAD } else { LOAD };
+    Options { seed, kind, load, ..Options::default() }
 }
 
 /// Runs seeds until one of the checks finds the fault; gives the seed. What happens rarely is looked
@@ -160,4 +162,15 @@ planted! {
     forgetting_the_hold_down_is_found: Control, ForgetHold, Steady;
     giving_duties_back_at_once_is_found: Control, ReturnAtOnce, Steady;
     drawing_homes_anew_is_found: Control, MoveHomes, Stable;
+    leasing_at_once_after_a_takeover_is_found: Queues, LeaseAtOnce, OneLease | Completed,
+        among Kill | Isolate | Strand | Suspend;
+    leasing_before_the_frontier_is_found: Queues, LeaseBeforeFrontier, OneLease,
+        among Kill | Isolate | Strand | PowerLoss;
+    counting_any_receipt_is_found: Queues, AnyReceipt, Receipts;
+    completing_early_is_found: Queues, CompleteEarly, Completed | Kept;
+    ignoring_groups_is_found: Queues, IgnoreGroups, Groups;
+    forgetting_keys_is_found: Queues, ForgetKeys, Keys;
+    pinning_jobs_of_groups_is_found: Queues, PinClaims, Groups,
+        among Pause;
+    sending_jobs_on_twice_is_found: Queues, SpillAgain, Spilled;
 }

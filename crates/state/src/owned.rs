@@ -122,7 +122,7 @@ pub fn accept(
     let Some(row) = existing else { return begin(op, at) };
     let lease = (at.lease)(&row.home);
     let (state, payload) = match op {
-        OwnedOp::Put { .. } => {
+        OwnedOp::Put { .. } | OwnedOp::Claim { .. } => {
             standing(row, at.region, lease)?;
             (row.state, row.payload.clone())
         }
@@ -147,8 +147,15 @@ pub fn accept(
 }
 
 fn begin(op: &OwnedOp, at: &Acceptor<'_>) -> Result<OwnedRow, Refusal> {
-    let OwnedOp::Put { id, payload } = op else { return Err(Refusal::Absent) };
     let lease = (at.lease)(at.home);
+    let (id, payload) = match op {
+        OwnedOp::Put { id, payload } => (id, payload),
+        OwnedOp::Claim { id, payload } if lease.is_some() || planted::is(Planted::PinClaims) => {
+            (id, payload)
+        }
+        OwnedOp::Claim { .. } => return Err(Refusal::NoLease { home: at.home.clone() }),
+        OwnedOp::Change { .. } => return Err(Refusal::Absent),
+    };
     let home = if lease.is_some() { at.home } else { at.region };
     Ok(OwnedRow {
         id: id.clone(),
@@ -241,14 +248,14 @@ mod tests {
 
     fn ops() -> impl Strategy<Value = OwnedOp> {
         let id = OwnedId { table: 1, key: Bytes::from_static(b"job") };
-        (any::<bool>(), 0_u64..4, any::<bool>()).prop_map(move |(put, receipt, done)| {
+        (0..3_u8, 0_u64..4, any::<bool>()).prop_map(move |(kind, receipt, done)| {
             let (id, payload) = (id.clone(), Bytes::from_static(b"new"));
             let state = if done { OwnedState::Done } else { OwnedState::Ready };
             let receipt = Epoch(receipt);
-            if put {
-                OwnedOp::Put { id, payload }
-            } else {
-                OwnedOp::Change { id, receipt, state, payload }
+            match kind {
+                0 => OwnedOp::Put { id, payload },
+                1 => OwnedOp::Claim { id, payload },
+                _ => OwnedOp::Change { id, receipt, state, payload },
             }
         })
     }
@@ -286,11 +293,16 @@ mod tests {
             id: OwnedId { table: 1, key: Bytes::from_static(b"job") },
             payload: Bytes::new(),
         };
+        let claim = OwnedOp::Claim { id: put.id().clone(), payload: Bytes::new() };
         let (none, five) = (|_: &RegionId| None, |_: &RegionId| Some(Epoch(5)));
         let at_us = Acceptor { region: &us, home: &eu, lease: &none };
+        let unowned = Err(Refusal::NoLease { home: eu.clone() });
+        assert_eq!(accept(None, &claim, &at_us), unowned, "nothing is pinned by a claim");
         let pinned = accept(None, &put, &at_us).unwrap();
         assert_eq!((&pinned.home, pinned.pinned, pinned.epoch), (&us, true, Epoch(0)));
         let at_eu = Acceptor { region: &eu, home: &eu, lease: &five };
+        let claimed = accept(None, &claim, &at_eu).unwrap();
+        assert_eq!((&claimed.home, claimed.pinned, claimed.epoch), (&eu, false, Epoch(5)));
         let refused = Err(Refusal::Pinned { home: us.clone() });
         assert_eq!(accept(Some(&pinned), &put, &at_eu), refused);
         let unpinned = accept(Some(&pinned), &put, &Acceptor { lease: &five, ..at_us }).unwrap();

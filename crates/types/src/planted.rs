@@ -101,6 +101,10 @@ pub enum Planted {
     IgnoreGroups,
     /// Queues: a job with a key is a new row each time.
     ForgetKeys,
+    /// Queues: a job of a group is taken in and pinned where the lease of its home has just run out.
+    PinClaims,
+    /// Queues: a job that was sent on is sent on again.
+    SpillAgain,
 }
 
 /// Whether a fault is planted.

@@ -126,7 +126,7 @@ impl Run {
     }
 
     /// The regions whose last failover failed: they wait for a person, who was told.
-    fn given_up(&self) -> BTreeSet<RegionId> {
+    pub(super) fn given_up(&self) -> BTreeSet<RegionId> {
         let query = AdminQuery::Failovers { limit: u64::MAX };
         let machine = self.world.hosts.first().map(|host| &host.seat.machine);
         let Some(AdminQueryAnswer::Failovers(records)) = machine.map(|it| it.query(&query)) else {

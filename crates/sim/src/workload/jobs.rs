@@ -84,7 +84,6 @@ pub(crate) fn definitions() -> Definitions {
         visibility,
         attempts_max: Some(2),
         dead_letters: Some(named("dead")),
-        backoff: Duration::from_millis(200),
         ..QueueDefinition::default()
     };
     let of = |queue: Queue, definition| (queue.name(), definition);
@@ -281,9 +280,9 @@ impl Jobs {
         host: usize,
         (queue, home, jobs): (Queue, RegionId, Vec<NewJob>),
     ) {
-        let spills = queue != Queue::Fifo && jobs.iter().all(|job| job.spilled.is_none());
+        // Whether a job may be sent on at all is for the queues to say.
         let regions = world.hosts.iter().map(|host| host.config.region.clone());
-        let allowed = regions.filter(|region| spills && *region != home).collect();
+        let allowed = regions.filter(|region| *region != home).collect();
         let ask = Enqueue { queue: queue.name(), home: home.clone(), allowed, jobs: jobs.clone() };
         self.ask(world, host, Asked::Enqueue { queue, home, jobs }, Ask::Enqueue(ask));
     }

@@ -169,8 +169,12 @@ impl World {
                 let end = rows.len() < rows_max;
                 self.queue_event(host, Event::Scanned { rows, end });
             }
-            Effect::Drop(rows) => self.plan(1, host, What::Node(NodeEvent::DropOwned(rows))),
+            Effect::Drop(rows) => {
+                self.forgotten.extend(rows.iter().map(|id| (host, id.clone())));
+                self.plan(1, host, What::Node(NodeEvent::DropOwned(rows)));
+            }
             Effect::Answer { request, result } => {
+                self.note(host, format_args!("ANSWERS {request:?} {result:?}"));
                 self.calls.push_back(Call::Queue { host, request, result });
             }
             Effect::Publish(finished) => {

@@ -54,6 +54,14 @@ pub enum OwnedOp {
         /// What it is about.
         payload: Bytes,
     },
+    /// As [`Put`](Self::Put), but new work is refused where it would be pinned, for the lease of its home
+    /// is not held: work whose order counts, and what nobody but an owner may say.
+    Claim {
+        /// Which row.
+        id: OwnedId,
+        /// What it is about.
+        payload: Bytes,
+    },
     /// Changes a row.
     Change {
         /// Which row.
@@ -72,7 +80,7 @@ impl OwnedOp {
     #[must_use]
     pub const fn id(&self) -> &OwnedId {
         match self {
-            Self::Put { id, .. } | Self::Change { id, .. } => id,
+            Self::Put { id, .. } | Self::Claim { id, .. } | Self::Change { id, .. } => id,
         }
     }
 
@@ -80,7 +88,9 @@ impl OwnedOp {
     #[must_use]
     pub const fn payload(&self) -> &Bytes {
         match self {
-            Self::Put { payload, .. } | Self::Change { payload, .. } => payload,
+            Self::Put { payload, .. }
+            | Self::Claim { payload, .. }
+            | Self::Change { payload, .. } => payload,
         }
     }
 }
