@@ -76,6 +76,7 @@ fn on_loopback(base: u16) -> RegionSettings {
             http: listener(Server::Http),
             peer: listener(Server::Peer),
             resp: listener(Server::Resp),
+            sqs: listener(Server::Sqs),
         },
     }
 }

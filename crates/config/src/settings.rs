@@ -17,8 +17,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    access::{AccessSettings, LogFormat, LogSettings, TlsSettings, UserSettings},
-    listeners::{HTTP_PORT, ListenerSettings, ListenersSettings, PEER_PORT, RESP_PORT, Server},
+    access::{
+        AccessKeySettings, AccessSettings, LogFormat, LogSettings, TlsSettings, UserSettings,
+    },
+    listeners::{
+        HTTP_PORT, ListenerSettings, ListenersSettings, PEER_PORT, RESP_PORT, SQS_PORT, Server,
+    },
     policies::{
         AffinityRuleSettings, AffinitySettings, FailoverSettings, HealthSettings, Profile,
         SelectionSettings, SpilloverSettings,
@@ -71,7 +75,7 @@ pub struct Settings {
     /// The certificate of the servers that face clients.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsSettings>,
-    /// Who may use the RESP server.
+    /// Who may use the RESP server and the SQS server.
     pub acl: AccessSettings,
     /// What the node writes about itself.
     pub log: LogSettings,

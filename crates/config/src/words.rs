@@ -3,7 +3,7 @@
 use rhumb_regions::{Levels, Strategy};
 use rhumb_types::{
     AckLevel, Consistency,
-    control::{FailoverMode, FailoverStep, FailoverStrategy},
+    control::{ApiRole, FailoverMode, FailoverStep, FailoverStrategy},
 };
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
@@ -28,6 +28,11 @@ pub(crate) fn consistency(_: &mut SchemaGenerator) -> Schema {
 
 pub(crate) fn mode(_: &mut SchemaGenerator) -> Schema {
     one_of(&MODES)
+}
+
+/// What the bearer of an access key may do; an auditor has nothing to do with queues.
+pub(crate) fn role(_: &mut SchemaGenerator) -> Schema {
+    one_of(&[ApiRole::Reader, ApiRole::Operator, ApiRole::Admin])
 }
 
 pub(crate) fn strategy(_: &mut SchemaGenerator) -> Schema {

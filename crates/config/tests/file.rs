@@ -260,6 +260,27 @@ const CONTRADICTIONS: &[(&str, &str)] = &[
              one",
     ),
     (
+        "acl: { access_keys: [{ id: 'a b', secret_file: s, role: reader }] }",
+        "5:28: acl.access_keys[0].id: an access key's id is 1 to 128 of a-z, A-Z, 0-9, `-` and `_`",
+    ),
+    (
+        "acl: { access_keys: [{ id: machine, secret_file: s, role: reader }] }",
+        "5:28: acl.access_keys[0].id: the key `machine` is always there; choose another id",
+    ),
+    (
+        "acl: { access_keys: [{ id: a, secret_file: '', role: reader }] }",
+        "5:44: acl.access_keys[0].secret_file: name the file that holds the secret",
+    ),
+    (
+        "acl: { access_keys: [{ id: a, secret_file: s, role: auditor }] }",
+        "5:53: acl.access_keys[0].role: an auditor has nothing to do with queues; use reader, \
+             operator or admin",
+    ),
+    (
+        "listeners: { resp: { address: '127.0.0.1:9' }, sqs: { address: '127.0.0.1:9' } }",
+        "5:64: listeners.sqs.address: `127.0.0.1:9` is taken by the resp server",
+    ),
+    (
         "store: postgres://db/rhumb",
         "5:8: store: `postgres://db/rhumb` is not a choice here; use one of: embedded",
     ),

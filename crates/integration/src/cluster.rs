@@ -43,17 +43,28 @@ pub(crate) struct Addresses {
     pub(crate) http: SocketAddr,
     pub(crate) peer: SocketAddr,
     pub(crate) resp: SocketAddr,
+    pub(crate) sqs: SocketAddr,
 }
 
 impl Addresses {
     pub(crate) fn take(ports: &mut Ports) -> Result<Self> {
-        Ok(Self { http: ports.address()?, peer: ports.address()?, resp: ports.address()? })
+        Ok(Self {
+            http: ports.address()?,
+            peer: ports.address()?,
+            resp: ports.address()?,
+            sqs: ports.address()?,
+        })
     }
 
     /// The usual ports of a host of its own.
     pub(crate) fn of_host(host: Ipv4Addr) -> Self {
         let at = |server: Server| SocketAddr::from((host, server.port()));
-        Self { http: at(Server::Http), peer: at(Server::Peer), resp: at(Server::Resp) }
+        Self {
+            http: at(Server::Http),
+            peer: at(Server::Peer),
+            resp: at(Server::Resp),
+            sqs: at(Server::Sqs),
+        }
     }
 }
 
@@ -126,6 +137,16 @@ impl Cluster {
     pub fn resp(&self, nth: usize) -> SocketAddr {
         #[expect(clippy::indexing_slicing, reason = "a test that names no node is wrong")]
         self.addresses[nth].resp
+    }
+
+    /// Where a node's SQS server listens.
+    ///
+    /// # Panics
+    /// When there is no such node.
+    #[must_use]
+    pub fn sqs(&self, nth: usize) -> SocketAddr {
+        #[expect(clippy::indexing_slicing, reason = "a test that names no node is wrong")]
+        self.addresses[nth].sqs
     }
 
     /// Where a node listens for its peers.

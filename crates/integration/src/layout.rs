@@ -126,6 +126,7 @@ impl Layout {
             let witness = settings.regions.get_mut(last).context("the witness is a region")?;
             witness.witness = true;
             witness.listeners.resp = None;
+            witness.listeners.sqs = None;
         }
         if self.regions == 1 {
             settings.state.namespaces.retain(|namespace| namespace.prefix != SAFE_PREFIX);
@@ -175,8 +176,12 @@ fn listen(settings: &mut Settings, regions: &[RegionId], addresses: &[Addresses]
     for (region, own) in regions.iter().zip(addresses) {
         if let Some(of) = settings.regions.get_mut(region) {
             of.address = own.peer.to_string();
-            of.listeners =
-                ListenersSettings { http: at(own.http), peer: at(own.peer), resp: at(own.resp) };
+            of.listeners = ListenersSettings {
+                http: at(own.http),
+                peer: at(own.peer),
+                resp: at(own.resp),
+                sqs: at(own.sqs),
+            };
         }
     }
 }

@@ -13,6 +13,8 @@ use sha2::Sha256;
 
 /// What the token is derived for.
 const PURPOSE: &str = "http machine token";
+/// What the secret of the machines' access key is derived for.
+const ACCESS_KEY_PURPOSE: &str = "sqs machine access key";
 
 /// The token of this cluster's machines.
 pub(crate) struct MachineToken(String);
@@ -23,12 +25,7 @@ impl MachineToken {
 
     /// The token of the cluster with a secret.
     pub(crate) fn of(secret: &ClusterSecret) -> Self {
-        let mut text = String::new();
-        for byte in secret.derive(PURPOSE) {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-        }
-        Self(text)
+        Self(derived(secret, PURPOSE))
     }
 
     /// What the server compares with.
@@ -41,4 +38,18 @@ impl MachineToken {
     pub(crate) fn bearer(&self) -> String {
         format!("rhumb_{}_{}", Self::ID, self.0)
     }
+}
+
+/// The secret of the access key with the same name, for clients of the SQS server.
+pub(crate) fn access_key_secret(secret: &ClusterSecret) -> String {
+    derived(secret, ACCESS_KEY_PURPOSE)
+}
+
+fn derived(secret: &ClusterSecret, purpose: &'static str) -> String {
+    let mut text = String::new();
+    for byte in secret.derive(purpose) {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }

@@ -10,6 +10,7 @@ mod queues;
 mod registrar;
 mod residency;
 pub(crate) mod settings;
+mod sqs;
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,6 +29,7 @@ use rhumb_ports::{
 };
 use rhumb_server_http::HttpServer;
 use rhumb_server_resp::RespServer;
+use rhumb_server_sqs::SqsServer;
 use rhumb_store_fjall::FjallStore;
 use rhumb_telemetry::Metrics;
 use rhumb_types::RegionId;
@@ -52,6 +54,7 @@ pub(crate) struct Node {
     groups: BothGroups,
     http: Option<HttpServer>,
     resp: Option<RespServer>,
+    sqs: Option<SqsServer>,
     tasks: Tasks,
 }
 
@@ -115,9 +118,10 @@ impl Node {
         checks::start(config, &region, &engine);
         peer.register_with(registrar::registrar(&engine, identity.node));
         let http = http::serve(config, &engine, &peer, &keeping, alarms, metrics.clone()).await?;
+        let sqs = sqs::serve(config, &engine, &peer, &metrics).await?;
         let resp = serve_resp(config, &region, &engine, metrics).await?;
         tracing::info!(%region, "the node runs");
-        Ok(Self { engine, peer, groups, http, resp, tasks })
+        Ok(Self { engine, peer, groups, http, resp, sqs, tasks })
     }
 
     /// Reads the certificates anew.
@@ -131,6 +135,9 @@ impl Node {
         }
         if let Some(Err(error)) = self.resp.as_ref().map(RespServer::reload) {
             tracing::error!(%error, "the certificate for Redis clients stays as it was");
+        }
+        if let Some(Err(error)) = self.sqs.as_ref().map(SqsServer::reload) {
+            tracing::error!(%error, "the certificate for SQS's clients stays as it was");
         }
     }
 

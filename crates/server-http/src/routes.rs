@@ -48,15 +48,14 @@ pub(crate) enum Access {
 }
 
 impl Access {
-    /// Whether a role suffices. An admin may everything, an operator what a reader may; an auditor
-    /// audits and nothing else.
+    /// Whether a role suffices.
     pub(crate) const fn allows(self, role: ApiRole) -> bool {
-        match (self, role) {
-            (Self::Open, _) | (_, ApiRole::Admin) => true,
-            (Self::Reader, role) => matches!(role, ApiRole::Reader | ApiRole::Operator),
-            (Self::Operator, role) => matches!(role, ApiRole::Operator),
-            (Self::Auditor, role) => matches!(role, ApiRole::Auditor),
-            (Self::Admin, _) => false,
+        match self {
+            Self::Open => true,
+            Self::Reader => role.includes(ApiRole::Reader),
+            Self::Operator => role.includes(ApiRole::Operator),
+            Self::Admin => role.includes(ApiRole::Admin),
+            Self::Auditor => role.includes(ApiRole::Auditor),
         }
     }
 

@@ -1,12 +1,21 @@
-//! Users of the RESP server.
+//! Users of the RESP server, and access keys of the SQS server.
 
 use std::collections::BTreeSet;
 
+use rhumb_types::control::ApiRole;
+
 use super::Review;
-use crate::{path::Path, settings::UserSettings};
+use crate::{
+    path::Path,
+    settings::{AccessKeySettings, UserSettings},
+};
 
 /// Length of a SHA-256 in hexadecimal digits.
 const DIGEST_DIGITS: usize = 64;
+/// Longest id of an access key; the bound of AWS.
+const KEY_ID_MAX: usize = 128;
+/// The access key that every cluster has.
+const MACHINE: &str = "machine";
 
 /// Checks the users.
 pub(super) fn check(review: &mut Review<'_>) {
@@ -19,6 +28,33 @@ pub(super) fn check(review: &mut Review<'_>) {
             review.refuse(&path.key("name"), format!("there are two users `{}`", user.name));
         }
         check_user(review, &path, user);
+    }
+    let mut ids = BTreeSet::from([MACHINE]);
+    for (at, key) in review.settings().acl.access_keys.iter().enumerate() {
+        let path = Path::to("acl").key("access_keys").index(at);
+        check_key(review, &path, key);
+        if !ids.insert(key.id.as_str()) {
+            let message = match key.id.as_str() {
+                MACHINE => "the key `machine` is always there; choose another id".to_owned(),
+                id => format!("there are two access keys `{id}`"),
+            };
+            review.refuse(&path.key("id"), message);
+        }
+    }
+}
+
+fn check_key(review: &mut Review<'_>, path: &Path, key: &AccessKeySettings) {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    if !(1..=KEY_ID_MAX).contains(&key.id.len()) || !key.id.bytes().all(known) {
+        let message = "an access key's id is 1 to 128 of a-z, A-Z, 0-9, `-` and `_`";
+        review.refuse(&path.key("id"), message);
+    }
+    if key.secret_file.as_os_str().is_empty() {
+        review.refuse(&path.key("secret_file"), "name the file that holds the secret");
+    }
+    if key.role == ApiRole::Auditor {
+        let message = "an auditor has nothing to do with queues; use reader, operator or admin";
+        review.refuse(&path.key("role"), message);
     }
 }
 

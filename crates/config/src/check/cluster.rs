@@ -156,10 +156,14 @@ fn witnesses(review: &mut Review<'_>) {
                 review.refuse(&path, message);
             }
         }
-        if region.listeners.get(Server::Resp).is_some() {
-            let path = of_region(id).key("listeners").key("resp");
-            review
-                .refuse(&path, "a witness holds no data that a Redis client could read; remove it");
+        let clients = [
+            (Server::Resp, "a witness holds no data that a Redis client could read; remove it"),
+            (Server::Sqs, "a witness holds no queues that a client could use; remove it"),
+        ];
+        for (server, why) in clients {
+            if region.listeners.get(server).is_some() {
+                review.refuse(&of_region(id).key("listeners").key(server.key()), why);
+            }
         }
     }
     let voters = settings.regions.len();

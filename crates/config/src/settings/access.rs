@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use rhumb_types::control::ApiRole;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,12 +20,31 @@ pub struct TlsSettings {
     pub client_authorities: Option<PathBuf>,
 }
 
-/// Who may use the RESP server.
+/// Who may use the RESP server and the SQS server.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccessSettings {
     /// The users. Without any, a server without `auth` lets everybody do everything but FLUSHDB.
     pub users: Vec<UserSettings>,
+    /// The access keys of the SQS server. The key `machine` is always there: its secret is derived from
+    /// the cluster's own, and `rhumb token sqs` shows it on a node's machine.
+    pub access_keys: Vec<AccessKeySettings>,
+}
+
+/// A key that clients of the SQS server sign their requests with.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccessKeySettings {
+    /// Its public id, such as `AKIAEXAMPLE`: letters, digits, `-` and `_`.
+    pub id: String,
+    /// The file that holds its secret and nothing else. A signature needs the secret in clear.
+    pub secret_file: PathBuf,
+    /// What its bearer may do: a `reader` looks, an `operator` sends, receives and changes queues.
+    #[schemars(schema_with = "crate::words::role")]
+    pub role: ApiRole,
+    /// Prefixes of the names of the queues that it is limited to. Without any: all queues.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub queues: Vec<String>,
 }
 
 /// A user of the RESP server, in the words of Redis's ACL.

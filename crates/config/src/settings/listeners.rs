@@ -11,6 +11,8 @@ pub const HTTP_PORT: u16 = 7400;
 pub const PEER_PORT: u16 = 7401;
 /// The port of the RESP server, unless another is set.
 pub const RESP_PORT: u16 = 7402;
+/// The port of the SQS server, unless another is set.
+pub const SQS_PORT: u16 = 7404;
 
 /// A server of a node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -21,11 +23,13 @@ pub enum Server {
     Peer,
     /// Redis clients.
     Resp,
+    /// Clients of Amazon SQS.
+    Sqs,
 }
 
 impl Server {
     /// Every server, in the order of their ports.
-    pub const ALL: [Self; 3] = [Self::Http, Self::Peer, Self::Resp];
+    pub const ALL: [Self; 4] = [Self::Http, Self::Peer, Self::Resp, Self::Sqs];
 
     /// Its key in the file.
     #[must_use]
@@ -34,6 +38,7 @@ impl Server {
             Self::Http => "http",
             Self::Peer => "peer",
             Self::Resp => "resp",
+            Self::Sqs => "sqs",
         }
     }
 
@@ -44,6 +49,7 @@ impl Server {
             Self::Http => HTTP_PORT,
             Self::Peer => PEER_PORT,
             Self::Resp => RESP_PORT,
+            Self::Sqs => SQS_PORT,
         }
     }
 }
@@ -61,6 +67,9 @@ pub struct ListenersSettings {
     /// Redis clients.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resp: Option<ListenerSettings>,
+    /// Clients of Amazon SQS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sqs: Option<ListenerSettings>,
 }
 
 /// One server.
@@ -72,7 +81,8 @@ pub struct ListenerSettings {
     pub address: Option<SocketAddr>,
     /// Whether connections are encrypted with the certificate under `tls`.
     pub tls: bool,
-    /// Whether clients must say who they are: a token for HTTP, a user under `acl` for RESP.
+    /// Whether clients must say who they are: a token for HTTP, a user under `acl` for RESP, an
+    /// access key under `acl` for SQS.
     pub auth: bool,
 }
 
@@ -84,6 +94,7 @@ impl ListenersSettings {
             Server::Http => self.http.as_ref(),
             Server::Peer => self.peer.as_ref(),
             Server::Resp => self.resp.as_ref(),
+            Server::Sqs => self.sqs.as_ref(),
         }
     }
 }

@@ -19,6 +19,20 @@ pub enum ApiRole {
     Auditor,
 }
 
+impl ApiRole {
+    /// Whether who has this role may do what needs another. An admin may everything, an operator what a
+    /// reader may; an auditor audits and nothing else.
+    #[must_use]
+    pub const fn includes(self, needed: Self) -> bool {
+        match self {
+            Self::Admin => true,
+            Self::Operator => matches!(needed, Self::Operator | Self::Reader),
+            Self::Reader => matches!(needed, Self::Reader),
+            Self::Auditor => matches!(needed, Self::Auditor),
+        }
+    }
+}
+
 /// A token of the HTTP interface.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ApiToken {

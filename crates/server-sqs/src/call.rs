@@ -1,0 +1,71 @@
+//! A request whose sender is known, on its way to its handler.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use rhumb_engine::QueueClient;
+use rhumb_types::record::{QueueDefinition, QueueEntry, QueueName};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    door::Principal,
+    fault::{Code, Fault},
+    names,
+    server::Shared,
+};
+
+/// A request whose sender is known.
+pub(crate) struct Call {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) principal: Principal,
+    pub(crate) client: SocketAddr,
+    /// Scheme and host that the client has called, for addresses of queues.
+    pub(crate) origin: String,
+    pub(crate) body: Bytes,
+}
+
+/// A queue that the client may use.
+pub(crate) struct Queue {
+    pub(crate) name: QueueName,
+    pub(crate) entry: QueueEntry,
+    pub(crate) version: u64,
+}
+
+impl Queue {
+    pub(crate) const fn definition(&self) -> &QueueDefinition {
+        &self.entry.definition
+    }
+}
+
+impl Call {
+    /// What is asked. Members that nobody here knows are left out of account, as SQS does.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Fault> {
+        let body: &[u8] = if self.body.is_empty() { b"{}" } else { &self.body };
+        serde_json::from_slice(body).map_err(|error| {
+            let message = format!("The request cannot be read: {error}.");
+            Fault::new(Code::Serialization, message)
+        })
+    }
+
+    pub(crate) fn queues(&self) -> Result<QueueClient, Fault> {
+        self.shared.engine.queues().ok_or_else(Fault::starting)
+    }
+
+    /// The queue of an address.
+    pub(crate) fn queue(&self, url: &str) -> Result<Queue, Fault> {
+        self.queue_named(&names::of_url(url)?)
+    }
+
+    /// The queue of a name.
+    pub(crate) fn queue_named(&self, name: &QueueName) -> Result<Queue, Fault> {
+        self.principal.check_queue(name)?;
+        let agreed = self.queues()?.agreed();
+        let agreed = agreed.borrow();
+        let found = agreed.queues.get(name).ok_or_else(Fault::no_queue)?;
+        Ok(Queue { name: name.clone(), entry: found.entry.clone(), version: found.version })
+    }
+
+    pub(crate) fn url(&self, queue: &QueueName) -> String {
+        names::url(&self.origin, queue)
+    }
+}

@@ -1,0 +1,226 @@
+//! Who asks, and what they may do.
+//!
+//! A signature covers the body, so that it can be checked only once that is there. What it says of
+//! itself is held against the keys and the time before, so that a stranger's body is not read.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use http::{HeaderMap, header, request::Parts};
+use rhumb_engine::telemetry::Metrics;
+use rhumb_front::{Bearer, Buckets, is_local_host};
+use rhumb_sigv4::{Authorization, Content, DerivedKeys, PathStyle, Request, Rules, Secret, verify};
+use rhumb_types::{Timestamp, control::ApiRole, record::QueueName};
+
+use crate::{
+    config::{AccessKey, SqsConfig},
+    fault::{Code, Fault},
+    limits::{ACCESS_KEY_BYTES_MAX, FAILURES_BURST, FAILURES_PER_SECOND},
+    operation::Operation,
+};
+
+/// The service of the scopes that are taken.
+const SERVICE: &str = "sqs";
+
+/// Who asks, once that is proved.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Principal {
+    /// The id of the access key; none for those who need none.
+    pub(crate) key: Option<Arc<str>>,
+    role: ApiRole,
+    queues: Vec<String>,
+}
+
+impl Principal {
+    /// Whoever reaches a server that asks for no key.
+    const fn anybody() -> Self {
+        Self { key: None, role: ApiRole::Admin, queues: Vec::new() }
+    }
+
+    /// As logs and workers' lists name it.
+    pub(crate) fn name(&self) -> &str {
+        self.key.as_deref().unwrap_or("anybody")
+    }
+
+    /// Whether an operation is allowed at all.
+    pub(crate) fn check_role(&self, operation: Operation) -> Result<(), Fault> {
+        if self.role.includes(operation.role()) {
+            return Ok(());
+        }
+        let (key, name) = (self.name(), operation.name());
+        let message = format!("The access key {key} has not got the role that {name} needs.");
+        Err(Fault::new(Code::AccessDenied, message))
+    }
+
+    /// Whether a queue is within reach.
+    pub(crate) fn covers(&self, queue: &QueueName) -> bool {
+        self.queues.is_empty() || self.queues.iter().any(|it| queue.as_str().starts_with(it))
+    }
+
+    /// Refuses a queue out of reach.
+    pub(crate) fn check_queue(&self, queue: &QueueName) -> Result<(), Fault> {
+        if self.covers(queue) {
+            return Ok(());
+        }
+        let message = format!("The access key {} is limited to other queues.", self.name());
+        Err(Fault::new(Code::AccessDenied, message))
+    }
+
+    /// Whose rate and places are counted.
+    pub(crate) fn bearer(&self, client: SocketAddr) -> Bearer {
+        match &self.key {
+            Some(key) => Bearer::Token(key.clone()),
+            None => Bearer::address(client.ip()),
+        }
+    }
+}
+
+struct Known {
+    secret: Secret,
+    principal: Principal,
+}
+
+/// What a request says of who sent it, before that is proved.
+pub(crate) enum Claim {
+    /// Nothing is asked.
+    Anybody,
+    /// It is signed.
+    Signed(Box<Authorization>),
+}
+
+/// The door.
+pub(crate) struct Door {
+    asks: bool,
+    keys: BTreeMap<String, Known>,
+    rules: Rules,
+    /// A lock, because requests on all threads share it for a few instructions.
+    derived: Mutex<DerivedKeys>,
+    failures: Buckets,
+    metrics: Arc<Metrics>,
+}
+
+impl std::fmt::Debug for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Door").field("asks", &self.asks).finish_non_exhaustive()
+    }
+}
+
+impl Door {
+    pub(crate) fn new(config: &SqsConfig, metrics: Arc<Metrics>) -> Self {
+        let known = |key: &AccessKey| {
+            let AccessKey { id, secret, role, queues } = key.clone();
+            let principal = Principal { key: Some(id.as_str().into()), role, queues };
+            (id, Known { secret, principal })
+        };
+        Self {
+            asks: config.auth,
+            keys: config.keys.iter().map(known).collect(),
+            rules: Rules::new(SERVICE, PathStyle::Normalized, config.regions.clone()),
+            derived: Mutex::default(),
+            failures: Buckets::new(FAILURES_PER_SECOND, FAILURES_BURST),
+            metrics,
+        }
+    }
+
+    /// What the head of a request says, as far as it can be held against anything.
+    pub(crate) fn hear(
+        &self,
+        parts: &Parts,
+        client: SocketAddr,
+        now: Timestamp,
+    ) -> Result<Claim, Fault> {
+        if !self.asks {
+            return refuse_foreign_pages(&parts.headers).map(|()| Claim::Anybody);
+        }
+        let heard = with_request(parts, |request| self.claim(request, now));
+        heard.map_err(|fault| self.refused(fault, client, now))
+    }
+
+    fn claim(&self, request: &Request<'_>, now: Timestamp) -> Result<Claim, Fault> {
+        let authorization = Authorization::of(request)?;
+        self.known(&authorization)?;
+        if authorization.session_token {
+            let message = "There are no temporary access keys here: leave the session token out.";
+            return Err(Fault::new(Code::InvalidClientTokenId, message));
+        }
+        self.rules.check(&authorization, now.wall)?;
+        Ok(Claim::Signed(Box::new(authorization)))
+    }
+
+    fn known(&self, authorization: &Authorization) -> Result<&Known, Fault> {
+        let id = &authorization.access_key;
+        let known = self.keys.get(id).filter(|_| id.len() <= ACCESS_KEY_BYTES_MAX);
+        known.ok_or_else(|| {
+            let message = "The security token included in the request is invalid.";
+            Fault::new(Code::InvalidClientTokenId, message)
+        })
+    }
+
+    /// Who asks, now that the body is there.
+    pub(crate) fn prove(
+        &self,
+        claim: &Claim,
+        parts: &Parts,
+        body: &[u8],
+        client: SocketAddr,
+        now: Timestamp,
+    ) -> Result<Principal, Fault> {
+        let Claim::Signed(authorization) = claim else { return Ok(Principal::anybody()) };
+        let proved = with_request(parts, |request| {
+            let known = self.known(authorization)?;
+            let key = {
+                let mut derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
+                derived.get(&authorization.access_key, &known.secret, &authorization.scope)
+            };
+            let content = Content::of_body(body);
+            verify(request, authorization, &self.rules, &key, content, now.wall)?;
+            Ok(known.principal.clone())
+        });
+        proved.map_err(|fault| self.refused(fault, client, now))
+    }
+
+    /// A refusal that is counted and logged. Who fails too often is not logged any more, and told to
+    /// wait; a valid key is never held back by the failures of others behind the same address.
+    fn refused(&self, fault: Fault, client: SocketAddr, now: Timestamp) -> Fault {
+        self.metrics.http_refused(fault.code.query()).inc();
+        match self.failures.take(Bearer::address(client.ip()), now.mono) {
+            Ok(()) => {
+                tracing::warn!(%client, reason = fault.code.query(), "SQS: not authenticated");
+                fault
+            }
+            Err(wait) => Fault { retry_after: Some(wait), ..fault },
+        }
+    }
+}
+
+/// The head of a request, as signatures see it.
+fn with_request<T>(parts: &Parts, look: impl FnOnce(&Request<'_>) -> T) -> T {
+    let mut headers: Vec<(&str, &[u8])> =
+        parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    let authority = parts.uri.authority().filter(|_| !parts.headers.contains_key(header::HOST));
+    if let Some(authority) = authority {
+        headers.push(("host", authority.as_str().as_bytes()));
+    }
+    look(&Request {
+        method: parts.method.as_str(),
+        path: parts.uri.path(),
+        query: parts.uri.query().unwrap_or_default(),
+        headers: &headers,
+    })
+}
+
+/// Without keys, a page of some web site that runs in a browser on this machine must not get through,
+/// under a name that was made to point here either.
+fn refuse_foreign_pages(headers: &HeaderMap) -> Result<(), Fault> {
+    let host = headers.get(header::HOST).map(|host| host.to_str().ok());
+    let local = host.is_none_or(|host| host.is_some_and(is_local_host));
+    if local && !headers.contains_key(header::ORIGIN) {
+        return Ok(());
+    }
+    let message = "This server asks for no access key, so it answers only to its loopback address and \
+                   to no web page. Use http://127.0.0.1 or http://localhost, or turn `auth` on.";
+    Err(Fault::new(Code::AccessDenied, message))
+}

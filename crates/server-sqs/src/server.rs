@@ -1,0 +1,177 @@
+//! The server: built, listening, reloaded.
+
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use http::Request;
+use hyper::{body::Incoming, service::service_fn};
+use rhumb_engine::{
+    Engine,
+    telemetry::{
+        Metrics,
+        metrics::{Command, Connections},
+    },
+};
+use rhumb_front::{Buckets, Spawner};
+use rhumb_tls::{Tls, TlsError};
+use rhumb_types::{
+    MonoTime, UnixMillis,
+    record::{JobKey, QueueName},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::sleep,
+};
+
+use crate::{
+    config::{self, SqsConfig, SqsError},
+    dispatch,
+    door::Door,
+    limits::{
+        ACCEPT_PAUSE, ATTEMPTS_MAX, BODIES_KIB_MAX, CONNECTIONS_MAX, FIRST_RECEIPTS_MAX,
+        PURGES_MAX, REQUESTS_BURST, REQUESTS_PER_SECOND,
+    },
+    operation::Operation,
+    receive::Attempts,
+    recent::Recent,
+    waiting::Waiting,
+};
+
+/// What is spoken inside TLS.
+const PROTOCOLS: &[&str] = &["h2", "http/1.1"];
+
+/// What all requests share. The locks are held for a few instructions, by requests of all threads.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    pub(crate) region: String,
+    pub(crate) door: Door,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) rates: Buckets,
+    /// KiB of bodies that may be in hand at the same time.
+    pub(crate) bodies: Semaphore,
+    pub(crate) waiting: Waiting,
+    pub(crate) commands: BTreeMap<Operation, Command>,
+    /// When queues were emptied.
+    pub(crate) purges: Mutex<Recent<QueueName, MonoTime>>,
+    /// When messages were received first, as far as that was here and lately.
+    pub(crate) first_receipts: Mutex<Recent<JobKey, UnixMillis>>,
+    pub(crate) attempts: Mutex<Attempts>,
+    connections: Connections,
+    places: Arc<Semaphore>,
+}
+
+/// The SQS server. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct SqsServer {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+}
+
+impl SqsServer {
+    /// A server that is not listening yet.
+    ///
+    /// # Errors
+    /// [`SqsError`]; above all [`SqsError::Exposed`] for an address that others can reach without both
+    /// keys and TLS.
+    pub fn new(
+        config: &SqsConfig,
+        engine: Engine,
+        region: &str,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, SqsError> {
+        config::check(config)?;
+        let tls = config.tls.clone().map(|files| Tls::load(files, PROTOCOLS)).transpose()?;
+        if !config.auth {
+            let address = config.address;
+            tracing::warn!(%address, "SQS asks for no key: everything is allowed to this machine");
+        }
+        let commands = Operation::ALL.iter().map(|it| (*it, metrics.command(it.metric())));
+        let shared = Shared {
+            region: region.to_owned(),
+            door: Door::new(config, metrics.clone()),
+            tls,
+            rates: Buckets::new(REQUESTS_PER_SECOND, REQUESTS_BURST),
+            bodies: Semaphore::new(BODIES_KIB_MAX as usize),
+            waiting: Waiting::default(),
+            commands: commands.collect(),
+            purges: Mutex::new(Recent::new(PURGES_MAX)),
+            first_receipts: Mutex::new(Recent::new(FIRST_RECEIPTS_MAX)),
+            attempts: Mutex::new(Attempts::new(ATTEMPTS_MAX)),
+            connections: metrics.connections("sqs"),
+            places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            engine,
+        };
+        Ok(Self { shared: Arc::new(shared), address: config.address })
+    }
+
+    /// Takes connections until the engine's tasks are stopped; says on which address. The server opens
+    /// the configured address itself, so that it serves on no other.
+    ///
+    /// # Errors
+    /// [`SqsError::Listen`].
+    pub async fn listen(&self) -> Result<SocketAddr, SqsError> {
+        let failed = |source| SqsError::Listen { address: self.address, source };
+        let listener = TcpListener::bind(self.address).await.map_err(failed)?;
+        let bound = listener.local_addr().map_err(failed)?;
+        let shared = self.shared.clone();
+        self.shared.engine.tasks().spawn_until_stopped(async move {
+            loop {
+                match listener.accept().await {
+                    Ok((stream, client)) => accept(&shared, stream, client),
+                    Err(error) => {
+                        // Out of file descriptors, or the client has gone already.
+                        tracing::warn!(%error, "a connection was not accepted");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        });
+        Ok(bound)
+    }
+
+    /// Reads the certificate anew, for connections from now on.
+    ///
+    /// # Errors
+    /// [`TlsError`]; the old certificate stays in use.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.shared.tls.as_ref().map_or(Ok(()), Tls::reload)
+    }
+}
+
+fn accept(shared: &Arc<Shared>, stream: TcpStream, client: SocketAddr) {
+    let Ok(place) = shared.places.clone().try_acquire_owned() else {
+        shared.connections.refused.inc();
+        tracing::warn!(%client, most = CONNECTIONS_MAX, "turned away: too many connections");
+        return;
+    };
+    let shared = shared.clone();
+    shared.connections.accepted.inc();
+    shared.engine.tasks().clone().spawn(async move {
+        shared.connections.open.inc();
+        serve_one(&shared, stream, client).await;
+        shared.connections.open.dec();
+        drop(place);
+    });
+}
+
+async fn serve_one(shared: &Arc<Shared>, stream: TcpStream, client: SocketAddr) {
+    let own = shared.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let shared = own.clone();
+        async move { Ok::<_, Infallible>(dispatch::answer(&shared, request, client).await) }
+    });
+    let tasks = shared.engine.tasks();
+    let group = tasks.clone();
+    let spawner = Spawner::new(move |task| group.spawn(task));
+    let served =
+        rhumb_front::serve(stream, shared.tls.as_ref(), service, spawner, tasks.stopping());
+    if let Err(error) = served.await {
+        tracing::debug!(%client, %error, "a connection ended");
+    }
+}
