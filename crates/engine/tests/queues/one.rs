@@ -1,186 +1,32 @@
-//! The queues of one node: on its loop, its threads and its store, over restarts.
+//! The queues of one node, over restarts.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail loudly")]
-
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use rhumb_engine::{
-    AgreedQueues, Agreement, DefineError, Engine, EngineConfig, EnqueueRequest, Expect, HomeChoice,
-    HostedAdmin, HostedStrong, OsEntropy, OversightConfig, QueueClient, QueuesConfig,
-    ReceiveRequest, StrongError, StrongRequest, SystemClock, Taken, Tasks,
-    node::oversee::OverseerConfig,
-    queue::{Config, Leased, NewJob, Place, Refused},
-    random_id,
+    DefineError, EnqueueRequest, Expect, HomeChoice, StrongError, StrongRequest,
+    queue::{NewJob, Place, Refused},
 };
-use rhumb_node::{NodeConfig, Retention};
-use rhumb_ports::{
-    contract::control::MemoryControl,
-    memory::MemoryDisk,
-    peer::{PeerLink, PeerMessage, SendError},
-};
-use rhumb_regions::{
-    DriftBound, Facts, HealthConfig, Policy, RegionFacts, audit::AuditKey, registry::Region,
-};
-use rhumb_state::{Namespaces, Op, strong::StrongStep};
+use rhumb_ports::memory::MemoryDisk;
+use rhumb_state::{Op, strong::StrongStep};
 use rhumb_types::{
-    ClusterId, ErrorCode, NodeId, RegionId,
-    control::{ControlView, Digest, Member, MemberRole},
+    ErrorCode, RegionId,
     record::{JobKey, Progress, QueueDefinition, QueueName},
 };
-use tokio::sync::watch;
 
-#[derive(Debug)]
-struct NoPeers;
-
-impl PeerLink for NoPeers {
-    fn send(&self, to: &RegionId, _message: PeerMessage) -> Result<(), SendError> {
-        Err(SendError::Down(to.clone()))
-    }
-}
+use crate::cluster::{Cluster, Node, bodies, job, queue, region};
 
 fn here() -> RegionId {
-    RegionId::new("us-east-1").unwrap()
+    region("us")
 }
 
-fn queue() -> QueueName {
-    QueueName::new("jobs").unwrap()
-}
-
-fn oversight() -> OversightConfig {
-    let member = Member {
-        node: NodeId(1),
-        region: here(),
-        role: MemberRole::Voter,
-        address: "host:7401".to_owned(),
-        fingerprint: Digest([1; 32]),
-        reads: 1,
-    };
-    let overseer = OverseerConfig {
-        cluster: ClusterId(1),
-        node: NodeId(1),
-        region: here(),
-        founders: vec![member],
-        domains: Default::default(),
-        health: HealthConfig::fast(),
-        failover: Default::default(),
-        facts: Facts {
-            version: 1,
-            here: here(),
-            regions: vec![RegionFacts::new(Region::new(here(), "host:1"))],
-            links: Vec::new(),
-            rules: Vec::new(),
-            policy: Policy::default(),
-        },
-        audit: Some(AuditKey::new([7; 32])),
-    };
-    OversightConfig { overseer, hooks: Arc::new(|_name| Box::pin(async { Ok(()) })) }
-}
-
-struct Node {
-    engine: Engine,
-    queues: QueueClient,
-}
-
-/// The groups, which outlive a node.
-#[derive(Clone)]
-struct Groups {
-    admin: Arc<MemoryControl>,
-    views: watch::Receiver<Arc<ControlView>>,
-    strong: Arc<MemoryControl>,
-    queues: watch::Receiver<Arc<AgreedQueues>>,
-}
-
-impl Groups {
-    fn new() -> Self {
-        let (hosted, views) = HostedAdmin::new();
-        let admin = Arc::new(MemoryControl::new(hosted, NodeId(1), here()));
-        let (hosted, queues) = HostedStrong::new();
-        let strong = Arc::new(MemoryControl::new(hosted, NodeId(1), here()));
-        Self { admin, views, strong, queues }
-    }
+fn one() -> Cluster {
+    Cluster::new(&["us"])
 }
 
 /// A node on a disk of its own.
 async fn alone() -> Node {
-    start(&MemoryDisk::new(), Groups::new(), true).await
-}
-
-/// A node on a disk; without a majority for anything when `agrees` is false.
-async fn start(disk: &MemoryDisk, groups: Groups, agrees: bool) -> Node {
-    let node = NodeConfig {
-        cluster: ClusterId(1),
-        node: NodeId(1),
-        region: here(),
-        witness: false,
-        domains: Default::default(),
-        namespaces: Namespaces::default(),
-        retention: Retention::default(),
-        heartbeat_interval: Duration::from_millis(100),
-        members: vec![],
-    };
-    let clock = Arc::new(SystemClock::default());
-    let config = EngineConfig { node };
-    let store = Arc::new(disk.open());
-    let (engine, _inlet, _alarms) =
-        Engine::start(config, store, Arc::new(NoPeers), clock, &OsEntropy, Tasks::new()).unwrap();
-    let Groups { admin, views, strong, queues } = groups;
-    admin.set_reachable(agrees);
-    strong.set_reachable(agrees);
-    engine.attach(Agreement { admin, views, strong, queues });
-    engine.oversee(oversight());
-    let seed = BTreeMap::from([(QueueName::new("seeded").unwrap(), QueueDefinition::default())]);
-    let machine =
-        Config { region: here(), regions: 1, drift: DriftBound::default(), spillover: None };
-    engine.start_queues(QueuesConfig { machine, seed }).unwrap();
-    let queues = engine.queues().unwrap();
-    if agrees {
-        let ready = async {
-            while engine.may_act(&here()).is_none() || queues.definitions().borrow().is_empty() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), ready).await.unwrap();
-    }
-    Node { engine, queues }
-}
-
-impl Node {
-    async fn define(&self, definition: QueueDefinition) {
-        self.queues.define(queue(), definition, Expect::Absent).await.unwrap();
-    }
-
-    async fn enqueue(&self, jobs: Vec<NewJob>) -> Vec<Result<Taken, Refused>> {
-        let home = HomeChoice::Auto;
-        self.queues.enqueue(EnqueueRequest { queue: queue(), home, jobs }).await.unwrap()
-    }
-
-    async fn add(&self, body: &str) -> Taken {
-        self.enqueue(vec![job(body)]).await.remove(0).unwrap()
-    }
-
-    async fn receive_for(&self, wait: Duration) -> Vec<Leased> {
-        let (jobs_max, visibility, worker) = (10, None, "w".into());
-        let request = ReceiveRequest { queue: queue(), jobs_max, visibility, wait, worker };
-        self.queues.receive(request).await.unwrap()
-    }
-
-    async fn receive(&self) -> Vec<Leased> {
-        self.receive_for(Duration::from_secs(2)).await
-    }
-
-    async fn stop(self) {
-        assert!(self.engine.tasks().stop().await);
-        self.engine.stop().await;
-    }
-}
-
-fn job(body: &str) -> NewJob {
-    NewJob::new(random_id(&OsEntropy), Bytes::copy_from_slice(body.as_bytes()), Vec::new())
-}
-
-fn bodies(leased: &[Leased]) -> Vec<&str> {
-    leased.iter().map(|it| std::str::from_utf8(&it.job.body).unwrap()).collect()
+    one().start("us", &MemoryDisk::new(), true).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,13 +53,13 @@ async fn a_job_is_taken_in_leased_and_completed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_survives_a_crash_and_is_leased_again() {
     let disk = MemoryDisk::new();
-    let groups = Groups::new();
-    let node = start(&disk, groups.clone(), true).await;
+    let cluster = one();
+    let node = cluster.start("us", &disk, true).await;
     node.define(QueueDefinition::default()).await;
     let jobs: Vec<NewJob> = ["a", "b", "c"].into_iter().map(job).collect();
     assert!(node.enqueue(jobs).await.iter().all(Result::is_ok));
     assert_eq!(node.receive().await.len(), 3);
-    let again = start(&disk.durable_image(), groups, true).await;
+    let again = cluster.start("us", &disk.durable_image(), true).await;
     // They may be with a worker still, so nobody gets them.
     assert!(again.receive_for(Duration::from_millis(300)).await.is_empty());
     let stats = again.queues.stats(&queue()).await;
@@ -228,12 +74,12 @@ async fn what_was_acknowledged_survives_a_crash_and_is_leased_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn queues_work_while_no_group_answers() {
     let disk = MemoryDisk::new();
-    let groups = Groups::new();
-    let node = start(&disk, groups, true).await;
+    let cluster = one();
+    let node = cluster.start("us", &disk, true).await;
     node.define(QueueDefinition::default()).await;
     node.stop().await;
     // Not even what was agreed is there until a group answers.
-    let node = start(&disk, Groups::new(), false).await;
+    let node = cluster.start("us", &disk, false).await;
     // Nobody holds a lease, so the work is pinned to who takes it in (rule 5).
     let taken = node.add("one").await;
     assert_eq!((taken.home, taken.pinned), (here(), true));
@@ -306,8 +152,7 @@ async fn queues_are_agreed_listed_purged_and_deleted() {
     assert!(node.queues.jobs(&queue(), None, None, 9).await.unwrap().is_empty());
     let jobs = vec![job("late")];
     let request = EnqueueRequest { queue: queue(), home: HomeChoice::Auto, jobs };
-    let gone = node.queues.enqueue(request).await.unwrap().remove(0);
-    assert_eq!(gone, Err(Refused::NoQueue(queue())));
+    assert_eq!(node.queues.enqueue(request).await, Err(Refused::NoQueue(queue())));
     // A queue of the file that was deleted does not come back with the file.
     node.queues.delete(&QueueName::new("seeded").unwrap()).await.unwrap();
     assert!(node.queues.definitions().borrow().is_empty());

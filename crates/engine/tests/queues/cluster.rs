@@ -1,0 +1,410 @@
+//! Regions in one process: shipped engines on stores in memory, with links that can be cut, and groups
+//! that outlive every node.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use rhumb_engine::{
+    AgreedQueues, Agreement, Engine, EngineConfig, EnqueueRequest, Expect, HomeChoice, HostedAdmin,
+    HostedStrong, Inlet, OsEntropy, OversightConfig, QueueClient, QueuesConfig, ReceiveRequest,
+    SystemClock, Taken, Tasks,
+    node::{Event, Member as Peer, oversee::OverseerConfig},
+    queue::{Config, Leased, NewJob, Refused},
+    random_id,
+};
+use rhumb_node::{NodeConfig, Retention};
+use rhumb_ports::{
+    BoxFuture,
+    contract::control::MemoryControl,
+    control::{Control, ControlError, GroupStatus},
+    memory::MemoryDisk,
+    peer::{CallError, PeerCall, PeerLink, PeerMessage, PeerService, SendError, Service},
+};
+use rhumb_regions::{
+    DriftBound, Facts, FailoverConfig, HealthConfig, Policy, RegionFacts, audit::AuditKey,
+    registry::Region, spillover::Limits,
+};
+use rhumb_state::Namespaces;
+use rhumb_types::{
+    ClusterId, NodeId, RegionId,
+    control::{ControlView, Digest, FailoverMode, Member, MemberRole},
+    record::{QueueDefinition, QueueName},
+};
+use tokio::sync::{mpsc, watch};
+
+/// Messages on their way to one node.
+const EVENTS_MAX: usize = 65_536;
+/// Nothing in these tests takes longer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) fn region(name: &str) -> RegionId {
+    RegionId::new(name).unwrap()
+}
+
+pub(crate) fn queue() -> QueueName {
+    QueueName::new("jobs").unwrap()
+}
+
+/// The groups, which outlive a node.
+#[derive(Clone)]
+struct Groups {
+    admin: Arc<MemoryControl>,
+    views: watch::Receiver<Arc<ControlView>>,
+    strong: Arc<MemoryControl>,
+    queues: watch::Receiver<Arc<AgreedQueues>>,
+}
+
+impl Groups {
+    fn new() -> Self {
+        let (hosted, views) = HostedAdmin::new();
+        let admin = Arc::new(MemoryControl::new(hosted, NodeId(1), region("us")));
+        let (hosted, queues) = HostedStrong::new();
+        let strong = Arc::new(MemoryControl::new(hosted, NodeId(1), region("us")));
+        Self { admin, views, strong, queues }
+    }
+}
+
+/// A group as a node sees it that may be cut off.
+struct Reach {
+    group: Arc<MemoryControl>,
+    end: End,
+}
+
+impl Reach {
+    fn check(&self) -> Result<(), ControlError> {
+        let cut = self.end.net.lock().unwrap().cut.contains(&self.end.own);
+        let reason = "cut".to_owned();
+        if cut { Err(ControlError::NoLeader { reason }) } else { Ok(()) }
+    }
+}
+
+impl Control for Reach {
+    fn propose(&self, command: Bytes) -> BoxFuture<'_, Result<Bytes, ControlError>> {
+        Box::pin(async move {
+            self.check()?;
+            self.group.propose(command).await
+        })
+    }
+
+    fn read(&self, query: Bytes) -> BoxFuture<'_, Result<Bytes, ControlError>> {
+        Box::pin(async move {
+            self.check()?;
+            self.group.read(query).await
+        })
+    }
+
+    fn read_local(&self, query: &[u8]) -> Bytes {
+        self.group.read_local(query)
+    }
+
+    fn status(&self) -> GroupStatus {
+        // The leader opens failovers, and must not be the one that is gone.
+        let status = self.group.status();
+        let leader = if self.end.net.lock().unwrap().inlets.len() > 1 {
+            Some(NodeId(2))
+        } else {
+            status.leader
+        };
+        GroupStatus { leader, ..status }
+    }
+
+    fn set_member(
+        &self,
+        node: NodeId,
+        region: RegionId,
+        voter: Option<bool>,
+    ) -> BoxFuture<'_, Result<(), ControlError>> {
+        self.group.set_member(node, region, voter)
+    }
+}
+
+/// What a message or a call goes through.
+#[derive(Default)]
+pub(crate) struct Net {
+    inlets: BTreeMap<RegionId, mpsc::Sender<Event>>,
+    services: BTreeMap<RegionId, Arc<dyn PeerService>>,
+    cut: BTreeSet<RegionId>,
+}
+
+/// One region's end of it.
+#[derive(Clone)]
+struct End {
+    own: RegionId,
+    net: Arc<Mutex<Net>>,
+}
+
+impl std::fmt::Debug for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.own.fmt(f)
+    }
+}
+
+impl PeerLink for End {
+    fn send(&self, to: &RegionId, message: PeerMessage) -> Result<(), SendError> {
+        let net = self.net.lock().unwrap();
+        let down = || SendError::Down(to.clone());
+        let apart = net.cut.contains(to) || net.cut.contains(&self.own);
+        let inlet = net.inlets.get(to).filter(|_| !apart).ok_or_else(down)?;
+        inlet.try_send(Event::Peer { from: self.own.clone(), message }).map_err(|_| down())
+    }
+}
+
+impl PeerCall for End {
+    fn call(
+        &self,
+        to: RegionId,
+        service: Service,
+        request: Bytes,
+    ) -> BoxFuture<'_, Result<Bytes, CallError>> {
+        Box::pin(async move {
+            let answerer = {
+                let net = self.net.lock().unwrap();
+                let apart = net.cut.contains(&to) || net.cut.contains(&self.own);
+                net.services.get(&to).filter(|_| !apart).cloned()
+            };
+            let peer = to.to_string();
+            let Some(answerer) = answerer else {
+                let reason = "cut".to_owned();
+                return Err(CallError::Unreachable { peer, sent: false, reason });
+            };
+            let answer = answerer.answer(self.own.clone(), service, request).await;
+            answer.map_err(|reason| CallError::Refused { peer, reason })
+        })
+    }
+}
+
+/// Some regions.
+pub(crate) struct Cluster {
+    regions: Vec<RegionId>,
+    groups: Groups,
+    net: Arc<Mutex<Net>>,
+    spillover: Option<Limits>,
+}
+
+/// A node, and what it stands on.
+pub(crate) struct Node {
+    pub(crate) engine: Engine,
+    pub(crate) queues: QueueClient,
+    pub(crate) region: RegionId,
+    net: Arc<Mutex<Net>>,
+}
+
+impl Cluster {
+    pub(crate) fn new(regions: &[&str]) -> Self {
+        let regions = regions.iter().map(|name| region(name)).collect();
+        Self { regions, groups: Groups::new(), net: Arc::default(), spillover: None }
+    }
+
+    pub(crate) fn spilling(self, limits: Limits) -> Self {
+        Self { spillover: Some(limits), ..self }
+    }
+
+    /// Takes all regions' links to one away, or gives them back.
+    pub(crate) fn cut(&self, region: &RegionId, cut: bool) {
+        let inlets = {
+            let mut net = self.net.lock().unwrap();
+            if cut {
+                net.cut.insert(region.clone())
+            } else {
+                net.cut.remove(region)
+            };
+            net.inlets.clone()
+        };
+        let told = |region: RegionId| {
+            if cut { Event::PeerDown { region } } else { Event::PeerUp { region } }
+        };
+        for (other, inlet) in inlets.iter().filter(|(other, _)| *other != region) {
+            let _stopped = inlet.try_send(told(region.clone()));
+            let _stopped = inlets[region].try_send(told(other.clone()));
+        }
+    }
+
+    /// A node of a region on a disk. Without groups it knows what its disk remembers.
+    pub(crate) async fn start(&self, name: &str, disk: &MemoryDisk, agrees: bool) -> Node {
+        let own = region(name);
+        let at = self.regions.iter().position(|it| *it == own).unwrap();
+        let peers = |id: &RegionId| Peer { region: id.clone(), witness: false, domains: vec![] };
+        let node = NodeConfig {
+            cluster: ClusterId(1),
+            node: NodeId(u64::try_from(at).unwrap() + 1),
+            region: own.clone(),
+            witness: false,
+            domains: Default::default(),
+            namespaces: Namespaces::default(),
+            retention: Retention::default(),
+            heartbeat_interval: Duration::from_millis(50),
+            members: self.regions.iter().map(peers).collect(),
+        };
+        let end = End { own: own.clone(), net: self.net.clone() };
+        let clock = Arc::new(SystemClock::default());
+        let (engine, inlet, _alarms) = Engine::start(
+            EngineConfig { node },
+            Arc::new(disk.open()),
+            Arc::new(end.clone()),
+            clock,
+            &OsEntropy,
+            Tasks::new(),
+        )
+        .unwrap();
+        self.plug(&own, &engine, inlet);
+        let groups = if agrees { self.groups.clone() } else { Groups::new() };
+        let Groups { admin, views, strong, queues } = groups;
+        if !agrees {
+            admin.set_reachable(false);
+            strong.set_reachable(false);
+        }
+        let admin = Arc::new(Reach { group: admin, end: end.clone() });
+        let strong = Arc::new(Reach { group: strong, end: end.clone() });
+        engine.attach(Agreement { admin, views, strong, queues });
+        engine.forward_with(Arc::new(end));
+        engine.oversee(self.oversight(&own));
+        let machine = Config {
+            region: own.clone(),
+            regions: self.regions.len(),
+            drift: DriftBound::default(),
+            spillover: self.spillover,
+        };
+        let seed = [(QueueName::new("seeded").unwrap(), QueueDefinition::default())];
+        engine.start_queues(QueuesConfig { machine, seed: seed.into() }).unwrap();
+        let queues = engine.queues().unwrap();
+        let node = Node { engine, queues, region: own, net: self.net.clone() };
+        if agrees {
+            let seeded = || !node.queues.definitions().borrow().is_empty();
+            until("the lease", || node.acts_for(&node.region) && seeded()).await;
+        }
+        node
+    }
+
+    fn plug(&self, own: &RegionId, engine: &Engine, inlet: Inlet) {
+        let (events, mut inbox) = mpsc::channel(EVENTS_MAX);
+        engine.tasks().spawn_until_drained(async move {
+            while let Some(event) = inbox.recv().await {
+                if !inlet.event(event).await {
+                    return;
+                }
+            }
+        });
+        let mut net = self.net.lock().unwrap();
+        for (other, theirs) in &net.inlets {
+            events.try_send(Event::PeerUp { region: other.clone() }).unwrap();
+            let _stopped = theirs.try_send(Event::PeerUp { region: own.clone() });
+        }
+        net.inlets.insert(own.clone(), events);
+        net.services.insert(own.clone(), Arc::new(engine.queue_service()));
+    }
+
+    fn oversight(&self, own: &RegionId) -> OversightConfig {
+        let member = |(nth, id): (u64, &RegionId)| Member {
+            node: NodeId(nth),
+            region: id.clone(),
+            role: MemberRole::Voter,
+            address: format!("{id}:7401"),
+            fingerprint: Digest([u8::try_from(nth).unwrap(); 32]),
+            reads: 1,
+        };
+        let members: Vec<Member> = (1..).zip(&self.regions).map(member).collect();
+        let known = |id: &RegionId| RegionFacts::new(Region::new(id.clone(), "host:1"));
+        let node = members.iter().find(|it| it.region == *own).unwrap().node;
+        let overseer = OverseerConfig {
+            cluster: ClusterId(1),
+            node,
+            region: own.clone(),
+            founders: members,
+            domains: Default::default(),
+            health: HealthConfig::fast(),
+            failover: FailoverConfig { mode: FailoverMode::Automatic, ..Default::default() },
+            facts: Facts {
+                version: 1,
+                here: own.clone(),
+                regions: self.regions.iter().map(known).collect(),
+                links: Vec::new(),
+                rules: Vec::new(),
+                policy: Policy::default(),
+            },
+            audit: Some(AuditKey::new([7; 32])),
+        };
+        OversightConfig { overseer, hooks: Arc::new(|_name| Box::pin(async { Ok(()) })) }
+    }
+}
+
+impl Node {
+    pub(crate) fn acts_for(&self, home: &RegionId) -> bool {
+        self.engine.may_act(home).is_some()
+    }
+
+    /// Makes the queue, and waits until some nodes know it.
+    pub(crate) async fn define(&self, definition: QueueDefinition) {
+        self.queues.define(queue(), definition, Expect::Absent).await.unwrap();
+    }
+
+    pub(crate) async fn knows(&self) {
+        until("the queue", || self.queues.definitions().borrow().contains_key(&queue())).await;
+    }
+
+    pub(crate) async fn enqueue(&self, jobs: Vec<NewJob>) -> Vec<Result<Taken, Refused>> {
+        self.enqueue_at(HomeChoice::Auto, jobs).await
+    }
+
+    pub(crate) async fn enqueue_at(
+        &self,
+        home: HomeChoice,
+        jobs: Vec<NewJob>,
+    ) -> Vec<Result<Taken, Refused>> {
+        self.queues.enqueue(EnqueueRequest { queue: queue(), home, jobs }).await.unwrap()
+    }
+
+    pub(crate) async fn add(&self, body: &str) -> Taken {
+        self.enqueue(vec![job(body)]).await.remove(0).unwrap()
+    }
+
+    pub(crate) async fn add_for(&self, home: &RegionId, body: &str) -> Taken {
+        let home = HomeChoice::Region(home.clone());
+        self.enqueue_at(home, vec![job(body)]).await.remove(0).unwrap()
+    }
+
+    pub(crate) async fn receive_for(&self, wait: Duration) -> Vec<Leased> {
+        let (jobs_max, visibility, worker) = (10, None, "w".into());
+        let request = ReceiveRequest { queue: queue(), jobs_max, visibility, wait, worker };
+        self.queues.receive(request).await.unwrap()
+    }
+
+    pub(crate) async fn receive(&self) -> Vec<Leased> {
+        self.receive_for(Duration::from_secs(5)).await
+    }
+
+    /// The process is gone; what it sent before arrives.
+    pub(crate) async fn stop(self) {
+        {
+            let mut net = self.net.lock().unwrap();
+            net.inlets.remove(&self.region);
+            net.services.remove(&self.region);
+            for theirs in net.inlets.values() {
+                let _stopped = theirs.try_send(Event::PeerDown { region: self.region.clone() });
+            }
+        }
+        assert!(self.engine.tasks().stop().await);
+        self.engine.stop().await;
+    }
+}
+
+pub(crate) fn job(body: &str) -> NewJob {
+    NewJob::new(random_id(&OsEntropy), Bytes::copy_from_slice(body.as_bytes()), Vec::new())
+}
+
+pub(crate) fn bodies(leased: &[Leased]) -> Vec<&str> {
+    leased.iter().map(|it| std::str::from_utf8(&it.job.body).unwrap()).collect()
+}
+
+pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
+    let waited = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let came = tokio::time::timeout(PATIENCE, waited).await;
+    assert!(came.is_ok(), "{what} never came");
+}

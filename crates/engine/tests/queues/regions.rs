@@ -1,0 +1,172 @@
+//! Several regions: who does what, and what is left when one is cut off, gone, or back.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use rhumb_engine::{
+    HomeChoice,
+    queue::{NewJob, Refused},
+};
+use rhumb_ports::memory::MemoryDisk;
+use rhumb_regions::spillover::Limits;
+use rhumb_types::record::{JobId, QueueDefinition};
+
+use crate::cluster::{Cluster, Node, bodies, job, queue, region, until};
+
+async fn three(cluster: &Cluster) -> [Node; 3] {
+    let disks = [MemoryDisk::new(), MemoryDisk::new(), MemoryDisk::new()];
+    let (us, eu, ap) = tokio::join!(
+        cluster.start("us", &disks[0], true),
+        cluster.start("eu", &disks[1], true),
+        cluster.start("ap", &disks[2], true),
+    );
+    us.define(QueueDefinition::default()).await;
+    for node in [&us, &eu, &ap] {
+        node.knows().await;
+        for home in ["us", "eu", "ap"] {
+            let agreed = node.engine.agreed().unwrap();
+            let known = || agreed.borrow().acting_for(&region(home)).is_some();
+            until("every lease", known).await;
+        }
+    }
+    [us, eu, ap]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_goes_to_its_home_and_idle_regions_come_for_it() {
+    let cluster = Cluster::new(&["us", "eu", "ap"]);
+    let [us, eu, ap] = three(&cluster).await;
+    let home = region("us");
+    let taken = eu.add_for(&home, "one").await;
+    assert_eq!((&taken.home, taken.pinned), (&home, false));
+    let here = us.receive_for(Duration::ZERO).await;
+    assert_eq!(bodies(&here), ["one"]);
+    us.queues.release(here[0].receipt.clone()).await.unwrap();
+    // Nobody asks in `us`: a worker in `ap` gets it, keeps it, and settles it through `eu`.
+    let leased = ap.receive().await;
+    assert_eq!(bodies(&leased), ["one"]);
+    let receipt = leased[0].receipt.clone();
+    ap.queues.extend(receipt.clone(), Duration::from_secs(20)).await.unwrap();
+    assert_eq!(eu.queues.complete(vec![receipt.clone()]).await, [Ok(())]);
+    assert_eq!(ap.queues.complete(vec![receipt]).await, [Err(Refused::Gone)]);
+    assert!(us.receive_for(Duration::ZERO).await.is_empty());
+    assert_eq!(us.queues.purge(&queue()).await, Ok(0));
+    for node in [us, eu, ap] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_with_the_same_key_meet_wherever_they_come_in() {
+    let cluster = Cluster::new(&["us", "eu", "ap"]);
+    let nodes = three(&cluster).await;
+    let mut ids = BTreeSet::new();
+    let mut created = 0;
+    for node in &nodes {
+        for key in 0..20 {
+            let keyed = NewJob { key: Some(format!("key {key}")), ..job("one") };
+            let taken = node.enqueue_at(HomeChoice::Auto, vec![keyed]).await.remove(0).unwrap();
+            created += usize::from(taken.duplicate.is_none());
+            ids.insert(taken.id);
+        }
+    }
+    assert_eq!((ids.len(), created), (20, 20));
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_that_is_gone_loses_no_job_and_its_receipts_end() {
+    let cluster = Cluster::new(&["us", "eu", "ap"]);
+    let [us, eu, ap] = three(&cluster).await;
+    let home = region("us");
+    let mut all = BTreeSet::<JobId>::new();
+    for nth in 0..30 {
+        all.insert(eu.add_for(&home, &nth.to_string()).await.id);
+    }
+    // Ten of them are with workers of `us` and may run there still.
+    let leased = us.receive().await;
+    assert_eq!(leased.len(), 10);
+    let done = leased[0].receipt.clone();
+    assert_eq!(us.queues.complete(vec![done.clone()]).await, [Ok(())]);
+    let stats = async || eu.queues.stats(&queue()).await.get(&home).copied().unwrap_or_default();
+    let arrived = async {
+        while stats().await.ready != 29 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), arrived).await.unwrap();
+    cluster.cut(&home, true);
+    // While nobody acts for it, new work is taken in where it comes, and pinned there (rule 5).
+    until("that `us` looks down", || {
+        let routing = eu.engine.routing().unwrap();
+        let at = routing.index(&home).unwrap();
+        routing.region(at).health == rhumb_regions::Health::Down
+    })
+    .await;
+    if !eu.acts_for(&home) && !ap.acts_for(&home) {
+        let pinned = eu.add_for(&home, "pinned").await;
+        assert!(pinned.pinned || eu.acts_for(&pinned.home), "{pinned:?}");
+        all.insert(pinned.id);
+    }
+    until("a successor", || eu.acts_for(&home) || ap.acts_for(&home)).await;
+    // What no worker can have is leased at once; the rest waits for the longest lease there was.
+    let mut seen = BTreeSet::from([done.key.id]);
+    let collected = async {
+        while seen.len() < 20 {
+            let jobs = eu.receive().await;
+            let receipts = jobs.into_iter().map(|it| it.receipt).collect::<Vec<_>>();
+            for (receipt, result) in receipts.iter().zip(eu.queues.complete(receipts.clone()).await)
+            {
+                result.unwrap();
+                assert!(seen.insert(receipt.key.id), "{receipt} ran twice");
+            }
+        }
+    };
+    let some = tokio::time::timeout(Duration::from_secs(2), collected).await;
+    assert!(seen.is_subset(&all) && (some.is_ok() || seen.len() <= 20), "{}", seen.len());
+    // The old owner's receipts are worth nothing, and it gives none.
+    let late = us.queues.complete(vec![leased[1].receipt.clone()]).await.remove(0);
+    assert!(late.is_err(), "{late:?}");
+    assert!(us.receive_for(Duration::ZERO).await.is_empty());
+    cluster.cut(&home, false);
+    for node in [us, eu, ap] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_overloaded_region_sends_new_work_to_one_that_has_workers() {
+    let limits = Limits {
+        enter_depth: 10,
+        leave_depth: 5,
+        enter_held: Duration::from_millis(500),
+        ..Limits::default()
+    };
+    let cluster = Cluster::new(&["us", "eu", "ap"]).spilling(limits);
+    let [us, eu, ap] = three(&cluster).await;
+    // A worker in `eu` asks now and then, and so has capacity to spare.
+    assert!(eu.receive_for(Duration::ZERO).await.is_empty());
+    for nth in 0..40 {
+        us.add(&nth.to_string()).await;
+    }
+    let spilled = async {
+        loop {
+            let taken = us.add("more").await;
+            if taken.home != region("us") {
+                return taken;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let taken = tokio::time::timeout(Duration::from_secs(15), spilled).await.unwrap();
+    assert_eq!((&taken.home, taken.pinned), (&region("eu"), false));
+    assert!(taken.why.as_ref().is_some_and(|why| why.contains("us sends")), "{taken:?}");
+    let leased = eu.receive().await;
+    assert_eq!(leased[0].receipt.key.id, taken.id);
+    let provenance = &leased[0].job.provenance;
+    assert_eq!(provenance.spilled_from, Some(region("us")));
+    for node in [us, eu, ap] {
+        node.stop().await;
+    }
+}
