@@ -5,6 +5,7 @@ mod cluster;
 mod failover;
 mod listeners;
 pub(crate) mod probes;
+mod queues;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,6 +93,7 @@ pub(crate) fn check(reading: &Reading, outside: &Outside<'_>) -> Checked {
     probes::check(&mut review);
     listeners::check(&mut review);
     access::check(&mut review);
+    queues::check(&mut review);
     let rules = cluster::rules(&mut review);
     let (namespaces, domains) = state::check(&mut review);
     let Review { faults, notes, health, .. } = review;

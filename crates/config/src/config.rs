@@ -13,6 +13,7 @@ use rhumb_regions::{
 use rhumb_types::{
     DomainId, RegionId,
     control::{AffinityRule, NamespacePolicy},
+    record::{QueueDefinition, QueueName},
 };
 
 use crate::{
@@ -160,10 +161,24 @@ impl Config {
         &self.health
     }
 
-    /// When work leaves a region, and when it stops to.
+    /// When work leaves a region that says nothing else, and when it stops to.
     #[must_use]
     pub fn spillover(&self) -> Limits {
-        timing::spillover(&self.settings)
+        timing::spillover(&self.settings.spillover)
+    }
+
+    /// When work leaves a region, and when it stops to.
+    #[must_use]
+    pub fn spillover_of(&self, region: &RegionId) -> Limits {
+        let own = self.settings.regions.get(region).and_then(|it| it.spillover.as_ref());
+        timing::spillover(own.unwrap_or(&self.settings.spillover))
+    }
+
+    /// The queues of a new cluster.
+    #[must_use]
+    pub fn queues(&self) -> BTreeMap<QueueName, QueueDefinition> {
+        let queues = self.settings.queues.iter();
+        queues.map(|(name, queue)| (name.clone(), queue.definition())).collect()
     }
 
     /// The residency domains that a region carries. A witness carries none.

@@ -72,6 +72,7 @@ fn on_loopback(base: u16) -> RegionSettings {
         residency: Default::default(),
         capabilities: Default::default(),
         witness: false,
+        spillover: None,
         listeners: ListenersSettings {
             http: listener(Server::Http),
             peer: listener(Server::Peer),

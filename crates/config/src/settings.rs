@@ -7,12 +7,13 @@ mod access;
 mod listeners;
 mod policies;
 mod probes;
+mod queues;
 mod regions;
 mod state;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use rhumb_types::RegionId;
+use rhumb_types::{RegionId, record::QueueName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,7 @@ pub use self::{
         SelectionSettings, SpilloverSettings,
     },
     probes::{CheckSettings, Checker, HookSettings, Probe, VerifySettings},
+    queues::QueueSettings,
     regions::{CapacitySettings, LocationSettings, RegionSettings, RoundTripSettings},
     state::{NamespaceSettings, RetentionSettings, StateSettings, StoreKind},
 };
@@ -64,6 +66,10 @@ pub struct Settings {
     pub failover: FailoverSettings,
     /// When new work leaves an overloaded region.
     pub spillover: SpilloverSettings,
+    /// The queues of a new cluster, by name. Afterwards the cluster keeps them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, QueueSettings>")]
+    pub queues: BTreeMap<QueueName, QueueSettings>,
     /// Which region a key belongs to by rule.
     pub affinity: AffinitySettings,
     /// How replicated state behaves.
@@ -94,6 +100,7 @@ impl Default for Settings {
             selection: SelectionSettings::default(),
             failover: FailoverSettings::default(),
             spillover: SpilloverSettings::default(),
+            queues: BTreeMap::new(),
             affinity: AffinitySettings::default(),
             state: StateSettings::default(),
             store: StoreKind::default(),

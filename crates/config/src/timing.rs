@@ -6,7 +6,7 @@ use std::time::Duration;
 use rhumb_regions::{health::HealthConfig, spillover::Limits};
 use rhumb_types::Ratio;
 
-use crate::settings::{Profile, Settings};
+use crate::settings::{Profile, Settings, SpilloverSettings};
 
 /// How many worst elections a lease lasts that was not set. One and a half would do for the
 /// election and the renewal, a third of the lease, on perfect clocks.
@@ -44,8 +44,7 @@ fn lease_for(worst_election: Duration) -> Duration {
 }
 
 /// When work leaves a region, and when it stops to.
-pub(crate) fn spillover(settings: &Settings) -> Limits {
-    let begin = &settings.spillover;
+pub(crate) fn spillover(begin: &SpilloverSettings) -> Limits {
     let part = |of: Ratio, part: f64| Ratio::clamped(of.get() * part);
     Limits {
         enter_depth: u64::from(begin.queue_depth),
@@ -77,7 +76,7 @@ mod tests {
 
     #[test]
     fn the_defaults_are_those_of_the_machine() {
-        let limits = spillover(&Settings::default());
+        let limits = spillover(&SpilloverSettings::default());
         let close = |a: Ratio, b: Ratio| (a.get() - b.get()).abs() < 1e-9;
         let default = Limits::default();
         assert_eq!(limits.enter_depth, default.enter_depth);

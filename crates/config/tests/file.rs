@@ -104,7 +104,7 @@ listeners:
             "5:13: regions.us-east-1.weight: `heavy` is not a whole number from 0 to 4294967295",
             "6:5: regions.us-east-1.speed: `speed` is not a setting here; use one of: \
              address, priority, weight, location, capacity, residency, capabilities, witness, \
-             listeners",
+             spillover, listeners",
             "7:3: regions.Europe: `Europe` is not a region name: use 1 to 63 of a-z, 0-9 and `-`, \
              not starting with `-`",
             "9:3: regions.eu-west-1: `address` is missing; add it",
@@ -129,6 +129,23 @@ listeners:
 
 /// Lines after two sound regions, and what is wrong with them.
 const CONTRADICTIONS: &[(&str, &str)] = &[
+    (
+        "queues: { jobs: { attempts_max: 0 } }",
+        "5:33: queues.jobs.attempts_max: the queue's attempts_max must be at least 1",
+    ),
+    (
+        "queues: { jobs: { dead_letters: dead } }",
+        "5:33: queues.jobs.dead_letters: there is no queue `dead`; add it under `queues`",
+    ),
+    (
+        "queues: { jobs: { dead_letters: jobs } }",
+        "5:33: queues.jobs.dead_letters: `jobs` cannot be its own dead letters; name another queue",
+    ),
+    (
+        "queues: { a: { fifo: true, dead_letters: b }, b: {} }",
+        "5:42: queues.a.dead_letters: the dead letters of a FIFO queue are a FIFO queue, and of \
+         another not",
+    ),
     (
         "health: { checks: { api: { vital: true } } }",
         "5:21: health.checks.api: give exactly one of `http`, `tcp` and `command`",

@@ -7,7 +7,7 @@ use rhumb_types::{
 };
 
 use super::Review;
-use crate::{Period, path::Path, timing, voters::round_trip_max};
+use crate::{Period, path::Path, settings::SpilloverSettings, timing, voters::round_trip_max};
 
 /// Refuses times and thresholds that contradict each other.
 pub(super) fn check(review: &mut Review<'_>) {
@@ -18,8 +18,17 @@ pub(super) fn check(review: &mut Review<'_>) {
 }
 
 fn spillover(review: &mut Review<'_>) {
-    let settings = &review.settings().spillover;
-    let path = Path::to("spillover");
+    let settings = review.settings();
+    spillover_at(review, &Path::to("spillover"), &settings.spillover);
+    for (name, region) in &settings.regions {
+        if let Some(own) = &region.spillover {
+            let path = Path::to("regions").key(name.as_str()).key("spillover");
+            spillover_at(review, &path, own);
+        }
+    }
+}
+
+fn spillover_at(review: &mut Review<'_>, path: &Path, settings: &SpilloverSettings) {
     for (key, is_nothing) in [
         ("queue_depth", settings.queue_depth == 0),
         ("concurrency", settings.concurrency.0.get() <= 0.0),
@@ -30,9 +39,9 @@ fn spillover(review: &mut Review<'_>) {
         }
     }
     if review.faults.is_empty()
-        && let Err(error) = timing::spillover(review.settings()).check()
+        && let Err(error) = timing::spillover(settings).check()
     {
-        review.refuse(&path, error.to_string());
+        review.refuse(path, error.to_string());
     }
 }
 

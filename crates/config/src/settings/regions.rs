@@ -7,7 +7,7 @@ use rhumb_types::RegionId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ListenersSettings;
+use super::{ListenersSettings, SpilloverSettings};
 use crate::units::{Period, Rate};
 
 /// One region.
@@ -40,6 +40,9 @@ pub struct RegionSettings {
     /// Whether its node only votes, and holds no data.
     #[serde(default)]
     pub witness: bool,
+    /// When new work leaves this region; replaces `spillover`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spillover: Option<SpilloverSettings>,
     /// What listens in this region only; replaces the server of the same name under `listeners`.
     #[serde(default)]
     pub listeners: ListenersSettings,

@@ -1,7 +1,5 @@
 //! The queues of a node, from the configuration's words.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, Result};
 use rhumb_config::Config;
 use rhumb_engine::{Engine, QueuesConfig, queue};
@@ -18,8 +16,8 @@ pub(super) fn start(config: &Config, region: &RegionId, engine: &Engine) -> Resu
         region: region.clone(),
         regions: regions.iter().filter(|it| !it.witness).count(),
         drift: config.health().drift,
-        spillover: Some(Default::default()),
+        spillover: Some(config.spillover_of(region)),
     };
-    let queues = QueuesConfig { machine, seed: BTreeMap::new() };
+    let queues = QueuesConfig { machine, seed: config.queues() };
     engine.start_queues(queues).context("the queues did not start")
 }
