@@ -17,7 +17,7 @@ use crate::{
     applied::millis,
     index::{Place, Slot},
     job::id_of_move,
-    limits::{BACKOFF_MAX, CHORE_BYTES_MAX, ENDED_KEPT},
+    limits::{BACKOFF_MAX, CHORE_BYTES_MAX, ENDED_KEPT, NEVER},
     queues::{Member, Queues, UnderWay},
     words::{Answer, Effect, Effects, Finished, Refused, RequestId, WriteError},
 };
@@ -180,17 +180,21 @@ impl Queues {
                 job.attempts = attempts.saturating_add(1);
                 job.last_failure.clone_from(why);
                 let wait = retry_after.unwrap_or_else(|| backoff(&definition, job.attempts));
+                let never = wait == NEVER;
+                let wait = if never { Duration::ZERO } else { wait };
                 // Without a wait no clock has a say, for one may be far ahead.
                 let until = UnixMillis(now.wall.0 + millis(wait));
                 job.not_before = if wait.is_zero() { UnixMillis(0) } else { until };
                 job.held_ms = 0;
-                job = self.bury(now, &key, job, &definition, &mut more);
+                let most = if never { Some(0) } else { definition.attempts_max };
+                job = self.bury(now, &key, job, most, &definition, &mut more);
                 change.job = is_over(&job).then(|| Box::new(job.clone()));
             }
             Kind::Expire => {
                 "its lease ran out".clone_into(&mut job.last_failure);
                 job.held_ms = 0;
-                job = self.bury(now, &key, job, &definition, &mut more);
+                let most = definition.attempts_max;
+                job = self.bury(now, &key, job, most, &definition, &mut more);
                 change.job = is_over(&job).then(|| Box::new(job.clone()));
             }
             Kind::Lease { visibility, .. } | Kind::Hold { visibility, .. } => {
@@ -223,13 +227,17 @@ impl Queues {
         now: Timestamp,
         key: &JobKey,
         mut job: Job,
+        attempts_max: Option<u32>,
         definition: &QueueDefinition,
         more: &mut Vec<OwnedOp>,
     ) -> Job {
-        if definition.attempts_max.is_none_or(|most| job.attempts < most) {
+        if attempts_max.is_none_or(|most| job.attempts < most) {
             return job;
         }
-        let why = format!("failed {} times: {}", job.attempts, job.last_failure);
+        let why = match attempts_max {
+            Some(0) => format!("is never to be tried again: {}", job.last_failure),
+            _ => format!("failed {} times: {}", job.attempts, job.last_failure),
+        };
         match &definition.dead_letters {
             Some(to) if *to != key.queue && self.definitions.contains_key(to) => {
                 let kept = keep_until(now.wall, &job, definition);

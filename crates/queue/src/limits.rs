@@ -53,5 +53,7 @@ pub const OBSERVE_INTERVAL: Duration = Duration::from_secs(1);
 pub const RESULTS_WINDOWS: usize = 30;
 /// Tenants whose results are told apart; the others count for the region alone.
 pub const TENANTS_MAX: usize = 1_024;
+/// As the time after which a failed job is tried again: it is not.
+pub const NEVER: Duration = Duration::MAX;
 /// Longest wait after a failure.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(3_600);

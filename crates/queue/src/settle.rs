@@ -12,7 +12,7 @@ use crate::{
     change::{Change, Kind, Then},
     front::plain_lease,
     index::{Place, Slot},
-    limits::{JOBS_PER_REQUEST_MAX, WHY_BYTES_MAX},
+    limits::{JOBS_PER_REQUEST_MAX, NEVER, WHY_BYTES_MAX},
     queues::{Member, Queues, Results},
     words::{Answer, Effects, Receipt, Refused, RequestId},
 };
@@ -106,7 +106,7 @@ impl Queues {
         retry_after: Option<Duration>,
         out: &mut Effects,
     ) {
-        if retry_after > Some(VISIBILITY_MAX) {
+        if retry_after.is_some_and(|after| after > VISIBILITY_MAX && after != NEVER) {
             let why = "a job waits at most 12 h";
             return out.answer(request, Err(Refused::Invalid(why.into())));
         }

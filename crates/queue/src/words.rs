@@ -118,7 +118,8 @@ pub enum Ask {
         receipt: Receipt,
         /// What went wrong.
         why: String,
-        /// When to try again; the queue's own back-off without.
+        /// When to try again; the queue's own back-off without. [`NEVER`](crate::limits::NEVER): the job
+        /// is dead at once.
         retry_after: Option<Duration>,
     },
     /// The worker needs the job for so long from now on.

@@ -12,7 +12,7 @@ pub(crate) use self::{
         Asked, Change, ConfigApply, FailBack, FailoversCommand, MemberCommand, Move, NewNode,
         RegionCommand, Role, TokenCommand,
     },
-    queue::{Queue, QueueCommand, QueueSettings, SendJob, Worker},
+    queue::{Attached, Queue, QueueCommand, QueueSettings, SendJob, Worker},
     rehearse::Rehearse,
 };
 
@@ -104,6 +104,9 @@ pub(crate) enum Command {
     ///
     /// Example: `rhumb rehearse --fault "at 10m region us-east-1 down for 30m"`
     Rehearse(Box<Rehearse>),
+    /// Becomes a command that ends when the process that started it does.
+    #[command(hide = true)]
+    Attached(Attached),
     /// Runs three regions on this machine as three processes, until Ctrl-C.
     Dev(Dev),
     /// Shows what Rhumb does, measured, on a fresh cluster on this machine: replication, counters,

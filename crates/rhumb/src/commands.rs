@@ -1,5 +1,6 @@
 //! One module per command.
 
+mod attached;
 mod audit;
 mod change;
 mod config;
@@ -40,6 +41,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Route(args) => route::run(&args),
         Command::Kv(args) => kv::run(&args),
         Command::Queue(args) => queue::run(&args),
+        Command::Attached(args) => attached::run(&args),
         Command::Worker(args) => worker::run(*args),
         Command::Failover(args) => operate::start("failover", &args),
         Command::Drain(args) => operate::start("drain", &args),

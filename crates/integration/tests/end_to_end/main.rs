@@ -28,6 +28,7 @@ mod residency;
 mod restarts;
 mod side_by_side;
 mod transactions;
+mod workers;
 
 use std::process::{Command, Output, Stdio};
 

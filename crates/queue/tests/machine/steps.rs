@@ -250,6 +250,21 @@ fn the_jobs_of_a_group_run_one_after_the_other() {
 }
 
 #[test]
+fn a_job_that_can_never_succeed_is_dead_at_once() {
+    let mut rig = Rig::plain();
+    let id = rig.add("q");
+    let leased = rig.receive("q");
+    let (receipt, why) = (leased[0].receipt.clone(), "no such order".to_owned());
+    let retry_after = Some(rhumb_queue::limits::NEVER);
+    assert_eq!(rig.answer(Ask::Fail { receipt, why, retry_after }), Ok(Answer::Settled));
+    rig.wait(60);
+    assert!(rig.receive("q").is_empty());
+    let (queue, to, jobs_max) = (leased[0].receipt.key.queue.clone(), None, 9);
+    assert_eq!(rig.answer(Ask::Redrive { queue, to, jobs_max }), Ok(Answer::Moved(1)));
+    assert_eq!(ids(&rig.receive("q")), [id]);
+}
+
+#[test]
 fn content_is_the_key_where_the_queue_says_so() {
     let mut rig = fifo();
     let job = NewJob { group: Some("a".to_owned()), ..rig.job() };

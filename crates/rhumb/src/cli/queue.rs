@@ -284,6 +284,17 @@ pub(crate) struct Worker {
     pub(crate) command: Vec<OsString>,
 }
 
+/// `rhumb attached`.
+#[derive(Debug, Args)]
+pub(crate) struct Attached {
+    /// The process without which there is nothing to do.
+    #[arg(long)]
+    pub(crate) parent: u32,
+    /// The command and its arguments.
+    #[arg(last = true, required = true)]
+    pub(crate) command: Vec<OsString>,
+}
+
 fn queue(name: &str) -> Result<QueueName, String> {
     QueueName::new(name).map_err(|error| error.to_string())
 }

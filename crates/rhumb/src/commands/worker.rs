@@ -68,11 +68,25 @@ struct Held {
     tell: Option<mpsc::Sender<Way>>,
 }
 
+/// A command that ends with this process, whatever ends that.
+struct Attached {
+    program: OsString,
+    arguments: Vec<OsString>,
+}
+
+impl Attached {
+    fn to_this_process(command: &[OsString]) -> Result<Self> {
+        let program = std::env::current_exe().context("find this program")?.into_os_string();
+        let own = ["attached", "--parent", &process::id().to_string(), "--"].map(OsString::from);
+        Ok(Self { program, arguments: own.into_iter().chain(command.iter().cloned()).collect() })
+    }
+}
+
 /// What carries the machine's effects out.
 struct Driver {
     desk: Arc<Desk>,
     name: String,
-    command: Vec<OsString>,
+    command: Attached,
     visibility: Duration,
     quiet: bool,
     clock: Instant,
@@ -96,7 +110,7 @@ async fn work(args: cli::Worker) -> Result<()> {
     let name = args.name.clone().unwrap_or_else(own_name);
     let desk = Desk::new(&args, &name).context("the worker cannot start")?;
     let (said, mut hears) = mpsc::channel(SAID_MAX);
-    let mut driver = Driver::new(args, name, desk, said);
+    let mut driver = Driver::new(&args, name, desk, said)?;
     let mut worker = Worker::new(settings);
     let mut out = Effects::default();
     let mut ticks = interval(TICK);
@@ -130,11 +144,11 @@ fn own_name() -> String {
 }
 
 impl Driver {
-    fn new(args: cli::Worker, name: String, desk: Desk, said: mpsc::Sender<Said>) -> Self {
-        Self {
+    fn new(args: &cli::Worker, name: String, desk: Desk, said: mpsc::Sender<Said>) -> Result<Self> {
+        Ok(Self {
             desk: Arc::new(desk),
             name,
-            command: args.command,
+            command: Attached::to_this_process(&args.command)?,
             visibility: args.visibility,
             quiet: args.quiet,
             clock: Instant::now(),
@@ -144,7 +158,7 @@ impl Driver {
             tasks: JoinSet::new(),
             stop_receiving: Arc::default(),
             stopped: false,
-        }
+        })
     }
 
     /// Time since the start. It stands still while the machine sleeps; a lease that ended meanwhile is
@@ -215,9 +229,8 @@ impl Driver {
         let Some(held) = self.held.get_mut(&id) else { return };
         let work = work_of(&self.command, &held.job, &self.name);
         let said = self.said.clone();
-        let ended = match work.map(Running::start) {
-            None => return,
-            Some(Ok((running, tell))) => {
+        let ended = match Running::start(work) {
+            Ok((running, tell)) => {
                 held.tell = Some(tell);
                 self.tasks.spawn(async move {
                     let ended = running.end().await;
@@ -225,7 +238,7 @@ impl Driver {
                 });
                 return;
             }
-            Some(Err(error)) => {
+            Err(error) => {
                 super::complain(&error.to_string());
                 Ended::not_started(&error)
             }
@@ -320,8 +333,7 @@ fn tell_of(held: &Held, verdict: &Verdict, settled: &Settled, quiet: bool) {
 }
 
 /// The command for a job, with the job in its environment.
-fn work_of(command: &[OsString], job: &Leased, worker: &str) -> Option<Work> {
-    let (program, arguments) = command.split_first()?;
+fn work_of(command: &Attached, job: &Leased, worker: &str) -> Work {
     let mut environment: Vec<(String, OsString)> = vec![
         ("RHUMB_JOB_ID".to_owned(), job.id.clone().into()),
         ("RHUMB_QUEUE".to_owned(), job.queue.clone().into()),
@@ -344,16 +356,16 @@ fn work_of(command: &[OsString], job: &Leased, worker: &str) -> Option<Work> {
             environment.push((variable(name), value.clone().into()));
         }
     }
-    Some(Work {
-        program: program.clone(),
-        arguments: arguments.to_vec(),
+    Work {
+        program: command.program.clone(),
+        arguments: command.arguments.clone(),
         // A key with a zero byte cannot be passed on.
         environment: environment
             .into_iter()
             .filter(|(_, value)| !value.as_encoded_bytes().contains(&0))
             .collect(),
         input: job.body.clone(),
-    })
+    }
 }
 
 /// The name of an attribute in the environment.

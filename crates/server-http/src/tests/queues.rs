@@ -200,6 +200,10 @@ async fn what_is_wrong_is_said() {
         ("jobs/complete", json!({ "receipts": [] })),
         ("jobs/complete", json!({ "receipt": format!("dead/{}/1/1", "0".repeat(32)) })),
         ("jobs/complete", json!({ "receipt": format!("jobs/{}/1/1", "0".repeat(32)), "x": 1 })),
+        (
+            "jobs/fail",
+            json!({ "receipt": format!("jobs/{}/1/1", "0".repeat(32)), "retry_after": "1s", "dead": true }),
+        ),
         ("jobs/extend", json!({ "receipt": format!("jobs/{}/1/1", "0".repeat(32)) })),
         ("jobs/heartbeat", json!({ "worker": "w", "concurrency": 1, "active": ["7"] })),
     ] {

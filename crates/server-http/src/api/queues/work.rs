@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use http::StatusCode;
-use rhumb_engine::queue::{Leased, Receipt, Refused, limits::JOBS_PER_REQUEST_MAX};
+use rhumb_engine::queue::{
+    Leased, Receipt, Refused,
+    limits::{JOBS_PER_REQUEST_MAX, NEVER},
+};
 use rhumb_engine::{QueueClient, ReceiveRequest};
 use rhumb_types::{MonoTime, record::QueueName};
 use serde::Deserialize;
@@ -206,12 +209,21 @@ struct Failure {
     reason: String,
     #[serde(default)]
     retry_after: Option<Span>,
+    /// It can never succeed: it is dead at once.
+    #[serde(default)]
+    dead: bool,
 }
 
 pub(crate) async fn fail(call: Call) -> Outcome {
     let (settling, body) = Settling::of(&call)?;
-    let Failure { reason, retry_after } = rest(body)?;
-    let after: Option<Duration> = retry_after.map(|Span(after)| after);
+    let Failure { reason, retry_after, dead } = rest(body)?;
+    let after: Option<Duration> = match (retry_after, dead) {
+        (Some(_), true) => {
+            return Err(Problem::invalid("`retry_after` and `dead` contradict each other"));
+        }
+        (None, true) => Some(NEVER),
+        (after, false) => after.map(|Span(after)| after),
+    };
     settling
         .each(|client, receipt| {
             let reason = reason.clone();
