@@ -12,6 +12,7 @@ mod lag;
 mod load;
 mod machine;
 mod plan;
+mod queues;
 mod report;
 mod selection;
 mod server;
@@ -32,7 +33,7 @@ use crate::{
 #[command(name = "cargo xtask bench", about = "Side-by-side benchmarks of Rhumb and Redis")]
 struct Arguments {
     /// Only the rows whose name contains one of these words: `local/50/16/set`, `memory/`,
-    /// `/get`, `footprint`, `lag`, `selection`.
+    /// `/get`, `footprint`, `lag`, `selection`, `queues/50/10`.
     #[arg(long, value_delimiter = ',')]
     rows: Vec<String>,
     /// One short round of everything: shows that it works, not how fast it is.
@@ -61,6 +62,7 @@ fn main() -> Result<()> {
     report.footprint = footprint::measure(&wanted, effort)?;
     report.lag = lag::measure(&wanted, effort)?;
     report.selection = selection::measure(&wanted)?;
+    report.queues = queues::measure(&wanted, effort)?;
     let markdown = report.to_markdown();
     println!("{markdown}");
     if let Some(path) = arguments.markdown {

@@ -9,6 +9,7 @@ use crate::{
     lag::Lag,
     machine::Machine,
     plan::{CLIENT_THREADS, Effort, KEYS, VALUE_BYTES},
+    queues::Queues,
     selection::Selection,
     stats::Spread,
     throughput::{Row, Throughput},
@@ -23,6 +24,7 @@ pub(crate) struct Report {
     pub(crate) footprint: Vec<Footprint>,
     pub(crate) lag: Vec<Lag>,
     pub(crate) selection: Vec<Selection>,
+    pub(crate) queues: Queues,
 }
 
 impl Report {
@@ -34,6 +36,7 @@ impl Report {
             footprint: Vec::new(),
             lag: Vec::new(),
             selection: Vec::new(),
+            queues: Queues::default(),
         }
     }
 
@@ -46,6 +49,7 @@ impl Report {
             self.footprint_table(),
             self.lag_table(),
             self.selection_table(),
+            self.queues.to_markdown(),
         ];
         for part in parts.into_iter().filter(|part| !part.is_empty()) {
             text.push('\n');
@@ -58,14 +62,7 @@ impl Report {
         if self.throughput.rows.is_empty() {
             return String::new();
         }
-        let busy = self.throughput.busy_by_others.map_or_else(String::new, |busy| {
-            format!(
-                " Others took {:.0} % of the processors (median; at most {:.0} %) when a server \
-                 was started.",
-                busy.median * 100.0,
-                busy.max * 100.0
-            )
-        });
+        let busy = busy(self.throughput.busy_by_others);
         let mut lines = vec![
             format!(
                 "Requests per second: the median of the rounds ({} of each side), and the lowest and \
@@ -195,8 +192,20 @@ fn joined(lines: &[String]) -> String {
     lines.join("\n") + "\n"
 }
 
+/// What others took of the machine meanwhile, as a sentence behind another.
+pub(crate) fn busy(by_others: Option<Spread>) -> String {
+    by_others.map_or_else(String::new, |busy| {
+        format!(
+            " Others took {:.0} % of the processors (median; at most {:.0} %) when a server was \
+             started.",
+            busy.median * 100.0,
+            busy.max * 100.0
+        )
+    })
+}
+
 /// The median, then the lowest and the highest where they differ from it.
-fn spread(spread: Spread) -> String {
+pub(crate) fn spread(spread: Spread) -> String {
     let (median, min, max) = (spread.median, spread.min, spread.max);
     if min.total_cmp(&max).is_eq() {
         return thousands(median);
