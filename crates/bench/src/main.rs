@@ -1,4 +1,4 @@
-//! Rhumb and Redis side by side, in one run, at equal durability; and what Rhumb alone promises:
+//! Rhumb beside Redis, and its queues beside others, in one run, at equal durability; and what Rhumb alone promises:
 //! footprint, replication lag, the cost of a selection.
 //!
 //! Every figure comes from the binary that ships and from the tools that Debian ships. The two
