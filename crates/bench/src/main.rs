@@ -1,5 +1,5 @@
-//! Rhumb beside Redis, and its queues beside others, in one run, at equal durability; and what Rhumb alone promises:
-//! footprint, replication lag, the cost of a selection.
+//! Rhumb beside Redis, and its queues beside others, in one run, at equal durability; and what Rhumb
+//! alone promises: footprint, replication lag, the cost of a selection.
 //!
 //! Every figure comes from the binary that ships and from the tools that Debian ships. The two
 //! sides take turns, each against a fresh server, so that a machine that drifts hurts both.

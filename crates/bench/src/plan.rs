@@ -117,6 +117,11 @@ impl Wanted {
     pub(crate) fn includes(&self, row: &str) -> bool {
         self.0.is_empty() || self.0.iter().any(|word| row.contains(word.as_str()))
     }
+
+    /// Whether some word may name a row of a group: rows are named `GROUP/...`.
+    pub(crate) fn includes_some_of(&self, group: &str) -> bool {
+        self.0.is_empty() || self.0.iter().any(|word| word.starts_with(group))
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod rhumb;
 use std::{
     fmt,
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::PathBuf,
     process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -21,6 +22,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
+use rhumb_integration::programs;
 use serde::Serialize;
 
 use crate::{
@@ -140,6 +142,16 @@ impl Side {
         }
     }
 
+    /// Where its server is.
+    fn program(self) -> Result<PathBuf> {
+        match self {
+            Self::Rhumb | Self::RhumbMemory => programs::rhumb(),
+            Self::Postgres => postgres::programs(),
+            Self::RabbitmqClassic | Self::RabbitmqQuorum => rabbitmq::program(),
+            Self::Nats => nats::program(),
+        }
+    }
+
     /// What is on the disk when a client hears that its job is taken in.
     const fn durability(self) -> &'static str {
         match self {
@@ -188,16 +200,32 @@ pub(crate) struct Queues {
 pub(crate) fn measure(wanted: &Wanted, effort: Effort) -> Result<Queues> {
     let mut all = Queues::default();
     let mut busy = Vec::new();
+    if !wanted.includes_some_of(NAME) {
+        return Ok(all);
+    }
+    let there = installed();
     for clients in [1, 50, 500] {
         for batch in [1, 10] {
             let name = |side: Side| format!("{NAME}/{clients}/{batch}/{}", side.slug());
             let sides: Vec<Side> =
-                Side::ALL.into_iter().filter(|side| wanted.includes(&name(*side))).collect();
+                there.iter().copied().filter(|side| wanted.includes(&name(*side))).collect();
             all.rows.extend(measure_setting(clients, batch, &sides, effort, &mut busy)?);
         }
     }
     all.busy_by_others = Spread::of(&busy);
     Ok(all)
+}
+
+/// The sides whose servers are on this machine; the others are named.
+fn installed() -> Vec<Side> {
+    let is_there = |side: &Side| match side.program() {
+        Ok(_) => true,
+        Err(missing) => {
+            progress(&format!("{NAME}: {side} is left out: {missing}"));
+            false
+        }
+    };
+    Side::ALL.into_iter().filter(is_there).collect()
 }
 
 fn measure_setting(

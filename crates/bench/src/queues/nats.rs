@@ -3,8 +3,10 @@
 //! The protocol is text: docs.nats.io, "Client Protocol" and "JetStream wire API".
 
 use std::{
+    env,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
+    path::PathBuf,
     process::{Child, Command, Stdio},
 };
 
@@ -14,7 +16,7 @@ use tempfile::TempDir;
 use super::{ANSWER_WAIT, Body, Broker, Client, free_address, quietly};
 
 /// From Debian's package of the same name.
-pub(crate) const PROGRAM: &str = "nats-server";
+const PROGRAM: &str = "nats-server";
 const STREAM: &str = r#"{"name":"jobs","subjects":["jobs.new"],"retention":"workqueue","storage":"file","num_replicas":1}"#;
 const CONSUMER: &str = r#"{"stream_name":"jobs","config":{"durable_name":"workers","ack_policy":"explicit","ack_wait":30000000000,"max_ack_pending":100000}}"#;
 
@@ -30,7 +32,7 @@ impl Nats {
     pub(crate) fn start() -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("rhumb-bench-nats-").tempdir()?;
         let address = free_address()?;
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(program()?);
         command.args(["-a", "127.0.0.1", "-p", &address.port().to_string(), "-js", "-sd"]);
         command.arg(folder.path()).stdin(Stdio::null());
         let child = quietly(&mut command).spawn().context("nats-server is in Debian's package")?;
@@ -42,6 +44,15 @@ impl Nats {
         })?;
         Ok(server)
     }
+}
+
+/// The program, if it is there.
+pub(super) fn program() -> Result<PathBuf> {
+    let path = env::split_paths(&env::var_os("PATH").unwrap_or_default())
+        .chain([PathBuf::from("/usr/sbin")])
+        .map(|folder| folder.join(PROGRAM))
+        .find(|path| path.exists());
+    path.context("NATS is in Debian's package nats-server")
 }
 
 impl Broker for Nats {

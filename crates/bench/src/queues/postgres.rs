@@ -82,7 +82,7 @@ impl Drop for Postgres {
 }
 
 /// The programs of the newest version that is installed.
-fn programs() -> Result<PathBuf> {
+pub(super) fn programs() -> Result<PathBuf> {
     let found = fs::read_dir(PROGRAMS).into_iter().flatten().flatten().map(|it| it.path());
     found.max().map(|it| it.join("bin")).context("PostgreSQL is in Debian's package postgresql")
 }

@@ -6,7 +6,7 @@
 use std::{
     io::{BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
-    path::Path,
+    path::PathBuf,
     process::{Child, Command, Stdio},
 };
 
@@ -42,13 +42,12 @@ pub(crate) struct RabbitMq {
 
 impl RabbitMq {
     pub(crate) fn start(kind: Kind, window: u16) -> Result<Self> {
-        ensure!(Path::new(PROGRAM).exists(), "RabbitMQ is in Debian's package rabbitmq-server");
         let folder = tempfile::Builder::new().prefix("rhumb-bench-rabbitmq-").tempdir()?;
         let (address, names) = (free_address()?, free_address()?);
         let path = folder.path();
         std::fs::write(path.join("plugins"), "[].")?;
         std::fs::write(path.join("rabbitmq.conf"), "disk_free_limit.absolute = 100MB\n")?;
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(program()?);
         command.env("RABBITMQ_NODENAME", format!("bench{}@localhost", address.port()));
         command.env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1");
         command.env("RABBITMQ_NODE_PORT", address.port().to_string());
@@ -65,6 +64,12 @@ impl RabbitMq {
         super::eventually("RabbitMQ", || Session::open(address)?.declare(kind))?;
         Ok(server)
     }
+}
+
+/// The script, if it is there.
+pub(super) fn program() -> Result<PathBuf> {
+    let path = PathBuf::from(PROGRAM);
+    path.exists().then_some(path).context("RabbitMQ is in Debian's package rabbitmq-server")
 }
 
 impl Broker for RabbitMq {
