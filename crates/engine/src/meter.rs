@@ -30,6 +30,11 @@ impl Meter {
         let _known = self.0.set(Shown { commits, unconfirmed, metrics: metrics.clone() });
     }
 
+    /// The metrics, once there are some.
+    pub(crate) fn metrics(&self) -> Option<&Metrics> {
+        self.0.get().map(|shown| shown.metrics.as_ref())
+    }
+
     /// An acknowledgement did not come in time.
     pub(crate) fn unconfirmed(&self) {
         if let Some(shown) = self.0.get() {

@@ -34,6 +34,7 @@ mod peers;
 mod reads;
 mod registry;
 mod route;
+mod shown;
 mod wire;
 
 pub use client::{
@@ -149,6 +150,7 @@ impl Engine {
                 finished: finished.clone(),
                 requests: requests.clone(),
                 adverts,
+                meter: shared.meter.clone(),
             },
         );
         spawn_thread("rhumb-queue-io", move || reader.run(&works))?;

@@ -5,6 +5,7 @@
 
 mod command;
 mod http;
+pub mod queue;
 mod region;
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
@@ -16,8 +17,9 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
     registry::{Registry, Unit},
 };
+use queue::{QueueDepth, QueueWork};
 pub use region::{HEALTH_STATES, Lease, Peer, Region, Replication};
-use rhumb_types::RegionId;
+use rhumb_types::{RegionId, record::QueueName};
 
 use crate::Histogram;
 
@@ -91,6 +93,7 @@ pub struct Metrics {
     registry: Registry,
     commands: command::Families,
     regions: region::Families,
+    jobs: queue::Families,
     conflicts: Family<Kind, Count>,
     open: Family<Server, Level>,
     accepted: Family<Server, Count>,
@@ -139,6 +142,7 @@ impl Metrics {
         Self {
             commands: command::Families::register(&mut registry),
             regions: region::Families::register(&mut registry),
+            jobs: queue::Families::register(&mut registry),
             http: http::Families::register(&mut registry),
             queues: queues(&mut registry),
             registry,
@@ -199,6 +203,23 @@ impl Metrics {
     /// Forgets a region that left the cluster, so that it is not shown any more.
     pub fn forget_region(&self, region: &RegionId) {
         self.regions.forget(region);
+    }
+
+    /// The counts of a queue.
+    #[must_use]
+    pub fn queue(&self, queue: &QueueName) -> QueueWork {
+        self.jobs.work(queue)
+    }
+
+    /// How full a queue is for a home.
+    #[must_use]
+    pub fn queue_depth(&self, queue: &QueueName, home: &RegionId) -> QueueDepth {
+        self.jobs.depth(queue, home)
+    }
+
+    /// Shows nothing more of a queue that is no more.
+    pub fn forget_queue(&self, queue: &QueueName, homes: &[RegionId]) {
+        self.jobs.forget(queue, homes);
     }
 
     /// Everything as OpenMetrics text; see [`CONTENT_TYPE`].

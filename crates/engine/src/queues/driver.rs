@@ -17,8 +17,8 @@ use rhumb_ports::{
     store::{Range, ReadStore},
 };
 use rhumb_queue::{
-    Advert, Answer, Ask, Definitions, Effect, Effects, Event, Finished, Queues, Receive, Refused,
-    RequestId, Stats, Token, Whereabouts, WriteError,
+    Advert, Answer, Ask, Definitions, Effect, Effects, Enqueued, Event, Finished, Queues, Receive,
+    Refused, RequestId, Stats, Token, Whereabouts, WriteError,
 };
 use rhumb_types::{
     ErrorCode, MonoTime, RegionId,
@@ -32,10 +32,12 @@ use tokio::{
 use super::{
     reads::Work,
     registry::{Heartbeat, Registry, WorkerInfo},
+    shown::Shown,
 };
 use crate::{
     driver,
     limits::{LOOK_INTERVAL, QUEUE_TICK, WORKERS_COUNTED_EVERY},
+    meter::Meter,
     tasks::Tasks,
 };
 
@@ -99,14 +101,22 @@ pub(super) struct Around {
     pub(super) alarms: mpsc::Sender<Alarm>,
     pub(super) finished: broadcast::Sender<Finished>,
     pub(super) adverts: mpsc::Sender<Advert>,
+    pub(super) meter: Meter,
     pub(super) requests: Arc<AtomicU64>,
+}
+
+/// Who waits for an answer.
+struct Waiting {
+    answer: oneshot::Sender<Result<Answer, Refused>>,
+    /// The queue of what is taken in.
+    enqueues: Option<QueueName>,
 }
 
 /// The machine, and who waits for it.
 pub(super) struct Driver {
     machine: Queues,
     around: Around,
-    waiting: HashMap<RequestId, oneshot::Sender<Result<Answer, Refused>>>,
+    waiting: HashMap<RequestId, Waiting>,
     /// What follows at once from an effect that was carried out at once.
     next: VecDeque<Event>,
     /// Homes of which rows were seen.
@@ -118,10 +128,13 @@ pub(super) struct Driver {
     looked: BTreeMap<QueueName, MonoTime>,
     /// When the workers were last counted.
     counted: MonoTime,
+    shown: Shown,
+    definitions: Arc<Definitions>,
 }
 
 impl Driver {
     pub(super) fn new(region: RegionId, machine: Queues, around: Around) -> Self {
+        let shown = Shown::new(around.meter.clone());
         Self {
             machine,
             around,
@@ -133,6 +146,8 @@ impl Driver {
             leases: Arc::default(),
             looked: BTreeMap::new(),
             counted: MonoTime(0),
+            shown,
+            definitions: Arc::default(),
         }
     }
 
@@ -154,7 +169,7 @@ impl Driver {
     fn event(&mut self, input: Input) -> Option<Option<Event>> {
         Some(Some(match input {
             Input::Tick => {
-                self.count_workers();
+                self.count();
                 Event::Tick
             }
             Input::Rows(rows) => {
@@ -167,7 +182,11 @@ impl Driver {
                 self.alarm(format!("rows of the queues cannot be read: {error}"));
                 Event::Fetched { token, rows: Vec::new() }
             }
-            Input::Definitions(definitions) => Event::Definitions(definitions),
+            Input::Definitions(definitions) => {
+                self.shown.define(&definitions);
+                self.definitions = definitions.clone();
+                Event::Definitions(definitions)
+            }
             Input::Leases(leases) => {
                 self.leases = leases.clone();
                 Event::Leases(leases)
@@ -185,7 +204,17 @@ impl Driver {
                     let Receive { queue, worker, jobs_max, .. } = receive;
                     self.registry.asked(self.around.clock.now(), worker, queue, *jobs_max);
                 }
-                self.waiting.insert(request, answer);
+                let enqueues = match &ask {
+                    Ask::Enqueue(enqueue) => Some(enqueue.queue.clone()),
+                    Ask::Fail { receipt, .. } => {
+                        if let Some(work) = self.shown.work(&receipt.key.queue) {
+                            work.failed.inc();
+                        }
+                        None
+                    }
+                    _ => None,
+                };
+                self.waiting.insert(request, Waiting { answer, enqueues });
                 Event::Request { request, ask }
             }
             Input::Gone(request) => {
@@ -208,14 +237,19 @@ impl Driver {
         }
     }
 
-    /// Tells the machine how many workers there are, for every home that it acts for.
-    fn count_workers(&mut self) {
+    /// Shows how full the queues are, and tells the machine how many workers there are, for every home
+    /// that it acts for.
+    fn count(&mut self) {
         let now = self.around.clock.now().mono;
         if now.saturating_since(self.counted) < WORKERS_COUNTED_EVERY {
             return;
         }
         self.counted = now;
         self.registry.expire(now);
+        // The metrics may have come after the queues.
+        self.shown.define(&self.definitions);
+        let (machine, wall) = (&self.machine, self.around.clock.now().wall);
+        self.shown.depths(&self.homes, |queue, home| machine.stats(queue, Some(home), wall));
         let executors = self.registry.executors();
         let homes: BTreeSet<&RegionId> =
             self.leases.keys().chain(std::iter::once(&self.region)).collect();
@@ -278,6 +312,10 @@ impl Driver {
                 Effect::Drop(rows) => self.forget(rows),
                 Effect::Answer { request, result } => self.answer(request, result),
                 Effect::Publish(finished) => {
+                    let work = self.shown.work(&finished.key.queue);
+                    if let Some(work) = work.filter(|_| finished.completed) {
+                        work.completed.inc();
+                    }
                     // Nobody may follow.
                     let _unheard = self.around.finished.send(finished);
                 }
@@ -333,8 +371,27 @@ impl Driver {
         let Some(answer) = self.waiting.remove(&request) else {
             return self.give_back(result);
         };
+        let Waiting { answer, enqueues } = answer;
+        if let (Some(queue), Ok(Answer::Enqueued(results))) = (enqueues, &result) {
+            self.count_taken(&queue, results);
+        }
         if let Err(result) = answer.send(result) {
             self.give_back(result);
+        }
+    }
+
+    fn count_taken(&self, queue: &QueueName, results: &[Result<Enqueued, Refused>]) {
+        let Some(work) = self.shown.work(queue) else { return };
+        for result in results {
+            match result {
+                Ok(Enqueued::Created { .. }) => {
+                    work.enqueued.inc();
+                }
+                Ok(Enqueued::Forward { .. }) => {
+                    work.spilled.inc();
+                }
+                Ok(Enqueued::Duplicate { .. }) | Err(_) => {}
+            }
         }
     }
 

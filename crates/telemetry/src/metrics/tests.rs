@@ -131,3 +131,23 @@ fn http_requests_are_counted_by_route_and_status() {
         ],
     );
 }
+
+#[test]
+fn a_queue_is_shown_by_home_and_place_until_it_is_no_more() {
+    let metrics = metrics();
+    let name = QueueName::new("jobs").unwrap();
+    let home = RegionId::new("eu-west-1").unwrap();
+    metrics.queue(&name).completed.inc();
+    metrics.queue_depth(&name, &home).set([7, 0, 0, 2, 0, 1], 1.5);
+    assert_lines(
+        &metrics,
+        &[
+            "rhumb_queue_completed_total{queue=\"jobs\"} 1",
+            "rhumb_queue_jobs{queue=\"jobs\",region=\"eu-west-1\",place=\"ready\"} 7",
+            "rhumb_queue_jobs{queue=\"jobs\",region=\"eu-west-1\",place=\"dead\"} 1",
+            "rhumb_queue_oldest_age_seconds{queue=\"jobs\",region=\"eu-west-1\"} 1.5",
+        ],
+    );
+    metrics.forget_queue(&name, &[home]);
+    assert!(!metrics.render().contains("jobs\""));
+}
