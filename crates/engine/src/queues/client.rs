@@ -217,9 +217,10 @@ impl QueueClient {
         self.look(Look::Stats(queue.clone(), answer), answered).await.unwrap_or_default()
     }
 
-    /// A worker of this region says that it is there.
-    pub async fn heartbeat(&self, heartbeat: Heartbeat) {
-        self.send(Input::Heartbeat(heartbeat)).await;
+    /// A worker of this region says that it is there: it counts as capacity, for spillover too. One that
+    /// finds no room is left out; the next says the same.
+    pub fn heartbeat(&self, heartbeat: Heartbeat) {
+        let _full = self.running().inbox.try_send(Input::Heartbeat(heartbeat));
     }
 
     /// Jobs that end on this node from now on. Who does not read them fast enough misses some.

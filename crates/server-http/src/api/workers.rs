@@ -88,6 +88,16 @@ pub(crate) fn beat(call: &Call) -> Outcome {
     if let Some(bad) = beat.active.iter().find(|id| JobId::parse(id).is_none()) {
         return Err(Problem::invalid(format!("`{}` is not a job's id", bad.escape_default())));
     }
+    if let Some(queues) = call.engine().queues() {
+        // What counts as this region's capacity, for spillover too.
+        queues.heartbeat(rhumb_engine::Heartbeat {
+            worker: beat.worker.as_str().into(),
+            queue: queue.clone(),
+            concurrency: beat.concurrency,
+            active: beat.active.iter().filter_map(|id| JobId::parse(id)).collect(),
+            stopping: beat.stopping,
+        });
+    }
     call.shared.workers.heard(queue, beat, call.engine().clock().now().mono)?;
     Ok(encode::empty(StatusCode::NO_CONTENT))
 }
