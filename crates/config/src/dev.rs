@@ -42,6 +42,9 @@ pub fn settings(regions: &[RegionId], data: PathBuf, first_port: u16) -> Setting
     settings.failover.watch = Period::from_secs(5);
     settings.failover.failback_after = Some(Period::from_secs(2));
     settings.failover.ramp_hold = Period::from_secs(1);
+    // So that whoever looks on sees work leave a full region, and stay again.
+    settings.spillover.hold = Period::from_secs(3);
+    settings.spillover.calm = Period::from_secs(10);
     let named = |prefix: &str, consistency, ack| NamespaceSettings {
         prefix: prefix.to_owned(),
         consistency,

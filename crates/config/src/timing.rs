@@ -53,6 +53,9 @@ pub(crate) fn spillover(begin: &SpilloverSettings) -> Limits {
         leave_depth: u64::from(begin.queue_depth) / 2,
         leave_concurrency: part(begin.concurrency.0, LEAVE_CONCURRENCY_PART),
         leave_error_rate: part(begin.error_rate.0, LEAVE_ERROR_RATE_PART),
+        oldest_age_target: begin.oldest.0,
+        enter_held: begin.hold.0,
+        leave_held: begin.calm.0,
         ..Limits::default()
     }
 }

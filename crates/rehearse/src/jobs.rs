@@ -30,8 +30,8 @@ pub struct Jobs {
     pub workers: BTreeMap<RegionId, u32>,
     /// The queue's settings.
     pub definition: QueueDefinition,
-    /// When new jobs are sent elsewhere.
-    pub spillover: Limits,
+    /// When new jobs are sent elsewhere, by the region that sends them.
+    pub spillover: BTreeMap<RegionId, Limits>,
 }
 
 /// How long a worker takes for a job.

@@ -33,6 +33,7 @@ fn spillover_at(review: &mut Review<'_>, path: &Path, settings: &SpilloverSettin
         ("queue_depth", settings.queue_depth == 0),
         ("concurrency", settings.concurrency.0.get() <= 0.0),
         ("error_rate", settings.error_rate.0.get() <= 0.0),
+        ("oldest", settings.oldest.0.is_zero()),
     ] {
         if is_nothing {
             review.refuse(&path.key(key), "above nothing a region always spills; use more than 0");

@@ -144,6 +144,12 @@ pub struct SpilloverSettings {
     pub concurrency: Share,
     /// Share of errors above which it spills.
     pub error_rate: Share,
+    /// Age of the oldest waiting job above which it spills.
+    pub oldest: Period,
+    /// For how long one of these must be so until it spills.
+    pub hold: Period,
+    /// For how long all must be well again until it stops; doubles when it soon begins anew.
+    pub calm: Period,
 }
 
 impl Default for SpilloverSettings {
@@ -152,6 +158,9 @@ impl Default for SpilloverSettings {
             queue_depth: 100,
             concurrency: Share(Ratio::clamped(0.8)),
             error_rate: Share(Ratio::clamped(0.05)),
+            oldest: Period::from_secs(60),
+            hold: Period::from_secs(10),
+            calm: Period::from_secs(60),
         }
     }
 }

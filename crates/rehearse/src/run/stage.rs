@@ -64,7 +64,7 @@ impl Stage {
                 region: setup.node.region.clone(),
                 regions: data.len(),
                 drift: setup.oversight.health.drift,
-                spillover: Some(jobs.spillover),
+                spillover: jobs.spillover.get(&setup.node.region).copied(),
             });
             host
         };

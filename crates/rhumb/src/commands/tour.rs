@@ -4,8 +4,11 @@
 //! processes, messages between them delayed as between the real regions, and clients over RESP.
 
 mod duties;
+mod flood;
+mod jobs;
 mod load;
 mod loss;
+mod orders;
 mod report;
 mod state;
 
@@ -15,7 +18,7 @@ use anyhow::{Context, Result};
 use rhumb_config::settings::Server;
 use rhumb_types::RegionId;
 
-use self::report::Report;
+use self::{orders::Orders, report::Report};
 use super::say;
 use crate::{cli::Tour, client::Client, local::Local};
 
@@ -45,11 +48,17 @@ pub(crate) fn run(args: Tour) -> Result<ExitCode> {
     for (from, to) in pairs(&cluster.regions()) {
         wait_until_linked(&cluster, &from, &to)?;
     }
+    // The loss comes first: what workers of the lost region may still have is waited out meanwhile.
+    let orders = Orders::begin(&cluster, &mut report)?;
+    let load_time = Duration::from_secs(args.load_seconds);
+    let killed = loss::lose_a_region(&mut cluster, &mut report, load_time)?;
+    let orders = orders.stop_sending();
     state::sessions(&cluster, &mut report)?;
     state::counters(&cluster, &mut report)?;
     state::locks(&cluster, &mut report)?;
     state::messages(&cluster, &mut report)?;
-    loss::lose_a_region(&mut cluster, &mut report, Duration::from_secs(args.load_seconds))?;
+    flood::flood(&cluster, &mut report)?;
+    orders.all_ran(&mut report, killed)?;
     report.step("the processes stop");
     cluster.stop()?;
     say(&report.render());

@@ -18,7 +18,7 @@ fn jobs(rate: f64, workers: u32) -> Jobs {
         takes: Takes::About(Duration::from_millis(500)),
         workers: REGIONS.map(|name| (region(name), workers)).into(),
         definition: QueueDefinition { visibility, ..QueueDefinition::default() },
-        spillover: Limits::default(),
+        spillover: REGIONS.map(|name| (region(name), Limits::default())).into(),
     }
 }
 

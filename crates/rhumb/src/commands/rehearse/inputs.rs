@@ -255,7 +255,9 @@ impl Reader {
         }
         let definition =
             QueueDefinition { visibility: given.visibility, ack, ..QueueDefinition::default() };
-        let (near, spillover) = (near.unwrap_or_default(), config.spillover());
+        let limits = |region: &RegionId| (region.clone(), config.spillover_of(region));
+        let spillover = data.iter().map(limits).collect();
+        let near = near.unwrap_or_default();
         Some(Jobs { shape, near, takes, workers, definition, spillover })
     }
 

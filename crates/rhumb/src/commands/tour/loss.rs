@@ -33,12 +33,12 @@ const KEYS_PER_ASK: usize = 256;
 /// What the writers of one kind did.
 type Writers = Vec<load::Written>;
 
-/// Kills the first region under load, and brings it back.
+/// Kills the first region under load, and brings it back; gives when it was killed.
 pub(super) fn lose_a_region(
     cluster: &mut Local,
     report: &mut Report,
     load_time: Duration,
-) -> Result<()> {
+) -> Result<Instant> {
     let regions = cluster.regions();
     let [lost, survivor, ..] = regions.as_slice() else { bail!("a loss needs two regions") };
     let addresses: Vec<SocketAddr> =
@@ -69,7 +69,8 @@ pub(super) fn lose_a_region(
     service(report, &safe, &plain, killed);
     fail_back(report, &safe, &plain, returned);
     nothing_lost(cluster, report, survivor, ("one_remote", &safe))?;
-    nothing_lost(cluster, report, survivor, ("local, with the disk back", &plain))
+    nothing_lost(cluster, report, survivor, ("local, with the disk back", &plain))?;
+    Ok(killed)
 }
 
 /// Gives when the region was killed, and when it served again.
