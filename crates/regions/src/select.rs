@@ -370,6 +370,20 @@ impl RoutingSnapshot {
         key: &Key<'_>,
         residency: &[ResidencyTag],
     ) -> Result<RegionIndex, RouteError> {
+        self.home_from(key, Origin::default(), residency)
+    }
+
+    /// As [`RoutingSnapshot::home`], for a key whose clients are known to be somewhere, by
+    /// configuration: rules of geography count too.
+    ///
+    /// # Errors
+    /// When no region may hold the key: see [`RouteError`].
+    pub fn home_from(
+        &self,
+        key: &Key<'_>,
+        clients: Origin,
+        residency: &[ResidencyTag],
+    ) -> Result<RegionIndex, RouteError> {
         let mut allowed = self.data();
         if !residency.is_empty() {
             allowed = allowed.and(self.residents_of_any(residency)?);
@@ -379,7 +393,7 @@ impl RoutingSnapshot {
         let active = allowed.without(self.sets.draining).or_if_empty(allowed);
         let ramped: RegionSet = active.iter().filter(|at| has_ramped(self, *at, spot)).collect();
         let candidates = ramped.or_if_empty(active);
-        let by_rule = self.rules.find(key, Origin::default()).map(|(_, region)| region);
+        let by_rule = self.rules.find(key, clients).map(|(_, region)| region);
         if let Some(region) = by_rule.filter(|region| candidates.contains(*region)) {
             return Ok(region);
         }

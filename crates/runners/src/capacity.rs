@@ -105,6 +105,17 @@ struct ScopeState {
     surveyed: bool,
     asking: bool,
     survey_at: MonoTime,
+    /// When a job or a runner of it last came or went. Lists are read until one that was asked for
+    /// later shows nothing of this region, so that nothing stays registered.
+    stirred: MonoTime,
+    still: bool,
+}
+
+impl ScopeState {
+    const fn stir(&mut self, now: MonoTime) {
+        self.stirred = now;
+        self.still = false;
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -209,6 +220,7 @@ impl Capacity {
             return;
         }
         let scope = self.scopes.entry(pool.scope.clone()).or_default();
+        scope.stir(now);
         for ordinal in claimed {
             let claimed = || Runner::new(pool.clone(), State::Claimed, now, Some(job));
             self.runners.entry(job.runner(*ordinal)).or_insert_with(claimed);
@@ -256,12 +268,14 @@ impl Capacity {
             }
             Failure::Failed => pool.back_off(now),
         }
+        self.scopes.entry(runner.pool.scope.clone()).or_default().stir(now);
         self.runners.remove(name);
     }
 
     /// A runner is no more.
     fn gone(&mut self, now: MonoTime, name: &RunnerName) {
         let Some(runner) = self.runners.remove(name) else { return };
+        self.scopes.entry(runner.pool.scope.clone()).or_default().stir(now);
         let soon = now + self.config.ask_exited;
         if runner.state.is_free() {
             self.pools.entry(runner.pool.clone()).or_default().back_off(now);

@@ -9,11 +9,13 @@ mod job;
 mod labels;
 pub mod limits;
 mod payload;
+mod place;
 mod signature;
 mod webhook;
 
 pub use job::{Action, JobRef, JobRefError, RUNNER_PREFIX, RunnerName, WorkflowJob};
 pub use labels::{LabelSet, LabelSetError, QUEUE_PREFIX, REGION_LABEL, region_of, set_for};
 pub use payload::{JobEvent, PayloadError, RunnerSeen, job_event, unix_millis};
+pub use place::{Accounts, OriginError, home, origin, wish};
 pub use signature::{Secrets, SecretsError, SignatureError};
 pub use webhook::{Delivery, Head, Nothing, Rejected, Seen, read};

@@ -153,7 +153,7 @@ impl Capacity {
                 || self.runners.values().any(|runner| runner.pool.scope == *scope)
         };
         let due = self.scopes.iter().filter(|(scope, state)| {
-            !state.asking && state.survey_at <= now && (!state.surveyed || used(scope))
+            !state.asking && state.survey_at <= now && (!state.still || used(scope))
         });
         let due: Vec<super::Scope> = due.map(|(scope, _)| scope.clone()).collect();
         for scope in due {

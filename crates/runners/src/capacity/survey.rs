@@ -55,6 +55,7 @@ impl Capacity {
         for (name, verdict) in verdicts {
             self.carry_out(now, &name, verdict, out);
         }
+        self.note_stillness(survey);
         // What was claimed since this list was asked for wants one of its own.
         let claimed =
             |runner: &Runner| runner.state == State::Claimed && runner.pool.scope == survey.scope;
@@ -62,6 +63,15 @@ impl Capacity {
             && let Some(state) = self.scopes.get_mut(&survey.scope)
         {
             state.survey_at = now + BACK_OFF_MIN;
+        }
+    }
+
+    /// Whether nothing of this region is left in a scope.
+    fn note_stillness(&mut self, survey: &Survey) {
+        let none_known = !self.runners.values().any(|runner| runner.pool.scope == survey.scope);
+        let none_listed = !survey.runners.iter().any(|seen| seen.here);
+        if let Some(state) = self.scopes.get_mut(&survey.scope) {
+            state.still = none_known && none_listed && survey.asked > state.stirred;
         }
     }
 
