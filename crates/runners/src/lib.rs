@@ -5,12 +5,14 @@
 //! - [`capacity`] is the machine of a region: as many runners as there are jobs that wait for one.
 
 pub mod capacity;
+pub mod github;
 mod job;
 mod labels;
 pub mod limits;
 mod payload;
 mod place;
 mod signature;
+mod web;
 mod webhook;
 
 pub use job::{Action, JobRef, JobRefError, RUNNER_PREFIX, RunnerName, WorkflowJob};
@@ -18,4 +20,5 @@ pub use labels::{LabelSet, LabelSetError, QUEUE_PREFIX, REGION_LABEL, region_of,
 pub use payload::{JobEvent, PayloadError, RunnerSeen, job_event, unix_millis};
 pub use place::{Accounts, OriginError, home, origin, wish};
 pub use signature::{Secrets, SecretsError, SignatureError};
+pub use web::{Place, PlaceError, WebError};
 pub use webhook::{Delivery, Head, Nothing, Rejected, Seen, read};

@@ -40,3 +40,28 @@ pub const BACK_OFF_MAX: Duration = Duration::from_secs(300);
 pub const STOP_AGAIN: Duration = Duration::from_secs(30);
 /// Longest time between two questions about the same job.
 pub const ASK_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// How long connecting to GitHub or a launcher may take, TLS included.
+pub const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// How long an answer of theirs may take.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(30);
+/// The largest answer that is read, in bytes.
+pub const ANSWER_BYTES_MAX: usize = 16 << 20;
+/// Requests to GitHub at a time; it asks for few.
+pub const REQUESTS_MAX: usize = 8;
+/// Entries of a page of a list.
+pub const PAGE: usize = 100;
+/// Most pages of a list.
+pub const PAGES_MAX: usize = 50;
+/// How long to wait when GitHub limits without saying how long; it asks for a minute at least.
+pub const LIMITED_MIN: Duration = Duration::from_secs(60);
+/// Longest wait that is believed.
+pub const LIMITED_MAX: Duration = Duration::from_secs(3_600);
+/// Longest wait after answers that failed.
+pub const TROUBLE_MAX: Duration = Duration::from_secs(60);
+/// How long before its end a token of an installation is replaced.
+pub const TOKEN_MARGIN: Duration = Duration::from_secs(300);
+/// Life of the token by which an app names itself; GitHub takes ten minutes at most.
+pub const APP_TOKEN_LIFE: Duration = Duration::from_secs(9 * 60);
+/// Installations whose tokens are remembered.
+pub const INSTALLATIONS_MAX: usize = 256;
