@@ -5,13 +5,18 @@
 //! - [`capacity`] is the machine of a region: as many runners as there are jobs that wait for one.
 
 pub mod capacity;
+pub mod dispatch;
+pub mod executor;
 pub mod github;
+pub mod intake;
 mod job;
 mod labels;
 pub mod limits;
 mod payload;
 mod place;
+pub mod record;
 mod signature;
+pub mod status;
 mod web;
 mod webhook;
 

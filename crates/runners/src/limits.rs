@@ -65,3 +65,32 @@ pub const TOKEN_MARGIN: Duration = Duration::from_secs(300);
 pub const APP_TOKEN_LIFE: Duration = Duration::from_secs(9 * 60);
 /// Installations whose tokens are remembered.
 pub const INSTALLATIONS_MAX: usize = 256;
+
+/// How long a job is leased to the dispatcher of its region; renewed when half of that is over.
+pub const LEASE: Duration = Duration::from_secs(60);
+/// How long one request for jobs waits.
+pub const RECEIVE_WAIT: Duration = Duration::from_secs(10);
+/// Jobs of one request.
+pub const RECEIVE_MAX: usize = 10;
+/// How often the machine hears that time passes, and records of jobs are read.
+pub const TICK: Duration = Duration::from_millis(500);
+/// Records that are read per tick.
+pub const RECORDS_PER_TICK: usize = 512;
+/// What waits for the dispatcher; who brings more waits.
+pub const INPUTS_MAX: usize = 1_024;
+/// Things that a dispatcher does at a time.
+pub const WORKS_MAX: usize = 64;
+/// How often a region says how it is doing.
+pub const STATUS_INTERVAL: Duration = Duration::from_secs(2);
+/// How long that is shown when it says nothing more.
+pub const STATUS_KEPT: Duration = Duration::from_secs(60);
+/// Pause after something that should have worked did not.
+pub const TRY_AGAIN: Duration = Duration::from_secs(2);
+/// How long a runner has after SIGTERM.
+pub const TERM_WAIT: Duration = Duration::from_secs(10);
+/// How often a runner of an earlier process is looked at.
+pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// How old a job is when a "not found" is taken for its end: GitHub cancels what waits for a day.
+pub const LOST_AFTER: Duration = Duration::from_secs(25 * 3_600);
+/// Repositories that are asked for jobs that wait.
+pub const REPOSITORIES_MAX: usize = 256;
