@@ -6,6 +6,7 @@ mod failover;
 mod listeners;
 pub(crate) mod probes;
 mod queues;
+mod runners;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,6 +95,7 @@ pub(crate) fn check(reading: &Reading, outside: &Outside<'_>) -> Checked {
     listeners::check(&mut review);
     access::check(&mut review);
     queues::check(&mut review);
+    runners::check(&mut review);
     let rules = cluster::rules(&mut review);
     let (namespaces, domains) = state::check(&mut review);
     let Review { faults, notes, health, .. } = review;

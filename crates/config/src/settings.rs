@@ -9,6 +9,7 @@ mod policies;
 mod probes;
 mod queues;
 mod regions;
+mod runners;
 mod state;
 
 use std::{collections::BTreeMap, path::PathBuf};
@@ -31,6 +32,9 @@ pub use self::{
     probes::{CheckSettings, Checker, HookSettings, Probe, VerifySettings},
     queues::QueueSettings,
     regions::{CapacitySettings, LocationSettings, RegionSettings, RoundTripSettings},
+    runners::{
+        AppSettings, HookOfGitHub, LauncherSettings, RunnerLevel, RunnersSettings, SetSettings,
+    },
     state::{NamespaceSettings, RetentionSettings, StateSettings, StoreKind},
 };
 
@@ -83,6 +87,9 @@ pub struct Settings {
     pub tls: Option<TlsSettings>,
     /// Who may use the RESP server and the SQS server.
     pub acl: AccessSettings,
+    /// Self-hosted runners of GitHub.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runners: Option<RunnersSettings>,
     /// What the node writes about itself.
     pub log: LogSettings,
 }
@@ -107,6 +114,7 @@ impl Default for Settings {
             listeners: ListenersSettings::default(),
             tls: None,
             acl: AccessSettings::default(),
+            runners: None,
             log: LogSettings::default(),
         }
     }

@@ -14,6 +14,7 @@ pub(crate) use self::{
     },
     queue::{Attached, Queue, QueueCommand, QueueSettings, SendJob, Worker},
     rehearse::Rehearse,
+    runners::{Demo, RunnersCommand},
 };
 
 mod control;
@@ -22,6 +23,7 @@ mod node;
 mod operate;
 mod queue;
 mod rehearse;
+mod runners;
 
 /// Runs one service across every region in the same way.
 #[derive(Debug, Parser)]
@@ -107,6 +109,9 @@ pub(crate) enum Command {
     /// Becomes a command that ends when the process that started it does.
     #[command(hide = true)]
     Attached(Attached),
+    /// CI runners: how they do, and a demonstration that needs no account.
+    #[command(subcommand)]
+    Runners(RunnersCommand),
     /// Runs three regions on this machine as three processes, until Ctrl-C.
     Dev(Dev),
     /// Shows what Rhumb does, measured, on a fresh cluster on this machine: replication, counters,

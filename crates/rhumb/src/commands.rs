@@ -18,6 +18,7 @@ mod regions;
 mod rehearse;
 mod residency;
 mod route;
+mod runners;
 pub(crate) mod serve;
 mod show;
 mod status;
@@ -57,6 +58,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Audit(command) => audit::run(&command),
         Command::Config(command) => config::run(command),
         Command::Rehearse(args) => rehearse::run(&args),
+        Command::Runners(command) => runners::run(&command),
         Command::Dev(args) => dev::run(&args),
         Command::Tour(args) => tour::run(args),
     }

@@ -39,11 +39,20 @@ pub(crate) struct Local {
 impl Local {
     /// Makes what a cluster needs below a directory, or takes what is there.
     pub(crate) fn prepare(args: &LocalArgs) -> Result<Self> {
+        Self::prepare_with(args, |_| {})
+    }
+
+    /// As [`Local::prepare`], with settings of its own.
+    pub(crate) fn prepare_with(
+        args: &LocalArgs,
+        change: impl FnOnce(&mut Settings),
+    ) -> Result<Self> {
         let regions =
             dev::REGIONS.iter().map(|name| RegionId::new(name)).collect::<Result<Vec<_>, _>>()?;
         let data = args.data.clone();
         fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
-        let settings = dev::settings(&regions, data.clone(), args.port);
+        let mut settings = dev::settings(&regions, data.clone(), args.port);
+        change(&mut settings);
         fs::write(data.join("rhumb.yaml"), settings.to_yaml()?)?;
         make_identities(&data, &regions)?;
         Ok(Self { data, wan: !args.no_wan, settings, children: BTreeMap::new() })

@@ -9,6 +9,7 @@ pub(crate) mod oversight;
 mod queues;
 mod registrar;
 mod residency;
+mod runners;
 pub(crate) mod settings;
 mod sqs;
 
@@ -117,7 +118,10 @@ impl Node {
         queues::start(config, &region, &engine)?;
         checks::start(config, &region, &engine);
         peer.register_with(registrar::registrar(&engine, identity.node));
-        let http = http::serve(config, &engine, &peer, &keeping, alarms, metrics.clone()).await?;
+        let workflows =
+            runners::start(config, &region, &engine).context("the runners did not start")?;
+        let around = http::Around { keeping: &keeping, workflows };
+        let http = http::serve(config, &engine, &peer, around, alarms, metrics.clone()).await?;
         let sqs = sqs::serve(config, &engine, &peer, &metrics).await?;
         let resp = serve_resp(config, &region, &engine, metrics).await?;
         tracing::info!(%region, "the node runs");

@@ -11,13 +11,9 @@ mod held;
 mod receive;
 mod work;
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use rhumb_engine::{Engine, QueueClient};
+use rhumb_engine::{Engine, Heartbeat, QueueClient};
 use rhumb_queue::Leased;
 use rhumb_types::{MonoTime, RegionId, record::QueueName};
 use tokio::{
@@ -83,6 +79,8 @@ pub struct DispatchParts {
     pub config: Config,
     /// Runners that executors say have ended.
     pub ended: mpsc::Receiver<RunnerName>,
+    /// The other end of that, which is kept so that it stays open.
+    pub keep_open: mpsc::Sender<RunnerName>,
 }
 
 /// What tasks beside the dispatcher use.
@@ -123,8 +121,11 @@ struct Dispatcher {
     inputs: mpsc::Receiver<Input>,
     sender: mpsc::Sender<Input>,
     ended: mpsc::Receiver<RunnerName>,
+    _keep_open: mpsc::Sender<RunnerName>,
     rooms: watch::Sender<BTreeMap<String, usize>>,
     /// The last job whose record was read.
+    /// The queues that are listened to, each with its set.
+    listens: Vec<(QueueName, String)>,
     read: Option<JobRef>,
     said: Option<Instant>,
 }
@@ -132,7 +133,7 @@ struct Dispatcher {
 /// Starts the dispatcher of a region on the node's tasks.
 pub fn start(parts: DispatchParts) {
     let DispatchParts { engine, queues, region, sets, listens, github, outside, .. } = parts;
-    let DispatchParts { counts, config, ended, .. } = parts;
+    let DispatchParts { counts, config, ended, keep_open, .. } = parts;
     let records = Records::new(engine.clone());
     let sets = sets.into_iter().map(|set| (set.labels.name.clone(), set)).collect();
     let works = Semaphore::new(WORKS_MAX);
@@ -149,7 +150,7 @@ pub fn start(parts: DispatchParts) {
     });
     let (sender, inputs) = mpsc::channel(INPUTS_MAX);
     let (rooms, room) = watch::channel(BTreeMap::new());
-    for (queue, set) in listens {
+    for (queue, set) in listens.clone() {
         receive::listen(&shared, queue, set, room.clone(), sender.clone());
     }
     let dispatcher = Dispatcher {
@@ -160,7 +161,9 @@ pub fn start(parts: DispatchParts) {
         inputs,
         sender,
         ended,
+        _keep_open: keep_open,
         rooms,
+        listens,
         read: None,
         said: None,
     };
@@ -235,9 +238,9 @@ impl Dispatcher {
             Effect::Start { pool, job, ordinal, name } => {
                 let installation = self.installation(&pool.scope);
                 let start = work::Start { pool, job, ordinal, name, installation };
-                self.beside(|shared| async move {
-                    Input::Event(work::start(&shared, start).await)
-                });
+                self.beside(
+                    |shared| async move { Input::Event(work::start(&shared, start).await) },
+                );
             }
             Effect::Stop { name, pool } => {
                 let installation = self.installation(&pool.scope);
@@ -300,6 +303,24 @@ impl Dispatcher {
         });
     }
 
+    /// Signs of life for the queues: their spillover counts how many jobs a region can hold.
+    fn beats(&self) -> Vec<Heartbeat> {
+        let beat = |(queue, set): &(QueueName, String)| {
+            let active = self.held.values().filter(|held| held.receipt.key.queue == *queue);
+            let active: Vec<_> = active.map(|held| held.receipt.key.id).collect();
+            let concurrency = self.machine.room(set).saturating_add(active.len());
+            Heartbeat {
+                // One per queue: a set's room is that of each of its queues.
+                worker: format!("runners:{}:{queue}", self.shared.region).into(),
+                queue: queue.clone(),
+                concurrency: u32::try_from(concurrency).unwrap_or(u32::MAX),
+                active,
+                stopping: false,
+            }
+        };
+        self.listens.iter().map(beat).collect()
+    }
+
     fn say(&self) {
         let counts = self.shared.counts.all();
         let pools = self.machine.counts().into_iter();
@@ -310,8 +331,12 @@ impl Dispatcher {
             limited_seconds: self.shared.github.limited().map_or(0, |wait| wait.as_secs()),
             counts: counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
         };
+        let beats = self.beats();
         let shared = self.shared.clone();
         self.shared.engine.tasks().spawn_until_stopped(async move {
+            for beat in beats {
+                shared.queues.heartbeat(beat).await;
+            }
             if let Err(error) = shared.records.say(&status).await {
                 tracing::debug!(%error, "the status of runners was not written");
             }

@@ -94,3 +94,9 @@ pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 pub const LOST_AFTER: Duration = Duration::from_secs(25 * 3_600);
 /// Repositories that are asked for jobs that wait.
 pub const REPOSITORIES_MAX: usize = 256;
+/// How often deliveries and waiting jobs are looked for.
+pub const RECONCILE_INTERVAL: Duration = Duration::from_secs(300);
+/// When they are first looked for after the start of a node.
+pub const FIRST_RECONCILIATION: Duration = Duration::from_secs(30);
+/// How long a job waits at least before it counts as unheard of.
+pub const UNHEARD_AFTER: Duration = Duration::from_secs(60);

@@ -10,4 +10,5 @@ pub(crate) mod regions;
 pub(crate) mod residency;
 pub(crate) mod route;
 pub(crate) mod status;
+pub(crate) mod webhooks;
 pub(crate) mod workers;

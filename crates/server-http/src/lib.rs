@@ -35,5 +35,5 @@ pub use rhumb_tls::{TlsError, TlsFiles};
 pub use server::{HttpServer, ReloadError};
 pub use surroundings::{
     AlarmLog, ConfigCheck, Invitation, InvitationError, Invitations, Invited, LinkView, Links,
-    Surroundings,
+    Surroundings, Workflows,
 };

@@ -26,6 +26,8 @@ pub(crate) const STICKY_LASTING: Duration = Duration::from_secs(24 * 3_600);
 pub(crate) const VALUE_BYTES_MAX: usize = op::VALUE_BYTES_MAX;
 /// Bytes of a key in `/v1/kv`, before it is percent-encoded.
 pub(crate) const KEY_BYTES_MAX: usize = op::ROW_BYTES_MAX;
+/// Bytes of a webhook: the largest that GitHub sends.
+pub(crate) const WEBHOOK_BYTES_MAX: usize = 25 << 20;
 /// Bytes of a JSON body.
 pub(crate) const JSON_BYTES_MAX: usize = 2 << 20;
 /// Bytes of all bodies that are read at the same time, in KiB.

@@ -7,8 +7,8 @@ use rhumb_types::control::ApiRole;
 
 use crate::{
     admin::{audit, documents, invite, members, namespaces, operate, regions, tokens},
-    api::{self, feed, health, kv, metrics, queues, route, status, workers},
-    limits::{JSON_BYTES_MAX, VALUE_BYTES_MAX},
+    api::{self, feed, health, kv, metrics, queues, route, status, webhooks, workers},
+    limits::{JSON_BYTES_MAX, VALUE_BYTES_MAX, WEBHOOK_BYTES_MAX},
     request::{Call, Outcome},
 };
 
@@ -173,6 +173,9 @@ pub(crate) static ROUTES: &[Route] = &[
         .about(Keys)
         .with_body(VALUE_BYTES_MAX),
     delete("/v1/kv/{*key}", Operator, |call| boxed(kv::remove(call))).about(Keys),
+    post("/webhooks/github", Open, |call| boxed(webhooks::github(call)))
+        .with_body(WEBHOOK_BYTES_MAX),
+    get("/v1/runners", Reader, |call| at_once(webhooks::show(&call))).about(Nothing),
     get("/v1/queues", Reader, |call| at_once(queues::list(&call))).about(Keys),
     get("/v1/queues/{queue}", Reader, |call| at_once(queues::show(&call))).about(Keys),
     put("/v1/queues/{queue}", Operator, |call| boxed(queues::put(call))).about(Keys),

@@ -7,6 +7,9 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::HeaderMap;
 use rhumb_engine::telemetry::Metrics;
 use rhumb_engine::{Engine, node::Alarm};
 use rhumb_regions::{StickyKeys, audit::AuditKey, residency::Holding};
@@ -15,6 +18,7 @@ use rhumb_types::{
     control::{Digest, MemberRole},
 };
 use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::limits::ALARMS_MAX;
@@ -88,6 +92,19 @@ pub trait Invitations: Send + Sync + 'static {
     fn invite(&self, invitation: &Invitation) -> Result<Invited, InvitationError>;
 }
 
+/// A workload that takes webhooks of GitHub, and says how it does.
+pub trait Workflows: Send + Sync + 'static {
+    /// Takes a webhook, with its raw body; says the status and the body of the answer. Whoever sends it
+    /// has no token: the signature is all there is, and the workload checks it.
+    fn webhook(&self, headers: HeaderMap, body: Bytes) -> BoxFuture<'static, (u16, Value)>;
+
+    /// How it does, in every region that said so lately.
+    ///
+    /// # Errors
+    /// In words, when that cannot be read.
+    fn status(&self) -> Result<Value, String>;
+}
+
 /// What surrounds the server.
 #[derive(Clone)]
 pub struct Surroundings {
@@ -111,6 +128,8 @@ pub struct Surroundings {
     pub sticky: Option<StickyKeys>,
     /// What lies where, for the report on residency.
     pub holdings: Arc<[Holding]>,
+    /// Who takes webhooks of GitHub; without it there is nothing at their path.
+    pub workflows: Option<Arc<dyn Workflows>>,
 }
 
 impl Surroundings {
@@ -128,6 +147,7 @@ impl Surroundings {
             audit_key: None,
             sticky: None,
             holdings: Arc::default(),
+            workflows: None,
         }
     }
 }

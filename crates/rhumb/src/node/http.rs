@@ -12,7 +12,7 @@ use rhumb_peer::{JoinDesk, Peer, Seat};
 use rhumb_regions::{StickyKeys, audit::AuditKey};
 use rhumb_server_http::{
     AlarmLog, ConfigCheck, HttpConfig, HttpServer, Invitation, InvitationError, Invitations,
-    Invited, LinkView, Links, StaticToken, Surroundings,
+    Invited, LinkView, Links, StaticToken, Surroundings, Workflows,
 };
 use rhumb_telemetry::Metrics;
 use rhumb_types::{
@@ -32,21 +32,31 @@ use crate::{founding, machine_token::MachineToken, seat};
 /// What the key that signs sticky tokens is derived for.
 const STICKY_PURPOSE: &str = "sticky tokens";
 
+/// What else the server shows.
+pub(super) struct Around<'a> {
+    /// Who keeps this node's identity.
+    pub(super) keeping: &'a Keeping,
+    /// Who takes webhooks.
+    pub(super) workflows: Option<Arc<dyn Workflows>>,
+}
+
 /// Starts the HTTP server, where it is on; keeps the node's alarms in any case.
 pub(super) async fn serve(
     config: &Config,
     engine: &Engine,
     peer: &Arc<Peer>,
-    keeping: &Keeping,
+    around: Around<'_>,
     alarms: mpsc::Receiver<Alarm>,
     metrics: Arc<Metrics>,
 ) -> Result<Option<HttpServer>> {
+    let Around { keeping, workflows } = around;
     let alarms = AlarmLog::follow(engine, alarms);
     residency::watch(engine, &alarms, residency::holdings(config));
     warn_of_certificate(engine, &alarms, keeping.certificate.clone());
     let region = peer.identities().identity().region;
     let Some(listener) = config.listener(&region, Server::Http) else { return Ok(None) };
-    let surroundings = surroundings(config, peer, keeping, alarms, metrics);
+    let surroundings =
+        Surroundings { workflows, ..surroundings(config, peer, keeping, alarms, metrics) };
     let server = HttpServer::new(&http(config, listener, peer), engine.clone(), surroundings)?;
     let address = server.listen().await?;
     tracing::info!(%address, "HTTP is served");

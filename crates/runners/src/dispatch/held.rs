@@ -19,7 +19,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) job: WorkflowJob,
-    receipt: Receipt,
+    pub(super) receipt: Receipt,
     until: MonoTime,
     renewing: bool,
 }

@@ -22,9 +22,10 @@ pub(super) fn listen(
 ) {
     let (shared, tasks) = (shared.clone(), shared.engine.tasks().clone());
     tasks.spawn_until_stopped(async move {
-        let worker: Arc<str> = format!("runners:{}", shared.region).into();
+        let worker: Arc<str> = format!("runners:{}:{queue}", shared.region).into();
         loop {
-            let enough = |rooms: &BTreeMap<String, usize>| rooms.get(&set).is_some_and(|it| *it > 0);
+            let enough =
+                |rooms: &BTreeMap<String, usize>| rooms.get(&set).is_some_and(|it| *it > 0);
             let room = match rooms.wait_for(enough).await {
                 Ok(rooms) => rooms.get(&set).copied().unwrap_or(0),
                 Err(_) => return,

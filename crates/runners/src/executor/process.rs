@@ -135,9 +135,8 @@ impl ProcessExecutor {
                 .await
                 .map_err(LaunchError::failed)?
                 .map_err(LaunchError::failed)?;
-        let filled = |word: &String| {
-            word.replace(JIT_WORD, &jit_config).replace(NAME_WORD, name.as_str())
-        };
+        let filled =
+            |word: &String| word.replace(JIT_WORD, &jit_config).replace(NAME_WORD, name.as_str());
         let mut words = self.shared.config.command.iter().map(filled);
         let program = words.next().ok_or_else(|| LaunchError::failed("there is no command"))?;
         let program = match program.strip_prefix("./") {
@@ -151,9 +150,8 @@ impl ProcessExecutor {
         command.env("RHUMB_RUNNER_NAME", name.as_str()).env("RHUMB_RUNNER_JITCONFIG", &jit_config);
         command.stdin(Stdio::null()).stdout(log).stderr(errors);
         let child = command.spawn().map_err(LaunchError::failed)?;
-        let stamp = Stamp::of(child.id(), &pool).ok_or_else(|| {
-            LaunchError::failed("the process ended before it could be looked at")
-        })?;
+        let stamp = Stamp::of(child.id(), &pool)
+            .ok_or_else(|| LaunchError::failed("the process ended before it could be looked at"))?;
         let (folders, written, noted) = (self.shared.folders.clone(), name.clone(), stamp.clone());
         self.running(|running| running.insert(name.clone(), stamp.clone()));
         self.follow(name, stamp, child);

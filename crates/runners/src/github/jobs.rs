@@ -7,7 +7,7 @@ use super::{ApiError, As, GitHub};
 use crate::{
     job::{JobRef, RunnerName, WorkflowJob},
     limits::{PAGE, PAGES_MAX},
-    payload::{labels, unix_millis},
+    payload::{cut, labels, unix_millis},
     web::encode,
 };
 
@@ -66,6 +66,31 @@ struct RawRuns {
     workflow_runs: Vec<RawRun>,
 }
 
+impl RawJob {
+    /// As an event would say it; none when its labels are none that a runner can have.
+    fn listed(
+        self,
+        repository: &str,
+        organisation: Option<String>,
+        installation: Option<u64>,
+        run: &RawRun,
+    ) -> Option<ListedJob> {
+        let attempt = self.run_attempt.filter(|attempt| *attempt > 0).unwrap_or(1);
+        let job = WorkflowJob {
+            job: JobRef { repository: run.repository.id, job: self.id, attempt },
+            run: self.run_id,
+            repository: repository.to_owned(),
+            organisation,
+            installation,
+            labels: labels(self.labels).ok()?,
+            name: cut(&self.name),
+            workflow: cut(self.workflow_name.as_deref().unwrap_or_default()),
+            created_at: self.created_at.as_deref().and_then(unix_millis),
+        };
+        Some(ListedJob { job })
+    }
+}
+
 fn base(repository: &str) -> String {
     let (owner, name) = repository.split_once('/').unwrap_or((repository, ""));
     format!("/repos/{}/{}/actions", encode(owner), encode(name))
@@ -116,34 +141,29 @@ impl GitHub {
         // A run with one job in progress may have others that wait.
         for status in ["queued", "in_progress"] {
             for run in self.runs(who, repository, status).await? {
-                let base = base(repository);
-                let path = format!("{base}/runs/{}/jobs?filter=latest&per_page={PAGE}", run.id);
-                let answer: RawJobs = self.get(who, path.clone()).await?;
-                for raw in answer.jobs.into_iter().filter(|raw| raw.status == "queued") {
-                    if raw.run_id != run.id {
-                        return Err(ApiError::Lie { path, what: "it lists a job of another run" });
-                    }
-                    let Ok(labels) = labels(raw.labels) else { continue };
-                    let attempt = raw.run_attempt.filter(|attempt| *attempt > 0).unwrap_or(1);
-                    found.push(ListedJob {
-                        job: WorkflowJob {
-                            job: JobRef { repository: run.repository.id, job: raw.id, attempt },
-                            run: raw.run_id,
-                            repository: repository.to_owned(),
-                            organisation: organisation.map(str::to_owned),
-                            installation,
-                            labels,
-                            name: crate::payload::cut(&raw.name),
-                            workflow: crate::payload::cut(
-                                raw.workflow_name.as_deref().unwrap_or_default(),
-                            ),
-                            created_at: raw.created_at.as_deref().and_then(unix_millis),
-                        },
-                    });
+                for raw in self.waiting_of(who, repository, &run).await? {
+                    let organisation = organisation.map(str::to_owned);
+                    found.extend(raw.listed(repository, organisation, installation, &run));
                 }
             }
         }
         Ok(found)
+    }
+
+    /// The jobs of a run that wait for a runner.
+    async fn waiting_of(
+        &self,
+        who: As,
+        repository: &str,
+        run: &RawRun,
+    ) -> Result<Vec<RawJob>, ApiError> {
+        let base = base(repository);
+        let path = format!("{base}/runs/{}/jobs?filter=latest&per_page={PAGE}", run.id);
+        let answer: RawJobs = self.get(who, path.clone()).await?;
+        if answer.jobs.iter().any(|raw| raw.run_id != run.id) {
+            return Err(ApiError::Lie { path, what: "it lists a job of another run" });
+        }
+        Ok(answer.jobs.into_iter().filter(|raw| raw.status == "queued").collect())
     }
 
     async fn runs(&self, who: As, repository: &str, status: &str) -> Result<Vec<RawRun>, ApiError> {

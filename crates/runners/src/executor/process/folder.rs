@@ -107,7 +107,9 @@ impl Folders {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.0).map_err(at(&self.0))? {
             let entry = entry.map_err(at(&self.0))?;
-            let Some(name) = entry.file_name().to_str().and_then(RunnerName::ours) else { continue };
+            let Some(name) = entry.file_name().to_str().and_then(RunnerName::ours) else {
+                continue;
+            };
             let stamp = fs::read(entry.path().join(STAMP_FILE)).ok();
             let stamp = stamp.and_then(|bytes| serde_json::from_slice::<Stamp>(&bytes).ok());
             match stamp.filter(Stamp::is_alive) {
@@ -165,9 +167,9 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> FolderError {
 
 /// Copies a folder with its links as links; files keep their permissions.
 fn copy(from: &Path, to: &Path, depth: usize) -> Result<(), FolderError> {
-    let deeper = depth.checked_sub(1).ok_or_else(|| {
-        at(from)(io::Error::other("the template is too deep"))
-    })?;
+    let deeper = depth
+        .checked_sub(1)
+        .ok_or_else(|| at(from)(io::Error::other("the template is too deep")))?;
     for entry in fs::read_dir(from).map_err(at(from))? {
         let entry = entry.map_err(at(from))?;
         let (source, target) = (entry.path(), to.join(entry.file_name()));
