@@ -335,7 +335,7 @@ impl Dispatcher {
         let shared = self.shared.clone();
         self.shared.engine.tasks().spawn_until_stopped(async move {
             for beat in beats {
-                shared.queues.heartbeat(beat).await;
+                shared.queues.heartbeat(beat);
             }
             if let Err(error) = shared.records.say(&status).await {
                 tracing::debug!(%error, "the status of runners was not written");
