@@ -55,6 +55,8 @@ pub const SNAPSHOT_TRANSFERS_MAX: usize = 2;
 pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 1 << 20;
 /// Time between two looks at what every origin has acknowledged, for forgetting dead deltas.
 pub const STABILITY_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two looks at what of the logs may be forgotten.
+pub const RETENTION_INTERVAL: Duration = Duration::from_millis(100);
 /// Time between two looks for expired keys and unfinished removals.
 pub const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the leader has to form the cluster before every other node with data tries: a witness may

@@ -95,6 +95,7 @@ pub struct Node {
     /// Whether everything works that the operator called vital.
     pub(crate) well: bool,
     stability_at: MonoTime,
+    retained_at: MonoTime,
     tickets: u64,
     entropy: u64,
 }
@@ -148,6 +149,7 @@ impl Node {
             impaired: Vec::new(),
             well: true,
             stability_at: now.mono,
+            retained_at: now.mono,
             tickets: 0,
             entropy,
             config,
@@ -229,7 +231,10 @@ impl Node {
         self.heartbeat(now, out);
         self.sweep_tick(now, out);
         self.bootstrap_step(out);
-        self.retain(now);
+        if now.mono.saturating_since(self.retained_at) >= limits::RETENTION_INTERVAL {
+            self.retained_at = now.mono;
+            self.retain(now);
+        }
         if now.mono.saturating_since(self.stability_at) >= limits::STABILITY_INTERVAL {
             self.stability_at = now.mono;
             self.note_stability();

@@ -56,12 +56,10 @@ impl LogAges {
         durable: &VersionVector,
         members: impl Iterator<Item = Option<&'a VersionVector>> + Clone,
     ) -> Vec<(OriginId, u64)> {
-        let old = self
-            .samples
-            .iter()
-            .rev()
-            .find(|(at, _)| now.saturating_since(*at) >= retention.age)
-            .map(|(_, vector)| vector);
+        let aged = |(at, _): &(MonoTime, _)| now.saturating_since(*at) >= retention.age;
+        let after = self.samples.partition_point(aged);
+        let old = after.checked_sub(1).and_then(|last| self.samples.get(last));
+        let old = old.map(|(_, vector)| vector);
         let mut trims = Vec::new();
         for (origin, head) in durable.iter() {
             let everywhere = members

@@ -83,7 +83,7 @@ impl Disk {
         }
         if !self.faults.sync_lies {
             for batch in self.pending.drain(..) {
-                self.durable.apply(&batch)?;
+                self.durable.apply_checked(&batch)?;
             }
         }
         Ok(())
@@ -101,10 +101,14 @@ impl Disk {
             self.doubtful = Some(batch.clone());
             return self.sync().map(|()| self.visible.commit_number());
         }
-        self.visible.apply(batch)?;
-        self.pending.push_back(batch.clone());
+        self.visible.apply_checked(batch)?;
         if durability == Durability::Synced {
             self.sync()?;
+        }
+        if durability == Durability::Synced && !self.faults.sync_lies {
+            self.durable.apply_checked(batch)?;
+        } else {
+            self.pending.push_back(batch.clone());
         }
         self.lost = 0;
         Ok(self.visible.commit_number())

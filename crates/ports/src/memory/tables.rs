@@ -107,6 +107,11 @@ impl Tables {
     /// As [`Tables::check`]; nothing is changed then.
     pub fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.check(batch)?;
+        self.apply_checked(batch)
+    }
+
+    /// Applies a batch that was checked on top of all those before it.
+    pub(super) fn apply_checked(&mut self, batch: &Batch) -> Result<(), StoreError> {
         for write in &batch.writes {
             self.write(write)?;
         }
