@@ -3,15 +3,18 @@
 //! - [`serve`] carries one connection, with or without TLS, over HTTP/1.1 or HTTP/2; it bounds the head,
 //!   the streams, silence, and clients that do not read.
 //! - [`Buckets`] say how often somebody may ask.
+//! - [`linger`] ends a request that is refused unread, so that its sender sees why.
 //! - [`is_local_host`] says whether a request was meant for this machine by its very address.
 //!
 //! Deliberately absent: routes, bodies, and who is behind a request.
 
 mod connection;
 mod limits;
+mod linger;
 mod local;
 mod rate;
 
 pub use connection::{ConnectionError, Spawner, serve};
+pub use linger::linger;
 pub use local::is_local_host;
 pub use rate::{Bearer, Buckets};

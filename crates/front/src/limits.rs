@@ -20,5 +20,9 @@ pub(crate) const WRITE_WAIT_MAX: Duration = Duration::from_secs(60);
 pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// How long requests in flight may go on when the node stops.
 pub(crate) const DRAIN_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Bytes of a refused body that are thrown away, so that its sender sees why.
+pub(crate) const LINGER_BYTES_MAX: usize = 16 << 20;
+/// How long that may take.
+pub(crate) const LINGER_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Tokens and addresses whose rates are remembered.
 pub(crate) const BEARERS_MAX: usize = 4_096;

@@ -25,7 +25,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use self::target::{Target, TargetError};
-pub(crate) use self::visit::Visit;
+pub(crate) use self::{target::local, visit::Visit};
 use crate::cli::NodeArgs;
 
 /// How long connecting may take, TLS included.

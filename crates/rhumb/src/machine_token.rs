@@ -45,6 +45,16 @@ pub(crate) fn access_key_secret(secret: &ClusterSecret) -> String {
     derived(secret, ACCESS_KEY_PURPOSE)
 }
 
+/// What a client of the SQS server reads from its environment to use that key.
+pub(crate) fn sqs_environment(endpoint: &str, region: &str, secret: &ClusterSecret) -> Vec<String> {
+    vec![
+        format!("AWS_ENDPOINT_URL_SQS={endpoint}"),
+        format!("AWS_DEFAULT_REGION={region}"),
+        format!("AWS_ACCESS_KEY_ID={}", MachineToken::ID),
+        format!("AWS_SECRET_ACCESS_KEY={}", access_key_secret(secret)),
+    ]
+}
+
 fn derived(secret: &ClusterSecret, purpose: &'static str) -> String {
     let mut text = String::new();
     for byte in secret.derive(purpose) {

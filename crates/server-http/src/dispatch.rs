@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use rhumb_engine::telemetry::metrics::HttpRoute;
-use rhumb_front::Bearer;
+use rhumb_front::{Bearer, linger};
 use rhumb_types::ErrorCode;
 use tokio::{
     sync::SemaphorePermit,
@@ -23,7 +23,7 @@ use tokio::{
 
 use crate::{
     auth::Principal,
-    limits::{BODIES_KIB_MAX, BODY_WAIT_MAX, LINGER_BYTES_MAX, LINGER_WAIT_MAX, REQUEST_WAIT_MAX},
+    limits::{BODIES_KIB_MAX, BODY_WAIT_MAX, REQUEST_WAIT_MAX},
     problem::Problem,
     request::{Call, Outcome},
     routes::{Access, ROUTES, Route, Verb},
@@ -139,17 +139,6 @@ fn admit(
 async fn take_body(shared: &Shared, route: &Route, body: &mut Body) -> Result<Bytes, Problem> {
     let _room = shared.room_for(route, body)?;
     read_body(route, body).await
-}
-
-/// Throws a refused body away before the answer: a client that is still sending when the
-/// connection closes would not see why.
-async fn linger(body: Body) {
-    let rest = Limited::new(body, LINGER_BYTES_MAX);
-    let thrown = async {
-        let mut rest = std::pin::pin!(rest);
-        while let Some(Ok(_frame)) = rest.as_mut().frame().await {}
-    };
-    let _late = timeout(LINGER_WAIT_MAX, thrown).await;
 }
 
 /// A connection's task always names its client; this is only for the compiler.

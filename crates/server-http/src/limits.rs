@@ -10,10 +10,6 @@ pub(crate) const CONNECTIONS_MAX: usize = 4_096;
 pub(crate) const PARAMETERS_MAX: usize = 16;
 /// How long a request's body may take.
 pub(crate) const BODY_WAIT_MAX: Duration = Duration::from_secs(20);
-/// Bytes of a refused body that are thrown away, so that its sender sees why.
-pub(crate) const LINGER_BYTES_MAX: usize = 16 << 20;
-/// How long that may take.
-pub(crate) const LINGER_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long a request may take after its body is read; longer than anything the engine waits for.
 pub(crate) const REQUEST_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Pause after a connection could not be accepted, such as for want of file descriptors.

@@ -7,6 +7,7 @@ use http::{HeaderMap, Method, Request, header, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use rhumb_engine::{OsEntropy, random_id, telemetry::metrics::Outcome as Counted};
+use rhumb_front::linger;
 use tokio::{
     sync::SemaphorePermit,
     time::{Instant, timeout},
@@ -15,7 +16,10 @@ use tokio::{
 use crate::{
     call::Call,
     fault::{Code, Fault},
-    limits::{BODIES_KIB_MAX, BODY_BYTES_MAX, BODY_WAIT_MAX, REQUEST_WAIT_MAX, WAIT_SECONDS_MAX},
+    limits::{
+        BODIES_KIB_MAX, BODY_BYTES_MAX, BODY_WAIT_MAX, LOGGED_CHARACTERS_MAX, REQUEST_WAIT_MAX,
+        WAIT_SECONDS_MAX,
+    },
     names,
     operation::Operation,
     queues, receive,
@@ -37,13 +41,17 @@ pub(crate) async fn answer(
     let request_id = names::message_id(random_id(&OsEntropy));
     let (parts, body) = request.into_parts();
     if speaks_query(&parts) {
+        linger(body).await;
         return reply::query_protocol(&request_id);
     }
     let began = Instant::now();
     let operation = operation(&parts);
     let outcome = match &operation {
         Ok(operation) => serve(shared, *operation, parts, body, client).await,
-        Err(fault) => Err(fault.clone()),
+        Err(fault) => {
+            linger(body).await;
+            Err(fault.clone())
+        }
     };
     if let Some(command) = operation.ok().and_then(|it| shared.commands.get(&it)) {
         let counted =
@@ -83,8 +91,17 @@ async fn serve(
     client: SocketAddr,
 ) -> Outcome {
     let now = || shared.engine.clock().now();
-    let claim = shared.door.hear(&parts, client, now())?;
-    let _room = shared.room_for(&body)?;
+    let heard = shared.door.hear(&parts, client, now());
+    let heard = heard.and_then(|claim| Ok((claim, shared.room_for(&body)?)));
+    let (claim, _room) = match heard {
+        Ok(heard) => heard,
+        Err(fault) => {
+            if !parts.headers.contains_key(header::EXPECT) {
+                linger(body).await;
+            }
+            return Err(fault);
+        }
+    };
     let body = read_body(body).await?;
     let principal = shared.door.prove(&claim, &parts, &body, client, now())?;
     shared.rates.take(principal.bearer(client), now().mono).map_err(|wait| {
@@ -95,7 +112,9 @@ async fn serve(
     let origin = origin(&parts, shared.tls.is_some());
     let call = Call { shared: shared.clone(), principal, client, origin, body };
     if operation.is_administrative() {
-        let (key, body) = (call.principal.name(), String::from_utf8_lossy(&call.body));
+        let key = call.principal.name();
+        let body = String::from_utf8_lossy(&call.body);
+        let body: String = body.chars().take(LOGGED_CHARACTERS_MAX).collect();
         tracing::info!(%key, %client, operation = operation.name(), %body, "administration of SQS");
     }
     let longest = REQUEST_WAIT_MAX + Duration::from_secs(WAIT_SECONDS_MAX);

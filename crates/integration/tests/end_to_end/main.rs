@@ -27,6 +27,7 @@ mod rehearsed;
 mod residency;
 mod restarts;
 mod side_by_side;
+mod sqs;
 mod transactions;
 mod workers;
 

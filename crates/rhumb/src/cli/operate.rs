@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use rhumb_types::{RegionId, control::MemberRole};
 
-use super::{NodeArgs, identity::region};
+use super::{ConfigArgs, NodeArgs, identity::region};
 
 /// A node, and how its answer is printed.
 #[derive(Debug, Args)]
@@ -250,6 +250,10 @@ pub(crate) enum TokenCommand {
         #[command(flatten)]
         change: Change,
     },
+    /// Prints what clients of SQS need on this machine: the address, and the access key `machine`.
+    ///
+    /// Example: `export $(rhumb token sqs)`
+    Sqs(ConfigArgs),
     /// Lists the tokens, without their secrets.
     List {
         #[command(flatten)]

@@ -2,18 +2,23 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
-use http::Method;
+use ::http::Method;
+use anyhow::{Context, Result};
+use rhumb_config::settings::Server;
+use rhumb_peer::Identities;
 use serde_json::{Value, json};
 
 use super::{
     change::say_changed,
     note, say,
+    serve::load,
     show::{NOTHING, items, word},
 };
 use crate::{
-    cli::{Asked, Change, TokenCommand},
-    http::{Ask, Http},
+    cli::{Asked, Change, ConfigArgs, TokenCommand},
+    folders,
+    http::{self, Ask, Http},
+    machine_token,
     table::table,
     when,
 };
@@ -31,6 +36,7 @@ pub(crate) fn run(command: &TokenCommand) -> Result<ExitCode> {
             let ask = Ask::new(Method::POST, "/admin/tokens").json(&body);
             created(asked, &Http::new(&asked.node)?.json(ask)?)?;
         }
+        TokenCommand::Sqs(config) => say(&machine_key(config)?.join("\n")),
         TokenCommand::List { asked } => list(asked)?,
         TokenCommand::Revoke { id, purge, change: Change { asked, reason } } => {
             let ask = Ask::new(Method::DELETE, "/admin/tokens").part(id.as_bytes());
@@ -39,6 +45,19 @@ pub(crate) fn run(command: &TokenCommand) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What clients of SQS on a node's machine need, as variables of their environment.
+fn machine_key(args: &ConfigArgs) -> Result<Vec<String>> {
+    let config = load(args)?;
+    let region = http::local(&config, &args.config)?;
+    let listener = config.listener(&region, Server::Sqs);
+    let listener = listener.with_context(|| format!("the SQS server of {region} is off"))?;
+    let identity = folders::identity(&config.settings().data, &region);
+    let secret = Identities::load(&identity, Some(&region))?.secret();
+    let scheme = if listener.tls { "https" } else { "http" };
+    let endpoint = format!("{scheme}://{}", listener.address(Server::Sqs));
+    Ok(machine_token::sqs_environment(&endpoint, region.as_str(), &secret))
 }
 
 /// The token alone on standard output, so that a script can take it.

@@ -5,7 +5,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -113,7 +113,7 @@ impl Target {
     fn own(args: &NodeArgs) -> Result<Self, TargetError> {
         let config =
             load(&args.config).map_err(|error| TargetError::Config(format!("{error:#}")))?;
-        let region = local(&config, args)?;
+        let region = local(&config, &args.config.config)?;
         let listener = config.listener(&region, Server::Http);
         let listener = listener.ok_or_else(|| TargetError::Off(region.clone()))?;
         let address = reachable(listener.address(Server::Http));
@@ -164,15 +164,14 @@ impl Target {
 
 /// The region of this machine's node: the one that is named, or the first that has its identity
 /// here.
-fn local(config: &Config, args: &NodeArgs) -> Result<RegionId, TargetError> {
+pub(crate) fn local(config: &Config, file: &Path) -> Result<RegionId, TargetError> {
     if let Some(region) = config.region() {
         return Ok(region.clone());
     }
     let data = &config.settings().data;
     let mut regions = config.settings().regions.keys();
     let here = regions.find(|region| Identities::is_in(&folders::identity(data, region)));
-    here.cloned()
-        .ok_or_else(|| TargetError::Nobody { file: args.config.config.clone(), data: data.clone() })
+    here.cloned().ok_or_else(|| TargetError::Nobody { file: file.to_owned(), data: data.clone() })
 }
 
 /// Where a listener on every address is reached from this machine.

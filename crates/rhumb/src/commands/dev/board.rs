@@ -46,18 +46,23 @@ fn write(text: &str) {
     let _closed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// Where the regions listen and log, as a table.
+/// Where the regions listen and log, as a table, and the key of the SQS servers.
 pub(super) fn places(local: &Local) -> Vec<String> {
     let row = |region: RegionId| {
         [
             region.to_string(),
             local.address(&region, Server::Resp).to_string(),
             local.address(&region, Server::Http).to_string(),
+            local.address(&region, Server::Sqs).to_string(),
             local.log(&region).display().to_string(),
         ]
     };
-    let rows: Vec<[String; 4]> = local.regions().into_iter().map(row).collect();
-    table(["region", "redis", "http", "log"], &rows)
+    let rows: Vec<[String; 5]> = local.regions().into_iter().map(row).collect();
+    let mut lines = table(["region", "redis", "http", "sqs", "log"], &rows);
+    lines.push(String::new());
+    lines.push("For clients of SQS:".to_owned());
+    lines.extend(local.sqs_environment());
+    lines
 }
 
 /// Whom to ask.
