@@ -17,9 +17,11 @@ use crate::{
     time::{Micros, micros, place},
 };
 
-/// Client processes with a list of their own, or resolvers, near each region. When a node fails each
-/// of them finds out by itself.
+/// Client processes with a list of their own, or resolvers, near each region, unless told otherwise. When
+/// a node fails each of them finds out by itself.
 pub const SEATS: usize = 48;
+/// Most of them.
+pub const SEATS_MAX: u64 = 1_000;
 /// How long a client with a list stays with a node that is not the nearest before it tries that
 /// one again.
 pub const STAY: Duration = Duration::from_secs(30);
@@ -60,15 +62,16 @@ impl Population {
         (home, region): (usize, RegionId),
         nearest: Vec<usize>,
         finding: &Finding,
+        seats: usize,
     ) -> Self {
         let seat = |nth| match finding {
             Finding::List => Seat::List { nth: 0, until: 0 },
             Finding::Dns { ignoring, .. } => {
-                let ignores = ((nth as f64) + 0.5) / (SEATS as f64) < ignoring.get();
+                let ignores = ((nth as f64) + 0.5) / (seats as f64) < ignoring.get();
                 Seat::Resolver { ignores, answer: None, until: 0 }
             }
         };
-        let seats = (0..SEATS).map(seat).collect();
+        let seats = (0..seats).map(seat).collect();
         Self { home, region, nearest, seats, finding: finding.clone(), turns: 0 }
     }
 
@@ -155,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_client_with_a_list_goes_on_stays_a_while_and_comes_back() {
-        let mut clients = Population::new((0, region("a")), vec![0, 2, 1], &Finding::List);
+        let mut clients = Population::new((0, region("a")), vec![0, 2, 1], &Finding::List, SEATS);
         assert_eq!(clients.node(5, 7), Some(0));
         clients.failed(5, 0, 7);
         clients.failed(5, 0, 8);
@@ -170,7 +173,7 @@ mod tests {
     fn a_resolver_keeps_its_answer_and_some_for_longer() {
         let (ttl, kept) = (Duration::from_secs(10), Duration::from_secs(100));
         let finding = Finding::Dns { ttl, ignoring: Ratio::clamped(0.25), kept };
-        let mut clients = Population::new((0, region("a")), vec![0, 1], &finding);
+        let mut clients = Population::new((0, region("a")), vec![0, 1], &finding, SEATS);
         let ignores = |seat: &&Seat| matches!(seat, Seat::Resolver { ignores: true, .. });
         assert_eq!(clients.seats.iter().filter(ignores).count(), SEATS / 4);
         let facts = rhumb_regions::Facts {

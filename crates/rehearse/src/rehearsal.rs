@@ -5,7 +5,9 @@ use std::{fmt, time::Duration};
 use rhumb_node::{NodeConfig, oversee::OverseerConfig};
 use rhumb_types::{Ratio, RegionId, units::Spelled};
 
-use crate::{jobs::Jobs, prices::Prices, scenario::Scenario, text::Percent, traffic::Traffic};
+use crate::{
+    clients::SEATS, jobs::Jobs, prices::Prices, scenario::Scenario, text::Percent, traffic::Traffic,
+};
 
 /// One rehearsal; with a seed, it is one run.
 #[derive(Clone, Debug)]
@@ -22,6 +24,9 @@ pub struct Rehearsal {
     pub scenario: Scenario,
     /// What it costs.
     pub prices: Prices,
+    /// How long a node waits for the leader of the control plane before it wants another: between these
+    /// two. Without them elections are quick.
+    pub elections: Option<(Duration, Duration)>,
     /// How long all of it takes, without the time in which the cluster forms.
     pub lasting: Duration,
 }
@@ -42,6 +47,8 @@ pub struct Setup {
 pub struct Clients {
     /// How they find a node.
     pub finding: Finding,
+    /// How many processes, or resolvers, there are near each region.
+    pub seats: usize,
     /// How long they wait for an answer.
     pub timeout: Duration,
     /// How often they ask again after that.
@@ -86,6 +93,7 @@ impl Default for Clients {
     fn default() -> Self {
         Self {
             finding: Finding::List,
+            seats: SEATS,
             timeout: Duration::from_millis(500),
             retries: 2,
             slow: Duration::from_secs(1),

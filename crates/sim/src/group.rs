@@ -79,6 +79,8 @@ pub struct Group {
     pub(crate) numbers: u64,
     pub(crate) term: u64,
     pub(crate) leader: Option<usize>,
+    /// How long a node waits for its leader before it wants another; the first of them to.
+    pub(crate) patience: Option<(Duration, Duration)>,
     /// When there will be another leader, in microseconds of the run.
     pub(crate) election_at: Option<u64>,
 }

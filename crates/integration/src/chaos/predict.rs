@@ -103,7 +103,7 @@ impl Case<'_> {
         command.args(["--seeds", &SEEDS.to_string(), "--writes", "100%", "--json"]);
         command.args(["--rps", &rate.to_string(), "--ack", &level.to_string()]);
         command.args(["--client-timeout", &format!("{}ms", level.wait().as_millis())]);
-        command.args(["--retries", &RETRIES.to_string()]);
+        command.args(["--retries", &RETRIES.to_string(), "--processes", "1"]);
         for fault in self.faults() {
             command.args(["--fault", &fault]);
         }

@@ -11,15 +11,17 @@ use super::{json, run, skipped};
 /// The programs that a Chromium may be called.
 const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 /// The size of the window: the whole page fits.
-const WINDOW: (u32, u32) = (1280, 6000);
+const WINDOW: (u32, u32) = (1280, 7500);
 /// What must be on the page, with the share of its columns that must show something.
-const PLOTS: [(&str, f64); 9] = [
+const PLOTS: [(&str, f64); 11] = [
     ("traffic", 0.95),
     ("failed", 0.02),
     ("latency", 0.8),
     ("waiting", 0.95),
     ("lag", 0.95),
     ("cost", 0.95),
+    ("depth", 0.95),
+    ("oldest", 0.95),
     ("served", 0.02),
     ("gap", 0.02),
     ("owned", 0.02),
@@ -72,6 +74,10 @@ fn every_plot_of_the_page_shows_something_in_a_browser() {
         "at 30s region us-east-1 down for 50s",
         "--capacity",
         "us-east-1=90,eu-west-1=90,ap-southeast-1=90",
+        "--jobs",
+        "20",
+        "--workers",
+        "20",
         "--html",
     ];
     run(Command::new(programs::rhumb().unwrap()).args(words).arg(&page));

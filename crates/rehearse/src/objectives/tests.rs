@@ -68,7 +68,7 @@ fn a_bare_number_is_refused() {
 fn the_objectives_of_the_documents_are_objectives() {
     let document = include_str!("../../../../docs/rehearse.md");
     let block = document.split("```text\n").nth(1).and_then(|rest| rest.split("```").next());
-    assert_eq!(read(block.unwrap()).unwrap().len(), 4);
+    assert_eq!(read(block.unwrap()).unwrap().len(), 6);
 }
 
 proptest! {

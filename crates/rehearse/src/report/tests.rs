@@ -33,6 +33,7 @@ pub(crate) fn rehearsal() -> Rehearsal {
         clients: Clients::default(),
         traffic: Traffic::default(),
         jobs: None,
+        elections: None,
         scenario: Scenario { faults: vec![down, slow] },
         prices: Prices::default(),
         lasting: 60 * MINUTE,

@@ -22,9 +22,9 @@ use crate::{
     books::Ended,
     capacity::Unserved,
     chance::unit,
-    clients::{Population, RETRY_AFTER, SEATS, SeatId},
+    clients::{Population, RETRY_AFTER, SeatId},
     paths::Trip,
-    rehearsal::Rehearsal,
+    rehearsal::{Clients, Rehearsal},
     safety::{KEYS_MAX, Written, is_stale},
     time::{Micros, micros},
 };
@@ -52,6 +52,8 @@ pub(super) struct Asked {
 #[derive(Debug)]
 pub(super) struct Crowd {
     pub(super) populations: Vec<Population>,
+    /// How many seats each of them has.
+    seats: usize,
     /// Up to which point of 0 to 1 a request is of each population.
     shares: Vec<f64>,
     random: Random,
@@ -67,10 +69,12 @@ impl Crowd {
             let mut nearest = stage.data.clone();
             nearest.sort_by_key(|host| (stage.paths.delay(*home, *host), *host != *home));
             let region = stage.regions.get(*home)?.clone();
-            Some(Population::new((*home, region), nearest, &rehearsal.clients.finding))
+            let Clients { finding, seats, .. } = &rehearsal.clients;
+            Some(Population::new((*home, region), nearest, finding, *seats))
         };
         Self {
             populations: stage.data.iter().filter_map(population).collect(),
+            seats: rehearsal.clients.seats,
             shares: shares(&rehearsal.traffic.near, &rehearsal.regions().collect::<Vec<_>>()),
             random,
             requests: 0,
@@ -82,7 +86,7 @@ impl Crowd {
 
     /// Groups of clients whose gaps are looked at by themselves: one per seat.
     pub(super) fn groups(&self) -> usize {
-        self.populations.len() * SEATS
+        self.populations.len() * self.seats
     }
 
     fn any_seat(&mut self) -> SeatId {
@@ -103,7 +107,7 @@ impl Crowd {
     pub(super) fn look_everybody_up(&mut self, stage: &Stage) {
         let now = stage.now();
         for population in &mut self.populations {
-            for seat in 0..SEATS {
+            for seat in 0..self.seats {
                 if population.node(seat, now).is_none() {
                     let routing = stage.routing(population.home);
                     population.look_up(seat, now, routing, |it| host_of(&stage.regions, it));
@@ -116,6 +120,16 @@ impl Crowd {
     /// A process has ended: what it had not answered it never will.
     pub(super) fn forget(&mut self, host: usize) {
         self.submitted.retain(|_, it| it.node != host);
+    }
+
+    const fn group(&self, seat: SeatId) -> usize {
+        seat.population * self.seats + seat.seat
+    }
+
+    const fn ended(&self, asked: &Asked) -> Ended {
+        let Asked { seat, at, weight, .. } = asked;
+        let group = self.group(*seat);
+        Ended { population: seat.population, group, asked: *at, weight: *weight }
     }
 
     fn is_current(&self, it: Try) -> bool {
@@ -380,7 +394,7 @@ impl Run<'_> {
         let nearest = population.and_then(|population| population.nearest.first());
         let spilled = nearest != Some(&it.node);
         self.course.served(it.node, latency, it.weight, spilled);
-        if let Some(stretch) = self.books.answered(ended(&asked), now) {
+        if let Some(stretch) = self.books.answered(self.crowd.ended(&asked), now) {
             self.watch.stretch(stretch);
         }
     }
@@ -397,14 +411,14 @@ impl Run<'_> {
         let Some(asked) = self.crowd.asked.get_mut(&it.request) else { return };
         asked.nth += 1;
         let (seat, at, nth) = (asked.seat, asked.at, asked.nth);
-        self.books.try_failed(group(seat), at, now);
+        self.books.try_failed(self.crowd.group(seat), at, now);
         let Some(population) = self.crowd.populations.get_mut(seat.population) else { return };
         population.failed(seat.seat, it.node, now);
         let same = population.node(seat.seat, now) == Some(it.node);
         if nth > self.rehearsal.clients.retries {
             if let Some(asked) = self.crowd.asked.remove(&it.request) {
                 self.course.failed(it.weight);
-                self.books.failed(ended(&asked));
+                self.books.failed(self.crowd.ended(&asked));
             }
             return;
         }
@@ -413,15 +427,6 @@ impl Run<'_> {
         let after = if pauses { micros(RETRY_AFTER) } else { 0 };
         self.agenda.plan(now + after, What::Again { request: it.request, nth });
     }
-}
-
-const fn group(seat: SeatId) -> usize {
-    seat.population * SEATS + seat.seat
-}
-
-const fn ended(asked: &Asked) -> Ended {
-    let Asked { seat, at, weight, .. } = asked;
-    Ended { population: seat.population, group: group(*seat), asked: *at, weight: *weight }
 }
 
 /// A value of a size; no two requests write the same.

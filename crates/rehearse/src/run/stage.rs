@@ -69,6 +69,9 @@ impl Stage {
             host
         };
         let mut world = World::new(setups.iter().map(host).collect(), Random::new(seed));
+        if let Some((least, most)) = rehearsal.elections {
+            world.set_elections(least, most);
+        }
         if let Some(jobs) = &rehearsal.jobs {
             world.define([(super::work::name(), jobs.definition.clone())].into());
         }

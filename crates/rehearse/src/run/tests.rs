@@ -83,6 +83,7 @@ fn rehearsal(health: &HealthConfig, seconds: u64, faults: Vec<Planned>) -> Rehea
         clients: Clients::default(),
         traffic: Traffic::default(),
         jobs: None,
+        elections: None,
         scenario: Scenario { faults },
         prices: Prices::default(),
         lasting: Duration::from_secs(seconds),

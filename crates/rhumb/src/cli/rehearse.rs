@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
+use rhumb_rehearse::clients::{SEATS, SEATS_MAX};
 use rhumb_types::{ByteSize, units::parse_duration};
 
 /// How a rehearsal is used.
@@ -186,6 +187,11 @@ pub(crate) struct ClientArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 2,
           value_parser = clap::value_parser!(u32).range(0..=100))]
     pub(crate) retries: u32,
+    /// How many client processes, or resolvers, there are near each region; each finds out by itself that
+    /// a node is gone.
+    #[arg(long, value_name = "NUMBER", default_value_t = SEATS,
+          value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=SEATS_MAX))]
+    pub(crate) processes: usize,
     /// From here on an answer is a slow one.
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1s")]
     pub(crate) slow: Duration,

@@ -324,15 +324,27 @@ impl World {
             self.group.election_at = None;
             return;
         }
-        let (low, high) = ELECTION;
         match self.group.election_at {
             None => {
-                let takes = micros(self.random.between(low, high));
+                let takes = self.election();
                 self.group.election_at = Some(self.now + takes);
             }
             Some(at) if at <= self.now => self.elect(),
             Some(_) => {}
         }
+    }
+
+    /// From now on a host waits so long for its leader before it wants another.
+    pub fn set_elections(&mut self, least: Duration, most: Duration) {
+        self.group.patience = Some((least, most));
+    }
+
+    /// How long it takes until there is another leader: until the first host has lost its patience.
+    fn election(&mut self) -> u64 {
+        let (low, high) = self.group.patience.unwrap_or(ELECTION);
+        let draws = if self.group.patience.is_some() { self.voters().saturating_sub(1) } else { 1 };
+        let first = (0..draws.max(1)).map(|_| self.random.between(low, high)).min();
+        micros(first.unwrap_or(high))
     }
 
     /// Another host leads from now on, if any can.

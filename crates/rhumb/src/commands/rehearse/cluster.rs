@@ -1,6 +1,6 @@
 //! The nodes of a rehearsal, from a configuration by the same functions as in `serve`.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use anyhow::Result;
 use rhumb_config::{Config, Outside, dev, process_environment};
@@ -79,6 +79,12 @@ pub(super) fn nodes(config: &Config, capacities: &BTreeMap<RegionId, f64>) -> Re
             })
         })
         .collect()
+}
+
+/// How long a node waits for its leader before it wants another.
+pub(super) fn elections(config: &Config) -> (Duration, Duration) {
+    let timing = rhumb_control::Timing::for_round_trip(config.voter_round_trip());
+    (timing.election_min, timing.election_max)
 }
 
 /// What a reader should know of how a configuration is rehearsed.

@@ -82,7 +82,9 @@ pub(super) fn read(args: &Rehearse, config: &Config) -> Result<Inputs> {
         ));
     }
     let nodes = cluster::nodes(config, &capacities.unwrap_or_default())?;
-    let rehearsal = Rehearsal { nodes, clients, traffic, jobs, scenario, prices, lasting };
+    let elections = Some(cluster::elections(config));
+    let rehearsal =
+        Rehearsal { nodes, clients, traffic, jobs, scenario, prices, elections, lasting };
     Ok(Inputs { rehearsal: Arc::new(rehearsal), objectives, notes })
 }
 
@@ -276,7 +278,8 @@ impl Reader {
         if given.client_timeout.is_zero() {
             self.refused.push("--client-timeout: clients wait for more than 0s".to_owned());
         }
-        Clients { finding, timeout: given.client_timeout, retries: given.retries, slow: given.slow }
+        let (timeout, retries) = (given.client_timeout, given.retries);
+        Clients { finding, seats: given.processes, timeout, retries, slow: given.slow }
     }
 
     fn prices(&mut self, args: &Rehearse, regions: &[RegionId]) -> Prices {
