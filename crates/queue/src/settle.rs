@@ -84,7 +84,9 @@ impl Queues {
     ) -> Option<(Change, OwnedOp)> {
         let receipt = self.epoch(slot, now.mono)?;
         let definition = self.settings(slot);
-        let job = self.live.get(&slot)?.job.as_deref()?.clone();
+        let mut job = self.live.get(&slot)?.job.as_deref()?.clone();
+        // Leases that ran out are counted in memory, until the row is changed.
+        job.attempts = u32::from(self.index.entry(slot).attempts);
         let kept = crate::change::keep_until(now.wall, &job, &definition);
         self.count_result(slot, job.tenant.as_deref(), true);
         let job = job.ended(now.wall, Ending::Completed, kept);

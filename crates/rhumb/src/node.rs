@@ -1,6 +1,7 @@
 //! A node, put together: the only place that names every adapter and server.
 
 mod checks;
+mod events;
 pub(crate) mod groups;
 mod hooks;
 mod http;
@@ -116,6 +117,7 @@ impl Node {
         engine.oversee(oversight::config(config, peer.identities()));
         oversight::follow(config, &engine, &peer);
         queues::start(config, &region, &engine)?;
+        events::start(config, &region, &engine);
         checks::start(config, &region, &engine);
         peer.register_with(registrar::registrar(&engine, identity.node));
         let workflows =

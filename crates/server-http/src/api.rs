@@ -1,5 +1,6 @@
 //! Handlers of what programs ask for.
 
+pub(crate) mod events;
 pub(crate) mod feed;
 pub(crate) mod health;
 pub(crate) mod kv;

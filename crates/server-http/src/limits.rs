@@ -93,14 +93,10 @@ pub(crate) const REDRIVE_MAX: u64 = 1_000_000;
 pub(crate) const MOVES_MAX: usize = 8;
 /// Longest name of a worker, in bytes.
 pub(crate) const WORKER_NAME_BYTES_MAX: usize = 128;
-/// Workers that are remembered.
-pub(crate) const WORKERS_MAX: usize = 16_384;
 /// Jobs that a worker may name as its own.
 pub(crate) const ACTIVE_MAX: usize = 1_024;
-/// A worker that was silent so long counts as lost,
-pub(crate) const WORKER_LOST_AFTER: Duration = Duration::from_secs(20);
-/// and one that was silent so long is forgotten.
-pub(crate) const WORKER_SHOWN: Duration = Duration::from_secs(600);
+/// A worker of which no heartbeat came for so long, three of them, is late.
+pub(crate) const WORKER_LATE_AFTER: Duration = Duration::from_secs(15);
 
 /// Most origins whose logs are looked at to find the oldest cursor.
 pub(crate) const TRIMS_MAX: usize = 64;

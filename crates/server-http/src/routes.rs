@@ -7,7 +7,7 @@ use rhumb_types::control::ApiRole;
 
 use crate::{
     admin::{audit, documents, invite, members, namespaces, operate, regions, tokens},
-    api::{self, feed, health, kv, metrics, queues, route, status, webhooks, workers},
+    api::{self, events, feed, health, kv, metrics, queues, route, status, webhooks, workers},
     limits::{JSON_BYTES_MAX, VALUE_BYTES_MAX, WEBHOOK_BYTES_MAX},
     request::{Call, Outcome},
 };
@@ -194,12 +194,12 @@ pub(crate) static ROUTES: &[Route] = &[
         .about(Keys),
     post("/v1/queues/{queue}/release", Operator, |call| boxed(queues::work::release(call)))
         .about(Keys),
-    post("/v1/queues/{queue}/heartbeat", Operator, |call| at_once(workers::beat(&call)))
-        .about(Keys),
+    post("/v1/queues/{queue}/heartbeat", Operator, |call| at_once(workers::beat(&call))).about(Keys),
     post("/v1/queues/{queue}/purge", Operator, |call| boxed(queues::tend::purge(call))).about(Keys),
     post("/v1/queues/{queue}/redrive", Operator, |call| boxed(queues::tend::redrive(call)))
         .about(Keys),
-    get("/api/health/workers", Reader, |call| at_once(workers::show(&call))).about(Keys),
+    post("/v1/events/{topic}", Operator, |call| boxed(events::publish(call))).about(Keys),
+    get("/api/health/workers", Reader, |call| boxed(workers::show(call))).about(Keys),
     post("/admin/failover/{region}", Operator, |call| boxed(operate::failover(call))),
     post("/admin/drain/{region}", Operator, |call| boxed(operate::drain(call))),
     post("/admin/failback/{region}", Operator, |call| boxed(operate::failback(call))),

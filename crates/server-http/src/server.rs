@@ -17,7 +17,7 @@ use tokio::{
 use tower_service::Service;
 
 use crate::{
-    api::{origins::Origins, workers::Workers},
+    api::origins::Origins,
     auth::Door,
     config::{self, HttpConfig, HttpError},
     dispatch::{self, Client},
@@ -49,8 +49,6 @@ pub(crate) struct Shared {
     /// Streams of the change feed that may be open.
     pub(crate) feeds: Arc<Semaphore>,
     pub(crate) origins: Origins,
-    /// Workers that beat here.
-    pub(crate) workers: Workers,
     pub(crate) connections: Connections,
     places: Arc<Semaphore>,
 }
@@ -88,7 +86,6 @@ impl HttpServer {
             bodies: Semaphore::new(BODIES_KIB_MAX as usize),
             feeds: Arc::new(Semaphore::new(FEEDS_MAX)),
             origins: Origins::default(),
-            workers: Workers::default(),
             connections: surroundings.metrics.connections("http"),
             places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             engine,

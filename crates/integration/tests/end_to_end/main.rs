@@ -14,6 +14,7 @@ mod clocks;
 mod damage;
 mod disks;
 mod encrypted;
+mod events;
 mod http;
 mod identities;
 mod kills;

@@ -33,7 +33,7 @@ const SCOPE: &str = "queue:";
 
 impl Call {
     /// The queues of this node.
-    fn queues(&self) -> Result<QueueClient, Problem> {
+    pub(crate) fn queues(&self) -> Result<QueueClient, Problem> {
         let away = "the queues of this node have not started";
         self.engine().queues().ok_or_else(|| Problem::new(ErrorCode::Unavailable, away))
     }

@@ -45,6 +45,7 @@ fn filled(path: &str) -> String {
     path.replace("{*key}", "ci:x")
         .replace("{region}", HERE)
         .replace("{queue}", "ci-none")
+        .replace("{topic}", "ci.none")
         .replace("{id}", "7")
         .replace("{version}", "7")
         .replace("{node}", "n7")
@@ -59,7 +60,7 @@ const ROLES: [(&str, ApiRole); 4] = [
 
 fn guarded() -> HttpConfig {
     let mut tokens: Vec<StaticToken> = ROLES.map(|(name, role)| token(name, role)).into();
-    let scopes = vec!["ci:".to_owned(), "queue:ci-".to_owned()];
+    let scopes = vec!["ci:".to_owned(), "queue:ci-".to_owned(), "event:ci.".to_owned()];
     tokens.push(StaticToken { scopes, ..token("scoped", ApiRole::Admin) });
     tokens.push(StaticToken { expires: Some(UnixMillis(1)), ..token("expired", ApiRole::Admin) });
     HttpConfig { auth: true, tokens, ..HttpConfig::open(loopback()) }

@@ -269,6 +269,49 @@ async fn workers_that_beat_are_shown() {
     let seen = client.get("/api/health/workers").await.expect(200).json();
     assert_eq!((&seen["alive"], &seen["healthy"]), (&json!(1), &json!(true)));
     let worker = &seen["workers"][0];
-    assert_eq!((&worker["state"], &worker["queue"]), (&json!("busy"), &json!("jobs")));
+    assert_eq!((&worker["state"], &worker["queues"]), (&json!("busy"), &json!(["jobs"])));
     assert_eq!(worker["active"], json!([id]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_kept_for_those_who_subscribe() {
+    let (_node, mut client) = node().await;
+    let event = |id: &str| json!({ "specversion": "1.0", "id": id, "source": "/s", "type": "t", "data": { "n": 1 } });
+    let path = "/v1/events/orders.paid";
+    let structured = [("content-type", "application/cloudevents+json; charset=utf-8")];
+    let heard = client.send("POST", path, &structured, event("1").to_string()).await.expect(202);
+    assert_eq!(heard.json(), json!({ "accepted": 1, "queues": [] }));
+    client.get("/v1/queues/rhumb.events").await.problem(404, "not_found");
+    make(&mut client, "mails", json!({ "subscriptions": [{ "topics": "orders.*" }] })).await;
+    let heard = client.send("POST", path, &structured, event("1").to_string()).await.expect(202);
+    assert_eq!(heard.json(), json!({ "accepted": 1, "queues": ["mails"] }));
+    let batch = [("content-type", "application/cloudevents-batch+json")];
+    let two = json!([event("2"), event("3")]).to_string();
+    client.send("POST", path, &batch, two).await.expect(202);
+    let binary = [
+        ("content-type", "text/plain"),
+        ("ce-specversion", "1.0"),
+        ("ce-id", "4"),
+        ("ce-source", "/s"),
+        ("ce-type", "t"),
+    ];
+    client.send("POST", path, &binary, "text").await.expect(202);
+    // Nobody delivers here: all four wait.
+    let stats = client.get("/v1/queues/rhumb.events/stats").await.expect(200).json();
+    assert_eq!(stats["total"]["ready"], 4, "{stats}");
+    for (headers, body) in [
+        (&structured[..], "{}".to_owned()),
+        (&structured[..], "[]".to_owned()),
+        (&batch[..], event("5").to_string()),
+        (&binary[..4], "text".to_owned()),
+        (&structured[..], json!({ "specversion": "0.3", "id": "6" }).to_string()),
+    ] {
+        client.send("POST", path, headers, body).await.problem(400, "invalid");
+    }
+    let avro = [("content-type", "application/cloudevents+avro")];
+    client.send("POST", path, &avro, "x").await.problem(415, "unsupported_media_type");
+    let own = "/v1/events/rhumb.region.failed";
+    let one = event("7").to_string();
+    client.send("POST", own, &structured, one.clone()).await.problem(403, "forbidden");
+    client.send("POST", "/v1/events/a..b", &structured, one).await.problem(400, "invalid");
 }

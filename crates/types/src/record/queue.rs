@@ -130,6 +130,18 @@ pub const SUBSCRIPTIONS_MAX: usize = 16;
 /// The first word of the topics of the cluster's own events.
 pub const OWN_TOPICS: &str = "rhumb";
 
+/// The queue from which a region delivers events to those that subscribe to them.
+#[must_use]
+pub fn events_queue() -> QueueName {
+    QueueName("rhumb.events".into())
+}
+
+/// Its settings: an event is delivered until that has worked.
+#[must_use]
+pub fn events_settings() -> QueueDefinition {
+    QueueDefinition { backoff: Duration::from_secs(1), ..QueueDefinition::default() }
+}
+
 /// Which setting of a queue is against its bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the queue's {setting} must be {rule}")]

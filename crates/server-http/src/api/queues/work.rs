@@ -39,7 +39,7 @@ impl Default for Wish {
 }
 
 /// A worker's name within its bounds.
-fn worker(name: String) -> Result<Arc<str>, Problem> {
+pub(crate) fn worker(name: String) -> Result<Arc<str>, Problem> {
     if (1..=WORKER_NAME_BYTES_MAX).contains(&name.len()) {
         return Ok(name.into());
     }

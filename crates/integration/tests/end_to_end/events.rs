@@ -1,0 +1,140 @@
+//! Queues and events over HTTP, as the documentation has them, and events in several regions.
+
+use std::{
+    fs,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::ensure;
+use rhumb_integration::{Cluster, Layout, eventually, programs};
+use serde_json::Value;
+
+use crate::{rhumb, run, skipped, works};
+
+/// The documentation whose examples are run.
+const DOCUMENT: &str = include_str!("../../../../docs/queues.md");
+/// How long something may take until it is known in every region.
+const SPREAD_MAX: Duration = Duration::from_secs(60);
+
+fn has_curl() -> bool {
+    programs::answers("curl", &["--version"])
+}
+
+/// The examples, in their order, as one script.
+fn examples(node: &str) -> String {
+    let blocks = DOCUMENT.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let script: String = ["set -eu\n"].into_iter().chain(blocks).collect();
+    assert!(script.matches("curl").count() > 15, "the examples are not found");
+    script.replace("R=http://127.0.0.1:7400", &format!("R=http://{node}"))
+}
+
+fn agreed(regions: usize) -> Cluster {
+    let cluster = Layout::regions(regions).start().unwrap();
+    cluster.wait_until_agreed(0..regions).unwrap();
+    let probe = ["queue", "create", "probe", "--reason", "test"];
+    eventually(SPREAD_MAX, || {
+        let made = rhumb(&cluster, 0, &probe);
+        ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        Ok(())
+    })
+    .unwrap();
+    cluster
+}
+
+#[test]
+fn the_documented_examples_work() {
+    if !has_curl() {
+        return skipped("curl is not installed");
+    }
+    let cluster = agreed(1);
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("examples.sh");
+    fs::write(&script, examples(&cluster.http(0).to_string())).unwrap();
+    let output = Command::new("sh").arg("-x").arg(&script).stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Makes a queue, and waits until every region knows it.
+fn make(cluster: &Cluster, queue: &str, settings: &[&str]) {
+    let words = [&["queue", "create", queue, "--reason", "test"][..], settings].concat();
+    works(rhumb(cluster, 0, &words));
+    for nth in 0..cluster.len() {
+        eventually(SPREAD_MAX, || {
+            let shown = rhumb(cluster, nth, &["queue", "show", queue]);
+            ensure!(shown.status.success(), "{queue} is not known in region {nth}");
+            Ok(())
+        })
+        .unwrap();
+    }
+}
+
+/// How many jobs of a queue wait, by the region that they belong to, once there are so many.
+fn ready(cluster: &Cluster, queue: &str, count: usize) -> Vec<(String, u64)> {
+    eventually(SPREAD_MAX, || {
+        let printed = works(rhumb(cluster, 0, &["queue", "stats", queue, "--json"]));
+        let stats: Value = serde_json::from_str(&printed)?;
+        let of = |stats: &Value| stats.get("ready").and_then(Value::as_u64).unwrap_or_default();
+        let regions = stats.get("regions").and_then(Value::as_object).into_iter().flatten();
+        let regions: Vec<_> = regions.map(|(region, it)| (region.clone(), of(it))).collect();
+        let regions: Vec<_> = regions.into_iter().filter(|(_, ready)| *ready > 0).collect();
+        let total: u64 = regions.iter().map(|(_, ready)| ready).sum();
+        ensure!(total >= u64::try_from(count)?, "{queue} has {regions:?}");
+        Ok(regions)
+    })
+    .unwrap()
+}
+
+fn publish(cluster: &Cluster, nth: usize, topic: &str, id: &str) {
+    let event = format!(
+        r#"{{"specversion":"1.0","id":"{id}","source":"/test","type":"t","data":{{"n":1}}}}"#
+    );
+    let mut curl = Command::new("curl");
+    curl.args(["-sf", "-H", "content-type: application/cloudevents+json", "-d", &event]);
+    run(curl.arg(format!("http://{}/v1/events/{topic}", cluster.http(nth))));
+}
+
+#[test]
+fn an_event_is_one_job_of_each_queue_or_one_in_each_region() {
+    if !has_curl() {
+        return skipped("curl is not installed");
+    }
+    let cluster = agreed(3);
+    make(&cluster, "one", &["--subscribe", "orders.*"]);
+    make(&cluster, "each", &["--subscribe-each-region", "orders.**"]);
+    make(&cluster, "none", &["--subscribe", "users.**"]);
+    publish(&cluster, 0, "orders.paid", "7");
+    assert_eq!(ready(&cluster, "one", 1).len(), 1);
+    let each = ready(&cluster, "each", 3);
+    assert_eq!(each.iter().map(|(_, ready)| *ready).collect::<Vec<_>>(), [1, 1, 1], "{each:?}");
+    // The same event again, in another region, and then one more: by its arrival the other was delivered.
+    publish(&cluster, 1, "orders.paid", "7");
+    publish(&cluster, 1, "orders.paid", "8");
+    let total = |queue, count| ready(&cluster, queue, count).iter().map(|(_, it)| it).sum::<u64>();
+    assert_eq!((total("one", 2), total("each", 6)), (2, 6));
+    assert_eq!(total("none", 0), 0);
+}
+
+#[test]
+fn the_end_of_a_job_is_an_event_where_its_queue_says_so() {
+    let cluster = agreed(1);
+    make(&cluster, "ends", &["--subscribe", "rhumb.job.**"]);
+    make(&cluster, "loud", &["--announce"]);
+    make(&cluster, "quiet", &[]);
+    for queue in ["quiet", "loud"] {
+        works(rhumb(&cluster, 0, &["queue", "send", queue, "work"]));
+        let got = works(rhumb(&cluster, 0, &["queue", "receive", queue, "--wait", "20s"]));
+        let got: Value = serde_json::from_str(&got).unwrap();
+        let receipt = got.get("receipt").and_then(Value::as_str).unwrap();
+        works(rhumb(&cluster, 0, &["queue", "complete", receipt]));
+    }
+    let got = works(rhumb(&cluster, 0, &["queue", "receive", "ends", "--wait", "20s"]));
+    let got: Value = serde_json::from_str(&got).unwrap();
+    let topic = got.pointer("/attributes/rhumb-topic").and_then(Value::as_str);
+    assert_eq!(topic, Some("rhumb.job.finished.loud"), "{got}");
+    let said = got.get("body").and_then(Value::as_str).unwrap();
+    let said: Value = serde_json::from_str(said).unwrap();
+    assert_eq!(said.get("queue").and_then(Value::as_str), Some("loud"));
+    ready(&cluster, "ends", 0);
+}
