@@ -173,7 +173,7 @@ fn the_job_of_a_killed_worker_comes_back_and_counts_an_attempt() {
     let rig = Rig::new(1, &[]);
     let job = rig.send(0, "work");
     let script = "cat > body; echo $RHUMB_ATTEMPT >> attempts
-        if [ $RHUMB_ATTEMPT = 1 ]; then echo $$ > pid.new; mv pid.new pid; sleep 600; fi";
+        if [ $RHUMB_ATTEMPT = 1 ]; then echo $$ > pid.new; mv pid.new pid; exec sleep 600; fi";
     let worker = rig.worker(0, &[], script);
     let command = written_pid(&rig.path("pid"));
     worker.signal(Signal::KILL);

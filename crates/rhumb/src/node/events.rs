@@ -16,7 +16,7 @@ use rhumb_config::Config;
 use rhumb_engine::{
     DefineError, Engine, EnqueueRequest, Expect, HomeChoice, OsEntropy, QueueClient,
     ReceiveRequest,
-    queue::{Finished, Leased, NewJob, Refused},
+    queue::{Definitions, Finished, Leased, NewJob, Refused},
     random_id,
 };
 use rhumb_events::{Event, subscribers};
@@ -78,8 +78,9 @@ impl Post {
         let mut definitions = self.client.definitions();
         loop {
             // Nobody has published anything before the queue is there.
-            let there = definitions.wait_for(|all| all.contains_key(&events_queue())).await;
-            if there.is_err() {
+            let there = |all: &Arc<Definitions>| all.contains_key(&events_queue());
+            let stopped = definitions.wait_for(there).await.is_err();
+            if stopped {
                 return;
             }
             let request = ReceiveRequest {
