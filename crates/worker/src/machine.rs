@@ -37,7 +37,7 @@ pub struct TaskId(pub u64);
 pub enum Event {
     /// Time has passed; at least every 100 ms.
     Tick,
-    /// The request for jobs gave these, each with when its lease ends.
+    /// The request for jobs gave these, each with when its lease ends; none if none came in time.
     Received(Vec<(TaskId, MonoTime)>),
     /// The request for jobs was answered by nobody.
     Unanswered,
@@ -160,7 +160,8 @@ struct Task {
 enum Asking {
     /// None is under way, and none is made before this.
     After(MonoTime),
-    UnderWay,
+    /// One is under way since then.
+    Since(MonoTime),
 }
 
 /// A worker. See the crate's documentation.
@@ -198,10 +199,7 @@ impl Worker {
         match event {
             Event::Tick => {}
             Event::Received(jobs) => self.received(now, jobs, out),
-            Event::Unanswered => {
-                self.asking = Asking::After(now + self.pause);
-                self.pause = (self.pause * 2).min(PAUSE_MAX);
-            }
+            Event::Unanswered => self.pause(now),
             Event::Renewed(id, ends) => self.renewed(now, id, ends),
             Event::NotRenewed(id) => self.not_renewed(now, id),
             Event::Stale(id) => self.lose(id, LostBy::Stale, out),
@@ -225,9 +223,22 @@ impl Worker {
         self.stopping.is_some()
     }
 
+    /// Asks again after a while, which grows.
+    fn pause(&mut self, now: MonoTime) {
+        self.asking = Asking::After(now + self.pause);
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+    }
+
     fn received(&mut self, now: MonoTime, jobs: Vec<(TaskId, MonoTime)>, out: &mut Effects) {
-        self.asking = Asking::After(now);
-        self.pause = PAUSE_MIN;
+        let hasty = |since| now.saturating_since(since) < PAUSE_MIN;
+        match self.asking {
+            // A node that is stopping does not wait for jobs; nor is it asked without end.
+            Asking::Since(since) if jobs.is_empty() && hasty(since) => self.pause(now),
+            _ => {
+                self.asking = Asking::After(now);
+                self.pause = PAUSE_MIN;
+            }
+        }
         for (id, lease_ends) in jobs {
             let stopping = self.stopping.is_some();
             let phase = if stopping { Phase::Settling } else { Phase::Running };
@@ -312,7 +323,7 @@ impl Worker {
             return;
         }
         self.stopping = Some(now + self.settings.grace);
-        if self.asking == Asking::UnderWay {
+        if matches!(self.asking, Asking::Since(_)) {
             out.push(Effect::StopReceiving);
         }
     }
@@ -324,7 +335,7 @@ impl Worker {
             self.look_at(now, id, out);
         }
         self.ask(now, out);
-        let idle = self.tasks.is_empty() && self.asking != Asking::UnderWay;
+        let idle = self.tasks.is_empty() && !matches!(self.asking, Asking::Since(_));
         if self.stopping.is_some() && idle && !self.stopped {
             self.stopped = true;
             out.push(Effect::Stopped);
@@ -365,7 +376,7 @@ impl Worker {
         let free = self.settings.concurrency.saturating_sub(self.tasks.len());
         let due = matches!(self.asking, Asking::After(at) if at <= now);
         if self.stopping.is_none() && due && free > 0 {
-            self.asking = Asking::UnderWay;
+            self.asking = Asking::Since(now);
             out.push(Effect::Receive(free.min(JOBS_PER_REQUEST_MAX)));
         }
     }

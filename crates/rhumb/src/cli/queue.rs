@@ -258,7 +258,8 @@ pub(crate) struct Worker {
     pub(crate) queue: QueueName,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
-    /// Addresses of other regions' nodes, in the order in which to go on when the first is lost.
+    /// Addresses of other regions' nodes, in the order in which to go on when the first is lost. Where
+    /// they ask for a token, give --token.
     #[arg(long, value_name = "URL", value_delimiter = ',', env = "RHUMB_ALSO")]
     pub(crate) also: Vec<String>,
     /// How many commands run at a time.

@@ -180,7 +180,14 @@ impl Driver {
     /// Turns what a task said into an event.
     fn heard(&mut self, said: Said) -> Event {
         let jobs = match said {
-            Said::Event(event) => return event,
+            Said::Event(event) => {
+                if let Event::Renewed(id, ends) = event
+                    && let Some(held) = self.held.get_mut(&id)
+                {
+                    held.ends = ends;
+                }
+                return event;
+            }
             Said::Jobs(jobs) => jobs,
         };
         let now = self.now();
@@ -261,9 +268,6 @@ impl Driver {
             };
             let _ended = said.send(Said::Event(event)).await;
         });
-        if let Some(held) = self.held.get_mut(&id) {
-            held.ends = held.ends.max(ends);
-        }
     }
 
     fn end(&self, id: TaskId, way: Way) {

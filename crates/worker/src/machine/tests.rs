@@ -137,9 +137,12 @@ async fn nobody_is_asked_without_a_pause_when_nobody_answers() {
         pause = (pause * 2).min(PAUSE_MAX);
     }
     assert_eq!(pause, PAUSE_MAX);
+    rig.after(SECOND);
     rig.receive(&[]);
     assert_eq!(rig.on(Event::Unanswered), []);
     assert_eq!(rig.after(PAUSE_MIN), [Effect::Receive(2)], "an answer ends the long pauses");
+    assert_eq!(rig.receive(&[]), [], "and one that comes at once, with nothing, is none");
+    assert_eq!(rig.after(PAUSE_MIN * 2), [Effect::Receive(2)]);
 }
 
 /// What the world may do next; what does not fit the present is left out.
