@@ -11,12 +11,12 @@ use std::{
 
 use bytes::Bytes;
 use rhumb_queue::{
-    Answer, Ask, Definitions, Enqueue, Enqueued, Event, Leased, NewJob, Receipt, Receive, Refused,
-    RequestId, promises::Promises,
+    Answer, Ask, Enqueue, Enqueued, Event, Leased, NewJob, Receipt, Receive, Refused, RequestId,
+    promises::Promises,
 };
 use rhumb_types::{
-    AckLevel, MonoTime, RegionId,
-    record::{JobId, QueueDefinition, QueueName},
+    MonoTime, RegionId,
+    record::{JobId, JobKey},
 };
 
 use super::load::Load;
@@ -27,6 +27,11 @@ use crate::{
     time::{Micros, SECOND},
     world::World,
 };
+
+mod queues;
+
+use queues::Queue;
+pub(crate) use queues::definitions;
 
 /// Jobs per second, all callers together, unless the run says otherwise.
 const JOBS_PER_SECOND: f64 = 9.0;
@@ -44,52 +49,6 @@ const GROUPS: u64 = 3;
 const RIGHT_PER_MILLE: u64 = 850;
 /// Wakes from here on are of callers and workers.
 pub(crate) const WAKES: u64 = 1 << 40;
-
-/// The queues of a run.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Queue {
-    /// Jobs with and without keys, safe from the loss of a minority.
-    Plain,
-    /// Jobs of groups.
-    Fifo,
-    /// Jobs that are safe in one region, and that may die.
-    Fast,
-}
-
-impl Queue {
-    const ALL: [Self; 3] = [Self::Plain, Self::Fifo, Self::Fast];
-
-    fn name(self) -> QueueName {
-        named(match self {
-            Self::Plain => "plain",
-            Self::Fifo => "fifo",
-            Self::Fast => "fast",
-        })
-    }
-}
-
-fn named(name: &str) -> QueueName {
-    match QueueName::new(name) {
-        Ok(name) => name,
-        Err(error) => unreachable!("{error}"),
-    }
-}
-
-/// The queues that there are in a run.
-pub(crate) fn definitions() -> Definitions {
-    let visibility = Duration::from_secs(20);
-    let plain = QueueDefinition { visibility, ack: AckLevel::Quorum, ..QueueDefinition::default() };
-    let fifo = QueueDefinition { fifo: true, ..plain.clone() };
-    let fast = QueueDefinition {
-        visibility,
-        attempts_max: Some(2),
-        dead_letters: Some(named("dead")),
-        ..QueueDefinition::default()
-    };
-    let of = |queue: Queue, definition| (queue.name(), definition);
-    let dead = (named("dead"), QueueDefinition::default());
-    [of(Queue::Plain, plain), of(Queue::Fifo, fifo), of(Queue::Fast, fast), dead].into()
-}
 
 /// What somebody does when its time comes.
 #[derive(Debug)]
@@ -490,7 +449,7 @@ impl Jobs {
             for (host, queue) in
                 (0..world.hosts.len()).flat_map(|host| Queue::ALL.map(|it| (host, it)))
             {
-                let key = rhumb_types::record::JobKey { queue: queue.name(), id };
+                let key = JobKey { queue: queue.name(), id };
                 let at = world.queues(host).and_then(|queues| queues.whereabouts(&key));
                 if let Some(at) = at {
                     what += &format!("; {queue:?} of host {host}: {at:?}");
