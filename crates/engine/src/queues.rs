@@ -155,8 +155,9 @@ impl Engine {
         );
         spawn_thread("rhumb-queue-io", move || reader.run(&works))?;
         spawn_thread("rhumb-queues", move || driver.run(effects, events))?;
-        self.tell_leases(inbox.clone());
+        // The machine knows the queues before it may act for anybody.
         let (queues, definitions) = self.keep_queues(inbox.clone(), seed);
+        self.tell_leases(inbox.clone());
         driver::tick(self.tasks(), inbox.clone());
         let asks = Arc::new(Semaphore::new(limits::QUEUE_ASKS_MAX));
         let running = Running {

@@ -23,6 +23,7 @@ mod members;
 mod observed;
 mod operators;
 mod partitions;
+mod queues;
 mod recovery;
 mod rehearsed;
 mod residency;

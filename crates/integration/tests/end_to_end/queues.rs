@@ -1,0 +1,319 @@
+//! Queues over real processes: the owner of jobs is killed, or cut off, with jobs in every state, and
+//! comes back.
+//!
+//! What is checked holds whatever the timing: every job that was acknowledged is completed, no job is in
+//! two workers' hands at once, a receipt of the old owner settles nothing, and jobs that ran a second time
+//! are counted.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use rhumb_integration::{Cluster, Layout, READY_WAIT_MAX, eventually};
+use serde_json::{Value, json};
+
+use crate::{holder, wait_for_duties};
+
+/// A frontier holds jobs back for twice the shortest lease that it speaks of, and a bit of drift.
+const HELD_MAX: Duration = Duration::from_secs(95);
+/// The leases that workers ask for.
+const LEASE: &str = "5s";
+const PATH: &str = "/v1/queues/jobs";
+
+/// A connection to a node's HTTP server.
+struct Http(BufReader<TcpStream>);
+
+impl Http {
+    fn open(address: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        Ok(Self(BufReader::new(stream)))
+    }
+
+    fn ask(&mut self, method: &str, path: &str, body: &Value) -> Result<(u16, Value)> {
+        let body = body.to_string();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: node\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        self.0.get_mut().write_all(head.as_bytes())?;
+        let mut line = String::new();
+        ensure!(self.0.read_line(&mut line)? > 0, "the connection was closed");
+        let status = line.split(' ').nth(1).context("no status")?.parse()?;
+        let mut length = 0;
+        loop {
+            line.clear();
+            self.0.read_line(&mut line)?;
+            let Some((name, value)) = line.split_once(':') else { break };
+            if name.eq_ignore_ascii_case("content-length") {
+                length = value.trim().parse()?;
+            }
+        }
+        let mut content = vec![0; length];
+        self.0.read_exact(&mut content)?;
+        Ok((status, serde_json::from_slice(&content).unwrap_or(Value::Null)))
+    }
+}
+
+/// A job in a worker's hands.
+#[derive(Clone, Debug)]
+struct Leased {
+    id: String,
+    receipt: String,
+    /// When it was asked for, and when it came.
+    asked: Instant,
+    came: Instant,
+    lasts: Duration,
+}
+
+fn receive(http: &mut Http, max: usize, wait: &str) -> Result<Vec<Leased>> {
+    let asked = Instant::now();
+    let wish = json!({ "max": max, "wait": wait, "visibility": LEASE, "worker": "test" });
+    let (status, answer) = http.ask("POST", &format!("{PATH}/receive"), &wish)?;
+    ensure!(status == 200, "{status} {answer}");
+    let came = Instant::now();
+    let jobs = answer["jobs"].as_array().context("no jobs")?;
+    let text = |job: &Value, name: &str| job[name].as_str().unwrap_or_default().to_owned();
+    let leased = |job: &Value| Leased {
+        id: text(job, "id"),
+        receipt: text(job, "receipt"),
+        asked,
+        came,
+        lasts: Duration::from_millis(job["lease_ms"].as_u64().unwrap_or_default()),
+    };
+    Ok(jobs.iter().map(leased).collect())
+}
+
+fn enqueue(http: &mut Http, home: &str, job: &Value) -> Result<String> {
+    let (status, answer) = http.ask("POST", &format!("{PATH}/jobs?home={home}"), job)?;
+    ensure!(matches!(status, 200 | 201), "{status} {answer}");
+    Ok(answer["id"].as_str().context("no id")?.to_owned())
+}
+
+fn settle(http: &mut Http, how: &str, receipt: &str) -> Result<bool> {
+    let (status, answer) =
+        http.ask("POST", &format!("{PATH}/{how}"), &json!({ "receipt": receipt }))?;
+    ensure!(matches!(status, 204 | 404 | 409 | 503), "{status} {answer}");
+    Ok(status == 204)
+}
+
+/// What happened, from all threads.
+#[derive(Default)]
+struct History {
+    acknowledged: Mutex<BTreeSet<String>>,
+    leases: Mutex<Vec<Leased>>,
+    completed: Mutex<BTreeMap<String, usize>>,
+}
+
+impl History {
+    /// No job was surely in two workers' hands: the second lease came before the first could have ended.
+    fn check_leases(&self, ended: &BTreeSet<String>) -> usize {
+        let mut by_id: BTreeMap<String, Vec<Leased>> = BTreeMap::new();
+        for lease in self.leases.lock().unwrap().iter() {
+            by_id.entry(lease.id.clone()).or_default().push(lease.clone());
+        }
+        let mut again = 0;
+        for (id, mut leases) in by_id {
+            leases.sort_by_key(|lease| lease.came);
+            again += leases.len() - 1;
+            for (first, second) in leases.iter().zip(leases.iter().skip(1)) {
+                let over = second.came >= first.asked + first.lasts;
+                assert!(over || ended.contains(&first.receipt), "{id}: {first:?} and {second:?}");
+            }
+        }
+        again
+    }
+}
+
+struct Rig {
+    cluster: Cluster,
+    history: Arc<History>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let cluster = Layout::regions(3).relayed().start().unwrap();
+        cluster.wait_until_agreed(0..3).unwrap();
+        wait_for_duties(&cluster, 0..3);
+        let rig = Self { cluster, history: Arc::default() };
+        let settings = json!({ "ack": "one_remote" });
+        rig.http(0).ask("PUT", &format!("{PATH}?reason=test"), &settings).unwrap();
+        for nth in 0..3 {
+            eventually(READY_WAIT_MAX, || {
+                let (status, _) = rig.http(nth).ask("GET", PATH, &Value::Null)?;
+                ensure!(status == 200, "the queue is not known in region {nth}");
+                Ok(())
+            })
+            .unwrap();
+        }
+        rig
+    }
+
+    fn http(&self, nth: usize) -> Http {
+        Http::open(self.cluster.http(nth)).unwrap()
+    }
+
+    fn owner(&self) -> String {
+        self.cluster.region(0).to_owned()
+    }
+
+    fn add(&self, http: &mut Http, job: &Value) -> String {
+        let id = enqueue(http, &self.owner(), job).unwrap();
+        self.history.acknowledged.lock().unwrap().insert(id.clone());
+        id
+    }
+
+    /// Jobs of the first region in every state; gives the leases that its workers hold.
+    fn fill(&self) -> Vec<Leased> {
+        let (mut here, mut there) = (self.http(0), self.http(1));
+        for nth in 0..30 {
+            self.add(
+                if nth % 2 == 0 { &mut here } else { &mut there },
+                &json!({ "body": "ready" }),
+            );
+        }
+        for _ in 0..5 {
+            self.add(&mut here, &json!({ "body": "delayed", "delay": "4s" }));
+        }
+        let leased = receive(&mut here, 10, "2s").unwrap();
+        assert_eq!(leased.len(), 10);
+        self.history.leases.lock().unwrap().extend(leased.iter().cloned());
+        // Some fail, and some are done.
+        for lease in leased.iter().take(3) {
+            assert!(settle(&mut here, "fail", &lease.receipt).unwrap());
+        }
+        for lease in leased.iter().skip(3).take(2) {
+            assert!(settle(&mut here, "complete", &lease.receipt).unwrap());
+            self.history.completed.lock().unwrap().insert(lease.id.clone(), 1);
+        }
+        leased
+    }
+
+    /// Sends jobs of the first region to another, until told to stop; what is refused or unknown is sent
+    /// again under the same key.
+    fn producer(&self, nth: usize, stop: &Arc<AtomicBool>) -> thread::JoinHandle<usize> {
+        let (address, owner) = (self.cluster.http(nth), self.owner());
+        let (history, stop) = (self.history.clone(), stop.clone());
+        thread::spawn(move || {
+            let mut sent = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let job = json!({ "body": "in flight", "key": format!("{nth}-{sent}") });
+                let taken = eventually(Duration::from_secs(60), || {
+                    enqueue(&mut Http::open(address)?, &owner, &job)
+                });
+                history.acknowledged.lock().unwrap().insert(taken.unwrap());
+                sent += 1;
+                thread::sleep(Duration::from_millis(20));
+            }
+            sent
+        })
+    }
+
+    /// Works until every job that was acknowledged is completed.
+    fn work_off(&self, nodes: &[usize], longest: Duration) {
+        let began = Instant::now();
+        let mut connections: Vec<Http> = nodes.iter().map(|nth| self.http(*nth)).collect();
+        loop {
+            for http in &mut connections {
+                for lease in receive(http, 10, "200ms").unwrap() {
+                    self.history.leases.lock().unwrap().push(lease.clone());
+                    if settle(http, "complete", &lease.receipt).unwrap() {
+                        let mut completed = self.history.completed.lock().unwrap();
+                        *completed.entry(lease.id).or_default() += 1;
+                    }
+                }
+            }
+            let completed = self.history.completed.lock().unwrap();
+            let acknowledged = self.history.acknowledged.lock().unwrap();
+            let left = acknowledged.iter().filter(|id| !completed.contains_key(*id)).count();
+            if left == 0 {
+                return;
+            }
+            let most = began.elapsed() < longest;
+            assert!(most, "{left} of {} jobs were lost", acknowledged.len());
+        }
+    }
+
+    /// Everything is done once, and nothing was in two hands. Says what happened.
+    fn judge(&self, what: &str, ended: &BTreeSet<String>) {
+        let again = self.history.check_leases(ended);
+        let completed = self.history.completed.lock().unwrap();
+        let twice = completed.values().filter(|times| **times > 1).count();
+        let count = completed.len();
+        println!("{what}: {count} jobs completed, {again} leased again, {twice} completed twice");
+        assert_eq!(twice, 0, "a job is completed once");
+    }
+
+    fn until_taken_over(&self) {
+        eventually(READY_WAIT_MAX, || {
+            let holder = holder(&self.cluster, 1, 0);
+            ensure!(!holder.is_empty() && holder != self.owner(), "held by `{holder}`");
+            Ok(())
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn a_killed_owner_loses_no_job_in_whichever_state_it_was() {
+    let mut rig = Rig::new();
+    let leased = rig.fill();
+    let stop = Arc::new(AtomicBool::new(false));
+    let producers = [rig.producer(1, &stop), rig.producer(2, &stop)];
+    thread::sleep(Duration::from_millis(500));
+    rig.cluster.kill(0).unwrap();
+    rig.until_taken_over();
+    // Nobody settles with a receipt of the old owner.
+    for lease in &leased {
+        assert!(!settle(&mut rig.http(1), "complete", &lease.receipt).unwrap(), "{lease:?}");
+    }
+    stop.store(true, Ordering::Relaxed);
+    let sent: usize = producers.into_iter().map(|producer| producer.join().unwrap()).sum();
+    assert!(sent > 0);
+    // It comes back while its jobs are being worked off.
+    rig.cluster.start(0).unwrap();
+    rig.cluster.wait_until_ready(0).unwrap();
+    rig.work_off(&[0, 1, 2], 2 * HELD_MAX);
+    let ended = leased.iter().take(5).map(|lease| lease.receipt.clone()).collect();
+    rig.judge("owner killed", &ended);
+}
+
+#[test]
+fn an_owner_that_is_cut_off_gives_nothing_away_that_another_may_give() {
+    let rig = Rig::new();
+    let leased = rig.fill();
+    rig.cluster.set_cut_off(0, true).unwrap();
+    // It goes on as owner until its lease ends, and then gives nothing.
+    let mut here = rig.http(0);
+    let until = Instant::now() + Duration::from_secs(8);
+    while Instant::now() < until {
+        let got = receive(&mut here, 1, "100ms").unwrap();
+        rig.history.leases.lock().unwrap().extend(got);
+    }
+    rig.until_taken_over();
+    assert!(receive(&mut here, 10, "0s").unwrap().is_empty(), "it leases without a lease");
+    // It takes work in all the same, for itself (rule 5).
+    let pinned = rig.http(0).ask("POST", &format!("{PATH}/jobs"), &json!({ "body": "pinned" }));
+    let (status, answer) = pinned.unwrap();
+    if status == 201 {
+        assert_eq!(answer["pinned"], json!(true), "{answer}");
+        rig.history.acknowledged.lock().unwrap().insert(answer["id"].as_str().unwrap().to_owned());
+    }
+    rig.cluster.set_cut_off(0, false).unwrap();
+    for lease in leased.iter().skip(5) {
+        assert!(!settle(&mut rig.http(1), "complete", &lease.receipt).unwrap(), "{lease:?}");
+    }
+    rig.work_off(&[0, 1, 2], 2 * HELD_MAX);
+    let ended = leased.iter().take(5).map(|lease| lease.receipt.clone()).collect();
+    rig.judge("owner cut off", &ended);
+}
