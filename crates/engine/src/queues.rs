@@ -12,7 +12,11 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, atomic::AtomicU64, mpsc as std_mpsc},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, AtomicUsize},
+        mpsc as std_mpsc,
+    },
 };
 
 use rhumb_queue::{Advert, Effects, Finished, Leased, Queues};
@@ -130,12 +134,12 @@ impl Engine {
         let requests = shared.requests.clone();
         // From here on every commit tells its rows; what was committed before is found by the scan.
         shared.feed.attach(inbox.clone());
+        let writes = Arc::new(AtomicUsize::new(0));
         let reader = reads::Reader {
             store: shared.store.clone(),
-            clock: shared.clock.clone(),
-            held: shared.held.clone(),
             inputs: shared.inputs.clone(),
             inbox: inbox.clone(),
+            writes: writes.clone(),
         };
         let (adverts, advertised) = mpsc::channel(limits::ADVERTS_MAX);
         let driver = driver::Driver::new(
@@ -151,6 +155,9 @@ impl Engine {
                 requests: requests.clone(),
                 adverts,
                 meter: shared.meter.clone(),
+                inbox: inbox.clone(),
+                held: shared.held.clone(),
+                writes,
             },
         );
         spawn_thread("rhumb-queue-io", move || reader.run(&works))?;

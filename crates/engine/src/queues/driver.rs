@@ -4,14 +4,16 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc as std_mpsc,
     },
     time::Duration,
 };
 
 use bytes::Bytes;
-use rhumb_node::{Alarm, Event as NodeEvent, RequestId as NodeRequest, oversee::Leases};
+use rhumb_node::{
+    Alarm, Event as NodeEvent, RequestId as NodeRequest, SubmitOwned, oversee::Leases,
+};
 use rhumb_ports::{
     clock::Clock,
     store::{Range, ReadStore},
@@ -20,22 +22,28 @@ use rhumb_queue::{
     Advert, Answer, Ask, Definitions, Effect, Effects, Enqueued, Event, Finished, Queues, Receive,
     Refused, RequestId, Stats, Token, Whereabouts, WriteError,
 };
+use rhumb_state::{ReadSet, RowId, RowRef, owned::OwnedOp};
 use rhumb_types::{
-    ErrorCode, MonoTime, RegionId,
+    AckLevel, ErrorCode, MonoTime, RegionId,
     record::{JobKey, OwnedId, OwnedRow, QueueName},
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, broadcast, mpsc, oneshot},
+    sync::{
+        OwnedSemaphorePermit, broadcast,
+        mpsc::{self, error::TrySendError},
+        oneshot,
+    },
     time::{MissedTickBehavior, interval},
 };
 
 use super::{
-    reads::Work,
+    reads::{Work, stopped, wait},
     registry::{Heartbeat, Registry, WorkerInfo},
     shown::Shown,
 };
 use crate::{
-    driver,
+    driver::{self, OwnedReply},
+    held::Held,
     limits::{LOOK_INTERVAL, QUEUE_TICK, WORKERS_COUNTED_EVERY},
     meter::Meter,
     tasks::Tasks,
@@ -101,6 +109,10 @@ pub(super) struct Around {
     pub(super) alarms: mpsc::Sender<Alarm>,
     pub(super) finished: broadcast::Sender<Finished>,
     pub(super) adverts: mpsc::Sender<Advert>,
+    pub(super) inbox: mpsc::Sender<Input>,
+    pub(super) held: Arc<Held>,
+    /// Writes that wait for the thread that reads.
+    pub(super) writes: Arc<AtomicUsize>,
     pub(super) meter: Meter,
     pub(super) requests: Arc<AtomicU64>,
 }
@@ -303,10 +315,7 @@ impl Driver {
     fn carry_out(&mut self, effects: &mut Effects) {
         while let Some(effect) = effects.pop() {
             match effect {
-                Effect::Own { token, home, ops, ack } => {
-                    let request = NodeRequest(self.request());
-                    self.ask_for(token, Work::Own { token, request, home, ops, ack });
-                }
+                Effect::Own { token, home, ops, ack } => self.own(token, home, ops, ack),
                 Effect::Fetch { token, rows } => self.ask_for(token, Work::Fetch { token, rows }),
                 Effect::Scan { table, after, rows_max } => self.scan(table, after, rows_max),
                 Effect::Drop(rows) => self.forget(rows),
@@ -328,6 +337,36 @@ impl Driver {
         }
     }
 
+    /// A write goes to the loop at once when that has its rows at hand, as it has those of jobs that were
+    /// taken in or leased a moment ago, and when none waits that was asked for before.
+    fn own(&mut self, token: Token, home: RegionId, ops: Vec<OwnedOp>, ack: AckLevel) {
+        let request = NodeRequest(self.request());
+        let deadline = self.around.clock.now().mono + wait(ack);
+        let ids = ops.iter().map(OwnedOp::id);
+        let unknown = ids.filter(|id| !self.around.held.passes(RowRef::Owned(id)));
+        let unknown: Vec<RowId> = unknown.cloned().map(RowId::Owned).collect();
+        let reads = ReadSet::default();
+        let submit = SubmitOwned { request, home, ops, ack, deadline, reads };
+        let first = self.around.writes.load(Ordering::Acquire) == 0;
+        if !first || !unknown.is_empty() {
+            return self.own_later(token, submit, unknown);
+        }
+        let reply = OwnedReply::Queues(token, self.around.inbox.clone());
+        let input = driver::Input::Own(NodeEvent::Own(submit), request, reply);
+        match self.around.inputs.try_send(input) {
+            Ok(()) => {}
+            Err(TrySendError::Full(driver::Input::Own(NodeEvent::Own(submit), ..))) => {
+                self.own_later(token, submit, unknown);
+            }
+            Err(_) => self.next.push_back(Event::Owned { token, result: Err(stopped()) }),
+        }
+    }
+
+    fn own_later(&mut self, token: Token, submit: SubmitOwned, unknown: Vec<RowId>) {
+        self.around.writes.fetch_add(1, Ordering::AcqRel);
+        self.ask_for(token, Work::Own { token, submit, unknown });
+    }
+
     /// Writes and reads go to the thread that waits for the disk. The machine bounds how many there are,
     /// so that thread's queue has room; were it full or gone, the answer is given here.
     fn ask_for(&mut self, token: Token, work: Work) {
@@ -336,6 +375,7 @@ impl Driver {
             refused;
         self.next.push_back(match work {
             Work::Own { .. } => {
+                self.around.writes.fetch_sub(1, Ordering::Release);
                 let why = "too many writes of the queues wait".into();
                 let error = WriteError::Refused { code: ErrorCode::Overloaded, why };
                 Event::Owned { token, result: Err(error) }

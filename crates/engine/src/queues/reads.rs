@@ -2,16 +2,20 @@
 //! they were asked for.
 
 use std::{
-    sync::{Arc, mpsc as std_mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc as std_mpsc,
+    },
     time::Duration,
 };
 
-use rhumb_node::{Event, RequestId, SubmitError, SubmitOwned, reads::read_rows};
-use rhumb_ports::{clock::Clock, store::ReadStore};
+use rhumb_node::{Event, SubmitError, SubmitOwned, reads::read_rows};
+use rhumb_ports::store::ReadStore;
 use rhumb_queue::{Token, WriteError as Failed};
-use rhumb_state::{RowId, RowRef, owned::OwnedOp};
+use rhumb_state::RowId;
 use rhumb_types::{
-    AckLevel, ErrorCode, RegionId,
+    AckLevel, ErrorCode,
     record::{OwnedId, OwnedRow},
 };
 use tokio::sync::mpsc;
@@ -19,7 +23,6 @@ use tokio::sync::mpsc;
 use super::driver::Input;
 use crate::{
     driver::{self, OwnedReply},
-    held::Held,
     limits::ACK_WAIT,
     own::OwnedAnswer,
     request::WriteError,
@@ -28,17 +31,25 @@ use crate::{
 /// What the machine wants of the store or the loop.
 #[derive(Debug)]
 pub(super) enum Work {
-    Own { token: Token, request: RequestId, home: RegionId, ops: Vec<OwnedOp>, ack: AckLevel },
-    Fetch { token: Token, rows: Vec<OwnedId> },
+    /// A write, and which of its rows the loop does not have at hand.
+    Own {
+        token: Token,
+        submit: SubmitOwned,
+        unknown: Vec<RowId>,
+    },
+    Fetch {
+        token: Token,
+        rows: Vec<OwnedId>,
+    },
 }
 
 /// The thread's parts.
 pub(super) struct Reader {
     pub(super) store: Arc<dyn ReadStore>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) held: Arc<Held>,
     pub(super) inputs: mpsc::Sender<driver::Input>,
     pub(super) inbox: mpsc::Sender<Input>,
+    /// Writes that were given to this thread and are not yet with the loop.
+    pub(super) writes: Arc<AtomicUsize>,
 }
 
 impl Reader {
@@ -46,8 +57,10 @@ impl Reader {
     pub(super) fn run(self, works: &std_mpsc::Receiver<Work>) {
         while let Ok(work) = works.recv() {
             let told = match work {
-                Work::Own { token, request, home, ops, ack } => {
-                    let Err(error) = self.own(token, request, home, ops, ack) else { continue };
+                Work::Own { token, submit, unknown } => {
+                    let handed = self.own(token, submit, unknown);
+                    self.writes.fetch_sub(1, Ordering::Release);
+                    let Err(error) = handed else { continue };
                     Input::Owned { token, result: Err(error) }
                 }
                 Work::Fetch { token, rows } => {
@@ -66,28 +79,25 @@ impl Reader {
     fn own(
         &self,
         token: Token,
-        request: RequestId,
-        home: RegionId,
-        ops: Vec<OwnedOp>,
-        ack: AckLevel,
+        mut submit: SubmitOwned,
+        unknown: Vec<RowId>,
     ) -> Result<(), Failed> {
-        let unknown = ops.iter().map(OwnedOp::id).filter(|id| !self.held.passes(RowRef::Owned(id)));
-        let reads = read_rows(self.store.as_ref(), unknown.cloned().map(RowId::Owned));
-        let reads = reads.map_err(|error| failed(WriteError::Store(error)))?;
-        let deadline = self.clock.now().mono + wait(ack);
-        let submit = SubmitOwned { request, home, ops, ack, deadline, reads };
+        let reads = read_rows(self.store.as_ref(), unknown.into_iter());
+        submit.reads = reads.map_err(|error| failed(WriteError::Store(error)))?;
+        let request = submit.request;
         let reply = OwnedReply::Queues(token, self.inbox.clone());
         let input = driver::Input::Own(Event::Own(submit), request, reply);
-        let stopped = |_| Failed::Refused {
-            code: ErrorCode::Unavailable,
-            why: WriteError::Stopped.to_string().into(),
-        };
-        self.inputs.blocking_send(input).map_err(stopped)
+        self.inputs.blocking_send(input).map_err(|_| stopped())
     }
 }
 
+pub(super) fn stopped() -> Failed {
+    let why = WriteError::Stopped.to_string().into();
+    Failed::Refused { code: ErrorCode::Unavailable, why }
+}
+
 /// How long a write waits for other regions.
-const fn wait(ack: AckLevel) -> Duration {
+pub(super) const fn wait(ack: AckLevel) -> Duration {
     match ack {
         AckLevel::Memory | AckLevel::Local => Duration::ZERO,
         AckLevel::OneRemote | AckLevel::Quorum => ACK_WAIT,
