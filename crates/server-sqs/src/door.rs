@@ -224,3 +224,139 @@ fn refuse_foreign_pages(headers: &HeaderMap) -> Result<(), Fault> {
                    to no web page. Use http://127.0.0.1 or http://localhost, or turn `auth` on.";
     Err(Fault::new(Code::AccessDenied, message))
 }
+
+#[cfg(test)]
+mod tests {
+    use rhumb_sigv4::{Scope, SigningKey, Stamp, sign};
+    use rhumb_types::{MonoTime, RegionId, UnixMillis};
+
+    use super::*;
+
+    const NOW: Timestamp =
+        Timestamp { wall: UnixMillis(1_795_266_900_000), mono: MonoTime(1_000_000) };
+
+    fn door(auth: bool) -> Door {
+        let key = |id: &str, role, queues: &[&str]| AccessKey {
+            id: id.to_owned(),
+            secret: Secret::new(format!("secret of {id}")),
+            role,
+            queues: queues.iter().map(|it| (*it).to_owned()).collect(),
+        };
+        let config = SqsConfig {
+            address: "127.0.0.1:0".parse().unwrap(),
+            auth,
+            keys: vec![
+                key("OPERATOR", ApiRole::Operator, &[]),
+                key("READER", ApiRole::Reader, &["team-"]),
+            ],
+            regions: ["us-east-1".to_owned()].into(),
+            tls: None,
+        };
+        Door::new(&config, Arc::new(Metrics::new("0", &RegionId::new("us-east-1").unwrap())))
+    }
+
+    fn parts(headers: &[(&str, &str)]) -> Parts {
+        let mut request = http::Request::post("/");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    /// A request of an access key, signed with a secret at a time.
+    fn signed(id: &str, secret: &str, at: UnixMillis, body: &[u8]) -> Parts {
+        let stamp = Stamp::at(at);
+        let (region, service) = ("us-east-1".to_owned(), SERVICE.to_owned());
+        let scope = Scope { day: stamp.day(), region, service };
+        let key = SigningKey::derive(&Secret::new(secret.to_owned()), &scope);
+        let date = stamp.to_string();
+        let heads = [("host", "localhost:7404"), ("x-amz-date", date.as_str())];
+        let names = heads.map(|(name, _)| name.to_owned());
+        let plain = parts(&heads);
+        let content = Content::of_body(body);
+        let signature = with_request(&plain, |request| {
+            sign(request, PathStyle::Normalized, &names, content, (&key, &scope, stamp))
+        });
+        let authorization = format!(
+            "AWS4-HMAC-SHA256 Credential={id}/{scope}, SignedHeaders={}, Signature={}",
+            names.join(";"),
+            crate::message::hex(&signature)
+        );
+        parts(&[heads[0], heads[1], ("authorization", &authorization)])
+    }
+
+    fn client() -> SocketAddr {
+        "192.0.2.1:1".parse().unwrap()
+    }
+
+    fn enter(door: &Door, parts: &Parts, body: &[u8]) -> Result<Principal, Fault> {
+        let claim = door.hear(parts, client(), NOW)?;
+        door.prove(&claim, parts, body, client(), NOW)
+    }
+
+    #[test]
+    fn a_signed_request_is_its_keys() {
+        let door = door(true);
+        let request = signed("OPERATOR", "secret of OPERATOR", NOW.wall, b"{}");
+        let principal = enter(&door, &request, b"{}").unwrap();
+        assert_eq!(principal.name(), "OPERATOR");
+        let refused = |parts: &Parts, body: &[u8]| enter(&door, parts, body).unwrap_err().code;
+        assert_eq!(refused(&request, b"{ }"), Code::SignatureDoesNotMatch);
+        let stranger = signed("NOBODY", "secret of OPERATOR", NOW.wall, b"{}");
+        assert_eq!(refused(&stranger, b"{}"), Code::InvalidClientTokenId);
+        let wrong = signed("OPERATOR", "secret of READER", NOW.wall, b"{}");
+        assert_eq!(refused(&wrong, b"{}"), Code::SignatureDoesNotMatch);
+        assert_eq!(refused(&parts(&[]), b""), Code::MissingAuthentication);
+    }
+
+    #[test]
+    fn what_is_out_of_time_is_refused_before_its_body_is_read() {
+        let door = door(true);
+        let old = UnixMillis(NOW.wall.0 - 16 * 60 * 1_000);
+        let request = signed("OPERATOR", "secret of OPERATOR", old, b"{}");
+        let refused = door.hear(&request, client(), NOW).err().map(|fault| fault.code);
+        assert_eq!(refused, Some(Code::SignatureDoesNotMatch));
+    }
+
+    #[test]
+    fn who_fails_too_often_is_told_to_wait_and_a_valid_key_is_not_held_back() {
+        let door = door(true);
+        let mut told = None;
+        for _ in 0..=12 {
+            told = enter(&door, &parts(&[]), b"").unwrap_err().retry_after;
+        }
+        assert!(told.is_some());
+        let request = signed("OPERATOR", "secret of OPERATOR", NOW.wall, b"");
+        assert!(enter(&door, &request, b"").is_ok());
+    }
+
+    #[test]
+    fn keys_have_roles_and_queues() {
+        let door = door(true);
+        let reader = signed("READER", "secret of READER", NOW.wall, b"");
+        let reader = enter(&door, &reader, b"").unwrap();
+        assert!(reader.check_role(Operation::ListQueues).is_ok());
+        for changes in [Operation::SendMessage, Operation::ReceiveMessage, Operation::PurgeQueue] {
+            let refused = reader.check_role(changes).unwrap_err();
+            assert_eq!(refused.code, Code::AccessDenied, "{changes:?}");
+        }
+        let queue = |name| QueueName::new(name).unwrap();
+        assert!(reader.check_queue(&queue("team-a")).is_ok());
+        assert_eq!(reader.check_queue(&queue("a")).unwrap_err().code, Code::AccessDenied);
+    }
+
+    #[test]
+    fn without_keys_no_web_page_gets_through() {
+        let door = door(false);
+        for local in [&[][..], &[("host", "localhost:7404")], &[("host", "127.0.0.1:7404")]] {
+            assert_eq!(enter(&door, &parts(local), b"").unwrap().name(), "anybody");
+        }
+        for foreign in [
+            &[("host", "evil.example:7404")][..],
+            &[("host", "localhost:7404"), ("origin", "https://evil.example")],
+        ] {
+            let refused = enter(&door, &parts(foreign), b"").unwrap_err();
+            assert_eq!(refused.code, Code::AccessDenied, "{foreign:?}");
+        }
+    }
+}

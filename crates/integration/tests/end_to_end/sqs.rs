@@ -1,16 +1,20 @@
 //! Clients of Amazon SQS: boto3, the AWS command line, a Celery worker.
 
 use std::{
+    collections::BTreeSet,
     fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use rhumb_config::settings::{AccessKeySettings, Settings};
 use rhumb_integration::{Cluster, Layout, eventually, programs};
 use rhumb_types::control::ApiRole;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{run, skipped};
@@ -176,4 +180,78 @@ fn a_celery_worker_that_dies_loses_no_task() {
     second.kill().unwrap();
     second.wait().unwrap();
     all.unwrap();
+}
+
+/// What a server without keys answers to an operation.
+fn ask(address: SocketAddr, operation: &str, body: &Value) -> anyhow::Result<Value> {
+    let body = body.to_string();
+    let mut stream = TcpStream::connect(address)?;
+    write!(
+        stream,
+        "POST / HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\nx-amz-target: \
+         AmazonSQS.{operation}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    anyhow::ensure!(head.starts_with("HTTP/1.1 200"), "{operation}: {text}");
+    Ok(serde_json::from_str(body)?)
+}
+
+#[test]
+fn a_stop_ends_those_who_wait() {
+    let mut cluster = Layout::regions(1).start().unwrap();
+    let address = cluster.sqs(0);
+    ask(address, "CreateQueue", &json!({ "QueueName": "empty" })).unwrap();
+    let began = Instant::now();
+    let wait = json!({ "QueueUrl": "empty", "WaitTimeSeconds": 20 });
+    let waiting = thread::spawn(move || ask(address, "ReceiveMessage", &wait));
+    thread::sleep(Duration::from_secs(1));
+    let status = cluster.terminate(0).unwrap();
+    assert!(status.success(), "{status}");
+    assert_eq!(waiting.join().unwrap().unwrap(), json!({}), "an answer, and not a broken line");
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(15), "{took:?}");
+}
+
+/// How many messages a region has when it is lost.
+const MESSAGES: usize = 40;
+/// How long it may take until another region has given all of them out.
+const TAKEOVER_WAIT_MAX: Duration = Duration::from_secs(120);
+
+#[test]
+fn messages_of_a_lost_region_are_received_in_another() {
+    let mut cluster = Layout::regions(3).start().unwrap();
+    let (lost, other) = (cluster.sqs(0), cluster.sqs(1));
+    ask(lost, "CreateQueue", &json!({ "QueueName": "jobs" })).unwrap();
+    for nth in 0..MESSAGES {
+        let message = json!({ "QueueUrl": "jobs", "MessageBody": nth.to_string() });
+        ask(lost, "SendMessage", &message).unwrap();
+    }
+    eventually(TAKEOVER_WAIT_MAX, || {
+        let names = json!({ "QueueUrl": "jobs", "AttributeNames": ["All"] });
+        let read = ask(other, "GetQueueAttributes", &names)?;
+        let there = &read["Attributes"]["ApproximateNumberOfMessages"];
+        anyhow::ensure!(there == &Value::from(MESSAGES.to_string()), "{read}");
+        Ok(())
+    })
+    .unwrap();
+    cluster.kill(0).unwrap();
+    let began = Instant::now();
+    let mut received = BTreeSet::new();
+    eventually(TAKEOVER_WAIT_MAX, || {
+        let wish = json!({ "QueueUrl": "jobs", "MaxNumberOfMessages": 10, "WaitTimeSeconds": 1 });
+        let messages = ask(other, "ReceiveMessage", &wish)?;
+        for message in messages["Messages"].as_array().into_iter().flatten() {
+            let handle = &message["ReceiptHandle"];
+            let done = json!({ "QueueUrl": "jobs", "ReceiptHandle": handle });
+            ask(other, "DeleteMessage", &done)?;
+            received.insert(message["Body"].as_str().unwrap_or_default().to_owned());
+        }
+        anyhow::ensure!(received.len() == MESSAGES, "{} of {MESSAGES}", received.len());
+        Ok(())
+    })
+    .unwrap();
+    println!("{MESSAGES} messages of a lost region were received after {:?}", began.elapsed());
 }
