@@ -194,7 +194,8 @@ pub(crate) static ROUTES: &[Route] = &[
         .about(Keys),
     post("/v1/queues/{queue}/release", Operator, |call| boxed(queues::work::release(call)))
         .about(Keys),
-    post("/v1/queues/{queue}/heartbeat", Operator, |call| at_once(workers::beat(&call))).about(Keys),
+    post("/v1/queues/{queue}/heartbeat", Operator, |call| at_once(workers::beat(&call)))
+        .about(Keys),
     post("/v1/queues/{queue}/purge", Operator, |call| boxed(queues::tend::purge(call))).about(Keys),
     post("/v1/queues/{queue}/redrive", Operator, |call| boxed(queues::tend::redrive(call)))
         .about(Keys),
