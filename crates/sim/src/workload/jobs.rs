@@ -153,7 +153,9 @@ impl Jobs {
 
     /// All agree: what was promised so far is judged, and forgotten.
     pub(crate) fn settle(&mut self) {
+        // Nobody waits any more for what was asked in this round.
         self.asked.clear();
+        self.polls.clear();
         self.promises.settle();
     }
 
