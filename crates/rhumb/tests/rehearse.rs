@@ -231,13 +231,44 @@ fn the_search_ranks_what_it_tried() {
     assert!(output.status.success(), "{output:?}");
     let document = json(&output);
     let singles = document["singles"].as_array().unwrap();
-    assert_eq!(singles.len(), 3 * 9 + 3 * 5);
+    assert_eq!(singles.len(), 3 * 12 + 3 * 5);
     let failed: Vec<f64> =
         singles.iter().map(|single| single["failed_share"].as_f64().unwrap()).collect();
     assert!(failed[0] > 0.0 && failed.is_sorted_by(|worse, better| worse >= better), "{failed:?}");
     let pairs = document["pairs"].as_array().unwrap();
     assert!(!pairs.is_empty() && pairs.len() <= 15, "{}", pairs.len());
     assert!(pairs.iter().all(|pair| pair["faults"].as_array().unwrap().len() == 2));
+}
+
+#[test]
+fn jobs_are_rehearsed_with_objectives_of_their_own() {
+    let jobs = ["--jobs", "10", "--workers", "12", "--job-takes", "500ms", "--fault", DOWN];
+    let goals = ["--objective", "jobs lost < 1", "--objective", "oldest job < 5m", "--json"];
+    let output = example(&[&jobs[..], &goals[..]].concat());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let document = json(&output);
+    let counts = &document["jobs"];
+    assert!(counts["taken"].as_u64() > Some(400), "{counts}");
+    assert_eq!(
+        (&counts["lost"], counts["regions"]["us-east-1"]["workers"].as_u64()),
+        (&0.into(), Some(12))
+    );
+    assert!(document["figures"]["jobs_repeated_count"].is_u64());
+    let said = text(&example(&jobs).stdout);
+    for word in ["executed again", "sent here", "most busy"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    let plain = json(&example(&["--json"]));
+    assert!(plain["jobs"].is_null());
+}
+
+#[test]
+fn jobs_that_make_no_sense_are_refused() {
+    let said = refused(&example(&["--objective", "oldest job < 1m"]));
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains("--jobs"), "{said:?}");
+    let said = refused(&example(&["--jobs", "9000", "--workers", "mars=5", "--job-takes", "0s"]));
+    assert_eq!(said.len(), 3, "{said:?}");
 }
 
 #[test]

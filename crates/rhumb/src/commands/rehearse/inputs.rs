@@ -239,7 +239,7 @@ impl Reader {
         let near = near
             .and_then(|text| self.keep(traffic::near(Source { name: "--jobs-from", text }, data)));
         let takes = Source { name: "--job-takes", text: &given.job_takes };
-        let takes = self.keep(jobs::takes(takes))?;
+        let takes = self.keep(jobs::takes(takes));
         let mut workers: BTreeMap<RegionId, u32> = config
             .registry()
             .regions()
@@ -251,10 +251,12 @@ impl Reader {
             let source = Source { name: "--workers", text };
             workers.extend(self.keep(jobs::workers(source, data)).unwrap_or_default());
         }
-        let ack = self.keep(traffic::ack(Source { name: "--job-ack", text: &given.job_ack }))?;
+        let ack = self.keep(traffic::ack(Source { name: "--job-ack", text: &given.job_ack }));
         if given.visibility < VISIBILITY_MIN {
             self.refused.push("--visibility: a worker has a job for 1s at least".to_owned());
         }
+        // What is missing was told of.
+        let (takes, ack) = takes.zip(ack)?;
         let definition =
             QueueDefinition { visibility: given.visibility, ack, ..QueueDefinition::default() };
         let limits = |region: &RegionId| (region.clone(), config.spillover_of(region));
