@@ -36,6 +36,7 @@ pub mod reads;
 mod receive;
 mod retention;
 mod status;
+mod submit;
 mod sweep;
 mod watch;
 mod write;
