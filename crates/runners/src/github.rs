@@ -10,8 +10,6 @@ mod hooks;
 mod jobs;
 mod pace;
 mod runners;
-#[cfg(test)]
-mod tests;
 
 use std::{
     collections::BTreeMap,
