@@ -548,3 +548,40 @@ proptest! {
         }
     }
 }
+
+/// A file with runners; what stands there in the section `runners`.
+fn with_runners(runners: &str) -> String {
+    let regions = "cluster: acme\nregions:\n  us-east-1: { address: \"a:7401\" }\n  eu-west-1: { address: \"b:7401\", residency: [eu] }\n";
+    format!("{regions}runners:\n{runners}")
+}
+
+const RUNNERS: &str = "  webhook_secrets: [/s]\n  token: /t\n  sets:\n    linux: { labels: [linux], command: [/run.sh] }\n";
+
+#[test]
+fn runners_are_read_and_everything_wrong_with_them_is_named_with_its_place() {
+    let config = Config::parse(&with_runners(RUNNERS), &NOTHING).unwrap();
+    let runners = config.settings().runners.as_ref().unwrap();
+    assert_eq!(runners.api, "https://api.github.com");
+    assert_eq!((runners.sets["linux"].max, runners.sets["linux"].group), (10, 1));
+    let wrong = "  webhook_secrets: []\n  api: http://ghe.acme.net\n  sets:\n    Linux: { labels: [], \
+                 burst: 0 }\n    gpu: { labels: [rhumb-region-x], command: [./run.sh], max_in: { mars: 1 } }\n  \
+                 residency: { acme: [moon] }\n  geography: { \"a/b/c\": Germany }\n  hooks: [ { app: true } ]\n";
+    let faults = Config::parse(&with_runners(wrong), &NOTHING).unwrap_err();
+    let paths: Vec<String> = faults.iter().map(|fault| fault.path.to_string()).collect();
+    for path in [
+        "runners",
+        "runners.webhook_secrets",
+        "runners.api",
+        "runners.sets.Linux",
+        "runners.sets.Linux.labels",
+        "runners.sets.Linux.burst",
+        "runners.sets.gpu.labels[0]",
+        "runners.sets.gpu.command",
+        "runners.sets.gpu.max_in.mars",
+        "runners.residency.acme[0]",
+        "runners.hooks[0]",
+    ] {
+        assert!(paths.iter().any(|it| it == path), "{path} is not among {paths:#?}");
+    }
+    assert!(faults.iter().all(|fault| matches!(fault.place, Place::File { .. })), "{faults:?}");
+}

@@ -200,6 +200,11 @@ impl LocalGitHub {
         self.shared.state().faults.extend(faults);
     }
 
+    /// The next answers are right again.
+    pub fn forgive(&self) {
+        self.shared.state().faults.clear();
+    }
+
     /// Webhooks of these actions are not sent from now on, and not listed either.
     pub fn mute(&self, actions: impl IntoIterator<Item = Action>) {
         self.shared.state().muted = actions.into_iter().collect();

@@ -28,6 +28,7 @@ mod recovery;
 mod rehearsed;
 mod residency;
 mod restarts;
+mod runners;
 mod side_by_side;
 mod sqs;
 mod transactions;

@@ -64,15 +64,29 @@ async fn a_runner_gets_its_configuration_and_its_folder_goes_with_it() {
 #[tokio::test]
 async fn one_that_ignores_sigterm_and_its_children_are_ended() {
     let folder = TempDir::new().unwrap();
-    let script = "trap '' TERM; sleep 300 & sleep 300";
-    let (executor, tasks, mut ended) = executor(folder.path(), script, None);
+    let child = folder.path().join("child");
+    let script = format!("trap '' TERM; sleep 300 & echo $! > {}; sleep 300", child.display());
+    let runners = folder.path().join("runners");
+    let (executor, tasks, mut ended) = executor(&runners, &script, None);
     executor.start(launch(0)).await.unwrap();
     executor.start(launch(0)).await.unwrap();
-    let stamp = executor.running(|running| running.get(&name(0)).cloned()).unwrap();
     assert_eq!(executor.tasks().unwrap().len(), 1, "told twice, it runs once");
+    while fs::read_to_string(&child).unwrap_or_default().is_empty() {
+        sleep(Duration::from_millis(10)).await;
+    }
     executor.stop(&name(0)).await.unwrap();
     assert_eq!(next(&mut ended).await, name(0));
-    assert!(!stamp.has_group(), "something of its group is left");
+    let child = fs::read_to_string(&child).unwrap();
+    let runs = || {
+        // One that ended and that nobody waited for is still in the table.
+        let stat = fs::read_to_string(format!("/proc/{}/stat", child.trim())).ok();
+        stat.is_some_and(|stat| !stat.contains(") Z "))
+    };
+    let given_up = Instant::now() + Duration::from_secs(10);
+    while runs() {
+        assert!(Instant::now() < given_up, "something of its group is left");
+        sleep(Duration::from_millis(10)).await;
+    }
     executor.stop(&name(0)).await.unwrap();
     tasks.stop().await;
 }
