@@ -183,6 +183,8 @@ pub(crate) struct Cluster {
     groups: Groups,
     net: Arc<Mutex<Net>>,
     spillover: Option<Limits>,
+    /// How far ahead of true time the nodes' wall clocks are that start from now on, in milliseconds.
+    pub(crate) ahead_millis: i64,
 }
 
 /// A node, and what it stands on.
@@ -196,7 +198,13 @@ pub(crate) struct Node {
 impl Cluster {
     pub(crate) fn new(regions: &[&str]) -> Self {
         let regions = regions.iter().map(|name| region(name)).collect();
-        Self { regions, groups: Groups::new(), net: Arc::default(), spillover: None }
+        Self {
+            regions,
+            groups: Groups::new(),
+            net: Arc::default(),
+            spillover: None,
+            ahead_millis: 0,
+        }
     }
 
     pub(crate) fn spilling(self, limits: Limits) -> Self {
@@ -240,7 +248,7 @@ impl Cluster {
             members: self.regions.iter().map(peers).collect(),
         };
         let end = End { own: own.clone(), net: self.net.clone() };
-        let clock = Arc::new(SystemClock::default());
+        let clock = Arc::new(SystemClock { wall_offset_millis: self.ahead_millis });
         let (engine, inlet, _alarms) = Engine::start(
             EngineConfig { node },
             Arc::new(disk.open()),

@@ -14,7 +14,7 @@ use rhumb_types::{
     record::{JobKey, Progress, QueueDefinition, QueueName},
 };
 
-use crate::cluster::{Cluster, Node, bodies, job, queue, region};
+use crate::cluster::{Cluster, Node, PATIENCE, bodies, job, queue, region};
 
 fn here() -> RegionId {
     region("us")
@@ -68,6 +68,34 @@ async fn what_was_acknowledged_survives_a_crash_and_is_leased_again() {
     again.add("d").await;
     assert_eq!(bodies(&again.receive().await), ["d"]);
     again.stop().await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rows_of_jobs_that_ended_long_ago_are_dropped_and_others_stay() {
+    let disk = MemoryDisk::new();
+    let mut cluster = one();
+    let node = cluster.start("us", &disk, true).await;
+    node.define(QueueDefinition::default()).await;
+    let ended = JobKey { queue: queue(), id: node.add("ended").await.id };
+    let receipts = node.receive().await.into_iter().map(|it| it.receipt).collect();
+    assert_eq!(node.queues.complete(receipts).await, [Ok(())]);
+    let waiting = JobKey { queue: queue(), id: node.add("waiting").await.id };
+    assert!(node.queues.job(&ended).await.unwrap().is_some());
+    node.stop().await;
+    // An hour later: such a row is kept for ten minutes.
+    cluster.ahead_millis = 3_600_000;
+    let node = cluster.start("us", &disk, true).await;
+    let dropped = async {
+        while node.queues.job(&ended).await.unwrap().is_some() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, dropped).await.unwrap();
+    assert!(node.queues.job(&waiting).await.unwrap().is_some());
+    node.stop().await;
+    let node = cluster.start("us", &disk, true).await;
+    assert!(node.queues.job(&ended).await.unwrap().is_none(), "it is gone from the disk, too");
     node.stop().await;
 }
 
