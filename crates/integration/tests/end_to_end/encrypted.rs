@@ -25,13 +25,13 @@ const SERVED_MAX: Duration = Duration::from_secs(30);
 const CLOSED_MAX: Duration = Duration::from_secs(15);
 
 /// An authority, and what it has signed for the node, in a folder.
-struct Authority {
+pub(crate) struct Authority {
     folder: PathBuf,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new(folder: &Path, name: &str) -> Self {
+    pub(crate) fn new(folder: &Path, name: &str) -> Self {
         let folder = folder.join(name);
         fs::create_dir_all(&folder).unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -42,7 +42,7 @@ impl Authority {
         Self { folder, issuer }
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
@@ -58,7 +58,7 @@ impl Authority {
     }
 
     /// A node's settings.
-    fn settings(&self) -> TlsSettings {
+    pub(crate) fn settings(&self) -> TlsSettings {
         self.sign("node", ExtendedKeyUsagePurpose::ServerAuth);
         let (certificate, key) = (self.file("node.pem"), self.file("node.key"));
         TlsSettings { certificate, key, client_authorities: None }

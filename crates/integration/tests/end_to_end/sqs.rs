@@ -17,7 +17,7 @@ use rhumb_types::control::ApiRole;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{run, skipped};
+use crate::{encrypted::Authority, run, skipped};
 
 const NO_PYTHON: &str = "there is no Python with boto3 and Celery; `cargo xtask test` makes one";
 
@@ -70,19 +70,19 @@ fn boto3_finds_what_it_expects() {
     assert!(run(&mut command).ends_with("ok\n"));
 }
 
-fn aws(python: &Path, cluster: &Cluster, words: &[&str]) -> Value {
+/// The AWS command line at a node, as the operator.
+fn command_line(python: &Path, endpoint: &str, words: &[&str]) -> Command {
     let (id, secret, ..) = KEYS[0];
     let mut command = Command::new(python.with_file_name("aws"));
-    command.args([
-        "--endpoint-url",
-        &format!("http://{}", cluster.sqs(0)),
-        "--output",
-        "json",
-        "sqs",
-    ]);
-    command.args(words).env("AWS_ACCESS_KEY_ID", id).env("AWS_SECRET_ACCESS_KEY", secret);
+    command.args(["--endpoint-url", endpoint, "--output", "json", "sqs"]).args(words);
+    command.env("AWS_ACCESS_KEY_ID", id).env("AWS_SECRET_ACCESS_KEY", secret);
     command.env("AWS_DEFAULT_REGION", "us-east-1").env("AWS_MAX_ATTEMPTS", "1");
-    let printed = run(&mut command);
+    command
+}
+
+fn aws(python: &Path, cluster: &Cluster, words: &[&str]) -> Value {
+    let endpoint = format!("http://{}", cluster.sqs(0));
+    let printed = run(&mut command_line(python, &endpoint, words));
     serde_json::from_str(&printed).unwrap_or(Value::Null)
 }
 
@@ -113,6 +113,36 @@ fn the_aws_command_line_sends_and_receives() {
     let read = aws(&["get-queue-attributes", "--queue-url", url, "--attribute-names", "All"]);
     assert_eq!(read["Attributes"]["VisibilityTimeout"], "60");
     assert_eq!(read["Attributes"]["ApproximateNumberOfMessages"], "0");
+}
+
+#[test]
+fn the_aws_command_line_believes_the_certificate_of_its_authority_alone() {
+    let Some(python) = python() else { return skipped(NO_PYTHON) };
+    if !programs::answers(python.with_file_name("aws"), &["--version"]) {
+        return skipped("the AWS command line is not installed; `cargo xtask test` installs it");
+    }
+    let folder = TempDir::new().unwrap();
+    let authority = Authority::new(folder.path(), "ours");
+    let tls = authority.settings();
+    let encrypt = move |settings: &mut Settings| {
+        settings.tls = Some(tls);
+        for region in settings.regions.values_mut() {
+            if let Some(sqs) = &mut region.listeners.sqs {
+                sqs.tls = true;
+            }
+        }
+    };
+    let cluster = Layout::regions(1).adjust(encrypt).start().unwrap();
+    let endpoint = format!("https://{}", cluster.sqs(0));
+    let mut command = command_line(&python, &endpoint, &["create-queue", "--queue-name", "safe"]);
+    let made = run(command.env("AWS_CA_BUNDLE", authority.file("authority.pem")));
+    let made: Value = serde_json::from_str(&made).unwrap();
+    assert_eq!(made["QueueUrl"], format!("{endpoint}/000000000000/safe"));
+    let other = Authority::new(folder.path(), "other");
+    let mut command = command_line(&python, &endpoint, &["list-queues"]);
+    let refused = command.env("AWS_CA_BUNDLE", other.file("authority.pem")).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("CERTIFICATE_VERIFY_FAILED"), "{said}");
 }
 
 /// How many tasks are sent.
