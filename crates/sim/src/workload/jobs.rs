@@ -112,6 +112,8 @@ pub(crate) struct Jobs {
     polls: BTreeMap<(usize, usize), (RequestId, u64)>,
     requests: u64,
     jobs: u64,
+    /// How many of them are of rounds that are over; keys are a round's own.
+    jobs_before: u64,
     pub(crate) promises: Promises,
     pub(crate) counts: JobCounts,
 }
@@ -127,6 +129,7 @@ impl Jobs {
             polls: BTreeMap::new(),
             requests: 0,
             jobs: 0,
+            jobs_before: 0,
             promises: Promises::default(),
             counts: JobCounts::default(),
         }
@@ -156,6 +159,7 @@ impl Jobs {
         // Nobody waits any more for what was asked in this round.
         self.asked.clear();
         self.polls.clear();
+        self.jobs_before = self.jobs;
         self.promises.settle();
     }
 
@@ -228,8 +232,8 @@ impl Jobs {
             }
         }
         if keyed {
-            let among = 1 + self.jobs / 2;
-            job.key = Some(format!("key-{home}-{}", world.random.below(among)));
+            let (round, among) = (self.jobs_before, 1 + (self.jobs - self.jobs_before) / 2);
+            job.key = Some(format!("key-{round}-{home}-{}", world.random.below(among)));
             job.workflow = None;
         }
         job
