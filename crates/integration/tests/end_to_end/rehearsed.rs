@@ -11,7 +11,7 @@ use super::{json, run, skipped};
 /// The programs that a Chromium may be called.
 const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 /// The size of the window: the whole page fits.
-const WINDOW: (u32, u32) = (1280, 7500);
+const WINDOW: (u32, u32) = (1280, 8000);
 /// What must be on the page, with the share of its columns that must show something.
 const PLOTS: [(&str, f64); 11] = [
     ("traffic", 0.95),
