@@ -124,6 +124,11 @@ impl Shard {
         self.counts.get(place as usize).copied().unwrap_or_default()
     }
 
+    /// How many jobs can be leased now.
+    pub(crate) fn leasable(&self) -> u64 {
+        self.counted(Place::Ready).saturating_sub(self.held_back)
+    }
+
     pub(crate) fn is_barred(&self, now: MonoTime) -> bool {
         now < self.front.barrier_until
     }

@@ -295,7 +295,8 @@ impl Queues {
         let mut sample = Sample::default();
         let mut oldest = Duration::ZERO;
         for shard in shards {
-            sample.depth += shard.counted(Place::Ready);
+            // New work does not wait behind what is held back.
+            sample.depth += shard.leasable();
             sample.busy += shard.counted(Place::Leased) + shard.counted(Place::Busy);
             oldest = oldest.max(self.oldest_age(shard, now.wall));
         }

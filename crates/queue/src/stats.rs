@@ -19,9 +19,9 @@ impl Queues {
     }
 
     pub(crate) fn add_stats(&self, shard: &Shard, now: UnixMillis, stats: &mut Stats) {
-        let held_back = shard.held_back.min(shard.counted(Place::Ready));
-        stats.ready += shard.counted(Place::Ready) - held_back;
-        stats.held += shard.counted(Place::Held) + held_back;
+        let leasable = shard.leasable();
+        stats.ready += leasable;
+        stats.held += shard.counted(Place::Held) + shard.counted(Place::Ready) - leasable;
         stats.delayed += shard.counted(Place::Delayed);
         stats.behind += shard.counted(Place::Behind);
         stats.leased += shard.counted(Place::Leased) + shard.counted(Place::Busy);

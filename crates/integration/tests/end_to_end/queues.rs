@@ -86,7 +86,7 @@ fn receive(http: &mut Http, max: usize, wait: &str) -> Result<Vec<Leased>> {
     let (status, answer) = http.ask("POST", &format!("{PATH}/receive"), &wish)?;
     ensure!(status == 200, "{status} {answer}");
     let came = Instant::now();
-    let jobs = answer["jobs"].as_array().context("no jobs")?;
+    let jobs = answer.get("jobs").and_then(Value::as_array).context("no jobs")?;
     let text = |job: &Value, name: &str| job[name].as_str().unwrap_or_default().to_owned();
     let leased = |job: &Value| Leased {
         id: text(job, "id"),
@@ -101,7 +101,7 @@ fn receive(http: &mut Http, max: usize, wait: &str) -> Result<Vec<Leased>> {
 fn enqueue(http: &mut Http, home: &str, job: &Value) -> Result<String> {
     let (status, answer) = http.ask("POST", &format!("{PATH}/jobs?home={home}"), job)?;
     ensure!(matches!(status, 200 | 201), "{status} {answer}");
-    Ok(answer["id"].as_str().context("no id")?.to_owned())
+    Ok(answer.get("id").and_then(Value::as_str).context("no id")?.to_owned())
 }
 
 fn settle(http: &mut Http, how: &str, receipt: &str) -> Result<bool> {
@@ -230,19 +230,22 @@ impl Rig {
         })
     }
 
+    fn work_once(&self, http: &mut Http) {
+        for lease in receive(http, 10, "200ms").unwrap() {
+            self.history.leases.lock().unwrap().push(lease.clone());
+            if settle(http, "complete", &lease.receipt).unwrap() {
+                *self.history.completed.lock().unwrap().entry(lease.id).or_default() += 1;
+            }
+        }
+    }
+
     /// Works until every job that was acknowledged is completed.
     fn work_off(&self, nodes: &[usize], longest: Duration) {
         let began = Instant::now();
         let mut connections: Vec<Http> = nodes.iter().map(|nth| self.http(*nth)).collect();
         loop {
             for http in &mut connections {
-                for lease in receive(http, 10, "200ms").unwrap() {
-                    self.history.leases.lock().unwrap().push(lease.clone());
-                    if settle(http, "complete", &lease.receipt).unwrap() {
-                        let mut completed = self.history.completed.lock().unwrap();
-                        *completed.entry(lease.id).or_default() += 1;
-                    }
-                }
+                self.work_once(http);
             }
             let completed = self.history.completed.lock().unwrap();
             let acknowledged = self.history.acknowledged.lock().unwrap();
