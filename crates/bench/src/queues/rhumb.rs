@@ -3,12 +3,14 @@
 use std::{
     fmt::Write as _,
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    sync::atomic::{AtomicU8, Ordering},
 };
 
 use anyhow::{Context, Result, ensure};
 use rhumb_integration::{Cluster, Layout};
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 use super::{ANSWER_WAIT, Body, Broker, Client};
 use crate::plan::Durability;
@@ -19,13 +21,14 @@ const QUEUE: &str = "/v1/queues/jobs";
 #[derive(Debug)]
 pub(crate) struct Rhumb {
     cluster: Cluster,
+    clients: AtomicU8,
 }
 
 impl Rhumb {
     pub(crate) fn start(durability: Durability) -> Result<Self> {
         let mut cluster = Layout::regions(1).start()?;
         cluster.wait_until_ready(0)?;
-        let server = Self { cluster };
+        let server = Self { cluster, clients: AtomicU8::new(0) };
         let settings = format!("{{\"ack\":\"{}\"}}", durability.name());
         super::eventually("Rhumb", || {
             let path = format!("{QUEUE}?reason=bench");
@@ -34,8 +37,10 @@ impl Rhumb {
         Ok(server)
     }
 
+    /// Clients come from many addresses, as workers do: what one may ask per second is bounded.
     fn session(&self) -> Result<Session> {
-        Session::open(self.cluster.http(0))
+        let host = self.clients.fetch_add(1, Ordering::Relaxed).clamp(1, 254);
+        Session::open(Ipv4Addr::new(127, 0, 0, host), self.cluster.http(0))
     }
 }
 
@@ -54,8 +59,11 @@ struct Session {
 }
 
 impl Session {
-    fn open(address: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(address)?;
+    fn open(from: Ipv4Addr, address: SocketAddr) -> Result<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((from, 0)).into())?;
+        socket.connect(&address.into())?;
+        let stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_WAIT))?;
         let (stream, host) = (BufReader::new(stream), address.to_string());
