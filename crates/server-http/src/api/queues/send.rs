@@ -225,7 +225,7 @@ mod tests {
             json!({}),
             json!({ "body": "a", "body_base64": "" }),
             json!({ "body_base64": "a" }),
-            json!({ "body": "a", "priorty": 1 }),
+            json!({ "body": "a", "prio": 1 }),
             json!({ "body": "a", "delay": "soon" }),
             json!({ "jobs": [] }),
             json!({ "jobs": [{ "body": "a" }], "home": "us" }),

@@ -111,7 +111,7 @@ mod tests {
         assert!(definition.subscribes());
         let written = serde_json::to_string(&Settings::from(&definition)).unwrap();
         assert_eq!(serde_json::from_str::<Settings>(&written).unwrap(), read);
-        for bad in [r#"{"visbility":"2m"}"#, r#"{"delay":5}"#, r#"{"dead_letters":"a/b"}"#] {
+        for bad in [r#"{"visible":"2m"}"#, r#"{"delay":5}"#, r#"{"dead_letters":"a/b"}"#] {
             assert!(serde_json::from_str::<Settings>(bad).is_err(), "{bad}");
         }
     }
