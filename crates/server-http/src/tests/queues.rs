@@ -282,6 +282,8 @@ async fn an_event_is_kept_for_those_who_subscribe() {
     let heard = client.send("POST", path, &structured, event("1").to_string()).await.expect(202);
     assert_eq!(heard.json(), json!({ "accepted": 1, "queues": [] }));
     client.get("/v1/queues/rhumb.events").await.problem(404, "not_found");
+    let receive = "/v1/queues/rhumb.events/receive";
+    client.json("POST", receive, json!({})).await.problem(403, "forbidden");
     make(&mut client, "mails", json!({ "subscriptions": [{ "topics": "orders.*" }] })).await;
     let heard = client.send("POST", path, &structured, event("1").to_string()).await.expect(202);
     assert_eq!(heard.json(), json!({ "accepted": 1, "queues": ["mails"] }));

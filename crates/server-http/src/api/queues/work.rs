@@ -13,7 +13,7 @@ use rhumb_types::{MonoTime, record::QueueName};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::send::Attribute;
+use super::{not_ours, send::Attribute};
 use crate::{
     encode,
     limits::{RECEIVE_MAX, RECEIVE_WAIT_MAX, WORKER_NAME_BYTES_MAX},
@@ -48,6 +48,7 @@ pub(crate) fn worker(name: String) -> Result<Arc<str>, Problem> {
 
 pub(crate) async fn receive(call: Call) -> Outcome {
     let queue = call.queue()?;
+    not_ours(&queue)?;
     call.params()?.done()?;
     let Wish { max, visibility, wait: Span(wait), worker: name } = call.json()?;
     if !(1..=RECEIVE_MAX).contains(&max) {
