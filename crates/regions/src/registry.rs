@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
-use rhumb_types::RegionId;
+use rhumb_types::{RegionId, text_id};
 use serde::{Deserialize, Serialize};
 
 use crate::locations::{self, Location};
@@ -33,38 +33,9 @@ macro_rules! tag {
             pub fn new(name: &str) -> Result<Self, TagError> {
                 check_tag(name).map(|()| Self(name.into()))
             }
-
-            /// The name as text.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = TagError;
-            fn try_from(name: String) -> Result<Self, TagError> {
-                Self::new(&name)
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(tag: $name) -> Self {
-                tag.0.as_ref().to_owned()
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
+        text_id!($name, TagError);
     };
 }
 

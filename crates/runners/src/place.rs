@@ -12,6 +12,7 @@ use rhumb_regions::{
     Key, ResidencyTag, RoutingSnapshot,
     affinity::{GeoCode, Origin},
     pool::RouteError,
+    residency::may_lie,
 };
 use rhumb_types::{RegionId, control::AdminState};
 
@@ -88,10 +89,9 @@ pub fn home(
 
 fn may_have(snapshot: &RoutingSnapshot, region: &RegionId, residency: &[ResidencyTag]) -> bool {
     let Some(index) = snapshot.index(region) else { return false };
-    let facts = snapshot.region(index);
-    let resides =
-        residency.is_empty() || residency.iter().any(|tag| facts.region.residency.contains(tag));
-    snapshot.data().contains(index) && facts.admin == AdminState::Active && resides
+    snapshot.data().contains(index)
+        && snapshot.region(index).admin == AdminState::Active
+        && may_lie(snapshot, residency, region)
 }
 
 #[cfg(test)]

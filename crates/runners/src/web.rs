@@ -14,8 +14,9 @@ use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
-use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
+use rhumb_tls::system_authorities;
+use rustls::{ClientConfig, crypto::ring};
+use rustls_pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -24,14 +25,6 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use crate::limits::{ANSWER_BYTES_MAX, ANSWER_WAIT, CONNECT_WAIT};
-
-/// Where systems keep their authorities.
-const AUTHORITIES_FILES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 
 /// Why there is no place to ask.
 #[derive(Debug, thiserror::Error)]
@@ -149,17 +142,10 @@ fn is_this_machine(host: &str) -> bool {
 }
 
 fn trust(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, PlaceError> {
-    let system = || AUTHORITIES_FILES.iter().map(Path::new).find(|path| path.is_file());
-    let path = authorities.or_else(system).unwrap_or(Path::new("/etc/ssl"));
-    let refused = |reason: String| PlaceError::Authorities { path: path.to_owned(), reason };
-    let read = CertificateDer::pem_file_iter(path).map_err(|error| refused(error.to_string()))?;
-    let read = read.collect::<Result<Vec<_>, _>>().map_err(|error| refused(error.to_string()))?;
-    let mut roots = RootCertStore::empty();
-    // Bundles of systems hold a few that no verifier takes.
-    let (usable, _strange) = roots.add_parsable_certificates(read);
-    if usable == 0 {
-        return Err(refused("no certificate in it is one of an authority".to_owned()));
-    }
+    let named = authorities.map(Path::to_owned).or_else(system_authorities);
+    let path = named.unwrap_or_else(|| PathBuf::from("/etc/ssl"));
+    let refused = |reason: String| PlaceError::Authorities { path: path.clone(), reason };
+    let roots = rhumb_tls::authorities(&path).map_err(|error| refused(error.to_string()))?;
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| refused(error.to_string()))?;

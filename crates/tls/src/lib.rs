@@ -1,7 +1,10 @@
-//! The certificate that clients see, for every server that faces them.
+//! The certificate that clients see, for every server that faces them; and whom our own clients of other
+//! people's servers believe.
 //!
 //! Files in PEM; TLS 1.2 and 1.3. A reload reaches every new connection, and open ones go on. Nodes
 //! among themselves use certificates of another kind: see `rhumb-peer`.
+
+mod authorities;
 
 use std::{
     path::{Path, PathBuf},
@@ -18,6 +21,8 @@ use rustls_pki_types::{
     pem::{self, PemObject},
 };
 use tokio_rustls::TlsAcceptor;
+
+pub use authorities::{AuthoritiesError, authorities, system_authorities};
 
 /// Where the certificate lies.
 #[derive(Clone, PartialEq, Eq, Debug)]

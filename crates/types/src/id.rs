@@ -1,6 +1,6 @@
 //! Identities: who wrote, where, and under which incarnation.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +34,8 @@ impl RegionId {
     }
 }
 
-/// What every checked name has around its `new`.
+/// What every checked name has around its `new`: a type over an `Arc<str>`, and its error.
+#[macro_export]
 macro_rules! text_id {
     ($name:ident, $error:ident) => {
         impl $name {
@@ -45,7 +46,7 @@ macro_rules! text_id {
             }
         }
 
-        impl FromStr for $name {
+        impl ::std::str::FromStr for $name {
             type Err = $error;
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 Self::new(text)
@@ -65,20 +66,19 @@ macro_rules! text_id {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 f.write_str(&self.0)
             }
         }
 
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 f.write_str(&self.0)
             }
         }
     };
 }
-pub(crate) use text_id;
 
 text_id!(RegionId, RegionIdError);
 

@@ -7,24 +7,21 @@ use std::{
 };
 
 use rhumb_config::process_environment;
+use rhumb_tls::{AuthoritiesError, authorities, system_authorities};
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature},
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer, ServerName, UnixTime,
+    pem::{self, PemObject},
+};
 
 use crate::cli::Shown;
 
 /// Names the system's authorities, by the custom of other programs.
 const AUTHORITIES_VARIABLE: &str = "SSL_CERT_FILE";
-/// Where systems keep their authorities.
-const AUTHORITIES_FILES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 
 /// Why certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -83,11 +80,7 @@ pub(super) fn config(
     let config = match shown {
         None => builder.with_no_client_auth(),
         Some(Shown { certificate, key }) => {
-            let failed = |error: rustls_pki_types::pem::Error| TrustError::File {
-                path: key.to_path_buf(),
-                reason: error.to_string(),
-            };
-            let key = PrivateKeyDer::from_pem_file(key).map_err(failed)?;
+            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, &error))?;
             builder.with_client_auth_cert(certificates(certificate)?, key)?
         }
     };
@@ -96,15 +89,16 @@ pub(super) fn config(
 
 fn system() -> Option<PathBuf> {
     let named = process_environment(AUTHORITIES_VARIABLE).map(PathBuf::from);
-    named.or_else(|| AUTHORITIES_FILES.iter().map(PathBuf::from).find(|path| path.is_file()))
+    named.or_else(system_authorities)
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
-    let failed = |error: rustls_pki_types::pem::Error| TrustError::File {
-        path: path.to_path_buf(),
-        reason: error.to_string(),
-    };
+    let failed = |error| unreadable(path, &error);
     CertificateDer::pem_file_iter(path).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)
+}
+
+fn unreadable(path: &Path, error: &pem::Error) -> TrustError {
+    TrustError::File { path: path.to_path_buf(), reason: error.to_string() }
 }
 
 fn empty(path: &Path) -> TrustError {
@@ -112,13 +106,10 @@ fn empty(path: &Path) -> TrustError {
 }
 
 fn roots(path: &Path) -> Result<RootCertStore, TrustError> {
-    let mut roots = RootCertStore::empty();
-    // Bundles of systems hold a few that no verifier takes.
-    let (usable, _strange) = roots.add_parsable_certificates(certificates(path)?);
-    if usable == 0 {
-        return Err(empty(path));
-    }
-    Ok(roots)
+    authorities(path).map_err(|error| match error {
+        AuthoritiesError::File(error) => unreadable(path, &error),
+        AuthoritiesError::Empty => empty(path),
+    })
 }
 
 /// Believes who shows one certificate, and holds its key.

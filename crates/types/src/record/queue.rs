@@ -1,11 +1,11 @@
 //! A queue: its name, its settings, and how far its jobs may have been leased out.
 
-use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::{CodecError, OwnedId, topic::Subscription};
-use crate::{AckLevel, RegionId, UnixMillis, id::text_id};
+use crate::{AckLevel, RegionId, UnixMillis, text_id};
 
 /// The table of lease frontiers.
 pub const FRONTIERS: u8 = 3;

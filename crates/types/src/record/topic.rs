@@ -1,10 +1,10 @@
 //! Topics of events, and which of them a queue gets as jobs.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::text_id;
+use crate::text_id;
 
 /// Longest topic or pattern, in bytes: a queue's name and the words before it fit.
 pub const TOPIC_BYTES_MAX: usize = 128;

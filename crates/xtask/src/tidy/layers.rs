@@ -106,6 +106,7 @@ const NAMED_ARROWS: &[(&str, &str)] = &[
     ("rhumb-frontier", "rhumb-regions"),
     ("rhumb-engine", "rhumb-telemetry"),
     ("rhumb-front", "rhumb-tls"),
+    ("rhumb-runners", "rhumb-tls"),
     ("rhumb-server-http", "rhumb-front"),
     ("rhumb-server-http", "rhumb-tls"),
     ("rhumb-server-resp", "rhumb-tls"),
