@@ -11,7 +11,7 @@ use rhumb_types::record::{OwnedRow, Record, Space, VersionVector};
 use crate::{event::SnapshotPart, limits::SNAPSHOT_CHUNK_BYTES_MAX};
 
 /// Spaces in the order in which snapshots go through them.
-const SPACES: [Space; 2] = [Space::USER, Space::SYSTEM];
+const SPACES: [Space; 3] = Space::ALL;
 /// Heads or members read at a time.
 const PAGE_ROWS: usize = 256;
 /// Tables of owned rows, as many as a byte can name.

@@ -58,7 +58,7 @@ impl Node {
     }
 
     fn sweep_prefixes(&mut self, out: &mut Effects) {
-        for space in [Space::USER, Space::SYSTEM] {
+        for space in Space::ALL {
             let removals = self.table.cleared(space).map(|list| list.removals.clone());
             for removal in removals.unwrap_or_default() {
                 let id = (space, removal.prefix.clone());

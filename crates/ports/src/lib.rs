@@ -8,6 +8,7 @@
 
 use std::{future::Future, pin::Pin};
 
+pub mod blobs;
 pub mod clock;
 #[cfg(feature = "contract")]
 pub mod contract;

@@ -1,4 +1,5 @@
-//! The records that are stored and sent: cells, transactions, version vectors, owned rows, jobs.
+//! The records that are stored and sent: cells, transactions, version vectors, owned rows, jobs,
+//! objects.
 //!
 //! Plain data. What a change does to a cell, and which entry wins, is the business of
 //! `rhumb-state`.
@@ -8,6 +9,7 @@ pub mod cleared;
 pub mod codec;
 pub mod head;
 pub mod job;
+pub mod object;
 pub mod owned;
 pub mod queue;
 pub mod topic;
@@ -21,6 +23,11 @@ pub use cleared::{Cleared, Removal};
 pub use codec::{CodecError, Record};
 pub use head::Head;
 pub use job::{Ending, Job, JobAttribute, JobId, JobKey, Progress, Provenance};
+pub use object::{
+    BlobHash, BlobRef, Body, BucketConsistency, BucketDefinition, BucketEntry, BucketName,
+    Checksums, Content, HolderRecord, IndexKey, LifecycleRule, Miss, ObjectRecord, PartRecord,
+    Replication, UploadRecord, VersionId, Versioning,
+};
 pub use owned::{OwnedId, OwnedOp, OwnedRow, OwnedState};
 pub use queue::{Frontier, FrontierKey, QueueDefinition, QueueEntry, QueueName};
 pub use topic::{Subscription, Topic, TopicError, TopicPattern};

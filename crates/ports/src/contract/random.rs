@@ -19,7 +19,7 @@ pub(super) const SCORES: [f64; 9] =
 /// Origins, at both ends.
 pub(super) const ORIGINS: [OriginId; 3] = [OriginId(0), OriginId(0x10000), OriginId(u64::MAX)];
 /// Views.
-pub(super) const SPACES: [Space; 2] = [Space::USER, Space::SYSTEM];
+pub(super) const SPACES: [Space; 3] = Space::ALL;
 /// Times.
 const TIMES: [u64; 4] = [0, 1, 1_000, u64::MAX];
 

@@ -16,6 +16,10 @@ impl Space {
     pub const USER: Self = Self(0);
     /// Rhumb's own replicated state.
     pub const SYSTEM: Self = Self(1);
+    /// The index of objects.
+    pub const OBJECTS: Self = Self(2);
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::USER, Self::SYSTEM, Self::OBJECTS];
 }
 
 /// Longest key, and longest member with its key, in bytes: a store keeps both in one row key of at

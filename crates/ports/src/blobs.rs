@@ -1,0 +1,119 @@
+//! Bytes by their hash: what a region holds of the contents of objects.
+//!
+//! A blob never changes. It is there whole or not at all, and what is read of it is what was written,
+//! or an error: every implementation verifies.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use rhumb_types::{
+    ErrorCode, UnixMillis,
+    record::{BlobHash, BlobRef},
+};
+
+use crate::BoxFuture;
+
+/// Longest blob, in bytes; longer contents are several.
+pub const BLOB_BYTES_MAX: u64 = 16 << 20;
+/// Most bytes that one read gives.
+pub const BLOB_READ_BYTES_MAX: u64 = 1 << 20;
+
+/// A blob that is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldBlob {
+    /// Which.
+    pub blob: BlobRef,
+    /// Since when, by the clock of the store.
+    pub since: UnixMillis,
+}
+
+/// Why bytes could not be stored or read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BlobError {
+    /// There is no such blob here.
+    #[error("the blob {0} is not here")]
+    Missing(BlobHash),
+    /// It is here, and damaged. It is set aside, so that the next question finds it missing.
+    #[error("the blob {hash} is damaged: {reason}")]
+    Damaged {
+        /// Which.
+        hash: BlobHash,
+        /// What is wrong.
+        reason: String,
+    },
+    /// It is longer than a blob may be, or the read lies outside of it.
+    #[error("{0}")]
+    Bounds(String),
+    /// There is no room left.
+    #[error("{place} is full: free space there")]
+    Full {
+        /// The directory or bucket.
+        place: String,
+    },
+    /// The store does not answer now; trying again may help.
+    #[error("{place} does not answer: {reason}")]
+    Unavailable {
+        /// The directory or bucket.
+        place: String,
+        /// What it said.
+        reason: String,
+    },
+    /// The store failed.
+    #[error("{place} failed: {reason}")]
+    Failed {
+        /// The directory or bucket.
+        place: String,
+        /// What it said.
+        reason: String,
+    },
+}
+
+impl BlobError {
+    /// What a caller sees.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Missing(_) => ErrorCode::NotFound,
+            Self::Bounds(_) => ErrorCode::Invalid,
+            Self::Full { .. } | Self::Unavailable { .. } => ErrorCode::Unavailable,
+            Self::Damaged { .. } | Self::Failed { .. } => ErrorCode::Internal,
+        }
+    }
+}
+
+/// Stores and reads blobs.
+pub trait Blobs: Send + Sync + 'static {
+    /// Begins a blob.
+    fn create(&self) -> BoxFuture<'_, Result<Box<dyn BlobWriter>, BlobError>>;
+
+    /// Reads a part of a blob, verified; at most [`BLOB_READ_BYTES_MAX`]. Gives less than asked only
+    /// past that bound.
+    fn read(&self, hash: BlobHash, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, BlobError>>;
+
+    /// Whether a blob is held, and since when.
+    fn stat(&self, hash: BlobHash) -> BoxFuture<'_, Result<Option<HeldBlob>, BlobError>>;
+
+    /// Forgets a blob. One that is not there is no error.
+    fn remove(&self, hash: BlobHash) -> BoxFuture<'_, Result<(), BlobError>>;
+
+    /// The blobs after one, in the order of their hashes; fewer than `max` means that these were the
+    /// last.
+    fn list(
+        &self,
+        after: Option<BlobHash>,
+        max: usize,
+    ) -> BoxFuture<'_, Result<Vec<HeldBlob>, BlobError>>;
+
+    /// Reads the whole of a blob and says whether it is sound; one that is not is set
+    /// aside, as in [`BlobError::Damaged`].
+    fn verify(&self, hash: BlobHash) -> BoxFuture<'_, Result<(), BlobError>>;
+}
+
+/// Writes one blob. Dropping it leaves nothing behind.
+pub trait BlobWriter: Send {
+    /// Adds bytes.
+    fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<(), BlobError>>;
+
+    /// Makes the blob durable, and visible under its hash. One that is held already is kept.
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<BlobRef, BlobError>>;
+}
