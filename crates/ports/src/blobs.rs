@@ -79,6 +79,26 @@ impl BlobError {
             Self::Damaged { .. } | Self::Failed { .. } => ErrorCode::Internal,
         }
     }
+
+    /// More was written than a blob may be long.
+    #[must_use]
+    pub fn too_long() -> Self {
+        Self::Bounds(format!("a blob has at most {BLOB_BYTES_MAX} bytes"))
+    }
+}
+
+/// What a read of a range gives of a blob of that many bytes: the range, cut after
+/// [`BLOB_READ_BYTES_MAX`].
+///
+/// # Errors
+/// [`BlobError::Bounds`] when the range does not lie in the blob.
+pub fn bounded(range: &Range<u64>, bytes: u64) -> Result<Range<u64>, BlobError> {
+    if range.start > range.end || range.end > bytes {
+        let Range { start, end } = range;
+        let what = format!("bytes {start} to {end} do not lie in a blob of {bytes} bytes");
+        return Err(BlobError::Bounds(what));
+    }
+    Ok(range.start..range.end.min(range.start.saturating_add(BLOB_READ_BYTES_MAX)))
 }
 
 /// Stores and reads blobs.
@@ -87,7 +107,7 @@ pub trait Blobs: Send + Sync + 'static {
     fn create(&self) -> BoxFuture<'_, Result<Box<dyn BlobWriter>, BlobError>>;
 
     /// Reads a part of a blob, verified; at most [`BLOB_READ_BYTES_MAX`]. Gives less than asked only
-    /// past that bound.
+    /// past that bound; a range that does not lie in the blob is [`BlobError::Bounds`].
     fn read(&self, hash: BlobHash, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, BlobError>>;
 
     /// Whether a blob is held, and since when.
@@ -109,7 +129,7 @@ pub trait Blobs: Send + Sync + 'static {
     fn verify(&self, hash: BlobHash) -> BoxFuture<'_, Result<(), BlobError>>;
 }
 
-/// Writes one blob. Dropping it leaves nothing behind.
+/// Writes one blob. Dropping it leaves nothing behind, and after an error it can only be dropped.
 pub trait BlobWriter: Send {
     /// Adds bytes.
     fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<(), BlobError>>;

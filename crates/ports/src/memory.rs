@@ -1,4 +1,4 @@
-//! A store without a disk, with the faults of one.
+//! Stores without a disk, with the faults of one.
 //!
 //! [`MemoryDisk`] is what outlives a process, [`MemoryStore`] is what one process opens on it. The
 //! contract suite compares other stores with it, tests of machines run on it, and the simulator
@@ -12,6 +12,7 @@
     reason = "a store is shared by reference, as a disk is; whoever drives it has one thread"
 )]
 
+mod blobs;
 mod tables;
 
 use std::{
@@ -19,6 +20,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
+pub use blobs::{BlobFaults, MemoryBlobs};
 use bytes::Bytes;
 use rhumb_types::{
     OriginId, UnixMillis,
