@@ -53,6 +53,11 @@ impl Tasks {
         self.stop.cancelled().await;
     }
 
+    /// [`Tasks::stopping`] for somebody who keeps nothing of the group.
+    pub async fn until_stopping(self) {
+        self.stop.cancelled_owned().await;
+    }
+
     /// Whether the group was asked to stop.
     #[must_use]
     pub fn is_stopping(&self) -> bool {

@@ -66,6 +66,10 @@ impl Spawner {
     pub fn new(spawn: impl Fn(BoxTask) + Send + Sync + 'static) -> Self {
         Self(Arc::new(spawn))
     }
+
+    pub(crate) fn spawn(&self, task: BoxTask) {
+        (self.0)(task);
+    }
 }
 
 impl<F> Executor<F> for Spawner

@@ -1,5 +1,6 @@
 //! The front of every HTTP server: what they share before they know what is asked.
 //!
+//! - [`Entrance`] takes connections at an address, as many as there are places, until the node stops.
 //! - [`serve`] carries one connection, with or without TLS, over HTTP/1.1 or HTTP/2; it bounds the head,
 //!   the streams, silence, and clients that do not read.
 //! - [`Buckets`] say how often somebody may ask.
@@ -9,12 +10,14 @@
 //! Deliberately absent: routes, bodies, and who is behind a request.
 
 mod connection;
+mod entrance;
 mod limits;
 mod linger;
 mod local;
 mod rate;
 
 pub use connection::{ConnectionError, Spawner, serve};
+pub use entrance::{Entrance, Group};
 pub use linger::linger;
 pub use local::is_local_host;
 pub use rate::{Bearer, Buckets};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+/// How long an entrance rests after a connection that could not be accepted.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Most requests in flight on one HTTP/2 connection.
 pub(crate) const STREAMS_PER_CONNECTION_MAX: u32 = 64;
 /// Bytes of a request's head: the line and all headers.

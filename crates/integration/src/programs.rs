@@ -63,3 +63,9 @@ pub fn answers(program: impl AsRef<Path>, arguments: &[&str]) -> bool {
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
+
+/// Whether there is curl.
+#[must_use]
+pub fn has_curl() -> bool {
+    answers("curl", &["--version"])
+}

@@ -223,7 +223,7 @@ impl Shared {
         headers.extend(ALWAYS);
         let no_store = HeaderValue::from_static("no-store");
         headers.entry(header::CACHE_CONTROL).or_insert(no_store);
-        if self.tls.is_some() {
+        if self.encrypted {
             let year = HeaderValue::from_static("max-age=31536000");
             headers.insert(header::STRICT_TRANSPORT_SECURITY, year);
         }

@@ -12,8 +12,6 @@ pub(crate) const PARAMETERS_MAX: usize = 16;
 pub(crate) const BODY_WAIT_MAX: Duration = Duration::from_secs(20);
 /// How long a request may take after its body is read; longer than anything the engine waits for.
 pub(crate) const REQUEST_WAIT_MAX: Duration = Duration::from_secs(30);
-/// Pause after a connection could not be accepted, such as for want of file descriptors.
-pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long a sticky token holds; it is renewed when half of that is over.
 pub(crate) const STICKY_LASTING: Duration = Duration::from_secs(24 * 3_600);

@@ -109,7 +109,7 @@ async fn serve(
         Fault { retry_after: Some(wait), ..Fault::new(Code::RequestThrottled, message) }
     })?;
     principal.check_role(operation)?;
-    let origin = origin(&parts, shared.tls.is_some());
+    let origin = origin(&parts, shared.encrypted);
     let call = Call { shared: shared.clone(), principal, client, origin, body };
     if operation.is_administrative() {
         let key = call.principal.name();

@@ -17,8 +17,6 @@ pub(crate) const BODY_WAIT_MAX: Duration = Duration::from_secs(20);
 pub(crate) const REQUEST_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How much is logged of a request that changes a queue, in characters.
 pub(crate) const LOGGED_CHARACTERS_MAX: usize = 1_024;
-/// Pause after a connection could not be accepted, such as for want of file descriptors.
-pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Requests that wait for messages at the same time.
 pub(crate) const WAITING_MAX: usize = 4_096;
 /// Of one access key or address.

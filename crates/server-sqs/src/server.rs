@@ -11,30 +11,23 @@ use http::Request;
 use hyper::{body::Incoming, service::service_fn};
 use rhumb_engine::{
     Engine,
-    telemetry::{
-        Metrics,
-        metrics::{Command, Connections},
-    },
+    telemetry::{Metrics, metrics::Command},
 };
-use rhumb_front::{Buckets, Spawner};
+use rhumb_front::{Buckets, Entrance, Group};
 use rhumb_tls::{Tls, TlsError};
 use rhumb_types::{
     MonoTime, UnixMillis,
     record::{JobKey, QueueName},
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    time::sleep,
-};
+use tokio::sync::Semaphore;
 
 use crate::{
     config::{self, SqsConfig, SqsError},
     dispatch,
     door::Door,
     limits::{
-        ACCEPT_PAUSE, ATTEMPTS_MAX, BODIES_KIB_MAX, CONNECTIONS_MAX, FIRST_RECEIPTS_MAX,
-        PURGES_MAX, REQUESTS_BURST, REQUESTS_PER_SECOND,
+        ATTEMPTS_MAX, BODIES_KIB_MAX, CONNECTIONS_MAX, FIRST_RECEIPTS_MAX, PURGES_MAX,
+        REQUESTS_BURST, REQUESTS_PER_SECOND,
     },
     operation::Operation,
     receive::Attempts,
@@ -51,7 +44,8 @@ pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) region: String,
     pub(crate) door: Door,
-    pub(crate) tls: Option<Tls>,
+    /// Whether clients speak TLS.
+    pub(crate) encrypted: bool,
     pub(crate) rates: Buckets,
     /// KiB of bodies that may be in hand at the same time.
     pub(crate) bodies: Semaphore,
@@ -62,14 +56,13 @@ pub(crate) struct Shared {
     /// When messages were received first, as far as that was here and lately.
     pub(crate) first_receipts: Mutex<Recent<JobKey, UnixMillis>>,
     pub(crate) attempts: Mutex<Attempts>,
-    connections: Connections,
-    places: Arc<Semaphore>,
 }
 
 /// The SQS server. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct SqsServer {
     shared: Arc<Shared>,
+    entrance: Entrance,
     address: SocketAddr,
 }
 
@@ -91,11 +84,16 @@ impl SqsServer {
             let address = config.address;
             tracing::warn!(%address, "SQS asks for no key: everything is allowed to this machine");
         }
+        let (tasks, watched) = (engine.tasks().clone(), engine.tasks().clone());
+        let group =
+            Group::new(move |task| tasks.spawn(task), move || watched.clone().until_stopping());
+        let connections = metrics.connections("sqs");
+        let entrance = Entrance::new(tls, CONNECTIONS_MAX, connections, group);
         let commands = Operation::ALL.iter().map(|it| (*it, metrics.command(it.metric())));
         let shared = Shared {
             region: region.to_owned(),
             door: Door::new(config, metrics.clone()),
-            tls,
+            encrypted: entrance.is_encrypted(),
             rates: Buckets::new(REQUESTS_PER_SECOND, REQUESTS_BURST),
             bodies: Semaphore::new(BODIES_KIB_MAX as usize),
             waiting: Waiting::default(),
@@ -103,11 +101,9 @@ impl SqsServer {
             purges: Mutex::new(Recent::new(PURGES_MAX)),
             first_receipts: Mutex::new(Recent::new(FIRST_RECEIPTS_MAX)),
             attempts: Mutex::new(Attempts::new(ATTEMPTS_MAX)),
-            connections: metrics.connections("sqs"),
-            places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             engine,
         };
-        Ok(Self { shared: Arc::new(shared), address: config.address })
+        Ok(Self { shared: Arc::new(shared), entrance, address: config.address })
     }
 
     /// Takes connections until the engine's tasks are stopped; says on which address. The server opens
@@ -117,22 +113,15 @@ impl SqsServer {
     /// [`SqsError::Listen`].
     pub async fn listen(&self) -> Result<SocketAddr, SqsError> {
         let failed = |source| SqsError::Listen { address: self.address, source };
-        let listener = TcpListener::bind(self.address).await.map_err(failed)?;
-        let bound = listener.local_addr().map_err(failed)?;
         let shared = self.shared.clone();
-        self.shared.engine.tasks().spawn_until_stopped(async move {
-            loop {
-                match listener.accept().await {
-                    Ok((stream, client)) => accept(&shared, stream, client),
-                    Err(error) => {
-                        // Out of file descriptors, or the client has gone already.
-                        tracing::warn!(%error, "a connection was not accepted");
-                        sleep(ACCEPT_PAUSE).await;
-                    }
-                }
-            }
-        });
-        Ok(bound)
+        let service = move |client| {
+            let shared = shared.clone();
+            service_fn(move |request: Request<Incoming>| {
+                let shared = shared.clone();
+                async move { Ok::<_, Infallible>(dispatch::answer(&shared, request, client).await) }
+            })
+        };
+        self.entrance.open(self.address, service).await.map_err(failed)
     }
 
     /// Reads the certificate anew, for connections from now on.
@@ -140,38 +129,6 @@ impl SqsServer {
     /// # Errors
     /// [`TlsError`]; the old certificate stays in use.
     pub fn reload(&self) -> Result<(), TlsError> {
-        self.shared.tls.as_ref().map_or(Ok(()), Tls::reload)
-    }
-}
-
-fn accept(shared: &Arc<Shared>, stream: TcpStream, client: SocketAddr) {
-    let Ok(place) = shared.places.clone().try_acquire_owned() else {
-        shared.connections.refused.inc();
-        tracing::warn!(%client, most = CONNECTIONS_MAX, "turned away: too many connections");
-        return;
-    };
-    let shared = shared.clone();
-    shared.connections.accepted.inc();
-    shared.engine.tasks().clone().spawn(async move {
-        shared.connections.open.inc();
-        serve_one(&shared, stream, client).await;
-        shared.connections.open.dec();
-        drop(place);
-    });
-}
-
-async fn serve_one(shared: &Arc<Shared>, stream: TcpStream, client: SocketAddr) {
-    let own = shared.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
-        let shared = own.clone();
-        async move { Ok::<_, Infallible>(dispatch::answer(&shared, request, client).await) }
-    });
-    let tasks = shared.engine.tasks();
-    let group = tasks.clone();
-    let spawner = Spawner::new(move |task| group.spawn(task));
-    let served =
-        rhumb_front::serve(stream, shared.tls.as_ref(), service, spawner, tasks.stopping());
-    if let Err(error) = served.await {
-        tracing::debug!(%client, %error, "a connection ended");
+        self.entrance.reload()
     }
 }

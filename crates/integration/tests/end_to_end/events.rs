@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::ensure;
-use rhumb_integration::{Cluster, Layout, eventually, programs};
+use rhumb_integration::{Cluster, Layout, eventually, programs::has_curl};
 use serde_json::Value;
 
 use crate::{rhumb, run, skipped, works};
@@ -16,10 +16,6 @@ use crate::{rhumb, run, skipped, works};
 const DOCUMENT: &str = include_str!("../../../../docs/queues.md");
 /// How long something may take until it is known in every region.
 const SPREAD_MAX: Duration = Duration::from_secs(60);
-
-fn has_curl() -> bool {
-    programs::answers("curl", &["--version"])
-}
 
 /// The examples, in their order, as one script.
 fn examples(node: &str) -> String {

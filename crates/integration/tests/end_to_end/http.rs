@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use rhumb_integration::{Cluster, Layout, eventually, programs};
+use rhumb_integration::{Cluster, Layout, eventually, programs::has_curl};
 use rhumb_types::control::FailoverMode;
 use serde_json::Value;
 
@@ -23,10 +23,6 @@ const REPLICATION_MAX: Duration = Duration::from_secs(10);
 const FAILOVER_MAX: Duration = Duration::from_secs(60);
 
 const NO_CURL: &str = "curl is not installed";
-
-fn has_curl() -> bool {
-    programs::answers("curl", &["--version"])
-}
 
 fn curl(cluster: &Cluster, nth: usize, path: &str) -> Command {
     let mut command = Command::new("curl");

@@ -105,6 +105,7 @@ const NAMED_ARROWS: &[(&str, &str)] = &[
     ("rhumb-traffic", "rhumb-regions"),
     ("rhumb-frontier", "rhumb-regions"),
     ("rhumb-engine", "rhumb-telemetry"),
+    ("rhumb-front", "rhumb-telemetry"),
     ("rhumb-front", "rhumb-tls"),
     ("rhumb-runners", "rhumb-tls"),
     ("rhumb-server-http", "rhumb-front"),
