@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-use crate::{limits::AGREEMENT_PAUSE, queues::AgreedQueues};
+use crate::{agreed::Shown, limits::AGREEMENT_PAUSE};
 
 mod admin;
 mod hosted;
@@ -37,8 +37,8 @@ pub struct Agreement {
     pub views: watch::Receiver<Arc<ControlView>>,
     /// The group of the strong namespaces, hosting a [`HostedStrong`].
     pub strong: Arc<dyn Control>,
-    /// The queues that the [`HostedStrong`] shows.
-    pub queues: watch::Receiver<Arc<AgreedQueues>>,
+    /// What the [`HostedStrong`] shows.
+    pub shown: Shown,
 }
 
 impl std::fmt::Debug for Agreement {

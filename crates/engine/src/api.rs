@@ -33,6 +33,7 @@ use rhumb_types::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
+    agreed::Shown,
     agreement::{AdminClient, Agreement, StrongClient},
     driver::{self, Inlet, Input, Machine},
     held::Held,
@@ -41,7 +42,7 @@ use crate::{
     meter::Meter,
     oversee::Oversight,
     pubsub::{PubSub, Subscription},
-    queues::{self, AgreedQueues, Feed},
+    queues::{self, Feed},
     reader::Reader,
     recent::Recent,
     request::{Answer, ReadError, Request, WriteError},
@@ -88,7 +89,7 @@ pub(crate) struct Shared {
     nonce: u64,
     admin: OnceLock<Arc<AdminClient>>,
     strong: OnceLock<StrongClient>,
-    pub(crate) agreed_queues: OnceLock<watch::Receiver<Arc<AgreedQueues>>>,
+    pub(crate) agreed: OnceLock<Shown>,
     pub(crate) alarms: mpsc::Sender<Alarm>,
     pub(crate) oversight: OnceLock<Oversight>,
     /// Under which this node acts; the loop looks at them before everything that it does.
@@ -172,7 +173,7 @@ impl Engine {
             nonce: entropy.next_u64(),
             admin: OnceLock::new(),
             strong: OnceLock::new(),
-            agreed_queues: OnceLock::new(),
+            agreed: OnceLock::new(),
             alarms: alarms_in,
             oversight: OnceLock::new(),
             leases,
@@ -380,12 +381,12 @@ impl Engine {
     /// # Panics
     /// When it has them already.
     pub fn attach(&self, agreement: Agreement) {
-        let Agreement { admin, views, strong, queues } = agreement;
+        let Agreement { admin, views, strong, shown } = agreement;
         let clock = || self.shared.clock.clone();
         let strong = StrongClient::new(strong, clock(), self.shared.nonce);
         let admin = Arc::new(AdminClient::new(admin, clock(), views));
         let fresh = self.shared.strong.set(strong).is_ok()
-            && self.shared.agreed_queues.set(queues).is_ok()
+            && self.shared.agreed.set(shown).is_ok()
             && self.shared.admin.set(admin).is_ok();
         assert!(fresh, "the consensus groups are attached once");
     }

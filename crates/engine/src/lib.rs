@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: decisions about state, which are the node's, and any adapter.
 
+mod agreed;
 mod agreement;
 mod api;
 mod clock;
@@ -29,6 +30,7 @@ mod start;
 mod tasks;
 mod world;
 
+pub use agreed::{Agreeable, Agreed, AgreedBuckets, AgreedQueues, Expect, Shown, Versioned};
 pub use agreement::{
     AdminClient, AdminError, Agreement, HostedAdmin, HostedStrong, StrongClient, StrongError,
     StrongRequest,
@@ -44,9 +46,8 @@ pub use oversee::{
 pub use own::{OwnedAnswer, OwnedRequest};
 pub use pubsub::{Delivery, Subscription};
 pub use queues::{
-    AgreedQueue, AgreedQueues, DefineError, EnqueueRequest, Expect, Heartbeat, HomeChoice,
-    JobSummary, JobView, QueueClient, QueueService, QueuesConfig, QueuesError, ReceiveRequest,
-    Taken, WorkerInfo, random_id,
+    DefineError, EnqueueRequest, Heartbeat, HomeChoice, JobSummary, JobView, QueueClient,
+    QueueService, QueuesConfig, QueuesError, ReceiveRequest, Taken, WorkerInfo, random_id,
 };
 pub use reader::Reader;
 pub use request::{Answer, ReadError, Request, WriteError};

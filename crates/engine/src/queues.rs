@@ -27,7 +27,7 @@ use rhumb_types::{
 };
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
-use crate::{Engine, api::spawn_thread, limits, start::StartError};
+use crate::{Engine, agreed::AgreedQueues, api::spawn_thread, limits, start::StartError};
 
 mod client;
 mod definitions;
@@ -44,7 +44,7 @@ mod wire;
 pub use client::{
     EnqueueRequest, HomeChoice, JobSummary, JobView, QueueClient, ReceiveRequest, Taken, random_id,
 };
-pub use definitions::{AgreedQueue, AgreedQueues, DefineError, Expect};
+pub use definitions::DefineError;
 pub use peers::QueueService;
 pub use registry::{Heartbeat, WorkerInfo};
 

@@ -101,11 +101,11 @@ fn start(lose: u32) -> (Engine, Arc<Forgetful>) {
         Engine::start(config, store, Arc::new(NoPeers), clock, &OsEntropy, Tasks::new()).unwrap();
     let (hosted, views) = HostedAdmin::new();
     let admin = MemoryControl::new(hosted, NodeId(1), region());
-    let (hosted, queues) = HostedStrong::new();
+    let (hosted, shown) = HostedStrong::new();
     let strong = MemoryControl::new(hosted, NodeId(1), region());
     let strong = Arc::new(Forgetful { group: strong, lose: AtomicU32::new(lose) });
     assert!(engine.strong().is_none());
-    engine.attach(Agreement { admin: Arc::new(admin), views, strong: strong.clone(), queues });
+    engine.attach(Agreement { admin: Arc::new(admin), views, strong: strong.clone(), shown });
     (engine, strong)
 }
 

@@ -116,9 +116,9 @@ fn start(disk: &MemoryDisk, reachable: bool) -> Running {
     let (hosted, views) = HostedAdmin::new();
     let admin = MemoryControl::new(hosted, NodeId(1), region("us-east-1"));
     admin.set_reachable(reachable);
-    let (hosted, queues) = HostedStrong::new();
+    let (hosted, shown) = HostedStrong::new();
     let strong = MemoryControl::new(hosted, NodeId(1), region("us-east-1"));
-    engine.attach(Agreement { admin: Arc::new(admin), views, strong: Arc::new(strong), queues });
+    engine.attach(Agreement { admin: Arc::new(admin), views, strong: Arc::new(strong), shown });
     engine.oversee(oversight());
     Running { engine, tasks }
 }

@@ -270,6 +270,7 @@ pub(crate) fn service_number(service: rhumb_ports::peer::Service) -> u32 {
         Service::Forward => pb::Service::Forward,
         Service::Join => pb::Service::Join,
         Service::Queue => pb::Service::Queue,
+        Service::Objects => pb::Service::Objects,
     };
     (number as i32).unsigned_abs()
 }
@@ -285,5 +286,6 @@ pub(crate) fn service_of(number: u32) -> Option<rhumb_ports::peer::Service> {
         pb::Service::Forward => Some(Service::Forward),
         pb::Service::Join => Some(Service::Join),
         pb::Service::Queue => Some(Service::Queue),
+        pb::Service::Objects => Some(Service::Objects),
     }
 }

@@ -231,6 +231,8 @@ pub enum Service {
     Join,
     /// Questions to the queues of the region that owns their jobs.
     Queue,
+    /// Questions about objects, and their bytes.
+    Objects,
 }
 
 /// Why a call had no answer.

@@ -48,7 +48,7 @@ impl Stopped {
         let (machine, views) = HostedAdmin::new();
         let own = material.identity();
         let admin = open(folder, ADMIN, own, Box::new(machine)).await?;
-        let (machine, _queues) = HostedStrong::new();
+        let (machine, _shown) = HostedStrong::new();
         let strong = open(folder, STRONG, own, Box::new(machine)).await?;
         let view = views.borrow().clone();
         Ok(Self { folder: folder.to_owned(), material, admin, view, strong })

@@ -70,7 +70,7 @@ impl Connection {
         let engine = &self.shared.engine;
         let ttl = policy.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
         let residency = engine.tags(policy.domain).into_iter();
-        let residency = residency.map(|tag| text(&tag.to_string())).collect();
+        let residency = residency.map(|tag| text(tag.as_ref())).collect();
         vec![
             pair("consistency", text(consistency)),
             pair("ack", text(ack)),

@@ -61,7 +61,7 @@ impl Call {
         self.principal.check_queue(name)?;
         let agreed = self.queues()?.agreed();
         let agreed = agreed.borrow();
-        let found = agreed.queues.get(name).ok_or_else(Fault::no_queue)?;
+        let found = agreed.entries.get(name).ok_or_else(Fault::no_queue)?;
         Ok(Queue { name: name.clone(), entry: found.entry.clone(), version: found.version })
     }
 

@@ -89,7 +89,7 @@ fn check_same(queue: &Queue, attributes: &Attributes) -> Result<(), Fault> {
 fn check_target(call: &Call, name: &QueueName, definition: &QueueDefinition) -> Result<(), Fault> {
     let agreed = call.queues()?.agreed();
     let agreed = agreed.borrow();
-    let target = definition.dead_letters.as_ref().and_then(|target| agreed.queues.get(target));
+    let target = definition.dead_letters.as_ref().and_then(|target| agreed.entries.get(target));
     settings::check_target(name, definition, target.map(|it| &it.entry.definition))
 }
 

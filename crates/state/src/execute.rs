@@ -187,6 +187,7 @@ impl Editor<'_> {
                 Ok(Reply::Ok)
             }
             Op::Look { query } => look(query, self.now, self.table),
+            Op::CompareSet { space, expected, pairs } => self.compare_set(*space, expected, pairs),
             Op::CompareAndDelete { key, expected } => self.compare_and_delete(key, expected),
             Op::CompareAndExpire { key, expected, ttl } => {
                 self.compare_and_expire(key, expected, *ttl)

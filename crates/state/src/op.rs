@@ -5,7 +5,7 @@
 //! themselves (`SPOP`, `ZPOPMIN`, `ZREMRANGEBYSCORE`, ...) are *lowered* to explicit members by
 //! [`crate::query::lower()`] and checked again when they are executed.
 //!
-//! Evaluation is [`crate::execute()`]. All operations act on [`SPACE`].
+//! Evaluation is [`crate::execute()`]. All but one act on [`SPACE`].
 //!
 //! Commands that are an `Op` in other words: `SETNX`, `SETEX`, `PSETEX`, `GETSET` are
 //! [`Op::Set`]; `DECRBY` is [`Op::IncrBy`] with a negated amount; `UNLINK` is [`Op::Del`];
@@ -28,7 +28,7 @@ pub use words::{
     Deadline, ExpireWhen, GetExpiry, Presence, Prolong, ScoreWhen, SetExpiry, ZAddWhen,
 };
 
-/// The view that operations and queries act on.
+/// The view that operations and queries act on, except [`Op::CompareSet`].
 pub const SPACE: Space = Space::USER;
 /// Most bytes that one operation may bring to a transaction.
 pub const OP_BYTES_MAX: usize = DRAFT_BYTES_MAX;
@@ -272,6 +272,16 @@ pub enum Op {
         /// The new time to live.
         ttl: Prolong,
     },
+    /// Rows of a view of Rhumb's own, each a string: writes all of them, or removes those without a
+    /// value, if each of those named is as expected, or absent as expected. Answers 1 or 0.
+    CompareSet {
+        /// The view; not that of users.
+        space: Space,
+        /// What the caller believes to be there; rows that are only written need no mention.
+        expected: Vec<(Bytes, Option<Bytes>)>,
+        /// What is to be there.
+        pairs: Vec<(Bytes, Option<Bytes>)>,
+    },
     /// A point read in order with the writes around it; see [`Query::is_point`]. Of the machine
     /// that executes it alone: it is never sent and never agreed.
     Look {
@@ -305,6 +315,10 @@ impl Op {
                 members.iter().for_each(|(member, _)| show(key, member));
             }
             Self::Look { query } => query.members(&mut show),
+            Self::CompareSet { space, expected, pairs } => {
+                let all = expected.iter().chain(pairs);
+                all.for_each(|(key, _)| visit(RowRef::Head(*space, key)));
+            }
             _ => {}
         }
     }
@@ -330,7 +344,8 @@ impl Op {
         self
     }
 
-    /// Shows every key that the operation names, in order; none for [`Op::FlushDb`].
+    /// Shows every key of users that the operation names, in order; none for [`Op::FlushDb`] and
+    /// [`Op::CompareSet`].
     pub fn keys(&self, visit: &mut impl FnMut(&Bytes)) {
         match self {
             Self::MSet { pairs } | Self::MSetNx { pairs } => {
@@ -341,7 +356,7 @@ impl Op {
                 visit(source);
                 visit(destination);
             }
-            Self::FlushDb => {}
+            Self::FlushDb | Self::CompareSet { .. } => {}
             Self::Look { query } => query.keys(visit),
             Self::Set { key, .. }
             | Self::GetDel { key }
@@ -391,14 +406,18 @@ impl Op {
             Self::MSet { pairs } | Self::MSetNx { pairs } | Self::HSet { pairs, .. } => {
                 pairs.iter().map(|(_, value)| value.len()).sum()
             }
+            Self::CompareSet { expected, pairs, .. } => {
+                let values = expected.iter().chain(pairs).filter_map(|(_, value)| value.as_ref());
+                values.map(Bytes::len).sum()
+            }
             _ => 0,
         }
     }
 
     /// Whether a strong namespace takes the operation. `FLUSHDB` is not one of a namespace, and reads
-    /// are steps of their own there.
+    /// are steps of their own there. Rhumb's own views are not in it.
     #[must_use]
     pub const fn is_allowed_strong(&self) -> bool {
-        !matches!(self, Self::FlushDb | Self::Look { .. })
+        !matches!(self, Self::FlushDb | Self::Look { .. } | Self::CompareSet { .. })
     }
 }

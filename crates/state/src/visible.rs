@@ -98,6 +98,15 @@ pub fn text(cell: &Cell) -> Option<Text> {
     }
 }
 
+/// What a row of one of Rhumb's own views holds, which nobody counts in.
+#[must_use]
+pub fn whole(cell: &Cell) -> Option<&Bytes> {
+    match &winner(cell)?.value {
+        Value::Bytes(bytes) => Some(bytes),
+        Value::Unit | Value::Score(_) | Value::Kind(_) => None,
+    }
+}
+
 /// Bytes as a number: a whole number where they are one (as Redis writes it, without a plus sign
 /// or leading zeros), else a finite fraction.
 #[must_use]

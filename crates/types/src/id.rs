@@ -46,6 +46,12 @@ macro_rules! text_id {
             }
         }
 
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                self.as_str()
+            }
+        }
+
         impl ::std::str::FromStr for $name {
             type Err = $error;
             fn from_str(text: &str) -> Result<Self, Self::Err> {

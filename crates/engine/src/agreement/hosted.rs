@@ -9,7 +9,7 @@ use rhumb_state::strong::StrongMachine;
 use rhumb_types::control::ControlView;
 use tokio::sync::watch;
 
-use crate::queues::AgreedQueues;
+use crate::agreed::{Agreed, AgreedBuckets, AgreedQueues, Shown};
 
 /// The administrative machine, which shows what is agreed after every command.
 #[derive(Debug)]
@@ -55,23 +55,27 @@ impl Replicated for HostedAdmin {
     }
 }
 
-/// The machine of the strong namespaces, which shows the queues that are agreed on.
+/// The machine of the strong namespaces, which shows the queues and buckets that are agreed on.
 #[derive(Debug)]
 pub struct HostedStrong {
     machine: StrongMachine,
     queues: watch::Sender<Arc<AgreedQueues>>,
+    buckets: watch::Sender<Arc<AgreedBuckets>>,
 }
 
 impl HostedStrong {
-    /// A machine that holds nothing, and where to see the queues that it agrees on.
+    /// A machine that holds nothing, and where to see what it agrees on.
     #[must_use]
-    pub fn new() -> (Self, watch::Receiver<Arc<AgreedQueues>>) {
-        let (queues, shown) = watch::channel(Arc::default());
-        (Self { machine: StrongMachine::new(), queues }, shown)
+    pub fn new() -> (Self, Shown) {
+        let (queues, queues_shown) = watch::channel(Arc::default());
+        let (buckets, buckets_shown) = watch::channel(Arc::default());
+        let shown = Shown { queues: queues_shown, buckets: buckets_shown };
+        (Self { machine: StrongMachine::new(), queues, buckets }, shown)
     }
 
     fn show(&self) {
-        let _same = self.queues.send_replace(Arc::new(AgreedQueues::of(&self.machine)));
+        let _before = self.queues.send_replace(Arc::new(Agreed::of(&self.machine)));
+        let _before = self.buckets.send_replace(Arc::new(Agreed::of(&self.machine)));
     }
 }
 

@@ -17,11 +17,14 @@ use rhumb_types::{
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::{
-    AgreedQueues, DefineError, Expect, Heartbeat, Input, Running,
-    definitions::{agree, arrived, check},
+    DefineError, Heartbeat, Input, Running,
+    definitions::{agree, check},
     driver::Look,
 };
-use crate::Engine;
+use crate::{
+    Engine,
+    agreed::{AgreedQueues, Expect, arrived},
+};
 
 /// Where jobs belong.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -166,7 +169,7 @@ impl QueueClient {
     }
 
     fn version(&self, name: &QueueName) -> Option<u64> {
-        self.running().queues.borrow().queues.get(name).map(|queue| queue.version)
+        self.running().queues.borrow().entries.get(name).map(|queue| queue.version)
     }
 
     /// Makes or changes a queue: settings and tags at once.
@@ -181,7 +184,7 @@ impl QueueClient {
     ) -> Result<(), DefineError> {
         let present = self.running().queues.borrow().clone();
         let now = self.engine.clock().now().wall;
-        let known = present.queues.get(&name).filter(|_| expect != Expect::Absent);
+        let known = present.entries.get(&name).filter(|_| expect != Expect::Absent);
         let mut entry = match known {
             Some(queue) => queue.entry.clone(),
             None => QueueEntry { created_at: now, ..QueueEntry::default() },
@@ -193,7 +196,7 @@ impl QueueClient {
         agree(strong, &name, Some(&entry), expect).await?;
         let version = known.map_or(0, |queue| queue.version);
         let newer =
-            |all: &Arc<AgreedQueues>| all.queues.get(&name).is_some_and(|it| it.version > version);
+            |all: &Arc<AgreedQueues>| all.entries.get(&name).is_some_and(|it| it.version > version);
         arrived(&self.running().queues, newer).await;
         Ok(())
     }
@@ -207,7 +210,7 @@ impl QueueClient {
         self.purge(name).await?;
         let strong = self.engine.strong().ok_or(DefineError::Starting)?;
         agree(strong, name, None, Expect::Version(version)).await?;
-        arrived(&self.running().queues, |all| !all.queues.contains_key(name)).await;
+        arrived(&self.running().queues, |all| !all.entries.contains_key(name)).await;
         Ok(())
     }
 

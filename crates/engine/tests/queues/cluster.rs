@@ -9,8 +9,8 @@ use std::{
 
 use bytes::Bytes;
 use rhumb_engine::{
-    AgreedQueues, Agreement, Engine, EngineConfig, EnqueueRequest, Expect, HomeChoice, HostedAdmin,
-    HostedStrong, Inlet, OsEntropy, OversightConfig, QueueClient, QueuesConfig, ReceiveRequest,
+    Agreement, Engine, EngineConfig, EnqueueRequest, Expect, HomeChoice, HostedAdmin, HostedStrong,
+    Inlet, OsEntropy, OversightConfig, QueueClient, QueuesConfig, ReceiveRequest, Shown,
     SystemClock, Taken, Tasks,
     node::{Event, Member as Peer, oversee::OverseerConfig},
     queue::{Config, Leased, NewJob, Refused},
@@ -55,16 +55,16 @@ struct Groups {
     admin: Arc<MemoryControl>,
     views: watch::Receiver<Arc<ControlView>>,
     strong: Arc<MemoryControl>,
-    queues: watch::Receiver<Arc<AgreedQueues>>,
+    shown: Shown,
 }
 
 impl Groups {
     fn new() -> Self {
         let (hosted, views) = HostedAdmin::new();
         let admin = Arc::new(MemoryControl::new(hosted, NodeId(1), region("us")));
-        let (hosted, queues) = HostedStrong::new();
+        let (hosted, shown) = HostedStrong::new();
         let strong = Arc::new(MemoryControl::new(hosted, NodeId(1), region("us")));
-        Self { admin, views, strong, queues }
+        Self { admin, views, strong, shown }
     }
 }
 
@@ -260,14 +260,14 @@ impl Cluster {
         .unwrap();
         self.plug(&own, &engine, inlet);
         let groups = if agrees { self.groups.clone() } else { Groups::new() };
-        let Groups { admin, views, strong, queues } = groups;
+        let Groups { admin, views, strong, shown } = groups;
         if !agrees {
             admin.set_reachable(false);
             strong.set_reachable(false);
         }
         let admin = Arc::new(Reach { group: admin, end: end.clone() });
         let strong = Arc::new(Reach { group: strong, end: end.clone() });
-        engine.attach(Agreement { admin, views, strong, queues });
+        engine.attach(Agreement { admin, views, strong, shown });
         engine.forward_with(Arc::new(end));
         engine.oversee(self.oversight(&own));
         let machine = Config {

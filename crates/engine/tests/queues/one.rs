@@ -169,7 +169,7 @@ async fn queues_are_agreed_listed_purged_and_deleted() {
     let stale = node.queues.define(queue(), QueueDefinition::default(), Expect::Version(1)).await;
     assert_eq!(stale, Err(DefineError::Changed(queue())));
     let agreed = node.queues.agreed().borrow().clone();
-    assert_eq!(agreed.queues.get(&queue()).unwrap().entry.tags, tags);
+    assert_eq!(agreed.entries.get(&queue()).unwrap().entry.tags, tags);
     for nth in 0..7 {
         node.add(&nth.to_string()).await;
     }

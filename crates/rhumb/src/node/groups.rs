@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use rhumb_config::Config;
 use rhumb_control::{FileDisk, Group, GroupConfig, Groups, Limits, Timing};
-use rhumb_engine::{AgreedQueues, Agreement, HostedAdmin, HostedStrong, OsEntropy};
+use rhumb_engine::{Agreement, HostedAdmin, HostedStrong, OsEntropy, Shown};
 use rhumb_peer::{Identity, Peer};
 use rhumb_ports::{clock::Entropy, control::Replicated, peer::Service};
 use rhumb_types::control::ControlView;
@@ -65,7 +65,7 @@ pub(super) struct BothGroups {
     admin: Group,
     strong: Group,
     views: watch::Receiver<Arc<ControlView>>,
-    queues: watch::Receiver<Arc<AgreedQueues>>,
+    shown: Shown,
 }
 
 impl BothGroups {
@@ -91,13 +91,13 @@ impl BothGroups {
         let strong = Limits::strong();
         let strong = group(STRONG, Service::StrongRaft, strong, config, identity, seated);
         let admin = start(admin, Box::new(machine)).await?;
-        let (machine, queues) = HostedStrong::new();
+        let (machine, shown) = HostedStrong::new();
         let strong = start(strong, Box::new(machine)).await?;
         // Before peers are answered: no vote is given that nobody would remember.
         if !seated {
             take_seat(&seat, &node)?;
         }
-        Ok(Self { admin, strong, views, queues })
+        Ok(Self { admin, strong, views, shown })
     }
 
     /// What answers peers for both.
@@ -111,7 +111,7 @@ impl BothGroups {
             admin: Arc::new(self.admin.clone()),
             views: self.views.clone(),
             strong: Arc::new(self.strong.clone()),
-            queues: self.queues.clone(),
+            shown: self.shown.clone(),
         }
     }
 

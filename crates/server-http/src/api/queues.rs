@@ -4,7 +4,7 @@
 //! the audit chain before it is done.
 
 use http::{StatusCode, header};
-use rhumb_engine::{AgreedQueue, Expect, QueueClient};
+use rhumb_engine::{Expect, QueueClient, Versioned};
 use rhumb_types::{
     ErrorCode,
     control::{AdminCommand, QueueAct},
@@ -71,12 +71,12 @@ fn not_ours(name: &QueueName) -> Result<(), Problem> {
 pub(crate) fn list(call: &Call) -> Outcome {
     call.params()?.done()?;
     let agreed = call.queues()?.agreed().borrow().clone();
-    let seen = agreed.queues.iter().filter(|(name, _)| call.principal.covers(&scoped(name)));
+    let seen = agreed.entries.iter().filter(|(name, _)| call.principal.covers(&scoped(name)));
     let queues: Vec<Value> = seen.map(|(name, queue)| shown(name, queue)).collect();
     Ok(encode::json(&json!({ "queues": queues })))
 }
 
-fn shown(name: &QueueName, queue: &AgreedQueue) -> Value {
+fn shown(name: &QueueName, queue: &Versioned<rhumb_types::record::QueueEntry>) -> Value {
     json!({
         "queue": name,
         "version": queue.version,
@@ -91,7 +91,7 @@ pub(crate) fn show(call: &Call) -> Outcome {
     call.params()?.done()?;
     let name = call.queue()?;
     let agreed = call.queues()?.agreed().borrow().clone();
-    let Some(queue) = agreed.queues.get(&name) else { return Err(no_queue(&name)) };
+    let Some(queue) = agreed.entries.get(&name) else { return Err(no_queue(&name)) };
     let mut response = encode::json(&shown(&name, queue));
     encode::set_etag(&mut response, queue.version);
     Ok(response)
@@ -128,13 +128,13 @@ pub(crate) async fn put(call: Call) -> Outcome {
     let definition = call.json::<Settings>()?.definition();
     definition.check().map_err(|error| Problem::invalid(error.to_string()))?;
     let client = call.queues()?;
-    let known = client.agreed().borrow().queues.contains_key(&name);
+    let known = client.agreed().borrow().entries.contains_key(&name);
     let act = if known { QueueAct::Change } else { QueueAct::Create };
     call.note(&name, act, &reason).await?;
     client.define(name.clone(), definition, expect).await?;
     let agreed = client.agreed().borrow().clone();
     let status = if known { StatusCode::OK } else { StatusCode::CREATED };
-    let Some(queue) = agreed.queues.get(&name) else {
+    let Some(queue) = agreed.entries.get(&name) else {
         // Dropped again since.
         return Ok(encode::json_as(status, &json!({ "queue": name })));
     };

@@ -177,10 +177,10 @@ impl Node {
         let engine = engine();
         let (hosted, views) = HostedAdmin::new();
         let admin = Arc::new(MemoryControl::new(hosted, NodeId(1), region(HERE)));
-        let (strong, queues) = HostedStrong::new();
+        let (strong, shown) = HostedStrong::new();
         let strong = Arc::new(MemoryControl::new(strong, NodeId(1), region(HERE)));
         let groups = vec![admin.clone(), strong.clone()];
-        engine.attach(Agreement { admin, views, strong, queues });
+        engine.attach(Agreement { admin, views, strong, shown });
         engine.oversee(oversight(regions));
         let machine = queue::Config {
             region: region(HERE),

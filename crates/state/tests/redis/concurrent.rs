@@ -6,7 +6,9 @@ use rhumb_state::{
     query::TtlForm,
 };
 
-use super::harness::{Region, bytes};
+use rhumb_types::record::Space;
+
+use super::harness::{Db, Region, bytes};
 
 /// Two regions that have applied the same, then write at the same time, the right one later, and
 /// then hear of each other.
@@ -145,4 +147,41 @@ fn a_lock_released_by_its_owner_does_not_release_a_concurrent_ones() {
     let release = Op::CompareAndDelete { key: bytes("lock"), expected: bytes("a") };
     let regions = Regions::after(&[set("lock", "a")]).write(&[release], &[set("lock", "b")]);
     assert_eq!(regions.read(&get("lock")), number("b"));
+}
+
+fn compare_set(expected: &[(&str, Option<&str>)], pairs: &[(&str, Option<&str>)]) -> Op {
+    let rows = |rows: &[(&str, Option<&str>)]| {
+        rows.iter().map(|(key, value)| (bytes(key), value.map(bytes))).collect()
+    };
+    Op::CompareSet { space: Space::OBJECTS, expected: rows(expected), pairs: rows(pairs) }
+}
+
+#[test]
+fn a_compare_and_set_changes_all_rows_or_none() {
+    let mut db = Db::new();
+    assert_eq!(
+        db.run(compare_set(&[("a", None)], &[("a", Some("1")), ("b", Some("2"))])),
+        Ok(Reply::Int(1))
+    );
+    // Not as expected: of two rows one, or present instead of absent.
+    for expected in [[("a", Some("1")), ("b", Some("3"))], [("a", None), ("b", Some("2"))]] {
+        let change = compare_set(&expected, &[("a", None), ("b", Some("9"))]);
+        assert_eq!(db.run(change), Ok(Reply::Int(0)));
+    }
+    assert_eq!(db.read(get("a")), number("1"));
+    assert_eq!(db.read(get("b")), number("2"));
+    let change = compare_set(&[("a", Some("1")), ("b", Some("2"))], &[("a", None)]);
+    assert_eq!(db.run(change), Ok(Reply::Int(1)));
+    assert_eq!(db.read(get("a")), Reply::Nil);
+    assert_eq!(db.read(get("b")), number("2"));
+}
+
+#[test]
+fn a_removed_row_stays_removed_and_one_that_was_written_meanwhile_is_kept() {
+    let begin = [compare_set(&[], &[("gone", Some("1")), ("kept", Some("1"))])];
+    let remove = compare_set(&[("gone", Some("1"))], &[("gone", None), ("kept", None)]);
+    let write = compare_set(&[("kept", Some("1"))], &[("kept", Some("2"))]);
+    let regions = Regions::after(&begin).write(&[remove], &[write]);
+    assert_eq!(regions.read(&get("gone")), Reply::Nil);
+    assert_eq!(regions.read(&get("kept")), number("2"));
 }

@@ -127,7 +127,9 @@ impl Model {
             | Op::ZRem { .. }
             | Op::ZRemScored { .. }
             | Op::ZPop { .. } => self.of_scored(op),
-            Op::Look { .. } => panic!("the model is asked by its own checks"),
+            Op::Look { .. } | Op::CompareSet { .. } => {
+                panic!("the model is asked by its own checks")
+            }
         };
         self.tidy();
         outcome

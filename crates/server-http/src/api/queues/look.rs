@@ -34,7 +34,7 @@ pub(crate) async fn stats(call: Call) -> Outcome {
 /// The queues, once one of them is known to be there.
 fn known(call: &Call, queue: &QueueName) -> Result<QueueClient, Problem> {
     let client = call.queues()?;
-    let known = client.agreed().borrow().queues.contains_key(queue);
+    let known = client.agreed().borrow().entries.contains_key(queue);
     if known { Ok(client) } else { Err(super::no_queue(queue)) }
 }
 
