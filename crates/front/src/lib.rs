@@ -5,12 +5,15 @@
 //!   the streams, silence, and clients that do not read.
 //! - [`Buckets`] say how often somebody may ask.
 //! - [`linger`] ends a request that is refused unread, so that its sender sees why.
-//! - [`is_local_host`] says whether a request was meant for this machine by its very address.
+//! - [`Keys`] say whose signature a request carries.
+//! - [`is_local_host`] says whether a request was meant for this machine by its very address, and
+//!   [`is_foreign_page`] whether it comes from some web site in a browser of this machine.
 //!
-//! Deliberately absent: routes, bodies, and who is behind a request.
+//! Deliberately absent: routes, bodies, and what somebody may do.
 
 mod connection;
 mod entrance;
+mod keys;
 mod limits;
 mod linger;
 mod local;
@@ -18,6 +21,7 @@ mod rate;
 
 pub use connection::{ConnectionError, Spawner, serve};
 pub use entrance::{Entrance, Group};
+pub use keys::{Doubt, Keys, SignedKey, with_request};
 pub use linger::linger;
-pub use local::is_local_host;
+pub use local::{is_foreign_page, is_local_host};
 pub use rate::{Bearer, Buckets};

@@ -28,3 +28,5 @@ pub(crate) const LINGER_BYTES_MAX: usize = 16 << 20;
 pub(crate) const LINGER_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Tokens and addresses whose rates are remembered.
 pub(crate) const BEARERS_MAX: usize = 4_096;
+/// Longest access key id, in bytes.
+pub(crate) const ACCESS_KEY_BYTES_MAX: usize = 128;

@@ -3,22 +3,18 @@
 //! A signature covers the body, so that it can be checked only once that is there. What it says of
 //! itself is held against the keys and the time before, so that a stranger's body is not read.
 
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{net::SocketAddr, sync::Arc};
 
-use http::{HeaderMap, header, request::Parts};
+use http::{HeaderMap, request::Parts};
 use rhumb_engine::telemetry::Metrics;
-use rhumb_front::{Bearer, Buckets, is_local_host};
-use rhumb_sigv4::{Authorization, Content, DerivedKeys, PathStyle, Request, Rules, Secret, verify};
+use rhumb_front::{Bearer, Buckets, Keys, SignedKey, is_foreign_page};
+use rhumb_sigv4::{Authorization, Content, PathStyle, Rules};
 use rhumb_types::{Timestamp, control::ApiRole, record::QueueName};
 
 use crate::{
     config::{AccessKey, SqsConfig},
     fault::{Code, Fault},
-    limits::{ACCESS_KEY_BYTES_MAX, FAILURES_BURST, FAILURES_PER_SECOND},
+    limits::{FAILURES_BURST, FAILURES_PER_SECOND},
     operation::Operation,
 };
 
@@ -78,11 +74,6 @@ impl Principal {
     }
 }
 
-struct Known {
-    secret: Secret,
-    principal: Principal,
-}
-
 /// What a request says of who sent it, before that is proved.
 pub(crate) enum Claim {
     /// Nothing is asked.
@@ -92,34 +83,25 @@ pub(crate) enum Claim {
 }
 
 /// The door.
+#[derive(Debug)]
 pub(crate) struct Door {
     asks: bool,
-    keys: BTreeMap<String, Known>,
-    rules: Rules,
-    /// A lock, because requests on all threads share it for a few instructions.
-    derived: Mutex<DerivedKeys>,
+    keys: Keys<Principal>,
     failures: Buckets,
     metrics: Arc<Metrics>,
 }
 
-impl std::fmt::Debug for Door {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Door").field("asks", &self.asks).finish_non_exhaustive()
-    }
-}
-
 impl Door {
     pub(crate) fn new(config: &SqsConfig, metrics: Arc<Metrics>) -> Self {
-        let known = |key: &AccessKey| {
+        let signed = |key: &AccessKey| {
             let AccessKey { id, secret, role, queues } = key.clone();
-            let principal = Principal { key: Some(id.as_str().into()), role, queues };
-            (id, Known { secret, principal })
+            let grant = Principal { key: Some(id.as_str().into()), role, queues };
+            SignedKey { id, secret, grant }
         };
+        let rules = Rules::new(SERVICE, PathStyle::Normalized, config.regions.clone());
         Self {
             asks: config.auth,
-            keys: config.keys.iter().map(known).collect(),
-            rules: Rules::new(SERVICE, PathStyle::Normalized, config.regions.clone()),
-            derived: Mutex::default(),
+            keys: Keys::new(config.keys.iter().map(signed), rules),
             failures: Buckets::new(FAILURES_PER_SECOND, FAILURES_BURST),
             metrics,
         }
@@ -135,28 +117,9 @@ impl Door {
         if !self.asks {
             return refuse_foreign_pages(&parts.headers).map(|()| Claim::Anybody);
         }
-        let heard = with_request(parts, |request| self.claim(request, now));
-        heard.map_err(|fault| self.refused(fault, client, now))
-    }
-
-    fn claim(&self, request: &Request<'_>, now: Timestamp) -> Result<Claim, Fault> {
-        let authorization = Authorization::of(request)?;
-        self.known(&authorization)?;
-        if authorization.session_token {
-            let message = "There are no temporary access keys here: leave the session token out.";
-            return Err(Fault::new(Code::InvalidClientTokenId, message));
-        }
-        self.rules.check(&authorization, now.wall)?;
-        Ok(Claim::Signed(Box::new(authorization)))
-    }
-
-    fn known(&self, authorization: &Authorization) -> Result<&Known, Fault> {
-        let id = &authorization.access_key;
-        let known = self.keys.get(id).filter(|_| id.len() <= ACCESS_KEY_BYTES_MAX);
-        known.ok_or_else(|| {
-            let message = "The security token included in the request is invalid.";
-            Fault::new(Code::InvalidClientTokenId, message)
-        })
+        let claim = self.keys.claim(parts, now.wall);
+        let claim = claim.map_err(|doubt| self.refused(doubt.into(), client, now))?;
+        Ok(Claim::Signed(Box::new(claim)))
     }
 
     /// Who asks, now that the body is there.
@@ -169,17 +132,9 @@ impl Door {
         now: Timestamp,
     ) -> Result<Principal, Fault> {
         let Claim::Signed(authorization) = claim else { return Ok(Principal::anybody()) };
-        let proved = with_request(parts, |request| {
-            let known = self.known(authorization)?;
-            let key = {
-                let mut derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
-                derived.get(&authorization.access_key, &known.secret, &authorization.scope)
-            };
-            let content = Content::of_body(body);
-            verify(request, authorization, &self.rules, &key, content, now.wall)?;
-            Ok(known.principal.clone())
-        });
-        proved.map_err(|fault| self.refused(fault, client, now))
+        let proved = self.keys.prove(authorization, parts, Content::of_body(body), now.wall);
+        let principal = proved.map(|(principal, _)| principal.clone());
+        principal.map_err(|doubt| self.refused(doubt.into(), client, now))
     }
 
     /// A refusal that is counted and logged. Who fails too often is not logged any more, and told to
@@ -196,28 +151,10 @@ impl Door {
     }
 }
 
-/// The head of a request, as signatures see it.
-fn with_request<T>(parts: &Parts, look: impl FnOnce(&Request<'_>) -> T) -> T {
-    let mut headers: Vec<(&str, &[u8])> =
-        parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-    let authority = parts.uri.authority().filter(|_| !parts.headers.contains_key(header::HOST));
-    if let Some(authority) = authority {
-        headers.push(("host", authority.as_str().as_bytes()));
-    }
-    look(&Request {
-        method: parts.method.as_str(),
-        path: parts.uri.path(),
-        query: parts.uri.query().unwrap_or_default(),
-        headers: &headers,
-    })
-}
-
 /// Without keys, a page of some web site that runs in a browser on this machine must not get through,
 /// under a name that was made to point here either.
 fn refuse_foreign_pages(headers: &HeaderMap) -> Result<(), Fault> {
-    let host = headers.get(header::HOST).map(|host| host.to_str().ok());
-    let local = host.is_none_or(|host| host.is_some_and(is_local_host));
-    if local && !headers.contains_key(header::ORIGIN) {
+    if !is_foreign_page(headers) {
         return Ok(());
     }
     let message = "This server asks for no access key, so it answers only to its loopback address and \
@@ -227,7 +164,8 @@ fn refuse_foreign_pages(headers: &HeaderMap) -> Result<(), Fault> {
 
 #[cfg(test)]
 mod tests {
-    use rhumb_sigv4::{Scope, SigningKey, Stamp, sign};
+    use rhumb_front::with_request;
+    use rhumb_sigv4::{Scope, Secret, SigningKey, Stamp, sign};
     use rhumb_types::{MonoTime, RegionId, UnixMillis};
 
     use super::*;

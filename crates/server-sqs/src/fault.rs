@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use rhumb_engine::DefineError;
+use rhumb_front::Doubt;
 use rhumb_queue::Refused;
 use rhumb_sigv4::Refusal;
 use rhumb_types::ErrorCode;
@@ -235,6 +236,19 @@ impl From<Refusal> for Fault {
             Refusal::Expired { .. } => Code::RequestExpired,
         };
         Self::new(code, sentence(&refusal.to_string()))
+    }
+}
+
+impl From<Doubt> for Fault {
+    fn from(doubt: Doubt) -> Self {
+        let message = match doubt {
+            Doubt::Signature(refusal) => return refusal.into(),
+            Doubt::UnknownKey => {
+                "The security token included in the request is invalid.".to_owned()
+            }
+            Doubt::SessionToken => sentence(&doubt.to_string()),
+        };
+        Self::new(Code::InvalidClientTokenId, message)
     }
 }
 

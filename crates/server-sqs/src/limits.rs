@@ -29,8 +29,6 @@ pub(crate) const REQUESTS_BURST: f64 = 20_000.0;
 pub(crate) const FAILURES_PER_SECOND: f64 = 0.2;
 /// Failed authentications of one address that may come at once.
 pub(crate) const FAILURES_BURST: f64 = 10.0;
-/// Longest access key id, in bytes.
-pub(crate) const ACCESS_KEY_BYTES_MAX: usize = 128;
 
 /// Entries of a batch.
 pub(crate) const BATCH_MAX: usize = 10;

@@ -7,18 +7,19 @@
 //!    [`DerivedKeys`];
 //! 3. the [`Content`] is the hash of the body that came, or, where the service allows that, what the
 //!    client declared of a body that is still to come;
-//! 4. [`verify`] holds all of it together, and gives the [`Seed`] to which the signatures of a chunked
-//!    body are chained.
+//! 4. [`verify`] holds all of it together, and gives the [`Seed`];
+//! 5. a body that comes in chunks is held against its [`Chain`], which begins with that seed.
 //!
 //! Every comparison with something secret takes the same time wherever the two differ.
 //!
 //! The algorithm is AWS's "Create a signed AWS API request"; the tests run AWS's own vectors.
 //!
-//! Deliberately absent: signatures of single chunks, SigV4A, session tokens (a caller can see that one
+//! Deliberately absent: the framing of chunks, SigV4A, session tokens (a caller can see that one
 //! was sent), and the plain `Date` header in place of `X-Amz-Date`.
 
 mod authorization;
 mod canonical;
+mod chain;
 mod content;
 mod key;
 mod stamp;
@@ -26,6 +27,7 @@ mod verify;
 
 pub use authorization::{Authorization, Form, Scope};
 pub use canonical::{PathStyle, Request};
+pub use chain::Chain;
 pub use content::Content;
 pub use key::{DerivedKeys, Secret, SigningKey};
 pub use stamp::Stamp;
@@ -55,8 +57,9 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The 32 bytes that 64 lower-case digits stand for.
-fn unhex(text: &str) -> Option<[u8; HASH_BYTES]> {
+/// The 32 bytes of a hash or signature that 64 lower-case digits stand for.
+#[must_use]
+pub fn unhex(text: &str) -> Option<[u8; HASH_BYTES]> {
     let lower = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     if text.len() != HASH_BYTES * 2 || !text.bytes().all(lower) {
         return None;
