@@ -1,0 +1,125 @@
+//! The server: built, listening, reloaded.
+
+use std::{collections::BTreeMap, convert::Infallible, net::SocketAddr, sync::Arc};
+
+use http::Request;
+use hyper::{body::Incoming, service::service_fn};
+use rhumb_engine::{
+    Engine,
+    telemetry::{Metrics, metrics::Command},
+};
+use rhumb_front::{Buckets, Entrance, Group};
+use rhumb_tls::{Tls, TlsError};
+use s3s::{
+    config::{S3Config as CodecConfig, StaticConfigProvider},
+    service::{S3Service, S3ServiceBuilder},
+};
+use tokio::sync::Semaphore;
+
+use crate::{
+    access::{Access, NoSignatures, OPERATIONS},
+    config::{self, S3Config, S3ServerError},
+    dispatch,
+    door::Door,
+    limits::{
+        CONNECTIONS_MAX, DOCUMENT_BYTES_MAX, DOCUMENTS_KIB_MAX, REQUESTS_BURST, REQUESTS_PER_SECOND,
+    },
+    service::Objects,
+};
+
+/// What is spoken inside TLS.
+const PROTOCOLS: &[&str] = &["h2", "http/1.1"];
+
+/// What all requests share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    pub(crate) door: Door,
+    pub(crate) rates: Buckets,
+    /// KiB of bodies that are no objects and may be in hand at the same time.
+    pub(crate) documents: Semaphore,
+    pub(crate) commands: BTreeMap<&'static str, Command>,
+    /// The codec of the protocol, with the operations behind it.
+    pub(crate) codec: S3Service,
+}
+
+/// The S3 server. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct S3Server {
+    shared: Arc<Shared>,
+    entrance: Entrance,
+    address: SocketAddr,
+}
+
+impl S3Server {
+    /// A server that is not listening yet.
+    ///
+    /// # Errors
+    /// [`S3ServerError`]; above all [`S3ServerError::Exposed`] for an address that others can reach
+    /// without both keys and TLS.
+    pub fn new(
+        config: &S3Config,
+        engine: Engine,
+        region: &str,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, S3ServerError> {
+        config::check(config)?;
+        let tls = config.tls.clone().map(|files| Tls::load(files, PROTOCOLS)).transpose()?;
+        if !config.auth {
+            let address = config.address;
+            tracing::warn!(%address, "S3 asks for no key: everything is allowed to this machine");
+        }
+        let (tasks, watched) = (engine.tasks().clone(), engine.tasks().clone());
+        let group =
+            Group::new(move |task| tasks.spawn(task), move || watched.clone().until_stopping());
+        let entrance = Entrance::new(tls, CONNECTIONS_MAX, metrics.connections("s3"), group);
+        let commands = OPERATIONS.iter().map(|it| (it.name, metrics.command(it.name)));
+        let objects = Objects::new(engine.clone(), region, &config.regions);
+        let shared = Shared {
+            door: Door::new(config, metrics.clone()),
+            rates: Buckets::new(REQUESTS_PER_SECOND, REQUESTS_BURST),
+            documents: Semaphore::new(DOCUMENTS_KIB_MAX as usize),
+            commands: commands.collect(),
+            codec: codec(objects),
+            engine,
+        };
+        Ok(Self { shared: Arc::new(shared), entrance, address: config.address })
+    }
+
+    /// Takes connections until the engine's tasks are stopped; says on which address. The server opens
+    /// the configured address itself, so that it serves on no other.
+    ///
+    /// # Errors
+    /// [`S3ServerError::Listen`].
+    pub async fn listen(&self) -> Result<SocketAddr, S3ServerError> {
+        let failed = |source| S3ServerError::Listen { address: self.address, source };
+        let shared = self.shared.clone();
+        let service = move |client| {
+            let shared = shared.clone();
+            service_fn(move |request: Request<Incoming>| {
+                let shared = shared.clone();
+                async move { Ok::<_, Infallible>(dispatch::answer(&shared, request, client).await) }
+            })
+        };
+        self.entrance.open(self.address, service).await.map_err(failed)
+    }
+
+    /// Reads the certificate anew, for connections from now on.
+    ///
+    /// # Errors
+    /// [`TlsError`]; the old certificate stays in use.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.entrance.reload()
+    }
+}
+
+fn codec(objects: Objects) -> S3Service {
+    let mut builder = S3ServiceBuilder::new(objects);
+    let mut bounds = CodecConfig::default();
+    bounds.xml_max_body_size = DOCUMENT_BYTES_MAX;
+    builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(bounds))));
+    // Without something that knows signatures the codec would not ask whether access is allowed.
+    builder.set_auth(NoSignatures);
+    builder.set_access(Access);
+    builder.build()
+}
