@@ -25,6 +25,9 @@ mod find;
 mod mend;
 mod put;
 
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
 use rhumb_types::{
     ErrorCode, RegionId, UnixMillis,

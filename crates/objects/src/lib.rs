@@ -1,15 +1,21 @@
 //! Objects: what a request does to their index, and where their bytes are (ADR 0010).
 //!
 //! The index is rows under [`IndexKey`](rhumb_types::record::IndexKey)s. A rule of [`index`]
-//! reads the rows that a request rests on from a [`Rows`], and gives the answer with one [`Change`]: a
-//! compare-and-set of rows. Whoever drives it carries the change out, and asks the rule anew when a
-//! row is no longer what was read.
+//! or [`multipart`] reads the rows that a request rests on from a [`Rows`], and gives the answer with
+//! one [`Change`]: a compare-and-set of rows. Whoever drives it carries the change out, and asks the
+//! rule anew when a row is no longer what was read. [`list`] reads rows a page at a time.
 //!
 //! Deliberately absent: IO, a clock, randomness, who may do what by signature, and the protocol.
 
+pub mod checksum;
 pub mod condition;
 pub mod etag;
 pub mod index;
+pub mod list;
+pub mod multipart;
 pub mod rows;
+
+#[cfg(test)]
+mod memory;
 
 pub use rows::{Change, Failed, Rows};
