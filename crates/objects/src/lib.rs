@@ -5,6 +5,9 @@
 //! one [`Change`]: a compare-and-set of rows. Whoever drives it carries the change out, and asks the
 //! rule anew when a row is no longer what was read. [`list`] reads rows a page at a time.
 //!
+//! Where bytes are is the business of [`place`] (which regions), [`transfer`] (how fast to them) and
+//! [`want`] (what is missing here).
+//!
 //! Deliberately absent: IO, a clock, randomness, who may do what by signature, and the protocol.
 
 pub mod checksum;
@@ -13,7 +16,10 @@ pub mod etag;
 pub mod index;
 pub mod list;
 pub mod multipart;
+pub mod place;
 pub mod rows;
+pub mod transfer;
+pub mod want;
 
 #[cfg(test)]
 mod memory;

@@ -404,6 +404,20 @@ impl RoutingSnapshot {
         candidates.iter().min_by_key(draw).ok_or(RouteError::AllDisabled)
     }
 
+    /// Some regions in the order of weighted rendezvous hashing of a key, whatever is observed of
+    /// them: where copies lie must not change with every sign of ill health. The same order draws
+    /// [`home`](Self::home).
+    #[must_use]
+    pub fn rendezvous(&self, key: &Key<'_>, among: RegionSet) -> Vec<RegionIndex> {
+        let spot = hash::of_key(key.name());
+        let mut order: Vec<_> = among.iter().collect();
+        order.sort_by_key(|at| {
+            let entry = self.entry(*at);
+            (hash::draw(spot, entry.seed, entry.weight).to_bits(), *at)
+        });
+        order
+    }
+
     pub(crate) const fn plain(&self, levels: Levels) -> &Pool {
         match levels {
             Levels::Flat => &self.plain_flat,
