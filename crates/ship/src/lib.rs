@@ -1,0 +1,28 @@
+//! Moves trees of files and streams to the S3 endpoints of many regions, and back.
+//!
+//! [`ship`] reads a [`Source`], packs it in the format of `rhumb-pack`, and sends every pack to each region
+//! that lacks it. What holds:
+//! - a region has an archive wholly or not at all: its manifest is written there last;
+//! - a shipment that broke off goes on where it was, because packs are named by what is in them, and what
+//!   is there is listed first; nothing is remembered on this side;
+//! - memory is bounded, however large the source is and however slow a region.
+//!
+//! Deliberately absent: any knowledge of Rhumb's own nodes. A Rhumb region is an S3 endpoint here.
+
+mod archive;
+mod budget;
+mod lane;
+mod level;
+pub mod limits;
+mod progress;
+mod read;
+mod remote;
+mod ship;
+mod walk;
+
+pub use archive::Prefix;
+pub use progress::{Count, Progress, RegionProgress};
+pub use read::{ReadError, Source, Summary};
+pub use remote::{Credentials, Listed, Reason, Remote, RemoteError, Site, SiteError};
+pub use ship::{Outcome, RegionReport, Report, Settings, ShipError, ship};
+pub use walk::{Found, Walk, WalkError};

@@ -1,0 +1,56 @@
+//! Every bound of a transfer, in one place.
+
+use std::time::Duration;
+
+use rhumb_pack::limits::{CHUNK_BYTES_MAX, PACK_BYTES_MAX};
+
+/// Bytes of files and packs that are in memory at a time, unless the caller says otherwise.
+pub const STAGED_BYTES: usize = 96 << 20;
+/// Least that may be asked for: a pack that fills while another is sent.
+pub const STAGED_BYTES_MIN: usize = 2 * PACK_BYTES_MAX + CHUNK_BYTES_MAX;
+/// Most that may be asked for.
+pub const STAGED_BYTES_MAX: usize = 16 << 30;
+/// What is read from a file at a time.
+pub const READ_BYTES: usize = 1 << 20;
+
+/// Requests that are under way to one region at a time, unless the caller says otherwise.
+pub const REQUESTS_PER_REGION: usize = 8;
+/// Most that may be asked for.
+pub const REQUESTS_PER_REGION_MAX: usize = 256;
+/// How often a request is tried again, unless the caller says otherwise.
+pub const RETRIES: u32 = 2;
+/// Pause before it is tried again, unless the caller says otherwise.
+pub const RETRY_DELAY: Duration = Duration::from_secs(5);
+/// How long a connection may take to stand.
+pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long an answer may take to begin, or to go on,
+pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+/// and how slow an upload may be, in bytes per second, before it counts as stalled.
+pub const UPLOAD_RATE_MIN: u64 = 64 << 10;
+/// Most regions of a transfer.
+pub const REGIONS_MAX: usize = 64;
+/// Most objects that a listing is kept of in memory.
+pub const LISTED_MAX: usize = 4 << 20;
+
+/// Names of one directory that are looked at together.
+pub const STAT_BATCH: usize = 1_024;
+/// Threads that do so.
+pub const STAT_THREADS: usize = 4;
+/// Fewer names are looked at by one thread.
+pub const STAT_ALONE_MAX: usize = 64;
+/// Files with several names that are remembered until all their names were seen; names of others become
+/// files of their own.
+pub const HARD_LINKS_MAX: usize = 1 << 18;
+/// Warnings about single files that are kept; more are counted.
+pub const WARNINGS_MAX: usize = 100;
+/// Objects that wait to be packed or sent, all regions together.
+pub const UPLOADS_MAX: usize = 1_024;
+/// Steps of the reader that wait for the sender.
+pub const STEPS_MAX: usize = 1;
+
+/// zstd's levels, from the fastest to the one for slow links.
+pub const LEVELS: [i32; 4] = [1, 3, 6, 9];
+/// The level that a transfer begins with, as a place in [`LEVELS`].
+pub const LEVEL_FIRST: usize = 1;
+
+const _: () = assert!(LEVEL_FIRST < LEVELS.len() && STAGED_BYTES >= STAGED_BYTES_MIN);

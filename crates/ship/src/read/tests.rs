@@ -1,0 +1,110 @@
+use std::os::unix::fs::symlink;
+
+use rhumb_pack::read_segment;
+
+use super::*;
+use crate::limits::STAGED_BYTES_MIN;
+
+/// Everything that a reader gives: the entries, and the stream.
+fn all_of(source: Source) -> (Summary, Vec<Entry>, Vec<u8>) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (steps, mut incoming) = mpsc::channel(1);
+    let reading = Reading {
+        budget: Budget::new(STAGED_BYTES_MIN),
+        steps,
+        progress: Arc::new(Progress::new([])),
+        owners: true,
+        runtime: runtime.handle().clone(),
+    };
+    let reader = std::thread::spawn(move || read(source, reading));
+    let (mut entries, mut stream) = (Vec::new(), Vec::new());
+    while let Some(step) = incoming.blocking_recv() {
+        match step {
+            Step::Pack(pack, held) => {
+                assert!(held.bytes() >= pack.bytes as usize);
+                pack.chunks.iter().for_each(|chunk| stream.extend_from_slice(&chunk.bytes));
+            }
+            Step::Segment(segment) => {
+                entries.extend(read_segment(&segment.bytes, &segment.named).unwrap());
+            }
+        }
+    }
+    (reader.join().unwrap().unwrap(), entries, stream)
+}
+
+fn content_of<'a>(entries: &'a [Entry], path: &str) -> &'a Content {
+    let entry = entries.iter().find(|entry| entry.path.to_string() == path).unwrap();
+    match &entry.kind {
+        Kind::File(content) => content,
+        other => panic!("{path} is {other:?}"),
+    }
+}
+
+#[test]
+fn a_tree_is_its_entries_and_one_stream() {
+    let top = tempfile::tempdir().unwrap();
+    let at = |name: &str| top.path().join(name);
+    fs::create_dir(at("sub")).unwrap();
+    fs::write(at("a"), "first").unwrap();
+    fs::write(at("sub/b"), "second").unwrap();
+    fs::write(at("empty"), "").unwrap();
+    fs::hard_link(at("a"), at("sub/again")).unwrap();
+    symlink("/nowhere", at("link")).unwrap();
+    rustix::fs::mknodat(CWD, at("pipe"), rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
+    let (summary, entries, stream) = all_of(Source::Tree(top.path().to_owned()));
+
+    assert_eq!((summary.files, summary.directories, summary.links), (3, 2, 2));
+    assert_eq!((summary.bytes, summary.warned), (11, 1));
+    assert!(summary.warnings[0].contains("pipe"), "{:?}", summary.warnings);
+    assert_eq!(stream, b"firstsecond");
+    let content = content_of(&entries, "sub/b");
+    assert_eq!((content.start, content.data), (5, 6));
+    assert_eq!(content.hash, *blake3::hash(b"second").as_bytes());
+    let kinds: Vec<_> = entries.iter().map(|e| (e.path.to_string(), &e.kind)).collect();
+    let target = bytes::Bytes::from_static(b"/nowhere");
+    assert!(kinds.contains(&("link".into(), &Kind::Symlink { target })));
+    let to = ArchivePath::new("a").unwrap();
+    assert!(kinds.contains(&("sub/again".into(), &Kind::HardLink { to })));
+    let mut order = rhumb_pack::Order::new();
+    entries.iter().for_each(|entry| order.admit(entry).unwrap());
+}
+
+#[test]
+fn holes_are_not_read() {
+    let top = tempfile::tempdir().unwrap();
+    let path = top.path().join("sparse");
+    let file = File::create(&path).unwrap();
+    file.write_all_at(b"begin", 0).unwrap();
+    file.write_all_at(b"middle", 8 << 20).unwrap();
+    file.set_len(1 << 30).unwrap();
+    drop(file);
+    let (summary, entries, stream) = all_of(Source::Tree(path));
+    assert!(summary.bytes < 1 << 20, "{}", summary.bytes);
+    let content = content_of(&entries, "sparse");
+    assert_eq!((content.size(), content.data), (1 << 30, stream.len() as u64));
+    assert_eq!(content.holes.len(), 2);
+    assert!(entries[0].check().is_ok());
+}
+
+#[test]
+fn more_than_the_budget_goes_through_it() {
+    let bytes = STAGED_BYTES_MIN * 3;
+    let input = Box::new(io::Read::take(io::repeat(7), bytes as u64));
+    let (summary, entries, stream) = all_of(Source::Stream { name: "zeros".into(), input });
+    assert_eq!((summary.bytes, stream.len(), entries.len()), (bytes as u64, bytes, 1));
+}
+
+#[test]
+fn a_tree_that_cannot_be_read_is_said() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (steps, _incoming) = mpsc::channel(1);
+    let reading = Reading {
+        budget: Budget::new(STAGED_BYTES_MIN),
+        steps,
+        progress: Arc::new(Progress::new([])),
+        owners: false,
+        runtime: runtime.handle().clone(),
+    };
+    let read = read(Source::Tree("/nowhere/at/all".into()), reading);
+    assert!(matches!(read, Err(ReadError::Walk(_))));
+}

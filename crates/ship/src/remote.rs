@@ -1,0 +1,316 @@
+//! A region's bucket: the few requests that are made there.
+
+use std::{error::Error as _, fmt, sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
+use object_store::{
+    ClientOptions, GetOptions, GetRange, ObjectMeta, ObjectStore as _, ObjectStoreExt as _,
+    PutPayload, RetryConfig,
+    aws::{AmazonS3, AmazonS3Builder},
+    path::Path,
+};
+use rhumb_types::RegionId;
+
+use crate::limits::{ANSWER_TIME_MAX, CONNECT_TIME_MAX, UPLOAD_RATE_MIN};
+
+/// Who asks.
+#[derive(Clone)]
+pub struct Credentials {
+    /// The name of the key.
+    pub key_id: String,
+    /// The key.
+    pub secret: String,
+    /// What temporary credentials come with.
+    pub token: Option<String>,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("key_id", &self.key_id).finish_non_exhaustive()
+    }
+}
+
+/// Where a region's bucket is.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// The region, as it is called in reports.
+    pub region: RegionId,
+    /// Its endpoint: `http://` or `https://`, a host, and maybe a port.
+    pub endpoint: String,
+    /// What the bucket is called there.
+    pub bucket: String,
+    /// The region that signatures name.
+    pub signing_region: String,
+    /// Without them requests are not signed.
+    pub credentials: Option<Credentials>,
+    /// PEM of an authority that signed the endpoint's certificate, if the system does not know it.
+    pub authority: Option<Vec<u8>>,
+}
+
+/// Why a site cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the endpoint of {region} cannot be used")]
+pub struct SiteError {
+    region: RegionId,
+    source: object_store::Error,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// There is no such object or bucket.
+    Missing,
+    /// The credentials are not allowed to do that.
+    Refused,
+    /// Nobody answered, or not in time, or with an error of the server.
+    Failed,
+    /// The object is longer than it may be.
+    Long,
+    /// A key that S3 clients cannot name.
+    Key,
+}
+
+/// Why a request to a region failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct RemoteError {
+    /// The kind.
+    pub reason: Reason,
+    text: String,
+}
+
+impl RemoteError {
+    fn new(reason: Reason, text: impl Into<String>) -> Self {
+        Self { reason, text: text.into() }
+    }
+
+    pub(crate) fn missing(text: &str) -> Self {
+        Self::new(Reason::Missing, text)
+    }
+
+    /// Whether the same request may go well a little later.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        self.reason == Reason::Failed
+    }
+}
+
+impl From<object_store::Error> for RemoteError {
+    fn from(error: object_store::Error) -> Self {
+        let reason = match &error {
+            object_store::Error::NotFound { .. } => Reason::Missing,
+            object_store::Error::PermissionDenied { .. }
+            | object_store::Error::Unauthenticated { .. } => Reason::Refused,
+            _ => Reason::Failed,
+        };
+        // The innermost cause says what happened; the outer ones repeat the address.
+        let mut cause = error.source();
+        while let Some(next) = cause.and_then(std::error::Error::source) {
+            cause = Some(next);
+        }
+        let text = cause.map_or_else(|| error.to_string(), ToString::to_string);
+        Self::new(reason, text.lines().next().unwrap_or("no reason was given").trim())
+    }
+}
+
+/// An object of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its key.
+    pub key: String,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was changed, in milliseconds since 1970.
+    pub changed: i64,
+    /// Its entity tag.
+    pub tag: Option<String>,
+}
+
+impl From<ObjectMeta> for Listed {
+    fn from(meta: ObjectMeta) -> Self {
+        Self {
+            key: meta.location.to_string(),
+            bytes: meta.size,
+            changed: meta.last_modified.timestamp_millis(),
+            tag: meta.e_tag,
+        }
+    }
+}
+
+/// A region's bucket.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    site: Arc<Site>,
+    pub(crate) store: Arc<AmazonS3>,
+}
+
+impl Remote {
+    /// A client of this site. Nothing is asked yet.
+    ///
+    /// # Errors
+    /// When its address or an authority is none.
+    pub fn new(site: Site) -> Result<Self, SiteError> {
+        // Only the first caller of a process sets it; who else has set one chose ring, too.
+        let _set_already = rustls::crypto::ring::default_provider().install_default();
+        let fault = |source| SiteError { region: site.region.clone(), source };
+        let mut options = ClientOptions::new()
+            .with_allow_http(site.endpoint.starts_with("http://"))
+            .with_connect_timeout(CONNECT_TIME_MAX)
+            .with_read_timeout(ANSWER_TIME_MAX)
+            // Each request has its own, by its size.
+            .with_timeout_disabled();
+        if let Some(pem) = &site.authority {
+            let bundle = object_store::Certificate::from_pem_bundle(pem).map_err(fault)?;
+            options = bundle.into_iter().fold(options, ClientOptions::with_root_certificate);
+        }
+        let mut builder = AmazonS3Builder::new()
+            .with_endpoint(site.endpoint.trim_end_matches('/'))
+            .with_bucket_name(&site.bucket)
+            .with_region(&site.signing_region)
+            .with_client_options(options)
+            // Tries are counted by the one who knows how long the whole may take.
+            .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() });
+        builder = match &site.credentials {
+            Some(Credentials { key_id, secret, token }) => {
+                let keyed = builder.with_access_key_id(key_id).with_secret_access_key(secret);
+                token.iter().fold(keyed, |keyed, token| keyed.with_token(token))
+            }
+            None => builder.with_skip_signature(true),
+        };
+        let store = Arc::new(builder.build().map_err(fault)?);
+        Ok(Self { site: Arc::new(site), store })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// The region.
+    #[must_use]
+    pub fn region(&self) -> &RegionId {
+        &self.site.region
+    }
+
+    /// Writes an object, once.
+    ///
+    /// # Errors
+    /// When the region does not say that it has it.
+    pub async fn put(&self, key: &str, body: &[Bytes]) -> Result<(), RemoteError> {
+        let bytes: usize = body.iter().map(Bytes::len).sum();
+        let payload: PutPayload = body.iter().cloned().collect();
+        let path = path(key)?;
+        in_time(bytes as u64, async { Ok(self.store.put(&path, payload).await?) }).await?;
+        Ok(())
+    }
+
+    /// Reads an object that has at most so many bytes.
+    ///
+    /// # Errors
+    /// When it is not there, longer, or does not come.
+    pub async fn get(&self, key: &str, most: usize) -> Result<Bytes, RemoteError> {
+        let path = path(key)?;
+        in_time(most as u64, async {
+            let found = self.store.get(&path).await?;
+            let bytes = found.meta.size;
+            if usize::try_from(bytes).is_ok_and(|bytes| bytes <= most) {
+                return gathered(found.into_stream(), most).await;
+            }
+            let text = format!("`{key}` has {bytes} bytes, and at most {most} are allowed");
+            Err(RemoteError::new(Reason::Long, text))
+        })
+        .await
+    }
+
+    /// Reads an object in pieces as they come.
+    ///
+    /// # Errors
+    /// When it is not there, or does not come.
+    pub async fn read(
+        &self,
+        key: &str,
+        range: Option<std::ops::Range<u64>>,
+    ) -> Result<(Listed, BoxStream<'static, Result<Bytes, RemoteError>>), RemoteError> {
+        let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
+        let found = self.store.get_opts(&path(key)?, options).await?;
+        let listed = Listed::from(found.meta.clone());
+        Ok((listed, found.into_stream().map_err(RemoteError::from).boxed()))
+    }
+
+    /// What is known of an object.
+    ///
+    /// # Errors
+    /// When it is not there, or nobody says so.
+    pub async fn head(&self, key: &str) -> Result<Listed, RemoteError> {
+        let path = path(key)?;
+        in_time(0, async { Ok(self.store.head(&path).await?.into()) }).await
+    }
+
+    /// Removes an object; it need not be there.
+    ///
+    /// # Errors
+    /// When the region does not say that it is gone.
+    pub async fn delete(&self, key: &str) -> Result<(), RemoteError> {
+        let path = path(key)?;
+        in_time(0, async { Ok(self.store.delete(&path).await?) }).await
+    }
+
+    /// The objects whose keys begin with the prefix and a `/`, page by page.
+    #[must_use]
+    pub fn list(&self, prefix: &str) -> BoxStream<'static, Result<Listed, RemoteError>> {
+        let prefix = (!prefix.is_empty()).then(|| Path::from(prefix));
+        self.store.list(prefix.as_ref()).map_ok(Listed::from).map_err(RemoteError::from).boxed()
+    }
+}
+
+/// Bounds a request by the time that it takes at the slowest rate that counts.
+async fn in_time<T>(
+    bytes: u64,
+    request: impl Future<Output = Result<T, RemoteError>>,
+) -> Result<T, RemoteError> {
+    let most = ANSWER_TIME_MAX + Duration::from_secs(bytes / UPLOAD_RATE_MIN);
+    let late = || RemoteError::new(Reason::Failed, format!("no answer within {most:?}"));
+    tokio::time::timeout(most, request).await.unwrap_or_else(|_| Err(late()))
+}
+
+async fn gathered(
+    mut pieces: BoxStream<'static, object_store::Result<Bytes>>,
+    most: usize,
+) -> Result<Bytes, RemoteError> {
+    let mut whole = BytesMut::new();
+    while let Some(piece) = pieces.try_next().await? {
+        if whole.len() + piece.len() > most {
+            return Err(RemoteError::new(Reason::Long, "more bytes came than the object has"));
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole.freeze())
+}
+
+pub(crate) fn path(key: &str) -> Result<Path, RemoteError> {
+    Path::parse(key).map_err(|error| RemoteError::new(Reason::Key, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let credentials = Credentials {
+            key_id: "id".into(),
+            secret: "hidden".into(),
+            token: Some("hidden".into()),
+        };
+        assert!(!format!("{credentials:?}").contains("hidden"));
+    }
+
+    #[test]
+    fn keys_that_leave_their_prefix_are_refused() {
+        for wrong in ["a/../b", "a//b", "./a"] {
+            assert_eq!(path(wrong).unwrap_err().reason, Reason::Key, "{wrong}");
+        }
+    }
+}
