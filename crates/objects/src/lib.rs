@@ -17,6 +17,7 @@ pub mod index;
 pub mod list;
 pub mod multipart;
 pub mod place;
+pub mod policy;
 pub mod rows;
 pub mod transfer;
 pub mod want;
