@@ -46,6 +46,9 @@ const LARGE_BLOCKS: u64 = BLOB_BYTES_MAX / BLOCK;
 const SMALL_AT: u64 = 320;
 /// Where it begins in the large layout: after a full tree, on a page of its own.
 const LARGE_AT: u64 = 16 << 10;
+/// The most that lies before the data.
+#[cfg(feature = "bucket")]
+pub(crate) const FRONT_BYTES_MAX: u64 = LARGE_AT;
 
 const _: () = {
     let entry = (VALUE_BYTES + TAG_BYTES) as u64;

@@ -1,0 +1,168 @@
+//! Blobs on an independent S3 server.
+//!
+//! All cases share one server, for it takes seconds to start.
+
+mod server;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use rhumb_blobs::{BucketBlobs, BucketSettings, Key, Keys, Patience};
+use rhumb_ports::{
+    blobs::{BlobError, Blobs},
+    contract::blobs::{BlobsFactory, cases},
+};
+use rhumb_types::record::{BlobHash, BlobRef};
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
+
+use crate::server::{Line, Moto, Trouble};
+
+const BUCKET: &str = "blobs-of-a-region";
+
+fn moto() -> Option<Moto> {
+    let moto = Moto::start(BUCKET);
+    if moto.is_none() {
+        eprintln!("SKIPPED: there is no moto; `cargo xtask test` installs it");
+    }
+    moto
+}
+
+fn tls() -> ClientConfig {
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider's versions")
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth()
+}
+
+fn settings(endpoint: &str, prefix: &str, keys: Keys) -> BucketSettings {
+    let options = [
+        ("endpoint", endpoint),
+        ("region", "us-east-1"),
+        ("access_key_id", "tester"),
+        ("secret_access_key", "secret"),
+    ];
+    let options: BTreeMap<String, String> =
+        options.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let patience = Patience {
+        attempt: Duration::from_secs(10),
+        retries: 3,
+        total: Duration::from_secs(10),
+        backoff: Duration::from_millis(10),
+        backoff_max: Duration::from_millis(100),
+    };
+    let url = format!("s3://{BUCKET}/{prefix}");
+    BucketSettings { url, options, keys, tls: tls(), patience }
+}
+
+struct OnServer<'a> {
+    moto: &'a Moto,
+    prefix: String,
+    keys: Keys,
+}
+
+impl BlobsFactory for OnServer<'_> {
+    type Blobs = BucketBlobs;
+    async fn open(&mut self) -> BucketBlobs {
+        let endpoint = format!("http://{}", self.moto.address);
+        let settings = settings(&endpoint, &self.prefix, self.keys.clone());
+        BucketBlobs::open(settings).expect("the settings name a bucket")
+    }
+    async fn damage(&mut self, _: &BucketBlobs, hash: BlobHash) {
+        let path = format!("/{BUCKET}/{}/blobs/{hash}", self.prefix);
+        let mut bytes = self.moto.ask("GET", &path, b"").expect("the blob");
+        if let Some(last) = bytes.last_mut() {
+            *last = !*last;
+        }
+        self.moto.ask("PUT", &path, &bytes).expect("a damaged blob");
+    }
+}
+
+/// Runs cases, each under a prefix of its own.
+macro_rules! contract {
+    ($moto:expr, $keys:expr; $($case:ident)*) => { $(
+        let prefix = stringify!($case).to_owned();
+        cases::$case(&mut OnServer { moto: $moto, prefix, keys: $keys }).await;
+    )* };
+}
+
+#[tokio::test]
+async fn the_contract_holds_on_an_independent_server() {
+    let Some(moto) = moto() else { return };
+    contract!(&moto, Keys::default();
+        the_longest_blob_is_held_and_a_longer_one_refused
+        any_range_is_what_was_written
+        ranges_outside_a_blob_are_refused
+        what_is_not_there_is_missing
+        nothing_is_there_before_the_end
+        blobs_under_way_do_not_mix
+        the_same_bytes_twice_are_one_blob
+        lists_in_order_and_in_pages
+        what_is_removed_is_gone_and_can_come_back
+        damage_is_told_once_and_then_the_blob_is_missing
+        what_is_held_outlives_the_process
+    );
+    contract!(&moto, Keys::new(Some(Key::new([7; 32])), []); what_was_written_is_read);
+}
+
+async fn put(blobs: &BucketBlobs, content: &'static [u8]) -> Result<BlobRef, BlobError> {
+    let mut writer = blobs.create().await?;
+    writer.write(Bytes::from_static(content)).await?;
+    writer.finish().await
+}
+
+#[tokio::test]
+async fn trouble_on_the_line_is_overcome_or_said() {
+    let Some(moto) = moto() else { return };
+    let line = Line::to(moto.address).await;
+    let endpoint = format!("http://{}", line.address);
+    let mut settings = settings(&endpoint, "line", Keys::default());
+    settings.patience.attempt = Duration::from_millis(500);
+    let blobs = || BucketBlobs::open(settings.clone()).expect("the settings name a bucket");
+    // An answer of a read is longer than its head, so a cut falls into its bytes.
+    static CONTENT: [u8; 100_000] = [42; 100_000];
+    let passing = [Trouble::SlowDown, Trouble::Silence, Trouble::Cut(100)];
+    line.trouble(passing);
+    let blob = put(&blobs(), &CONTENT).await.expect("the fourth try");
+    assert_eq!(line.ahead(), 0);
+    line.trouble(passing);
+    let read = blobs().read(blob.hash, 0..blob.bytes).await.expect("the fourth try");
+    assert!(read == CONTENT[..], "other bytes");
+    line.trouble([Trouble::Cut(50_000)]);
+    assert_eq!(blobs().verify(blob.hash).await, Ok(()), "a cut answer is no damage");
+
+    for lasting in [Trouble::SlowDown, Trouble::Silence, Trouble::Cut(10)] {
+        line.trouble([lasting; 4]);
+        let refused = put(&blobs(), b"other").await;
+        assert!(matches!(refused, Err(BlobError::Unavailable { .. })), "{lasting:?}: {refused:?}");
+        line.trouble([lasting; 4]);
+        let refused = blobs().read(blob.hash, 0..10).await;
+        assert!(matches!(refused, Err(BlobError::Unavailable { .. })), "{lasting:?}: {refused:?}");
+    }
+    drop(moto);
+    let refused = blobs().stat(blob.hash).await;
+    assert!(matches!(refused, Err(BlobError::Unavailable { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_not_there_is_said() {
+    let Some(moto) = moto() else { return };
+    let mut settings = settings(&format!("http://{}", moto.address), "x", Keys::default());
+    settings.url = "s3://another".to_owned();
+    let blobs = BucketBlobs::open(settings).expect("the settings name a bucket");
+    let refused = put(&blobs, b"x").await.expect_err("there is no such bucket");
+    assert!(matches!(refused, BlobError::Failed { .. }), "{refused}");
+    assert!(refused.to_string().contains("NoSuchBucket"), "{refused}");
+}
+
+#[test]
+fn settings_that_name_nothing_are_refused() {
+    let refused = |change: fn(&mut BucketSettings)| {
+        let mut settings = settings("http://127.0.0.1:1", "x", Keys::default());
+        change(&mut settings);
+        BucketBlobs::open(settings).expect_err("they make no sense").to_string()
+    };
+    assert!(refused(|it| it.url = "ftp://x".to_owned()).contains("write s3://"));
+    let unknown = refused(|it| drop(it.options.insert("colour".to_owned(), "red".to_owned())));
+    assert!(unknown.contains("colour"), "{unknown}");
+}
