@@ -48,9 +48,10 @@ pub use find::{Found, ReadRefused, find};
 pub use mend::mend;
 pub use put::{Copied, CopyRefused, Put, copied, put};
 
-/// Longest row of an object, in bytes; of this the list of its blobs is nearly all. A change of two
-/// such rows, and of the `null` version that is set aside, fits into one operation of the loop.
-pub const RECORD_BYTES_MAX: usize = 1 << 20;
+/// Longest row of an object, in bytes; of a long one the list of its blobs is nearly all. Four such rows
+/// are the most that a change names, as expected or to be written, and fit into one operation of the
+/// loop.
+pub const RECORD_BYTES_MAX: usize = 960 << 10;
 /// Most bytes of an object's own metadata, names and values; the bound of S3.
 pub const METADATA_BYTES_MAX: usize = 2 << 10;
 /// Most bytes of an object's headers, names and values.
@@ -61,6 +62,9 @@ pub const TAGS_MAX: usize = 10;
 pub const TAG_NAME_CHARS_MAX: usize = 128;
 /// Longest value of a tag, in characters; the bound of S3.
 pub const TAG_VALUE_CHARS_MAX: usize = 256;
+/// How many `null` versions one deletion takes away; more than one are there only after regions wrote
+/// them at a time.
+pub(crate) const NULLS_MAX: usize = 2;
 /// How many versions are read at a time.
 pub(crate) const VERSIONS_PAGE: usize = 64;
 

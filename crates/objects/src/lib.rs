@@ -14,6 +14,7 @@ pub mod checksum;
 pub mod condition;
 pub mod etag;
 pub mod index;
+pub mod lifecycle;
 pub mod list;
 pub mod multipart;
 pub mod place;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use rhumb_types::record::{IndexKey, ObjectRecord, VersionId, Versioning};
 
 use super::{
-    Refused, Target, VERSIONS_PAGE, Which, Writing, check_key, find::found, met, put, replace,
+    NULLS_MAX, Refused, Target, Which, Writing, check_key, find::found, met, put, replace,
 };
 use crate::{
     condition::Condition,
@@ -84,7 +84,7 @@ fn delete_version<S: Rows>(
     let mut taken = vec![target.version(record.version).encode()];
     deleted.gone.push(record);
     if which == Which::Null {
-        for other in target.nulls(source, VERSIONS_PAGE)? {
+        for other in target.nulls(source, NULLS_MAX)? {
             if taken.contains(&other.key) {
                 continue;
             }

@@ -1,5 +1,6 @@
 //! Finding a version of an object.
 
+use bytes::Bytes;
 use rhumb_types::{
     ErrorCode,
     record::{ObjectRecord, VersionId},
@@ -59,6 +60,12 @@ impl Found {
             return self.current.record.as_ref();
         }
         self.older.as_ref().and_then(|row| row.record.as_ref())
+    }
+
+    /// The rows that it was found in, as a change may expect them.
+    pub(crate) fn expected(&self) -> impl Iterator<Item = (Bytes, Option<Bytes>)> + '_ {
+        let rows = [Some(&self.current), self.older.as_ref()];
+        rows.into_iter().flatten().map(|row| (row.key.clone(), row.bytes.clone()))
     }
 
     /// Whether it is the newest.

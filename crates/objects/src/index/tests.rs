@@ -343,8 +343,14 @@ fn keys_and_what_is_told_are_bounded() {
     huge.body = Body::Blobs(vec![blob; 30_000]);
     let told = attempt(KEY, huge.clone());
     assert!(matches!(told, Err(Failed::Refused(Refused::TooLarge { .. }))), "{told:?}");
-    huge.body = Body::Blobs(vec![blob; 28_000]);
+    huge.body = Body::Blobs(vec![blob; 27_000]);
     assert_eq!(attempt(KEY, huge), Ok(()));
+}
+
+#[test]
+fn the_longest_change_fits_into_one_operation() {
+    let names = 4 * (OBJECT_KEY_BYTES_MAX + 128);
+    assert!(4 * RECORD_BYTES_MAX + names <= rhumb_state::op::OP_BYTES_MAX);
 }
 
 #[test]
