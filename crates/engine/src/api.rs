@@ -40,6 +40,7 @@ use crate::{
     limits,
     load::Load,
     meter::Meter,
+    objects,
     oversee::Oversight,
     pubsub::{PubSub, Subscription},
     queues::{self, Feed},
@@ -102,6 +103,9 @@ pub(crate) struct Shared {
     /// Tells the queues what is committed.
     pub(crate) feed: Feed,
     pub(crate) queues: OnceLock<queues::Running>,
+    /// Tells who fetches bytes what is committed.
+    pub(crate) object_feed: objects::Feed,
+    pub(crate) objects: objects::Slot,
 }
 
 impl Engine {
@@ -135,6 +139,7 @@ impl Engine {
         let (commits_in, commits) = std_mpsc::sync_channel(1);
         let (reads_in, reads) = mpsc::channel(limits::READS_WAITING_MAX);
         let (pubsub, meter, feed) = (PubSub::default(), Meter::default(), Feed::default());
+        let object_feed = objects::Feed::default();
         let (held, recent) = (Arc::new(Held::default()), Arc::new(Recent::default()));
         let world = RealWorld {
             store: store.clone(),
@@ -146,7 +151,7 @@ impl Engine {
             status: status_in,
             cleared: cleared_in,
             alarms: alarms_in.clone(),
-            committer: Committer::new(&meter, &recent, &feed),
+            committer: Committer::new(&meter, &recent, (&feed, &object_feed)),
         };
         serve_disk(&store, &inputs, world.committer.clone(), (commits, reads))?;
         let leases = watch::Sender::new(Arc::default());
@@ -183,6 +188,8 @@ impl Engine {
             calls: OnceLock::new(),
             feed,
             queues: OnceLock::new(),
+            object_feed,
+            objects: OnceLock::new(),
         };
         Ok((Self { shared: Arc::new(shared) }, Inlet(inputs), alarms))
     }

@@ -18,6 +18,7 @@ pub mod limits;
 mod load;
 mod log;
 mod meter;
+mod objects;
 mod oversee;
 mod own;
 mod pubsub;
@@ -40,6 +41,10 @@ pub use clock::{OsEntropy, SystemClock};
 pub use driver::Inlet;
 pub use forward::{ChooseError, ForwardError, Forwarded};
 pub use log::{LogCursorError, LogPage};
+pub use objects::{
+    About, ByteStream, CopyResult, Deleted, Digests, Done, Late, ObjectClient, ObjectError,
+    ObjectService, ObjectsConfig, Put,
+};
 pub use oversee::{
     HookCall, HookRunner, OperateError, Operation, OversightConfig, RoutingError, Seat,
 };
@@ -52,6 +57,7 @@ pub use queues::{
 pub use reader::Reader;
 pub use request::{Answer, ReadError, Request, WriteError};
 pub use rhumb_node as node;
+pub use rhumb_objects as object;
 pub use rhumb_queue as queue;
 pub use rhumb_telemetry as telemetry;
 pub use start::StartError;

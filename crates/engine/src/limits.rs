@@ -106,3 +106,47 @@ pub const WORKER_JOBS_TOLD_MAX: usize = 64;
 pub const WORKER_SILENCE_MAX: Duration = Duration::from_secs(30);
 /// Time between two counts of the workers.
 pub const WORKERS_COUNTED_EVERY: Duration = Duration::from_secs(1);
+/// Most buckets in a cluster.
+pub const BUCKETS_MAX: usize = 10_000;
+/// How often a change of the index is worked out anew when rows have changed meanwhile.
+pub const INDEX_CHANGES_MAX: u32 = 16;
+/// Pause before the third of these attempts; it grows with each.
+pub const INDEX_PAUSE: Duration = Duration::from_millis(2);
+/// How long another region is waited for that is asked about the index.
+pub const INDEX_CALL_WAIT: Duration = Duration::from_secs(6);
+/// Longest object, or part of one, that is written at once, in bytes. The bound of S3.
+pub const OBJECT_BYTES_MAX: u64 = 5 << 30;
+/// Blobs of one upload that are being made durable while the next is written.
+pub const BLOBS_FINISHING_MAX: usize = 3;
+/// Pieces of a body that wait for the thread that computes over them.
+pub const DIGEST_UNREAD_MAX: usize = 16;
+/// Blocks of one read that are fetched ahead of the reader, of 1 MiB each.
+pub const READ_AHEAD_BLOCKS: usize = 4;
+/// Blocks of one blob that are on their way from another region, of 1 MiB each.
+pub const FETCH_BLOCKS_AHEAD: usize = 8;
+/// Blobs that are fetched from other regions at a time.
+pub const FETCHES: usize = 8;
+/// How long a block of another region is waited for.
+pub const BLOB_CALL_WAIT: Duration = Duration::from_secs(10);
+/// How long another region may take to fetch the blobs of one call.
+pub const KEEP_WAIT: Duration = Duration::from_secs(60);
+/// Blobs that another region is asked to keep with one call.
+pub const COPY_BLOBS_PER_CALL: usize = 4;
+/// How often a region is asked again to keep the same blobs,
+pub const COPY_RETRIES: u32 = 2;
+/// and the pause before.
+pub const COPY_PAUSE: Duration = Duration::from_secs(5);
+/// How long an upload waits for its copies once all of it is here.
+pub const COPY_WAIT: Duration = Duration::from_secs(30);
+/// Most questions of other regions about objects that are answered at once.
+pub const OBJECT_CALLS_MAX: usize = 256;
+/// Holders of a blob that are looked at.
+pub const HOLDERS_MAX: usize = 64;
+/// Commits whose rows wait for who fetches bytes; what is left out is found by a walk.
+pub const OBJECT_ROWS_UNREAD_MAX: usize = 1_024;
+/// Reads from other regions that wait to be counted.
+pub const WISHES_MAX: usize = 1_024;
+/// Rows that one step of a walk over the index reads.
+pub const WALK_PAGE_ROWS: usize = 256;
+/// Time between two walks.
+pub const WALK_INTERVAL: Duration = Duration::from_secs(600);

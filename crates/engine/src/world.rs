@@ -12,7 +12,7 @@ use rhumb_types::record::{Record, Space};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    driver::Input, held::Held, meter::Meter, pubsub::PubSub, queues::Feed, recent::Recent,
+    driver::Input, held::Held, meter::Meter, objects, pubsub::PubSub, queues::Feed, recent::Recent,
     rows::Read,
 };
 
@@ -37,11 +37,13 @@ pub(crate) struct Committer {
     pub(crate) meter: Meter,
     pub(crate) recent: Arc<Recent>,
     pub(crate) feed: Feed,
+    pub(crate) object_feed: objects::Feed,
 }
 
 impl Committer {
-    pub(crate) fn new(meter: &Meter, recent: &Arc<Recent>, feed: &Feed) -> Self {
-        Self { meter: meter.clone(), recent: recent.clone(), feed: feed.clone() }
+    pub(crate) fn new(meter: &Meter, recent: &Arc<Recent>, feeds: (&Feed, &objects::Feed)) -> Self {
+        let (feed, object_feed) = (feeds.0.clone(), feeds.1.clone());
+        Self { meter: meter.clone(), recent: recent.clone(), feed, object_feed }
     }
 
     /// Commits. The node has one commit out at a time.
@@ -55,6 +57,7 @@ impl Committer {
         let number = self.meter.commit(store, writes, durability)?;
         begun.committed();
         self.feed.committed(writes);
+        self.object_feed.committed(writes);
         Ok(number)
     }
 }

@@ -1,11 +1,12 @@
 //! Conditions of requests, in the order of RFC 9110, section 13.2.2.
 
 use rhumb_types::UnixMillis;
+use serde::{Deserialize, Serialize};
 
 use crate::etag::EntityTags;
 
 /// Under which conditions a request is to be carried out.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
     /// `If-Match`.
     pub if_match: Option<EntityTags>,

@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 
 use md5::{Digest as _, Md5};
+use serde::{Deserialize, Serialize};
 
 /// Most tags in one condition.
 pub const ENTITY_TAGS_MAX: usize = 100;
 
 /// An entity tag in a header.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntityTag {
     /// Whether it is marked as weak (`W/`).
     pub weak: bool,
@@ -17,7 +18,7 @@ pub struct EntityTag {
 }
 
 /// Which entity tags a condition is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EntityTags {
     /// Any: `*`.
     Any,

@@ -36,6 +36,7 @@ use rhumb_types::{
         object::OBJECT_KEY_BYTES_MAX,
     },
 };
+use serde::{Deserialize, Serialize};
 
 use crate::{
     condition::{Condition, Unmet, Validators},
@@ -91,7 +92,7 @@ pub struct Writing {
 }
 
 /// Which version of an object a request is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Which {
     /// The newest.
     #[default]

@@ -11,6 +11,8 @@ use rhumb_types::{
     },
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{PART_BYTES_MIN, checksum, upload};
 use crate::{
     checksum::{Algorithm, Method, mismatch},
@@ -24,7 +26,7 @@ use crate::{
 const PARTS_PAGE: usize = 1_000;
 
 /// A part that an object is to be made of.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChosenPart {
     /// Its number.
     pub number: u16,
@@ -35,7 +37,7 @@ pub struct ChosenPart {
 }
 
 /// What the whole object must be.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Whole {
     /// Its length, in bytes.
     pub bytes: Option<u64>,

@@ -213,7 +213,7 @@ impl Record for HolderRecord {
 }
 
 /// An upload in parts that was begun and is not finished.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct UploadRecord {
     /// When it was begun.
     pub begun: UnixMillis,

@@ -10,8 +10,8 @@ use std::{
 use bytes::Bytes;
 use rhumb_engine::{
     Agreement, Engine, EngineConfig, EnqueueRequest, Expect, HomeChoice, HostedAdmin, HostedStrong,
-    Inlet, OsEntropy, OversightConfig, QueueClient, QueuesConfig, ReceiveRequest, Shown,
-    SystemClock, Taken, Tasks,
+    Inlet, ObjectClient, ObjectService, ObjectsConfig, OsEntropy, OversightConfig, QueueClient,
+    QueueService, QueuesConfig, ReceiveRequest, Shown, SystemClock, Taken, Tasks,
     node::{Event, Member as Peer, oversee::OverseerConfig},
     queue::{Config, Leased, NewJob, Refused},
     random_id,
@@ -21,7 +21,7 @@ use rhumb_ports::{
     BoxFuture,
     contract::control::MemoryControl,
     control::{Control, ControlError, GroupStatus},
-    memory::MemoryDisk,
+    memory::{MemoryBlobs, MemoryDisk},
     peer::{CallError, PeerCall, PeerLink, PeerMessage, PeerService, SendError, Service},
 };
 use rhumb_regions::{
@@ -177,12 +177,34 @@ impl PeerCall for End {
     }
 }
 
+/// What answers other nodes.
+struct Services {
+    queues: QueueService,
+    objects: ObjectService,
+}
+
+impl PeerService for Services {
+    fn answer(
+        &self,
+        from: RegionId,
+        service: Service,
+        request: Bytes,
+    ) -> BoxFuture<'_, Result<Bytes, String>> {
+        match service {
+            Service::Objects => self.objects.answer(from, service, request),
+            _ => self.queues.answer(from, service, request),
+        }
+    }
+}
+
 /// Some regions.
 pub(crate) struct Cluster {
     regions: Vec<RegionId>,
     groups: Groups,
     net: Arc<Mutex<Net>>,
     spillover: Option<Limits>,
+    /// The bytes of each region, which outlive its node.
+    blobs: Mutex<BTreeMap<RegionId, Arc<MemoryBlobs>>>,
     /// How far ahead of true time the nodes' wall clocks are that start from now on, in milliseconds.
     pub(crate) ahead_millis: i64,
 }
@@ -191,6 +213,8 @@ pub(crate) struct Cluster {
 pub(crate) struct Node {
     pub(crate) engine: Engine,
     pub(crate) queues: QueueClient,
+    pub(crate) objects: ObjectClient,
+    pub(crate) blobs: Arc<MemoryBlobs>,
     pub(crate) region: RegionId,
     net: Arc<Mutex<Net>>,
 }
@@ -203,6 +227,7 @@ impl Cluster {
             groups: Groups::new(),
             net: Arc::default(),
             spillover: None,
+            blobs: Mutex::default(),
             ahead_millis: 0,
         }
     }
@@ -279,7 +304,15 @@ impl Cluster {
         let seed = [(QueueName::new("seeded").unwrap(), QueueDefinition::default())];
         engine.start_queues(QueuesConfig { machine, seed: seed.into() }).unwrap();
         let queues = engine.queues().unwrap();
-        let node = Node { engine, queues, region: own, net: self.net.clone() };
+        let blobs = self.blobs.lock().unwrap().entry(own.clone()).or_default().clone();
+        let config = ObjectsConfig {
+            copy_pause: Duration::from_millis(20),
+            ..ObjectsConfig::new(own.clone())
+        };
+        engine.start_objects(config, blobs.clone());
+        let objects = engine.objects().unwrap();
+        let net = self.net.clone();
+        let node = Node { engine, queues, objects, blobs, region: own, net };
         if agrees {
             let seeded = || !node.queues.definitions().borrow().is_empty();
             until("the lease", || node.acts_for(&node.region) && seeded()).await;
@@ -302,7 +335,9 @@ impl Cluster {
             let _stopped = theirs.try_send(Event::PeerUp { region: own.clone() });
         }
         net.inlets.insert(own.clone(), events);
-        net.services.insert(own.clone(), Arc::new(engine.queue_service()));
+        let services =
+            Services { queues: engine.queue_service(), objects: engine.object_service() };
+        net.services.insert(own.clone(), Arc::new(services));
     }
 
     fn oversight(&self, own: &RegionId) -> OversightConfig {

@@ -1,0 +1,176 @@
+//! Reading bytes: from this region, else from the nearest that has them, block by block.
+
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use rhumb_objects::place;
+use rhumb_ports::blobs::{BLOB_READ_BYTES_MAX, BlobError};
+use rhumb_regions::{RegionIndex, RegionSet};
+use rhumb_types::{
+    RegionId,
+    record::{BlobHash, BlobRef, Body, BucketName, IndexKey, ObjectRecord},
+};
+use tokio::sync::OnceCell;
+
+use super::{ByteStream, ObjectClient, ObjectError};
+use crate::limits::{HOLDERS_MAX, READ_AHEAD_BLOCKS};
+use rhumb_objects::rows::Rows as _;
+
+/// A blob that is being read.
+#[derive(Debug)]
+struct Source {
+    blob: BlobRef,
+    taken_in: RegionId,
+    bucket: BucketName,
+    /// Where else it may be, the nearest first; looked up once it is not here.
+    elsewhere: OnceCell<Vec<RegionId>>,
+    /// Which of these answered last.
+    answering: AtomicUsize,
+}
+
+impl ObjectClient {
+    /// Reads a range of a version's bytes. What is not here comes from the nearest region that has it;
+    /// who asks often enough keeps it, as the bucket says.
+    #[must_use]
+    pub fn read(
+        &self,
+        bucket: &BucketName,
+        record: &ObjectRecord,
+        range: Range<u64>,
+    ) -> ByteStream {
+        let Some(content) = &record.content else { return Box::pin(stream::empty()) };
+        let blobs = match &content.body {
+            Body::Inline(bytes) => {
+                let at = |place: u64| usize::try_from(place).unwrap_or(usize::MAX).min(bytes.len());
+                let part = bytes.slice(at(range.start)..at(range.end).max(at(range.start)));
+                return Box::pin(stream::iter((!part.is_empty()).then_some(Ok(part))));
+            }
+            Body::Blobs(blobs) => blobs,
+        };
+        let blocks = blocks(bucket, record, blobs, &range);
+        let client = self.clone();
+        let read = move |(source, range): (Arc<Source>, Range<u64>)| {
+            let client = client.clone();
+            async move { client.block(&source, range).await }
+        };
+        Box::pin(stream::iter(blocks).map(read).buffered(READ_AHEAD_BLOCKS))
+    }
+
+    async fn block(&self, source: &Source, range: Range<u64>) -> Result<Bytes, ObjectError> {
+        let Range { start, end } = range;
+        match self.running().blobs.read(source.blob.hash, start..end).await {
+            Ok(bytes) if bytes.len() as u64 == end - start => return Ok(bytes),
+            Ok(bytes) => {
+                let found = start + bytes.len() as u64;
+                let why = format!("a blob ends at {found}, and the index says later");
+                return Err(ObjectError::Damaged(why));
+            }
+            Err(BlobError::Missing(_) | BlobError::Damaged { .. }) => {}
+            Err(error) => {
+                // A store that fails is no reason not to answer.
+                tracing::warn!(%error, hash = %source.blob.hash, "a blob is read from elsewhere");
+            }
+        }
+        self.block_elsewhere(source, start..end).await
+    }
+
+    async fn block_elsewhere(
+        &self,
+        source: &Source,
+        range: Range<u64>,
+    ) -> Result<Bytes, ObjectError> {
+        let Range { start, end } = range;
+        let look = async {
+            self.wish(&source.bucket, source.blob, &source.taken_in);
+            self.holders(&source.blob.hash, &source.taken_in)
+        };
+        let regions = source.elsewhere.get_or_init(|| look).await;
+        let mut why = "no region is known to hold it".to_owned();
+        for turn in 0..regions.len() {
+            let at = (source.answering.load(Ordering::Relaxed) + turn) % regions.len().max(1);
+            let Some(region) = regions.get(at) else { continue };
+            match self.ask_to_read(region, source.blob.hash, start..end).await {
+                Ok(bytes) if bytes.len() as u64 == end - start => {
+                    source.answering.store(at, Ordering::Relaxed);
+                    return Ok(bytes);
+                }
+                Ok(_) => why = format!("{region} gave fewer bytes than there are"),
+                Err(error) => why = format!("{region}: {error}"),
+            }
+        }
+        Err(ObjectError::Unavailable(format!(
+            "the bytes {} cannot be reached now: {why}",
+            source.blob.hash
+        )))
+    }
+
+    /// The other regions that may hold a blob, the nearest first: those that say so, the one that took
+    /// it in, and then all others, because what they say may not be here yet.
+    pub(super) fn holders(&self, hash: &BlobHash, taken_in: &RegionId) -> Vec<RegionId> {
+        let Some(snapshot) = self.engine().routing() else { return Vec::new() };
+        let Some(here) = snapshot.index(self.region()) else { return Vec::new() };
+        let rows = self.engine().index().rows(&IndexKey::holders_of(hash), None, HOLDERS_MAX);
+        let rows = rows.inspect_err(|error| tracing::warn!(%error, "holders cannot be read"));
+        let region = |key: &[u8]| match IndexKey::decode(key) {
+            Ok(IndexKey::Holder { region, .. }) => Some(region),
+            _ => None,
+        };
+        let said: Vec<RegionId> =
+            rows.unwrap_or_default().iter().filter_map(|(key, _)| region(key)).collect();
+        let known: RegionSet = said
+            .iter()
+            .chain(std::iter::once(taken_in))
+            .filter_map(|region| snapshot.index(region))
+            .filter(|at| *at != here)
+            .collect();
+        let others: RegionSet =
+            snapshot.data().iter().filter(|at| *at != here && !known.contains(*at)).collect();
+        let name = |at: RegionIndex| snapshot.id(at).clone();
+        let mut order: Vec<RegionId> =
+            place::nearest(&snapshot, here, known).into_iter().map(name).collect();
+        order.extend(place::nearest(&snapshot, here, others).into_iter().map(name));
+        order
+    }
+}
+
+/// The blocks of a range, each within one blob and no longer than a read.
+fn blocks(
+    bucket: &BucketName,
+    record: &ObjectRecord,
+    blobs: &[BlobRef],
+    range: &Range<u64>,
+) -> Vec<(Arc<Source>, Range<u64>)> {
+    let mut blocks = Vec::new();
+    let mut begin = 0_u64;
+    for blob in blobs {
+        let end = begin + blob.bytes;
+        let (first, last) = (range.start.max(begin), range.end.min(end));
+        if first < last {
+            let source = Arc::new(Source {
+                blob: *blob,
+                taken_in: record.region.clone(),
+                bucket: bucket.clone(),
+                elsewhere: OnceCell::new(),
+                answering: AtomicUsize::new(0),
+            });
+            let mut at = first - begin;
+            while at < last - begin {
+                let to = (at + BLOB_READ_BYTES_MAX).min(last - begin);
+                blocks.push((source.clone(), at..to));
+                at = to;
+            }
+        }
+        begin = end;
+        if begin >= range.end {
+            break;
+        }
+    }
+    blocks
+}

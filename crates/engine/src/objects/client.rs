@@ -1,0 +1,532 @@
+//! What servers and workloads ask about objects.
+
+use std::{collections::BTreeMap, pin::Pin};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use rhumb_objects::{
+    condition::Condition,
+    etag,
+    index::{self, Target, Which},
+    multipart::{self, ChosenPart, Whole},
+    place::{self, Bounds, UploadPlan},
+    rows::Rows as _,
+};
+use rhumb_regions::{Client, Key, Strategy};
+use rhumb_types::{
+    AckLevel, RegionId,
+    record::{
+        BlobRef, Body, BucketConsistency, BucketDefinition, BucketName, Content, IndexKey,
+        ObjectRecord, PartRecord, Record as _, UploadRecord, VersionId, VersionVector,
+    },
+};
+
+use super::{
+    Digests, ObjectError, Running,
+    ask::{Answer, Ask, What},
+    body::{Intake, TakenIn},
+    copies::Copier,
+    digest::Digester,
+};
+use crate::{
+    Engine,
+    limits::{ACK_WAIT, OBJECT_BYTES_MAX},
+};
+
+/// Bytes on their way.
+pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, ObjectError>> + Send>>;
+
+/// What is told of an object.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct About {
+    /// HTTP headers to give back, by their lower-case names.
+    pub headers: BTreeMap<String, String>,
+    /// The user's own metadata.
+    pub metadata: BTreeMap<String, String>,
+    /// Tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// An object to be written.
+pub struct Put {
+    /// Its bucket.
+    pub bucket: BucketName,
+    /// Its key.
+    pub key: Bytes,
+    /// Its bytes.
+    pub body: ByteStream,
+    /// How many there are, if that is known.
+    pub bytes: Option<u64>,
+    /// What is told of it.
+    pub about: About,
+    /// What the bytes must be, and what to compute over them.
+    pub digests: Digests,
+    /// Under which condition.
+    pub condition: Condition,
+}
+
+impl std::fmt::Debug for Put {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { bucket, key, bytes, .. } = self;
+        f.debug_struct("Put")
+            .field("bucket", bucket)
+            .field("key", key)
+            .field("bytes", bytes)
+            .finish()
+    }
+}
+
+/// What came of the copy in one region.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CopyResult {
+    /// The region.
+    pub region: RegionId,
+    /// Whether it holds the bytes now, and if not, why.
+    pub outcome: Result<(), String>,
+}
+
+/// An object that was written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Done {
+    /// What is there now.
+    pub record: ObjectRecord,
+    /// A result per region whose copy was waited for, this one first.
+    pub regions: Vec<CopyResult>,
+    /// Whether there are fewer copies than the bucket asks for, although enough to go on.
+    pub degraded: bool,
+}
+
+/// What a delete did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Deleted {
+    /// The delete marker that was written.
+    pub marker: Option<VersionId>,
+    /// The version that was removed (`None`: `null`), and whether it was a marker.
+    pub removed: Option<(Option<VersionId>, bool)>,
+}
+
+/// The objects, for servers and workloads. Cheap to clone.
+///
+/// Every call may be dropped at any time; whether a write was done is unknown then.
+#[derive(Clone, Debug)]
+pub struct ObjectClient {
+    engine: Engine,
+}
+
+impl ObjectClient {
+    pub(super) const fn new(engine: Engine) -> Self {
+        Self { engine }
+    }
+
+    pub(super) const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(super) fn running(&self) -> &Running {
+        let running = self.engine.shared().objects.get();
+        running.unwrap_or_else(|| unreachable!("a client is given once the objects run"))
+    }
+
+    /// This node's region.
+    #[must_use]
+    pub fn region(&self) -> &RegionId {
+        &self.running().config.region
+    }
+
+    pub(super) fn definition(&self, name: &BucketName) -> Result<BucketDefinition, ObjectError> {
+        Ok(self.bucket(name)?.definition)
+    }
+
+    /// Writes an object.
+    ///
+    /// # Errors
+    /// [`ObjectError`]; nothing of the object is visible then, unless its code is `Unconfirmed`.
+    pub async fn put(&self, put: Put) -> Result<Done, ObjectError> {
+        let Put { bucket, key, body, bytes, about, digests, condition } = put;
+        index::check_key(&key)?;
+        let definition = self.definition(&bucket)?;
+        let taken = self
+            .take_in(
+                &definition,
+                &bucket,
+                &key,
+                (body, bytes, definition.inline_bytes_max()),
+                digests,
+            )
+            .await?;
+        let About { headers, metadata, tags } = about;
+        let content = Content {
+            bytes: taken.bytes,
+            etag: etag::hex(&taken.digested.md5),
+            body: taken.body.clone(),
+            parts: Vec::new(),
+            checksums: taken.digested.checksums.clone(),
+            headers,
+            metadata,
+            tags,
+        };
+        let what = What::Put { content, condition };
+        self.settle(&definition, Ask { bucket, key, what }, Some(taken)).await
+    }
+
+    /// Takes bytes in, and copies them where the bucket asks for that.
+    async fn take_in(
+        &self,
+        definition: &BucketDefinition,
+        bucket: &BucketName,
+        key: &[u8],
+        (body, said, inline_max): (ByteStream, Option<u64>, u64),
+        digests: Digests,
+    ) -> Result<TakenIn, ObjectError> {
+        let copier = self.copier(definition, bucket, key)?;
+        let running = self.running();
+        let intake = Intake {
+            blobs: &running.blobs,
+            pins: &running.pins,
+            said,
+            bytes_max: OBJECT_BYTES_MAX,
+            inline_max,
+            copier,
+        };
+        intake.take(body, Digester::new(digests)).await
+    }
+
+    /// What copies an upload while it comes in; none where the bucket waits for no copies.
+    ///
+    /// # Errors
+    /// When this region may not hold the bucket's bytes.
+    fn copier(
+        &self,
+        definition: &BucketDefinition,
+        bucket: &BucketName,
+        key: &[u8],
+    ) -> Result<Option<Copier>, ObjectError> {
+        let Some(snapshot) = self.engine.routing() else {
+            return Err(ObjectError::Unavailable("this node does not route yet".to_owned()));
+        };
+        let unplaced = |error: place::PlaceError| ObjectError::Unavailable(error.to_string());
+        let bounds = Bounds::of(&snapshot, definition).map_err(unplaced)?;
+        let here = snapshot.index(self.region());
+        if !here.is_some_and(|here| bounds.allowed().contains(here)) {
+            return Err(ObjectError::Unavailable(format!(
+                "bytes of this bucket may not lie in {}: write to a region that has all of its \
+                 residency tags",
+                self.region()
+            )));
+        }
+        let name = place::name(bucket, key);
+        let upload = place::Upload {
+            key: Key::new(&name),
+            client: Client::default(),
+            turn: 0,
+            taken_in: Some(self.region()),
+            strategy: Strategy::Latency,
+        };
+        let plan = UploadPlan::new(&snapshot, definition, &bounds, &upload).map_err(unplaced)?;
+        if plan.is_hopeless() {
+            return Err(ObjectError::Copies {
+                had: plan.targets().count(),
+                needed: usize::from(plan.copies_needed),
+                why: plan.shortfall.map_or_else(String::new, |short| short.to_string()),
+            });
+        }
+        let others = |region: &&RegionId| *region != self.region();
+        let targets: Vec<RegionId> = plan.targets().filter(others).cloned().collect();
+        let spares = plan.spares().filter(others).cloned().collect();
+        let wanted = !targets.is_empty();
+        Ok(wanted.then(|| Copier::new(self.clone(), bucket.clone(), targets, spares)))
+    }
+
+    /// Waits for the copies, then writes the index.
+    async fn settle(
+        &self,
+        definition: &BucketDefinition,
+        ask: Ask,
+        taken: Option<TakenIn>,
+    ) -> Result<Done, ObjectError> {
+        let mut regions = vec![CopyResult { region: self.region().clone(), outcome: Ok(()) }];
+        let needed = usize::from(definition.copies_needed());
+        let has_blobs = !ask.what.blobs().is_empty();
+        let mut pins = Vec::new();
+        let mut asked = 1;
+        if let Some(TakenIn { copier, pins: pinned, .. }) = taken {
+            pins = pinned;
+            if let Some(copier) = copier.filter(|_| has_blobs) {
+                asked += copier.targets();
+                regions.extend(copier.finish(self.running().config.copy_wait).await);
+            }
+        }
+        let had = regions.iter().filter(|copy| copy.outcome.is_ok()).count();
+        if has_blobs && had < needed {
+            let failed = regions.into_iter().filter_map(|it| Some((it.region, it.outcome.err()?)));
+            let why: Vec<String> = failed.map(|(region, why)| format!("{region}: {why}")).collect();
+            return Err(ObjectError::Copies { had, needed, why: why.join("; ") });
+        }
+        let (answer, written) = self.change(definition, &ask).await?;
+        let Answer::Record(record) = answer else { return Err(foreign(&answer)) };
+        let mut degraded = had < asked;
+        if !has_blobs && needed > 1 {
+            // What lies in the index is copied with it.
+            let acks = self.engine.wait_acks(Some(written), needed - 1, ACK_WAIT).await;
+            if acks + 1 < needed {
+                return Err(ObjectError::Unconfirmed(format!(
+                    "written here, and {} of {needed} regions have it; it will replicate",
+                    acks + 1
+                )));
+            }
+            degraded = false;
+        }
+        drop(pins);
+        Ok(Done { record: *record, regions, degraded })
+    }
+
+    /// Changes the index: here, or where the key's home is acted for.
+    async fn change(
+        &self,
+        definition: &BucketDefinition,
+        ask: &Ask,
+    ) -> Result<(Answer, VersionVector), ObjectError> {
+        match definition.consistency {
+            BucketConsistency::Eventual => {
+                self.engine.decide(self.running(), definition, ask, definition.ack).await
+            }
+            BucketConsistency::Linearizable => {
+                self.hold(ask.what.blobs()).await?;
+                let answer = self.change_at_home(definition, ask).await?;
+                Ok((answer, VersionVector::new()))
+            }
+        }
+    }
+
+    /// Says that blobs are held here, before another region refers to them.
+    pub(super) async fn hold(&self, blobs: &[BlobRef]) -> Result<(), ObjectError> {
+        if blobs.is_empty() {
+            return Ok(());
+        }
+        let change = self.engine.change_index(AckLevel::Local, |rows| {
+            let mut change = rhumb_objects::Change::default();
+            self.engine.say_held(self.running(), rows, blobs, &mut change)?;
+            Ok(((), change))
+        });
+        change.await.map(|_| ())
+    }
+
+    /// Deletes an object, or a version of it.
+    ///
+    /// # Errors
+    /// [`ObjectError`].
+    pub async fn delete(
+        &self,
+        bucket: &BucketName,
+        key: Bytes,
+        which: Which,
+        condition: Condition,
+    ) -> Result<Deleted, ObjectError> {
+        let definition = self.definition(bucket)?;
+        let what = What::Delete { which, condition };
+        let ask = Ask { bucket: bucket.clone(), key, what };
+        match self.change(&definition, &ask).await?.0 {
+            Answer::Deleted { marker, told } => Ok(Deleted { marker, removed: told }),
+            other => Err(foreign(&other)),
+        }
+    }
+
+    /// Gives a version other tags.
+    ///
+    /// # Errors
+    /// [`ObjectError`].
+    pub async fn tag(
+        &self,
+        bucket: &BucketName,
+        key: Bytes,
+        which: Which,
+        tags: BTreeMap<String, String>,
+    ) -> Result<ObjectRecord, ObjectError> {
+        let definition = self.definition(bucket)?;
+        let ask = Ask { bucket: bucket.clone(), key, what: What::Tag { which, tags } };
+        self.recorded(&definition, &ask).await
+    }
+
+    async fn recorded(
+        &self,
+        definition: &BucketDefinition,
+        ask: &Ask,
+    ) -> Result<ObjectRecord, ObjectError> {
+        match self.change(definition, ask).await?.0 {
+            Answer::Record(record) => Ok(*record),
+            other => Err(foreign(&other)),
+        }
+    }
+
+    /// Writes a copy of a version: no bytes are moved where its blobs may stay.
+    ///
+    /// # Errors
+    /// [`ObjectError`]; [`CopyRefused::Inline`](rhumb_objects::index::CopyRefused::Inline) where the
+    /// bytes must be read and written by the caller.
+    pub async fn copy(
+        &self,
+        source: (&BucketName, &[u8], &ObjectRecord),
+        target: (&BucketName, Bytes),
+        changed: index::Copied,
+        condition: Condition,
+    ) -> Result<Done, ObjectError> {
+        let (bucket, key) = target;
+        let definition = self.definition(bucket)?;
+        let onto_itself = source.0 == bucket && source.1 == key;
+        let content = index::copied(source.2, onto_itself, &definition, changed)?;
+        // A reference is written only where its bytes are.
+        let mut pins = Vec::new();
+        if let Body::Blobs(blobs) = &content.body {
+            for blob in blobs {
+                pins.push(self.running().pins.pin(blob.hash));
+                self.fetch_now(source.0, *blob, &source.2.region).await?;
+            }
+        }
+        let ask = Ask { bucket: bucket.clone(), key, what: What::Put { content, condition } };
+        let done = self.settle(&definition, ask, None).await;
+        drop(pins);
+        done
+    }
+
+    /// Begins an upload in parts.
+    ///
+    /// # Errors
+    /// [`ObjectError`].
+    pub async fn begin_upload(
+        &self,
+        bucket: &BucketName,
+        key: Bytes,
+        upload: UploadRecord,
+    ) -> Result<VersionId, ObjectError> {
+        let definition = self.definition(bucket)?;
+        let ask = Ask { bucket: bucket.clone(), key, what: What::Begin { upload } };
+        match self.change(&definition, &ask).await?.0 {
+            Answer::Begun(id) => Ok(id),
+            other => Err(foreign(&other)),
+        }
+    }
+
+    /// An upload that was begun and not ended.
+    ///
+    /// # Errors
+    /// [`ObjectError`]; [`NoUpload`](rhumb_objects::multipart::NoUpload) as a refusal.
+    pub fn upload(
+        &self,
+        bucket: &BucketName,
+        key: &Bytes,
+        upload: VersionId,
+    ) -> Result<UploadRecord, ObjectError> {
+        let row = IndexKey::Upload { bucket: bucket.clone(), key: key.clone(), upload };
+        let found = self.engine.index().row(&row.encode())?;
+        let found = found.ok_or(multipart::NoUpload)?;
+        UploadRecord::decode(&found).map_err(|error| ObjectError::Damaged(error.to_string()))
+    }
+
+    /// Writes a part of an upload.
+    ///
+    /// # Errors
+    /// [`ObjectError`].
+    pub async fn put_part(
+        &self,
+        bucket: &BucketName,
+        key: Bytes,
+        (upload, number): (VersionId, u16),
+        (body, bytes): (ByteStream, Option<u64>),
+        digests: Digests,
+    ) -> Result<PartRecord, ObjectError> {
+        let definition = self.definition(bucket)?;
+        self.upload(bucket, &key, upload)?;
+        let taken = self.take_in(&definition, bucket, &key, (body, bytes, 0), digests).await?;
+        let part = PartRecord {
+            bytes: taken.bytes,
+            etag: etag::hex(&taken.digested.md5),
+            body: in_blobs(taken.body.clone()),
+            checksums: taken.digested.checksums.clone(),
+            modified: self.engine.clock().now().wall,
+        };
+        let what = What::Part { upload, number, part: part.clone() };
+        let ask = Ask { bucket: bucket.clone(), key, what };
+        let needed = usize::from(definition.copies_needed());
+        if let Some(copier) = taken.copier.filter(|_| !ask.what.blobs().is_empty()) {
+            let copies = copier.finish(self.running().config.copy_wait).await;
+            let had = 1 + copies.iter().filter(|copy| copy.outcome.is_ok()).count();
+            if had < needed {
+                let why = copies.into_iter().find_map(|copy| copy.outcome.err());
+                return Err(ObjectError::Copies { had, needed, why: why.unwrap_or_default() });
+            }
+        }
+        self.change(&definition, &ask).await?;
+        drop(taken.pins);
+        Ok(part)
+    }
+
+    /// Makes an object of the parts of an upload.
+    ///
+    /// # Errors
+    /// [`ObjectError`]; the upload goes on then.
+    pub async fn complete_upload(
+        &self,
+        bucket: &BucketName,
+        key: Bytes,
+        upload: VersionId,
+        (chosen, whole): (Vec<ChosenPart>, Whole),
+        condition: Condition,
+    ) -> Result<ObjectRecord, ObjectError> {
+        let definition = self.definition(bucket)?;
+        let what = What::Complete { upload, chosen, whole, condition };
+        let ask = Ask { bucket: bucket.clone(), key: key.clone(), what };
+        let record = self.recorded(&definition, &ask).await?;
+        self.clear(bucket, &key, upload).await;
+        Ok(record)
+    }
+
+    /// Gives an upload up.
+    ///
+    /// # Errors
+    /// [`ObjectError`].
+    pub async fn abort_upload(
+        &self,
+        bucket: &BucketName,
+        key: Bytes,
+        upload: VersionId,
+    ) -> Result<(), ObjectError> {
+        let definition = self.definition(bucket)?;
+        let what = What::Abort { upload };
+        let ask = Ask { bucket: bucket.clone(), key: key.clone(), what };
+        self.change(&definition, &ask).await?;
+        self.clear(bucket, &key, upload).await;
+        Ok(())
+    }
+
+    /// Removes what is left of an upload that has ended. What this does not get to, a walk does.
+    async fn clear(&self, bucket: &BucketName, key: &Bytes, upload: VersionId) {
+        let Ok(definition) = self.definition(bucket) else { return };
+        let target = Target { bucket, versioning: definition.versioning, key };
+        loop {
+            let cleared = self.engine.change_index(AckLevel::Local, |rows| {
+                let change = multipart::leftovers(rows, target, upload)?;
+                Ok((change.write.len(), change))
+            });
+            match cleared.await {
+                Ok((1.., _)) => {}
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::debug!(%error, %upload, "parts are left for the next walk");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// A part lies in blobs, if only in none: it may become one of many.
+fn in_blobs(body: Body) -> Body {
+    match body {
+        Body::Inline(bytes) if bytes.is_empty() => Body::Blobs(Vec::new()),
+        body => body,
+    }
+}
+
+fn foreign(answer: &Answer) -> ObjectError {
+    ObjectError::Damaged(format!("the answer is not the one to the question: {answer:?}"))
+}

@@ -1,0 +1,101 @@
+//! Reading the index, and carrying changes of it out.
+
+use bytes::Bytes;
+use rhumb_objects::rows::{Change, Rows};
+use rhumb_ports::store::{Range, ReadStore, StoreError};
+use rhumb_state::{Op, Reply, visible};
+use rhumb_types::{
+    AckLevel,
+    record::{Space, VersionVector},
+};
+use tokio::time::sleep;
+
+use super::ObjectError;
+use crate::{
+    Engine, Request,
+    limits::{INDEX_CHANGES_MAX, INDEX_PAUSE},
+};
+
+/// The newest rows of the index.
+pub(super) struct IndexRows<'e>(pub(super) &'e dyn ReadStore);
+
+impl Rows for IndexRows<'_> {
+    type Error = StoreError;
+
+    fn row(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let head = self.0.head(Space::OBJECTS, key)?;
+        Ok(head.and_then(|head| visible::whole(&head.cell).cloned()))
+    }
+
+    fn rows(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        let mut found = Vec::with_capacity(limit.min(1_024));
+        let mut after = after.map(Bytes::copy_from_slice);
+        while found.len() < limit {
+            let wanted = limit - found.len();
+            let range = Range { after: after.clone(), limit: wanted };
+            let page = self.0.keys(Space::OBJECTS, prefix, range)?;
+            let last = page.len() < wanted;
+            after = page.last().map(|(key, _)| key.clone()).or(after);
+            let held = |(key, head): (Bytes, rhumb_types::record::Head)| {
+                visible::whole(&head.cell).cloned().map(|bytes| (key, bytes))
+            };
+            found.extend(page.into_iter().filter_map(held));
+            if last {
+                break;
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Engine {
+    pub(super) fn index(&self) -> IndexRows<'_> {
+        IndexRows(self.shared().store.as_ref())
+    }
+
+    /// Follows a rule: reads, carries its change out, and asks it anew when a row has changed
+    /// meanwhile. Gives what the rule answered, and what was written.
+    pub(super) async fn change_index<T>(
+        &self,
+        ack: AckLevel,
+        mut rule: impl FnMut(&IndexRows<'_>) -> Result<(T, Change), ObjectError> + Send,
+    ) -> Result<(T, VersionVector), ObjectError> {
+        for attempt in 0..INDEX_CHANGES_MAX {
+            let (answer, change) = rule(&self.index())?;
+            if change.is_empty() {
+                return Ok((answer, VersionVector::new()));
+            }
+            if let Some(written) = self.compare_and_set(ack, change).await? {
+                return Ok((answer, written));
+            }
+            // The change that was in the way is committed by now; more of them take turns.
+            if attempt > 0 {
+                sleep(INDEX_PAUSE * attempt).await;
+            }
+        }
+        Err(ObjectError::Unavailable("the object is being changed too often; try again".to_owned()))
+    }
+
+    /// What was written; `None` when a row was not as expected.
+    pub(super) async fn compare_and_set(
+        &self,
+        ack: AckLevel,
+        change: Change,
+    ) -> Result<Option<VersionVector>, ObjectError> {
+        let op =
+            Op::CompareSet { space: Space::OBJECTS, expected: change.expect, pairs: change.write };
+        let request = Request { ack: Some(ack), ..Request::new(vec![op]) };
+        let answer = self.write(request).await?;
+        match answer.replies.into_iter().next() {
+            Some(Reply::Int(1)) => Ok(Some(answer.written)),
+            Some(Reply::Int(_)) => Ok(None),
+            Some(Reply::Error(error)) => Err(ObjectError::Invalid(error.to_string())),
+            other => Err(ObjectError::Damaged(format!("a change was answered by {other:?}"))),
+        }
+    }
+}

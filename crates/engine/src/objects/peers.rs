@@ -1,0 +1,418 @@
+//! Asking other regions about objects, and answering them.
+
+use std::{ops::Range, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use rhumb_objects::index::{self, ReadRefused, Target, Which};
+use rhumb_ports::{
+    BoxFuture,
+    blobs::{BLOB_BYTES_MAX, BLOB_READ_BYTES_MAX, BlobError},
+    peer::{CallError, PeerService, Service},
+};
+use rhumb_types::{
+    AckLevel, RegionId,
+    record::{
+        BlobHash, BlobRef, BucketConsistency, BucketDefinition, BucketName, ObjectRecord,
+        Record as _,
+    },
+};
+use serde::{Deserialize, Serialize};
+use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
+
+use super::{
+    ObjectClient, ObjectError,
+    ask::{Answer, Ask},
+    wire::{Call, Refusal, Told},
+};
+use crate::{
+    Engine,
+    limits::{
+        BLOB_CALL_WAIT, COPY_BLOBS_PER_CALL, FETCH_BLOCKS_AHEAD, INDEX_CALL_WAIT, KEEP_WAIT,
+        OBJECT_CALLS_MAX,
+    },
+};
+
+/// Blobs of a bucket that another region is to keep.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Keep {
+    pub(super) bucket: BucketName,
+    pub(super) blobs: Vec<BlobRef>,
+}
+
+/// Why a blob did not come from another region.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FetchError {
+    /// It does not have it, or a damaged one.
+    #[error("it is not there")]
+    NotThere,
+    /// It did not answer.
+    #[error("{0}")]
+    Failed(String),
+    /// It could not be stored here.
+    #[error(transparent)]
+    Here(#[from] BlobError),
+}
+
+impl ObjectClient {
+    async fn call(
+        &self,
+        region: &RegionId,
+        call: &Call,
+        wait: Duration,
+    ) -> Result<Told, CallError> {
+        let unreachable = |sent, reason: String| CallError::Unreachable {
+            peer: region.to_string(),
+            sent,
+            reason,
+        };
+        let Some(calls) = self.engine().shared().calls.get() else {
+            return Err(unreachable(false, "this node is still starting".to_owned()));
+        };
+        let answer =
+            timeout(wait, calls.call(region.clone(), Service::Objects, call.encode())).await;
+        let answer = answer.unwrap_or_else(|_late| {
+            Err(unreachable(true, format!("nothing came within {wait:?}")))
+        })?;
+        Told::decode(&answer).map_err(|error| unreachable(true, error.to_string()))
+    }
+
+    /// A part of a blob of another region.
+    pub(super) async fn ask_to_read(
+        &self,
+        region: &RegionId,
+        hash: BlobHash,
+        range: Range<u64>,
+    ) -> Result<Bytes, FetchError> {
+        let call = Call::Read { hash, from: range.start, to: range.end };
+        match self.call(region, &call, BLOB_CALL_WAIT).await {
+            Ok(Told::Bytes(bytes)) => Ok(bytes),
+            Ok(Told::NoBlob) => Err(FetchError::NotThere),
+            Ok(Told::Refused(Refusal { why, .. })) => Err(FetchError::Failed(why)),
+            Ok(_) => Err(FetchError::Failed("the answer is another's".to_owned())),
+            Err(error) => Err(FetchError::Failed(error.to_string())),
+        }
+    }
+
+    /// Has another region keep blobs of this one.
+    pub(super) async fn ask_to_keep(&self, region: &RegionId, keep: &Keep) -> Result<(), String> {
+        match self.call(region, &Call::Keep(keep.clone()), KEEP_WAIT).await {
+            Ok(Told::Kept) => Ok(()),
+            Ok(Told::Refused(Refusal { why, .. })) => Err(why),
+            Ok(_) => Err("the answer is another's".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Fetches a blob from another region, whole and verified, and says that it is here.
+    pub(super) async fn fetch(&self, region: &RegionId, blob: BlobRef) -> Result<(), FetchError> {
+        let blobs = &self.running().blobs;
+        if blobs.stat(blob.hash).await?.is_some() {
+            return Ok(());
+        }
+        if blob.bytes > BLOB_BYTES_MAX {
+            return Err(FetchError::Failed(format!("a blob of {} bytes is none", blob.bytes)));
+        }
+        let step = usize::try_from(BLOB_READ_BYTES_MAX).unwrap_or(usize::MAX);
+        let starts = (0..blob.bytes).step_by(step);
+        let (client, source) = (self.clone(), region.clone());
+        let read = move |at: u64| {
+            let (client, source) = (client.clone(), source.clone());
+            let range = at..(at + BLOB_READ_BYTES_MAX).min(blob.bytes);
+            async move { client.ask_to_read(&source, blob.hash, range).await }
+        };
+        let mut parts = stream::iter(starts).map(read).buffered(FETCH_BLOCKS_AHEAD);
+        let mut writer = blobs.create().await?;
+        while let Some(part) = parts.try_next().await? {
+            writer.write(part).await?;
+        }
+        let written = writer.finish().await?;
+        if written == blob {
+            return Ok(());
+        }
+        // What came is something else; nothing refers to it, and it is collected in time.
+        Err(FetchError::NotThere)
+    }
+
+    /// Fetches a blob that is not here from whoever has it, now.
+    pub(super) async fn fetch_now(
+        &self,
+        bucket: &BucketName,
+        blob: BlobRef,
+        taken_in: &RegionId,
+    ) -> Result<(), ObjectError> {
+        if self.running().blobs.stat(blob.hash).await?.is_some() {
+            return Ok(());
+        }
+        let mut why = format!("no region is known to hold {} of {bucket}", blob.hash);
+        for region in self.holders(&blob.hash, taken_in) {
+            match self.fetch(&region, blob).await {
+                Ok(()) => return Ok(()),
+                Err(FetchError::Here(error)) => return Err(error.into()),
+                Err(error) => why = format!("{region}: {error}"),
+            }
+        }
+        Err(ObjectError::Unavailable(why))
+    }
+
+    /// Finds a version, in this region or, where it is not known here, in the others (rule 11).
+    ///
+    /// # Errors
+    /// [`ObjectError::Read`] when there is none to read; `Unavailable` when a region that may know of
+    /// one cannot be reached.
+    pub async fn head(
+        &self,
+        bucket: &BucketName,
+        key: &Bytes,
+        which: Which,
+    ) -> Result<ObjectRecord, ObjectError> {
+        let definition = self.definition(bucket)?;
+        if definition.consistency == BucketConsistency::Linearizable {
+            return self.head_at_home(&definition, bucket, key, which).await;
+        }
+        let target = Target { bucket, versioning: definition.versioning, key };
+        let found = index::find(&self.engine().index(), target, which)?;
+        if found.record().is_some() || definition.miss == rhumb_types::record::Miss::Local {
+            return Ok(found.object(which)?);
+        }
+        match self.find_elsewhere(bucket, key, which).await? {
+            Some(record) if record.content.is_some() => Ok(record),
+            _ => Ok(found.object(which)?),
+        }
+    }
+
+    /// Asks all other regions at once; the first that knows a version answers.
+    async fn find_elsewhere(
+        &self,
+        bucket: &BucketName,
+        key: &Bytes,
+        which: Which,
+    ) -> Result<Option<ObjectRecord>, ObjectError> {
+        let call = Arc::new(Call::Find { bucket: bucket.clone(), key: key.clone(), which });
+        let status = self.engine().status();
+        let mut asked = JoinSet::new();
+        for peer in status.peers.iter().filter(|peer| !peer.witness) {
+            let (client, call, region) = (self.clone(), call.clone(), peer.region.clone());
+            // All that it ever told is here: its silence hides nothing that was told.
+            let behind = peer.ahead_transactions > 0;
+            asked.spawn(async move {
+                let told = client.call(&region, &call, INDEX_CALL_WAIT).await;
+                (region, behind, told)
+            });
+        }
+        let mut silent = None;
+        while let Some(answer) = asked.join_next().await {
+            let Ok((region, behind, told)) = answer else { continue };
+            match told {
+                Ok(Told::Found(Some(record))) => return Ok(Some(*record)),
+                Ok(Told::Found(None)) => {}
+                Ok(_) | Err(_) if behind => silent = Some(region),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        match silent {
+            None => Ok(None),
+            Some(region) => Err(ObjectError::Unavailable(format!(
+                "{region} may know the object, and cannot be reached"
+            ))),
+        }
+    }
+
+    /// Finds a version where the key's home is acted for: nothing newer was acknowledged.
+    async fn head_at_home(
+        &self,
+        definition: &BucketDefinition,
+        bucket: &BucketName,
+        key: &Bytes,
+        which: Which,
+    ) -> Result<ObjectRecord, ObjectError> {
+        let acting = self.acting(bucket, key)?;
+        if acting != *self.region() {
+            let call = Call::Find { bucket: bucket.clone(), key: key.clone(), which };
+            let told = self.call(&acting, &call, INDEX_CALL_WAIT).await;
+            return match told {
+                Ok(Told::Found(Some(record))) if record.content.is_some() => Ok(*record),
+                Ok(Told::Found(_)) if which == Which::Newest => Err(ReadRefused::NoKey.into()),
+                Ok(Told::Found(_)) => Err(ReadRefused::NoVersion.into()),
+                Ok(Told::Refused(refusal)) => Err(refusal.into()),
+                Ok(_) => Err(ObjectError::Damaged("the answer is another's".to_owned())),
+                Err(error) => Err(ObjectError::Unavailable(error.to_string())),
+            };
+        }
+        let target = Target { bucket, versioning: definition.versioning, key };
+        let found = index::find(&self.engine().index(), target, which)?;
+        self.still_acts(bucket, key)?;
+        Ok(found.object(which)?)
+    }
+
+    /// Which region acts for a key's home.
+    fn acting(&self, bucket: &BucketName, key: &[u8]) -> Result<RegionId, ObjectError> {
+        let home = self.home(bucket, key)?;
+        if self.engine().may_act(&home).is_some() {
+            return Ok(self.region().clone());
+        }
+        let acting =
+            self.engine().agreed().and_then(|view| view.borrow().acting_for(&home).cloned());
+        match acting {
+            Some(region) if region != *self.region() => Ok(region),
+            _ => Err(ObjectError::Unavailable(format!(
+                "nobody acts for {home}, the key's home, now"
+            ))),
+        }
+    }
+
+    fn home(&self, bucket: &BucketName, key: &[u8]) -> Result<RegionId, ObjectError> {
+        let name = rhumb_objects::place::name(bucket, key);
+        let home = self.engine().home(&rhumb_regions::Key::new(&name), &[]);
+        home.map_err(|error| ObjectError::Unavailable(error.to_string()))
+    }
+
+    fn still_acts(&self, bucket: &BucketName, key: &[u8]) -> Result<(), ObjectError> {
+        let home = self.home(bucket, key)?;
+        if self.engine().may_act(&home).is_some() {
+            return Ok(());
+        }
+        Err(ObjectError::Unavailable(format!(
+            "this region no longer acts for {home}, the key's home"
+        )))
+    }
+
+    /// Has a change made by the region that acts for the key's home (rule 10).
+    pub(super) async fn change_at_home(
+        &self,
+        definition: &BucketDefinition,
+        ask: &Ask,
+    ) -> Result<Answer, ObjectError> {
+        let acting = self.acting(&ask.bucket, &ask.key)?;
+        if acting == *self.region() {
+            let (answer, _) =
+                self.engine().decide(self.running(), definition, ask, AckLevel::Quorum).await?;
+            // As the answer leaves, the lease is looked at again (rule 4).
+            return self.still_acts(&ask.bucket, &ask.key).map(|()| answer).map_err(|error| {
+                ObjectError::Unconfirmed(format!("written, but {error}; it will replicate"))
+            });
+        }
+        match self.call(&acting, &Call::Change(Box::new(ask.clone())), INDEX_CALL_WAIT).await {
+            Ok(Told::Changed(answer)) => Ok(*answer),
+            Ok(Told::Refused(refusal)) => Err(refusal.into()),
+            Ok(_) => Err(ObjectError::Damaged("the answer is another's".to_owned())),
+            Err(CallError::Unreachable { sent: true, reason, .. }) => {
+                Err(ObjectError::Unconfirmed(format!("{acting} may have done it: {reason}")))
+            }
+            Err(error) => Err(ObjectError::Unavailable(error.to_string())),
+        }
+    }
+}
+
+/// Answers other regions about objects; see [`Engine::object_service`].
+#[derive(Debug, Clone)]
+pub struct ObjectService {
+    engine: Engine,
+    permits: Arc<Semaphore>,
+}
+
+impl Engine {
+    /// What answers other nodes' questions about the objects of this one.
+    #[must_use]
+    pub fn object_service(&self) -> ObjectService {
+        ObjectService { engine: self.clone(), permits: Arc::new(Semaphore::new(OBJECT_CALLS_MAX)) }
+    }
+}
+
+impl ObjectService {
+    async fn told(&self, from: &RegionId, request: &[u8]) -> Result<Told, String> {
+        let Ok(_permit) = self.permits.try_acquire() else {
+            return Err("too many questions about objects at once".to_owned());
+        };
+        let Some(client) = self.engine.objects() else {
+            return Err("this node has no objects".to_owned());
+        };
+        match Call::decode(request).map_err(|error| error.to_string())? {
+            Call::Read { hash, from, to } => Ok(read(&client, hash, from..to).await),
+            Call::Keep(keep) => Ok(keep_from(&client, from, keep).await),
+            Call::Find { bucket, key, which } => Ok(find(&client, &bucket, &key, which)),
+            Call::Change(ask) => Ok(change(&client, &ask).await),
+        }
+    }
+}
+
+async fn read(client: &ObjectClient, hash: BlobHash, range: Range<u64>) -> Told {
+    match client.running().blobs.read(hash, range).await {
+        Ok(bytes) => Told::Bytes(bytes),
+        Err(BlobError::Missing(_) | BlobError::Damaged { .. }) => Told::NoBlob,
+        Err(error) => refused(&error.into()),
+    }
+}
+
+fn refused(error: &ObjectError) -> Told {
+    Told::Refused(error.into())
+}
+
+/// Fetches blobs from who asks for that; they are durable here, and said to be, when it is told.
+async fn keep_from(client: &ObjectClient, from: &RegionId, keep: Keep) -> Told {
+    if keep.blobs.len() > COPY_BLOBS_PER_CALL {
+        return refused(&ObjectError::Invalid("too many blobs at once".to_owned()));
+    }
+    let _pins: Vec<_> =
+        keep.blobs.iter().map(|blob| client.running().pins.pin(blob.hash)).collect();
+    let fetch = |blob: BlobRef| {
+        let (client, from) = (client.clone(), from.clone());
+        async move { client.fetch(&from, blob).await }
+    };
+    let fetches: Vec<_> = keep.blobs.iter().copied().map(fetch).collect();
+    let fetched: Result<Vec<()>, FetchError> =
+        stream::iter(fetches).buffer_unordered(2).try_collect().await;
+    if let Err(error) = fetched {
+        return refused(&ObjectError::Unavailable(error.to_string()));
+    }
+    match client.hold(&keep.blobs).await {
+        Ok(()) => Told::Kept,
+        Err(error) => refused(&error),
+    }
+}
+
+fn find(client: &ObjectClient, bucket: &BucketName, key: &Bytes, which: Which) -> Told {
+    let found = || -> Result<Option<ObjectRecord>, ObjectError> {
+        let definition = client.definition(bucket)?;
+        let target = Target { bucket, versioning: definition.versioning, key };
+        if definition.consistency == BucketConsistency::Linearizable {
+            client.still_acts(bucket, key)?;
+        }
+        let found = index::find(&client.engine().index(), target, which)?;
+        Ok(found.record().cloned())
+    };
+    match found() {
+        Ok(record) => Told::Found(record.map(Box::new)),
+        Err(error) => refused(&error),
+    }
+}
+
+/// Makes a change for another region, if this one acts for the key's home.
+async fn change(client: &ObjectClient, ask: &Ask) -> Told {
+    let made = async {
+        let definition = client.definition(&ask.bucket)?;
+        client.still_acts(&ask.bucket, &ask.key)?;
+        let ack = AckLevel::Quorum;
+        let engine = client.engine();
+        let (answer, _) = engine.decide(client.running(), &definition, ask, ack).await?;
+        client.still_acts(&ask.bucket, &ask.key).map_err(|error| {
+            ObjectError::Unconfirmed(format!("written, but {error}; it will replicate"))
+        })?;
+        Ok::<_, ObjectError>(answer)
+    };
+    match made.await {
+        Ok(answer) => Told::Changed(Box::new(answer)),
+        Err(error) => refused(&error),
+    }
+}
+
+impl PeerService for ObjectService {
+    fn answer(
+        &self,
+        from: RegionId,
+        _service: Service,
+        request: Bytes,
+    ) -> BoxFuture<'_, Result<Bytes, String>> {
+        Box::pin(async move { Ok(self.told(&from, &request).await?.encode()) })
+    }
+}
