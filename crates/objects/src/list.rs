@@ -16,6 +16,8 @@ mod uploads;
 mod versions;
 
 #[cfg(test)]
+mod capacity;
+#[cfg(test)]
 mod tests;
 
 use bytes::Bytes;

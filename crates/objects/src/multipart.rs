@@ -3,11 +3,13 @@
 //! An upload has a row, and a row for each part. Ending it takes the upload's row away and, when it is
 //! completed, writes the object, in one change; whoever does that first has ended it. Rows of parts are
 //! taken away afterwards, [`leftovers()`] by [`leftovers()`]: there may be more of them than fit into a
-//! change, and without their upload's row they are nothing but space.
+//! change, and without their upload's row they are nothing but space. A crash before that, and a part
+//! that another region took at the same time, leave some behind: [`Orphans`] finds them.
 //!
 //! The bytes of a part are in blobs, however few they are, because an object is of blobs or inline.
 
 mod complete;
+mod orphans;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -26,6 +28,7 @@ use crate::{
 };
 
 pub use complete::{ChosenPart, CompleteRefused, Completed, Whole, complete};
+pub use orphans::{OrphanStep, Orphans};
 
 /// Fewest bytes of a part that is not the last; the bound of S3.
 pub const PART_BYTES_MIN: u64 = 5 << 20;

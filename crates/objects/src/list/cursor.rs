@@ -8,8 +8,10 @@ use rhumb_types::record::{BucketName, IndexKey, object::OBJECT_KEY_BYTES_MAX};
 use super::Position;
 use crate::rows::{Failed, Rows};
 
-/// How many rows are read first, and after a leap: the next leap may be near.
+/// How many rows are read first.
 const PAGE_FIRST: usize = 32;
+/// How many rows are read after a leap: the next leap may be near.
+const PAGE_LEAPT: usize = 2;
 /// How many rows are read at a time at most.
 const PAGE_MAX: usize = 1_024;
 /// How many bytes of a row's key follow the object's: an end and an id.
@@ -95,8 +97,8 @@ impl<'a, S: Rows, R> Cursor<'a, S, R> {
             return;
         }
         self.ended = !after.starts_with(&self.prefix);
+        self.page = if matches!(position, Position::Prefix(_)) { PAGE_LEAPT } else { PAGE_FIRST };
         self.after = Some(after);
-        self.page = PAGE_FIRST;
     }
 
     fn fill(&mut self) -> Result<(), Failed<R, S::Error>> {

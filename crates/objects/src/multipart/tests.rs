@@ -278,3 +278,40 @@ fn ten_thousand_parts_are_completed_in_one_pass() {
     assert!(done.change.write.len() <= 4 && done.change.expect.len() <= 3);
     assert_eq!(bench.clean(), 10_000);
 }
+
+#[test]
+fn parts_without_an_upload_are_found_and_others_stay() {
+    let mut rows = Memory::default();
+    let mut put = |upload: VersionId, number: u16| {
+        let key = IndexKey::Part { upload, number }.encode();
+        rows.rows.insert(key, part(1, 9).encode());
+    };
+    // More orphans than one pass looks for, one with more parts than one change takes.
+    for at in 0..25_000 {
+        put(id(at), 1);
+    }
+    (2..2_500).for_each(|number| put(id(7), number));
+    let mut live = Vec::new();
+    for at in (0..25_000).step_by(1_000) {
+        let name = bucket();
+        let key = Bytes::from(format!("key{at}"));
+        let target = Target { bucket: &name, versioning: Versioning::Off, key: &key };
+        assert!(rows.carry_out(&begin(target, id(at), upload(None, None)).unwrap()));
+        live.push(IndexKey::Part { upload: id(at), number: 1 }.encode());
+    }
+    let mut orphans = Orphans::default();
+    let mut taken = 0;
+    for _ in 0..200_000 {
+        rows.read.set(0);
+        let step = orphans.step(&rows).unwrap();
+        assert!(rows.read.get() <= LEFTOVERS_MAX);
+        taken += step.change.write.len();
+        assert!(rows.carry_out(&step.change));
+        if step.done {
+            assert_eq!(taken, 25_000 + 2_498 - live.len());
+            assert!(live.iter().all(|part| rows.rows.contains_key(part)));
+            return;
+        }
+    }
+    panic!("the walk does not end");
+}

@@ -537,6 +537,11 @@ const PART: u8 = b'p';
 const END: u8 = 0;
 
 impl IndexKey {
+    /// What the keys of all unfinished uploads start with, of all buckets.
+    pub const ALL_UPLOADS: &'static [u8] = &[UPLOAD];
+    /// What the keys of all parts of unfinished uploads start with.
+    pub const ALL_PARTS: &'static [u8] = &[PART];
+
     /// The row's key.
     #[must_use]
     pub fn encode(&self) -> Bytes {
@@ -725,6 +730,10 @@ mod tests {
             version: id(1, 1),
         };
         assert!(of("a").encode() < of("a!").encode(), "versions lie in the order of keys");
+        let upload = |key| IndexKey::Upload { bucket: bucket.clone(), key, upload: id(1, 1) };
+        assert!(upload(key.clone()).encode().starts_with(IndexKey::ALL_UPLOADS));
+        let part = IndexKey::Part { upload: id(1, 1), number: 1 };
+        assert!(part.encode().starts_with(IndexKey::ALL_PARTS));
         assert!(IndexKey::decode(b"x").is_err());
         assert!(IndexKey::decode(b"vphotos").is_err());
     }
