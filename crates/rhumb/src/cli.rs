@@ -15,6 +15,7 @@ pub(crate) use self::{
     queue::{Attached, Queue, QueueCommand, QueueSettings, SendJob, Worker},
     rehearse::Rehearse,
     runners::{Demo, RunnersCommand},
+    ship::{Endpoints, OfRegion, Receive, Ship, Transfers},
 };
 
 mod control;
@@ -24,6 +25,7 @@ mod operate;
 mod queue;
 mod rehearse;
 mod runners;
+mod ship;
 
 /// Runs one service across every region in the same way.
 #[derive(Debug, Parser)]
@@ -106,6 +108,10 @@ pub(crate) enum Command {
     ///
     /// Example: `rhumb rehearse --fault "at 10m region us-east-1 down for 30m"`
     Rehearse(Box<Rehearse>),
+    /// Sends a folder, a file or a stream to several regions: packed, signed, resumable.
+    Ship(Box<Ship>),
+    /// Restores what was shipped, from the regions that have it, verified bit for bit.
+    Receive(Box<Receive>),
     /// Becomes a command that ends when the process that started it does.
     #[command(hide = true)]
     Attached(Attached),

@@ -13,6 +13,7 @@ mod kv;
 mod member;
 mod operate;
 mod queue;
+mod receive;
 mod region;
 mod regions;
 mod rehearse;
@@ -20,6 +21,7 @@ mod residency;
 mod route;
 mod runners;
 pub(crate) mod serve;
+mod ship;
 mod show;
 mod status;
 mod token;
@@ -59,6 +61,8 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Config(command) => config::run(command),
         Command::Rehearse(args) => rehearse::run(&args),
         Command::Runners(command) => runners::run(&command),
+        Command::Ship(args) => ship::run(&args),
+        Command::Receive(args) => receive::run(&args),
         Command::Dev(args) => dev::run(&args),
         Command::Tour(args) => tour::run(args),
     }

@@ -11,6 +11,7 @@ mod machine_token;
 mod node;
 mod probe;
 mod seat;
+mod sites;
 mod stopped;
 mod table;
 mod when;

@@ -5,6 +5,8 @@
 //! - a region has an archive wholly or not at all: its manifest is written there last;
 //! - a shipment that broke off goes on where it was, because packs are named by what is in them, and what
 //!   is there is listed first; nothing is remembered on this side;
+//! - nothing that is received has its name before all of its bytes were compared with what was sealed, and
+//!   no link, of the archive or of the folder, leads out of the folder;
 //! - memory is bounded, however large the source is and however slow a region.
 //!
 //! Deliberately absent: any knowledge of Rhumb's own nodes. A Rhumb region is an S3 endpoint here.
@@ -16,6 +18,7 @@ mod level;
 pub mod limits;
 mod progress;
 mod read;
+mod receive;
 mod remote;
 mod ship;
 mod walk;
@@ -23,6 +26,7 @@ mod walk;
 pub use archive::Prefix;
 pub use progress::{Count, Progress, RegionProgress};
 pub use read::{ReadError, Source, Summary};
+pub use receive::{Differences, Holding, ReceiveError, Received, Said, Target, Written, receive};
 pub use remote::{Credentials, Listed, Reason, Remote, RemoteError, Site, SiteError};
 pub use ship::{Outcome, RegionReport, Report, Settings, ShipError, ship};
 pub use walk::{Found, Walk, WalkError};

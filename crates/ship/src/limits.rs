@@ -48,6 +48,19 @@ pub const UPLOADS_MAX: usize = 1_024;
 /// Steps of the reader that wait for the sender.
 pub const STEPS_MAX: usize = 1;
 
+/// How long other regions may take to tell of a manifest once one has.
+pub const MANIFEST_GRACE: Duration = Duration::from_secs(3);
+/// Longest text of an error that quotes all regions.
+pub const TEXT_BYTES_MAX: usize = 4_096;
+/// Lists of files that are fetched ahead.
+pub const SEGMENTS_AHEAD: usize = 2;
+/// Entries that are planned ahead of the one that is written.
+pub const ENTRIES_AHEAD: usize = 16 << 10;
+/// Packs that are fetched at a time.
+pub const FETCHES_MAX: usize = 64;
+/// What the index of a pack may add to its chunks.
+pub const PACK_INDEX_BYTES_MAX: usize = 64 << 10;
+
 /// zstd's levels, from the fastest to the one for slow links.
 pub const LEVELS: [i32; 4] = [1, 3, 6, 9];
 /// The level that a transfer begins with, as a place in [`LEVELS`].

@@ -26,6 +26,7 @@ use crate::{
     budget::{Budget, Held},
     limits::{HARD_LINKS_MAX, READ_BYTES, WARNINGS_MAX},
     progress::Progress,
+    receive::tree::PART_PREFIX,
     walk::{Found, Walk, WalkError},
 };
 
@@ -173,7 +174,10 @@ impl Reader {
         for found in Walk::new(top)? {
             let found = found?;
             let kind = found.metadata.file_type();
-            if kind.is_dir() {
+            if found.path.split().is_some_and(|(_, name)| name.starts_with(PART_PREFIX)) {
+                let shown = found.real.display();
+                self.summary.warn(format!("`{shown}` is what `receive` left unfinished; left out"));
+            } else if kind.is_dir() {
                 self.summary.directories += 1;
                 self.entry(&found.path, &found.metadata, Kind::Directory)?;
             } else if kind.is_symlink() {

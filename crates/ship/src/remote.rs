@@ -12,7 +12,7 @@ use object_store::{
 };
 use rhumb_types::RegionId;
 
-use crate::limits::{ANSWER_TIME_MAX, CONNECT_TIME_MAX, UPLOAD_RATE_MIN};
+use crate::limits::{ANSWER_TIME_MAX, CONNECT_TIME_MAX, TEXT_BYTES_MAX, UPLOAD_RATE_MIN};
 
 /// Who asks.
 #[derive(Clone)]
@@ -98,20 +98,38 @@ impl RemoteError {
 
 impl From<object_store::Error> for RemoteError {
     fn from(error: object_store::Error) -> Self {
-        let reason = match &error {
-            object_store::Error::NotFound { .. } => Reason::Missing,
-            object_store::Error::PermissionDenied { .. }
-            | object_store::Error::Unauthenticated { .. } => Reason::Refused,
-            _ => Reason::Failed,
-        };
         // The innermost cause says what happened; the outer ones repeat the address.
         let mut cause = error.source();
         while let Some(next) = cause.and_then(std::error::Error::source) {
             cause = Some(next);
         }
-        let text = cause.map_or_else(|| error.to_string(), ToString::to_string);
-        Self::new(reason, text.lines().next().unwrap_or("no reason was given").trim())
+        let whole = cause.map_or_else(|| error.to_string(), ToString::to_string);
+        let code = between(&whole, "<Code>", "</Code>");
+        let reason = match (&error, code) {
+            (object_store::Error::NotFound { .. }, _) | (_, Some("NoSuchBucket" | "NoSuchKey")) => {
+                Reason::Missing
+            }
+            (object_store::Error::PermissionDenied { .. }, _)
+            | (object_store::Error::Unauthenticated { .. }, _)
+            | (_, Some("AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch")) => {
+                Reason::Refused
+            }
+            _ => Reason::Failed,
+        };
+        let text = match (code, between(&whole, "<Message>", "</Message>")) {
+            (Some(code), Some(message)) => format!("{code}: {message}"),
+            (Some(code), None) => code.to_owned(),
+            _ => whole.lines().next().unwrap_or("no reason was given").trim().to_owned(),
+        };
+        let shown = text.chars().filter(|char| !char.is_control()).take(TEXT_BYTES_MAX / 8);
+        Self::new(reason, shown.collect::<String>())
     }
+}
+
+/// What stands between two tags of an S3 error.
+fn between<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
+    let (inner, _) = text.split_once(open)?.1.split_once(close)?;
+    (!inner.is_empty()).then_some(inner)
 }
 
 /// An object of a listing.

@@ -9,12 +9,9 @@ use crate::{
     archive::{Part, is_part, present},
     budget::Budget,
     lane::{State, Tries, retried},
-    limits::LISTED_MAX,
+    limits::{LISTED_MAX, PACK_INDEX_BYTES_MAX},
     remote::{Remote, RemoteError},
 };
-
-/// What the index of a pack may add to its chunks.
-const PACK_INDEX_BYTES_MAX: usize = 64 << 10;
 
 impl Shipment {
     /// Brings as many regions as are wanted to have all parts: first those that were sent to, then
