@@ -1,10 +1,14 @@
 //! What somebody may do: by their access key, and by a bucket's policy.
 //!
 //! Every operation asks here before it is read, by its name. One that is not in the table is not done.
+//! A policy that denies wins over a key, but not over an administrator's, who must be able to take it
+//! away again; a policy that allows gives what a key does not, and to those who have none.
 
 use std::sync::{Arc, OnceLock};
 
-use rhumb_types::control::ApiRole;
+use http::{HeaderMap, header};
+use rhumb_objects::policy::{Action, Decision, Policy, Request, TextKey};
+use rhumb_types::{control::ApiRole, record::BucketName};
 use s3s::{
     S3Error, S3ErrorCode, S3Result,
     access::{S3Access, S3AccessContext},
@@ -13,87 +17,121 @@ use s3s::{
     s3_error,
 };
 
-use crate::{door::Caller, names};
+use crate::{declared::asks, door::Caller, names, service::Objects, tags};
+
+/// Headers that ask for what there is not. They are refused, because an object that is said to be
+/// encrypted or locked must be.
+const UNKNOWN: [&str; 5] = [
+    "x-amz-server-side-encryption",
+    "x-amz-object-lock-",
+    "x-amz-write-offset-bytes",
+    "x-amz-grant-",
+    "x-amz-mfa",
+];
+/// Access control lists that change nothing.
+const PLAIN_ACLS: [&str; 2] = ["private", "bucket-owner-full-control"];
 
 /// An operation, and what it takes to be allowed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Operation {
     /// Its name.
     pub(crate) name: &'static str,
-    /// How policies name it; where a version is asked for, with `Version` behind `Object`.
-    pub(crate) action: &'static str,
-    /// Whether a reader may do it.
-    pub(crate) reads: bool,
-    /// Whether it is about the bucket itself, and told in the node's log.
-    pub(crate) administers: bool,
+    /// How policies name it; none for what is about no bucket.
+    action: Option<Action>,
+    /// How they name it where a version is asked for.
+    of_version: Option<Action>,
+    kind: Kind,
 }
 
-const fn reads(name: &'static str, action: &'static str) -> Operation {
-    Operation { name, action, reads: true, administers: false }
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    /// A reader may do it.
+    Reads,
+    /// An operator may.
+    Writes,
+    /// An operator may, and it is told in the node's log.
+    Administers,
 }
 
-const fn writes(name: &'static str, action: &'static str) -> Operation {
-    Operation { name, action, reads: false, administers: false }
+const fn operation(name: &'static str, action: Action, kind: Kind) -> Operation {
+    Operation { name, action: Some(action), of_version: None, kind }
 }
 
-const fn administers(name: &'static str, action: &'static str) -> Operation {
-    Operation { name, action, reads: false, administers: true }
+const fn reads(name: &'static str, action: Action) -> Operation {
+    operation(name, action, Kind::Reads)
+}
+
+const fn writes(name: &'static str, action: Action) -> Operation {
+    operation(name, action, Kind::Writes)
+}
+
+const fn administers(name: &'static str, action: Action) -> Operation {
+    operation(name, action, Kind::Administers)
+}
+
+impl Operation {
+    const fn or(self, of_version: Action) -> Self {
+        Self { of_version: Some(of_version), ..self }
+    }
 }
 
 /// Every operation that there is.
 pub(crate) const OPERATIONS: [Operation; 41] = [
-    reads("ListBuckets", "s3:ListAllMyBuckets"),
-    reads("HeadBucket", "s3:ListBucket"),
-    reads("GetBucketLocation", "s3:GetBucketLocation"),
-    reads("ListObjects", "s3:ListBucket"),
-    reads("ListObjectsV2", "s3:ListBucket"),
-    reads("ListObjectVersions", "s3:ListBucketVersions"),
-    reads("ListMultipartUploads", "s3:ListBucketMultipartUploads"),
-    reads("ListParts", "s3:ListMultipartUploadParts"),
-    reads("GetObject", "s3:GetObject"),
-    reads("HeadObject", "s3:GetObject"),
-    reads("GetObjectAttributes", "s3:GetObject"),
-    reads("GetObjectTagging", "s3:GetObjectTagging"),
-    reads("GetBucketTagging", "s3:GetBucketTagging"),
-    reads("GetBucketVersioning", "s3:GetBucketVersioning"),
-    reads("GetBucketLifecycleConfiguration", "s3:GetLifecycleConfiguration"),
-    reads("GetBucketPolicy", "s3:GetBucketPolicy"),
-    reads("GetBucketPolicyStatus", "s3:GetBucketPolicyStatus"),
-    reads("GetBucketAcl", "s3:GetBucketAcl"),
-    reads("GetBucketCors", "s3:GetBucketCORS"),
-    reads("GetBucketEncryption", "s3:GetEncryptionConfiguration"),
-    reads("GetObjectLockConfiguration", "s3:GetBucketObjectLockConfiguration"),
-    writes("PutObject", "s3:PutObject"),
-    writes("CopyObject", "s3:PutObject"),
-    writes("CreateMultipartUpload", "s3:PutObject"),
-    writes("UploadPart", "s3:PutObject"),
-    writes("UploadPartCopy", "s3:PutObject"),
-    writes("CompleteMultipartUpload", "s3:PutObject"),
-    writes("AbortMultipartUpload", "s3:AbortMultipartUpload"),
-    writes("PutObjectTagging", "s3:PutObjectTagging"),
-    writes("DeleteObjectTagging", "s3:DeleteObjectTagging"),
-    writes("DeleteObject", "s3:DeleteObject"),
-    writes("DeleteObjects", "s3:DeleteObject"),
-    administers("CreateBucket", "s3:CreateBucket"),
-    administers("DeleteBucket", "s3:DeleteBucket"),
-    administers("PutBucketTagging", "s3:PutBucketTagging"),
-    administers("DeleteBucketTagging", "s3:PutBucketTagging"),
-    administers("PutBucketVersioning", "s3:PutBucketVersioning"),
-    administers("PutBucketLifecycleConfiguration", "s3:PutLifecycleConfiguration"),
-    administers("DeleteBucketLifecycle", "s3:PutLifecycleConfiguration"),
-    administers("PutBucketPolicy", "s3:PutBucketPolicy"),
-    administers("DeleteBucketPolicy", "s3:DeleteBucketPolicy"),
+    Operation { name: "ListBuckets", action: None, of_version: None, kind: Kind::Reads },
+    reads("HeadBucket", Action::ListBucket),
+    reads("GetBucketLocation", Action::GetBucketLocation),
+    reads("ListObjects", Action::ListBucket),
+    reads("ListObjectsV2", Action::ListBucket),
+    reads("ListObjectVersions", Action::ListBucketVersions),
+    reads("ListMultipartUploads", Action::ListBucketMultipartUploads),
+    reads("ListParts", Action::ListMultipartUploadParts),
+    reads("GetObject", Action::GetObject).or(Action::GetObjectVersion),
+    reads("HeadObject", Action::GetObject).or(Action::GetObjectVersion),
+    reads("GetObjectAttributes", Action::GetObjectAttributes)
+        .or(Action::GetObjectVersionAttributes),
+    reads("GetObjectTagging", Action::GetObjectTagging).or(Action::GetObjectVersionTagging),
+    reads("GetBucketTagging", Action::GetBucketTagging),
+    reads("GetBucketVersioning", Action::GetBucketVersioning),
+    reads("GetBucketLifecycleConfiguration", Action::GetLifecycleConfiguration),
+    reads("GetBucketPolicy", Action::GetBucketPolicy),
+    reads("GetBucketPolicyStatus", Action::GetBucketPolicyStatus),
+    reads("GetBucketAcl", Action::GetBucketAcl),
+    reads("GetBucketCors", Action::GetBucketCORS),
+    reads("GetBucketEncryption", Action::GetEncryptionConfiguration),
+    reads("GetObjectLockConfiguration", Action::GetBucketObjectLockConfiguration),
+    writes("PutObject", Action::PutObject),
+    writes("CopyObject", Action::PutObject),
+    writes("CreateMultipartUpload", Action::PutObject),
+    writes("UploadPart", Action::PutObject),
+    writes("UploadPartCopy", Action::PutObject),
+    writes("CompleteMultipartUpload", Action::PutObject),
+    writes("AbortMultipartUpload", Action::AbortMultipartUpload),
+    writes("PutObjectTagging", Action::PutObjectTagging).or(Action::PutObjectVersionTagging),
+    writes("DeleteObjectTagging", Action::DeleteObjectTagging)
+        .or(Action::DeleteObjectVersionTagging),
+    writes("DeleteObject", Action::DeleteObject).or(Action::DeleteObjectVersion),
+    // Each of its keys is asked about again, by itself.
+    writes("DeleteObjects", Action::DeleteObject),
+    administers("CreateBucket", Action::CreateBucket),
+    administers("DeleteBucket", Action::DeleteBucket),
+    administers("PutBucketTagging", Action::PutBucketTagging),
+    administers("DeleteBucketTagging", Action::PutBucketTagging),
+    administers("PutBucketVersioning", Action::PutBucketVersioning),
+    administers("PutBucketLifecycleConfiguration", Action::PutLifecycleConfiguration),
+    administers("DeleteBucketLifecycle", Action::PutLifecycleConfiguration),
+    administers("PutBucketPolicy", Action::PutBucketPolicy),
+    administers("DeleteBucketPolicy", Action::DeleteBucketPolicy),
 ];
 
-impl Operation {
-    /// The one of a name.
-    pub(crate) fn of_name(name: &str) -> Option<Self> {
-        OPERATIONS.into_iter().find(|it| it.name == name)
-    }
-
-    const fn role(self) -> ApiRole {
-        if self.reads { ApiRole::Reader } else { ApiRole::Operator }
-    }
+/// What an operation is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target<'a> {
+    pub(crate) action: Action,
+    pub(crate) bucket: &'a str,
+    /// None for the bucket itself.
+    pub(crate) key: Option<&'a str>,
+    /// Whether a reader may do it.
+    pub(crate) reads: bool,
 }
 
 /// Which operation a request turned out to be, for whoever counts.
@@ -106,53 +144,165 @@ impl Asked {
     }
 }
 
-/// What an operation is about.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Target<'a> {
-    pub(crate) action: &'a str,
-    pub(crate) bucket: &'a str,
-    /// None for the bucket itself.
-    pub(crate) key: Option<&'a str>,
-    /// The query, as it was sent: conditions are about some parameters.
-    pub(crate) query: &'a str,
+/// What conditions of policies ask about a request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Told {
+    texts: Vec<(TextKey, String)>,
+    max_keys: Option<u64>,
+}
+
+impl Told {
+    /// What the head of a request tells.
+    pub(crate) fn of(headers: &HeaderMap, query: &str) -> Self {
+        let mut told = Self::default();
+        for (name, key) in
+            [(header::REFERER, TextKey::Referer), (header::USER_AGENT, TextKey::UserAgent)]
+        {
+            let text = headers.get(name).and_then(|value| value.to_str().ok());
+            told.texts.extend(text.map(|text| (key, text.to_owned())));
+        }
+        for pair in query.split('&') {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = tags::decoded(value);
+            let key = match name {
+                "prefix" => TextKey::Prefix,
+                "delimiter" => TextKey::Delimiter,
+                "versionId" => TextKey::VersionId,
+                "max-keys" => {
+                    told.max_keys = value.and_then(|value| value.parse().ok());
+                    continue;
+                }
+                _ => continue,
+            };
+            told.texts.extend(value.map(|value| (key, value)));
+        }
+        told
+    }
 }
 
 pub(crate) fn denied() -> S3Error {
     S3Error::with_message(S3ErrorCode::AccessDenied, "Access Denied")
 }
 
-/// Whether a key by itself allows something; nothing is known of those who have none.
-pub(crate) fn granted(caller: &Caller, operation: Operation, bucket: &str) -> bool {
+/// Whether somebody may know that there is a bucket.
+pub(crate) fn visible(caller: &Caller, bucket: &str) -> bool {
+    caller.grant.as_ref().is_some_and(|grant| grant.covers(bucket))
+}
+
+/// Whether a key by itself allows something.
+fn granted(caller: &Caller, target: &Target<'_>) -> bool {
+    let role = if target.reads { ApiRole::Reader } else { ApiRole::Operator };
     let grant = caller.grant.as_ref();
-    grant.is_some_and(|grant| grant.role.includes(operation.role()) && grant.covers(bucket))
+    grant.is_some_and(|grant| grant.role.includes(role) && grant.covers(target.bucket))
+}
+
+/// What a policy says. One that cannot be read allows nothing.
+fn decide(policy: &str, bucket: &BucketName, caller: &Caller, target: &Target<'_>) -> Decision {
+    let Ok(policy) = Policy::parse(policy, bucket) else {
+        return Decision::Denied { statement: 0 };
+    };
+    let texts: Vec<(TextKey, &str)> =
+        caller.told.texts.iter().map(|(key, text)| (*key, text.as_str())).collect();
+    policy.decide(&Request {
+        principal: caller.grant.as_ref().and_then(|grant| grant.key.as_deref()),
+        action: target.action,
+        key: target.key,
+        address: Some(caller.client.ip().to_canonical()),
+        secure: caller.secure,
+        max_keys: caller.told.max_keys,
+        texts: &texts,
+    })
+}
+
+impl Objects {
+    /// Whether somebody may do something.
+    pub(crate) fn allows(&self, caller: &Caller, target: Target<'_>) -> bool {
+        let granted = granted(caller, &target);
+        let administers = caller.grant.as_ref().is_some_and(|it| it.role == ApiRole::Admin);
+        if granted && administers {
+            return true;
+        }
+        // What is not there has no policy.
+        let Ok((bucket, entry)) = self.bucket(target.bucket) else { return granted };
+        let Some(policy) = &entry.definition.policy else { return granted };
+        match decide(policy, &bucket, caller, &target) {
+            Decision::Denied { .. } => false,
+            Decision::Allowed { .. } => true,
+            Decision::Silent => granted,
+        }
+    }
 }
 
 /// Asks at the door of every operation.
 #[derive(Debug)]
-pub(crate) struct Access;
+pub(crate) struct Access {
+    objects: Objects,
+}
+
+impl Access {
+    pub(crate) const fn new(objects: Objects) -> Self {
+        Self { objects }
+    }
+}
 
 #[async_trait::async_trait]
 impl S3Access for Access {
     async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
-        let name = cx.s3_op().name().to_owned();
+        let named = cx.s3_op().name();
+        let found = OPERATIONS.into_iter().find(|it| it.name == named);
+        let operation =
+            found.ok_or_else(|| s3_error!(NotImplemented, "{named} is not implemented here."))?;
         let caller = cx.extensions_mut().get::<Caller>().cloned().ok_or_else(denied)?;
-        let operation = Operation::of_name(&name)
-            .ok_or_else(|| s3_error!(NotImplemented, "{name} is not implemented here."))?;
         if let Some(asked) = cx.extensions_mut().get::<Asked>() {
             // Each request is asked about once.
             let _first = asked.0.set(operation);
         }
         let (bucket, key) = match cx.s3_path() {
             S3Path::Root => {
-                let any = caller.grant.is_some();
-                return if any { Ok(()) } else { Err(denied()) };
+                return if caller.grant.is_some() { Ok(()) } else { Err(denied()) };
             }
             S3Path::Bucket { bucket } => (bucket.as_ref(), None),
             S3Path::Object { bucket, key } => (bucket.as_ref(), Some(key.as_ref())),
         };
         key.map_or(Ok(()), |key| names::key(key).map(drop))?;
-        if granted(&caller, operation, bucket) { Ok(()) } else { Err(denied()) }
+        let query = cx.uri().query().unwrap_or_default();
+        let of_version = operation.of_version.filter(|_| asks(query, "versionId"));
+        let action = of_version.or(operation.action).ok_or_else(denied)?;
+        let target = Target { action, bucket, key, reads: operation.kind == Kind::Reads };
+        let each = operation.name == "DeleteObjects" && self.objects.has_policy(bucket);
+        if !each && !self.objects.allows(&caller, target) {
+            return Err(denied());
+        }
+        refuse_unknown(cx.headers())?;
+        if operation.kind == Kind::Administers {
+            let (key, client) = (caller.name(), caller.client);
+            let operation = operation.name;
+            tracing::info!(%key, %client, operation, %bucket, "administration of S3");
+        }
+        Ok(())
     }
+}
+
+/// Refuses what would be taken for done and is not.
+fn refuse_unknown(headers: &HeaderMap) -> S3Result<()> {
+    let names = headers.keys().map(header::HeaderName::as_str);
+    for name in names {
+        if UNKNOWN.iter().any(|unknown| name.starts_with(unknown)) {
+            return Err(s3_error!(NotImplemented, "The header {name} is not implemented here."));
+        }
+    }
+    let acl = headers.get("x-amz-acl").map(|acl| acl.to_str().unwrap_or_default());
+    if acl.is_some_and(|acl| !PLAIN_ACLS.contains(&acl)) {
+        return Err(s3_error!(
+            NotImplemented,
+            "There are no access control lists here: use a bucket policy."
+        ));
+    }
+    let class = headers.get("x-amz-storage-class").map(|it| it.to_str().unwrap_or_default());
+    if class.is_some_and(|class| class != "STANDARD") {
+        return Err(s3_error!(InvalidStorageClass, "There is one storage class here: STANDARD."));
+    }
+    Ok(())
 }
 
 /// Signatures are checked before a request comes here, and taken off it; whatever looks like one now is
@@ -175,7 +325,6 @@ mod tests {
     fn every_operation_is_there_once() {
         for (at, operation) in OPERATIONS.iter().enumerate() {
             assert_eq!(OPERATIONS.iter().position(|it| it.name == operation.name), Some(at));
-            assert!(operation.action.starts_with("s3:"), "{operation:?}");
         }
     }
 
@@ -183,7 +332,62 @@ mod tests {
     fn what_changes_nothing_is_a_readers() {
         for operation in OPERATIONS {
             let looks = ["Get", "List", "Head"].iter().any(|it| operation.name.starts_with(it));
-            assert_eq!(operation.reads, looks, "{}", operation.name);
+            assert_eq!(operation.kind == Kind::Reads, looks, "{}", operation.name);
         }
+    }
+
+    #[test]
+    fn what_would_be_taken_for_done_is_refused() {
+        let of = |name: &'static str, value: &str| {
+            let headers = HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())]);
+            refuse_unknown(&headers)
+        };
+        assert!(of("x-amz-server-side-encryption", "aws:kms").is_err());
+        assert!(of("x-amz-object-lock-mode", "GOVERNANCE").is_err());
+        assert!(of("x-amz-acl", "public-read").is_err());
+        assert!(of("x-amz-acl", "private").is_ok());
+        assert!(of("x-amz-storage-class", "GLACIER").is_err());
+        assert!(of("x-amz-storage-class", "STANDARD").is_ok());
+    }
+
+    fn caller(key: Option<&str>, query: &str) -> Caller {
+        Caller {
+            grant: key.map(crate::door::Grant::reader),
+            client: "192.0.2.7:5".parse().unwrap(),
+            secure: false,
+            told: Arc::new(Told::of(&HeaderMap::new(), query)),
+        }
+    }
+
+    #[test]
+    fn a_policy_is_asked_with_all_that_is_known() {
+        let bucket = BucketName::new("photos").unwrap();
+        let policy = r#"{"Version":"2012-10-17","Statement":[
+            {"Effect":"Allow","Principal":"*","Action":"s3:GetObject",
+             "Resource":"arn:aws:s3:::photos/public/*"},
+            {"Effect":"Allow","Principal":{"AWS":"ALICE"},"Action":"s3:ListBucket",
+             "Resource":"arn:aws:s3:::photos",
+             "Condition":{"StringEquals":{"s3:prefix":"alice/"}}},
+            {"Effect":"Deny","Principal":"*","Action":"s3:DeleteObject",
+             "Resource":"arn:aws:s3:::photos/*"}]}"#;
+        let decided = |caller: &Caller, action, key| {
+            let target = Target { action, bucket: "photos", key, reads: true };
+            decide(policy, &bucket, caller, &target)
+        };
+        let nobody = caller(None, "");
+        let get = decided(&nobody, Action::GetObject, Some("public/a"));
+        assert_eq!(get, Decision::Allowed { statement: 0 });
+        assert_eq!(decided(&nobody, Action::GetObject, Some("a")), Decision::Silent);
+        let alice = caller(Some("ALICE"), "list-type=2&prefix=alice%2F");
+        let list = decided(&alice, Action::ListBucket, None);
+        assert_eq!(list, Decision::Allowed { statement: 1 });
+        let elsewhere = caller(Some("ALICE"), "prefix=bob%2F");
+        assert_eq!(decided(&elsewhere, Action::ListBucket, None), Decision::Silent);
+        let delete = decided(&alice, Action::DeleteObject, Some("alice/a"));
+        assert_eq!(delete, Decision::Denied { statement: 2 });
+        let target =
+            Target { action: Action::GetObject, bucket: "photos", key: Some("a"), reads: true };
+        let broken = decide("{", &bucket, &alice, &target);
+        assert_eq!(broken, Decision::Denied { statement: 0 }, "what cannot be read allows nothing");
     }
 }

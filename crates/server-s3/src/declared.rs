@@ -2,13 +2,11 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, Method, header, request::Parts};
+use rhumb_objects::checksum::Algorithm;
 use rhumb_sigv4::Content;
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
-use crate::{
-    checksum::Algorithm,
-    limits::{DOCUMENT_BYTES_MAX, FRAMING_BYTES_MAX, PUT_BYTES_MAX},
-};
+use crate::limits::{DOCUMENT_BYTES_MAX, FRAMING_BYTES_MAX, PUT_BYTES_MAX};
 
 /// What the signature says of the body.
 const PAYLOAD: &str = "x-amz-content-sha256";
@@ -78,18 +76,18 @@ impl Declared {
 fn is_object(parts: &Parts) -> bool {
     let in_bucket = parts.uri.path().trim_start_matches('/').split_once('/');
     let has_key = in_bucket.is_some_and(|(_, key)| !key.is_empty());
+    let query = parts.uri.query().unwrap_or_default();
     let documents = ["acl", "legal-hold", "retention", "tagging"];
-    parts.method == Method::PUT && has_key && !documents.iter().any(|name| asks(parts, name))
+    parts.method == Method::PUT && has_key && !documents.iter().any(|name| asks(query, name))
 }
 
 /// Whether the checksums in the head are those of the object that an upload becomes.
 fn completes_upload(parts: &Parts) -> bool {
-    parts.method == Method::POST && asks(parts, "uploadId")
+    parts.method == Method::POST && asks(parts.uri.query().unwrap_or_default(), "uploadId")
 }
 
 /// Whether a parameter is in the query.
-pub(crate) fn asks(parts: &Parts, name: &str) -> bool {
-    let query = parts.uri.query().unwrap_or_default();
+pub(crate) fn asks(query: &str, name: &str) -> bool {
     query.split('&').any(|pair| pair.split('=').next() == Some(name))
 }
 
@@ -146,6 +144,21 @@ pub(crate) fn says_content(headers: &HeaderMap) -> bool {
     headers.contains_key(PAYLOAD)
 }
 
+/// The header, and the trailer, that carries a checksum.
+pub(crate) const fn header_of(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::Crc32 => "x-amz-checksum-crc32",
+        Algorithm::Crc32c => "x-amz-checksum-crc32c",
+        Algorithm::Crc64Nvme => "x-amz-checksum-crc64nvme",
+        Algorithm::Sha1 => "x-amz-checksum-sha1",
+        Algorithm::Sha256 => "x-amz-checksum-sha256",
+    }
+}
+
+fn of_header(name: &str) -> Option<Algorithm> {
+    Algorithm::ALL.into_iter().find(|it| header_of(*it).eq_ignore_ascii_case(name))
+}
+
 fn md5(headers: &HeaderMap) -> S3Result<Option<[u8; 16]>> {
     let Some(text) = text(headers, "content-md5")? else { return Ok(None) };
     let bytes = STANDARD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
@@ -157,8 +170,12 @@ fn md5(headers: &HeaderMap) -> S3Result<Option<[u8; 16]>> {
 fn sum(headers: &HeaderMap) -> S3Result<Option<(Algorithm, String)>> {
     let mut found = None;
     for algorithm in Algorithm::ALL {
-        let Some(text) = text(headers, algorithm.header())? else { continue };
-        algorithm.read(text).ok_or_else(|| invalid(algorithm.header()))?;
+        let name = header_of(algorithm);
+        let Some(text) = text(headers, name)? else { continue };
+        let plain = !text.contains('-') && algorithm.read(text).is_ok();
+        if !plain {
+            return Err(invalid(name));
+        }
         if found.replace((algorithm, text.to_owned())).is_some() {
             return Err(s3_error!(InvalidRequest, "Expecting a single x-amz-checksum- header."));
         }
@@ -168,7 +185,7 @@ fn sum(headers: &HeaderMap) -> S3Result<Option<(Algorithm, String)>> {
 
 fn trailer(headers: &HeaderMap) -> S3Result<Option<Algorithm>> {
     let Some(text) = text(headers, TRAILER)? else { return Ok(None) };
-    Algorithm::of_header(text).map(Some).ok_or_else(|| {
+    of_header(text).map(Some).ok_or_else(|| {
         s3_error!(
             InvalidRequest,
             "The value specified in the x-amz-trailer header is not supported"

@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     access::Asked,
+    conditions::Conditions,
     declared::Declared,
     intake,
     limits::{DOCUMENT_BYTES_MAX, DOCUMENTS_KIB_MAX, REQUEST_WAIT_MAX},
@@ -26,8 +27,6 @@ use crate::{
 
 /// Names a request in the client's logs.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
-/// Most of a request that changes a bucket is told in the log by its address.
-const LOGGED_CHARACTERS_MAX: usize = 256;
 
 /// Answers a request.
 pub(crate) async fn answer(
@@ -125,6 +124,8 @@ impl Shared {
         chain: Option<Chain>,
     ) -> S3Result<Response<Body>> {
         strip(&mut parts, &declared)?;
+        let conditions = Conditions::take(&mut parts.headers)?;
+        parts.extensions.insert(conditions);
         let body = body.into_data_stream();
         let (content, verdict) = intake::content(body, &declared, chain);
         if declared.is_object {
@@ -144,6 +145,8 @@ impl Shared {
                 document.extend_from_slice(&bytes);
             }
             let document: Bytes = document.freeze();
+            intake::check_document(&declared, &verdict, &document)
+                .map_err(|fault| fault.error())?;
             self.call(parts, document.into()).await
         };
         timeout(REQUEST_WAIT_MAX, document).await.unwrap_or_else(|_| {

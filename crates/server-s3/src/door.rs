@@ -14,6 +14,7 @@ use rhumb_types::{Timestamp, control::ApiRole};
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
 use crate::{
+    access::Told,
     config::{AccessKey, S3Config},
     declared::{Declared, asks, says_content},
     limits::{FAILURES_BURST, FAILURES_PER_SECOND},
@@ -40,6 +41,12 @@ impl Grant {
         Self { key: None, role: ApiRole::Admin, buckets: Vec::new() }
     }
 
+    /// What a reader may do everywhere.
+    #[cfg(test)]
+    pub(crate) fn reader(key: &str) -> Self {
+        Self { key: Some(key.into()), role: ApiRole::Reader, buckets: Vec::new() }
+    }
+
     /// Whether a bucket is within reach.
     pub(crate) fn covers(&self, bucket: &str) -> bool {
         self.buckets.is_empty() || self.buckets.iter().any(|it| bucket.starts_with(it))
@@ -55,6 +62,8 @@ pub(crate) struct Caller {
     pub(crate) client: SocketAddr,
     /// Whether over TLS.
     pub(crate) secure: bool,
+    /// What conditions of policies ask about.
+    pub(crate) told: Arc<Told>,
 }
 
 impl Caller {
@@ -115,7 +124,9 @@ impl Door {
         client: SocketAddr,
         now: Timestamp,
     ) -> S3Result<(Caller, Option<Chain>)> {
-        let caller = |grant| Caller { grant, client, secure: self.secure };
+        let told = Told::of(&parts.headers, parts.uri.query().unwrap_or_default());
+        let told = Arc::new(told);
+        let caller = |grant| Caller { grant, client, secure: self.secure, told };
         if !self.asks {
             refuse_foreign_pages(parts)?;
             return Ok((caller(Some(Grant::anything())), None));
@@ -133,11 +144,12 @@ impl Door {
         declared: &Declared,
         now: Timestamp,
     ) -> S3Result<Option<(Grant, Chain)>> {
-        if asks(parts, "AWSAccessKeyId") {
+        let query = parts.uri.query().unwrap_or_default();
+        if asks(query, "AWSAccessKeyId") {
             // The version before, in a query.
             return Err(error_of(&Doubt::Signature(Refusal::Algorithm), true));
         }
-        let in_query = asks(parts, "X-Amz-Algorithm");
+        let in_query = asks(query, "X-Amz-Algorithm");
         let claim = match self.keys.claim(parts, now.wall) {
             Ok(claim) => claim,
             Err(Doubt::Signature(Refusal::Missing)) => return Ok(None),

@@ -1,5 +1,5 @@
-//! The body of a request as it comes in: taken out of its framing, held against its signatures, its
-//! hashes and checksums, and not waited for without end.
+//! The body of a request as it comes in: taken out of its framing, held against the signatures of its
+//! chunks and its length, and not waited for without end.
 //!
 //! Bytes are handed on as they come. What is wrong shows at the end, if not before, as an error in the
 //! place of the end; whoever stores the bytes must not keep what did not end well.
@@ -12,15 +12,15 @@ use std::{
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use md5::Md5;
+use rhumb_objects::checksum::Algorithm;
 use rhumb_sigv4::{Chain, Content, Refusal};
 use s3s::{S3Error, S3ErrorCode};
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    checksum::{Algorithm, Running},
     chunked::{Broken, Decoder, Piece},
-    declared::{Declared, too_large},
+    declared::{Declared, header_of, too_large},
     door::sentence,
     limits::{PACE, PACE_BYTES_MIN, PUT_BYTES_MAX},
 };
@@ -49,7 +49,7 @@ pub(crate) enum BodyFault {
     Md5,
     #[error("the {} you specified did not match the calculated checksum", .0.name())]
     Checksum(Algorithm),
-    #[error("the trailer {} was announced, and another or none came", .0.header())]
+    #[error("the trailer {} was announced, and another or none came", header_of(*.0))]
     Trailer(Algorithm),
     #[error("a trailer came that was not announced")]
     Unannounced,
@@ -82,63 +82,46 @@ impl BodyFault {
 
 /// What became of a body, for whoever gets the bytes through others that do not know of it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Verdict(Arc<OnceLock<BodyFault>>);
+pub(crate) struct Verdict(Arc<Outcome>);
+
+#[derive(Debug, Default)]
+struct Outcome {
+    fault: OnceLock<BodyFault>,
+    trailer: OnceLock<String>,
+}
 
 impl Verdict {
     /// What was wrong with it, if that has shown already.
     pub(crate) fn fault(&self) -> Option<S3Error> {
-        self.0.get().map(BodyFault::error)
+        self.0.fault.get().map(BodyFault::error)
+    }
+
+    /// The checksum that came after it.
+    pub(crate) fn trailer(&self) -> Option<String> {
+        self.0.trailer.get().cloned()
     }
 }
 
-/// The checks that run along.
-struct Checks {
-    /// The SHA-256 that was signed, and the one of what has come.
-    payload: Option<([u8; 32], Sha256)>,
-    md5: Option<([u8; 16], Md5)>,
-    /// The checksum that was given, once it is known.
-    sum: Option<(Algorithm, Option<String>, Running)>,
-}
-
-impl Checks {
-    fn new(declared: &Declared) -> Self {
-        let payload = match declared.content {
-            Content::Hash(hash) => Some((hash, Sha256::new())),
-            _ => None,
-        };
-        let header = declared.sum.clone().map(|(algorithm, text)| (algorithm, Some(text)));
-        let sum = header.or_else(|| declared.trailer.map(|algorithm| (algorithm, None)));
-        Self {
-            payload,
-            md5: declared.md5.map(|md5| (md5, Md5::new())),
-            sum: sum.map(|(algorithm, text)| (algorithm, text, Running::new(algorithm))),
-        }
+/// Holds a document that has come against what was declared of it. The bytes of objects are held
+/// against that by the engine, which computes over them anyway.
+pub(crate) fn check_document(
+    declared: &Declared,
+    verdict: &Verdict,
+    document: &[u8],
+) -> Result<(), BodyFault> {
+    if let Content::Hash(hash) = declared.content
+        && Sha256::digest(document)[..] != hash
+    {
+        return Err(BodyFault::Payload);
     }
-
-    fn update(&mut self, bytes: &[u8]) {
-        if let Some((_, running)) = &mut self.payload {
-            running.update(bytes);
-        }
-        if let Some((_, running)) = &mut self.md5 {
-            running.update(bytes);
-        }
-        if let Some((_, _, running)) = &mut self.sum {
-            running.update(bytes);
-        }
+    if declared.md5.is_some_and(|md5| Md5::digest(document)[..] != md5) {
+        return Err(BodyFault::Md5);
     }
-
-    fn finish(self) -> Result<(), BodyFault> {
-        if self.payload.is_some_and(|(hash, running)| running.finalize()[..] != hash) {
-            return Err(BodyFault::Payload);
-        }
-        if self.md5.is_some_and(|(md5, running)| running.finalize()[..] != md5) {
-            return Err(BodyFault::Md5);
-        }
-        let Some((algorithm, given, running)) = self.sum else { return Ok(()) };
-        let given = given.ok_or(BodyFault::Trailer(algorithm))?;
-        let same = algorithm.read(&given).is_some_and(|bytes| bytes == running.finish());
-        if same { Ok(()) } else { Err(BodyFault::Checksum(algorithm)) }
-    }
+    let header = declared.sum.clone();
+    let trailer = declared.trailer.zip(verdict.trailer());
+    let Some((algorithm, text)) = header.or(trailer) else { return Ok(()) };
+    let same = algorithm.read(&text).is_ok_and(|given| given == algorithm.over(document));
+    if same { Ok(()) } else { Err(BodyFault::Checksum(algorithm)) }
 }
 
 /// How a body comes: a client that is waited for must not let its bytes trickle.
@@ -176,7 +159,7 @@ struct Intake<S> {
     trailers_signed: bool,
     signs_trailers: bool,
     announced: Option<Algorithm>,
-    checks: Option<Checks>,
+    verdict: Verdict,
     said: Option<u64>,
     came: u64,
     pace: Pace,
@@ -187,7 +170,7 @@ where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
     E: std::fmt::Display,
 {
-    fn new(body: S, declared: &Declared, chain: Option<Chain>) -> Self {
+    fn new(body: S, declared: &Declared, chain: Option<Chain>, verdict: Verdict) -> Self {
         let signed = matches!(declared.content, Content::Chunks | Content::ChunksAndTrailers);
         Self {
             body,
@@ -199,7 +182,7 @@ where
             trailers_signed: false,
             signs_trailers: declared.content == Content::ChunksAndTrailers,
             announced: declared.trailer,
-            checks: Some(Checks::new(declared)),
+            verdict,
             said: declared.bytes,
             came: 0,
             pace: Pace::default(),
@@ -256,13 +239,13 @@ where
                     self.trailers_signed = true;
                 }
                 Piece::Trailer { name, value } => {
-                    let wanted = self.announced.filter(|it| it.header() == name);
+                    let wanted = self.announced.filter(|it| header_of(*it) == name);
                     let open = !self.trailers_signed;
                     wanted.filter(|_| open).ok_or(BodyFault::Unannounced)?;
                     self.trailers.extend_from_slice(format!("{name}:{value}\n").as_bytes());
-                    let sum = self.checks.as_mut().and_then(|checks| checks.sum.as_mut());
-                    if let Some((_, given, _)) = sum {
-                        *given = Some(value);
+                    let twice = self.verdict.0.trailer.set(value).is_err();
+                    if twice {
+                        return Err(BodyFault::Unannounced);
                     }
                 }
                 Piece::End => {}
@@ -279,9 +262,6 @@ where
         if let Some(said) = self.said.filter(|said| self.came > *said) {
             return Err(BodyFault::Incomplete { said, came: self.came });
         }
-        if let Some(checks) = &mut self.checks {
-            checks.update(&bytes);
-        }
         Ok(bytes)
     }
 
@@ -295,7 +275,10 @@ where
         if self.signs_trailers && self.chain.is_some() && !self.trailers_signed {
             return Err(BodyFault::Signature);
         }
-        self.checks.take().map_or(Ok(()), Checks::finish)
+        match self.announced.filter(|_| self.verdict.0.trailer.get().is_none()) {
+            Some(algorithm) => Err(BodyFault::Trailer(algorithm)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -317,14 +300,14 @@ where
 {
     let verdict = Verdict::default();
     let told = verdict.clone();
-    let intake = Some(Intake::new(body, declared, chain));
+    let intake = Some(Intake::new(body, declared, chain, verdict.clone()));
     let content = stream::unfold((intake, told), |(intake, told)| async move {
         let mut intake = intake?;
         match intake.next().await {
             Ok(bytes) => bytes.map(|bytes| (Ok(bytes), (Some(intake), told))),
             Err(fault) => {
                 // Nobody else sets it.
-                let _first = told.0.set(fault.clone());
+                let _first = told.0.fault.set(fault.clone());
                 Some((Err(fault), (None, told)))
             }
         }
@@ -379,6 +362,7 @@ mod tests {
             }
         }
         assert!(verdict.fault().is_none());
+        check_document(declared, &verdict, &came)?;
         Ok(came)
     }
 
@@ -395,11 +379,7 @@ mod tests {
         let other = Declared { md5: Some([0; 16]), ..silent() };
         assert_eq!(take(TEXT, &other).await, Err(BodyFault::Md5));
         for algorithm in Algorithm::ALL {
-            let sum = |text: &[u8]| {
-                let mut running = Running::new(algorithm);
-                running.update(text);
-                Some((algorithm, STANDARD.encode(running.finish())))
-            };
+            let sum = |text: &[u8]| Some((algorithm, STANDARD.encode(algorithm.over(text))));
             let good = Declared { sum: sum(TEXT), ..silent() };
             assert_eq!(take(TEXT, &good).await.unwrap(), TEXT);
             let bad = Declared { sum: sum(b"other"), ..silent() };
@@ -445,9 +425,7 @@ mod tests {
     }
 
     fn checksum() -> String {
-        let mut running = Running::new(Algorithm::Crc32);
-        running.update(TEXT);
-        STANDARD.encode(running.finish())
+        STANDARD.encode(Algorithm::Crc32.over(TEXT))
     }
 
     fn chunks_and_trailers() -> Declared {
@@ -512,7 +490,7 @@ mod tests {
             let body = Box::pin(slow(Duration::from_secs(every), bytes));
             let (content, verdict) = content(body, &silent(), None);
             let _items = content.count().await;
-            verdict.0.get().cloned()
+            verdict.0.fault.get().cloned()
         };
         assert_eq!(outcome(1, 1).await, Some(BodyFault::Late));
         assert_eq!(outcome(31, 1 << 20).await, Some(BodyFault::Late), "silence");

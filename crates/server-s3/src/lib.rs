@@ -6,26 +6,42 @@
 //! that the codec of the protocol (the `s3s` crate) sees a plain request; `access` says whether the
 //! operation is allowed; and a handler turns it into calls of the engine.
 //!
-//! - `names`, `checksum` and `chunked` are S3's words; they know no engine.
+//! - `names`, `tags`, `conditions` and `about` say what keys, tags, conditions and headers are in S3's words
+//!   and in Rhumb's; `chunked` is the framing. They know no engine.
+//! - `buckets`, `settings`, `tagging`, `listings`, `get`, `attributes`, `put`, `copy`, `delete` and `multipart`
+//!   are the operations, `service` what the codec calls.
+//! - `fault` is what goes wrong, as clients name it.
 //!
 //! Deliberately absent: accounts, ACLs, CORS, object lock, forms that are posted by browsers, signatures of
 //! version 2 and of browsers' forms, and any decision about objects, which are those of `rhumb-objects`.
 
-#![expect(dead_code, reason = "the operations over the engine use the rest")]
-
+mod about;
 mod access;
-mod checksum;
+mod attributes;
+mod buckets;
 mod chunked;
+mod conditions;
 mod config;
+mod copy;
 mod declared;
+mod delete;
 mod dispatch;
 mod door;
+mod fault;
+mod get;
 mod intake;
 mod limits;
+mod listings;
+mod multipart;
 mod names;
+mod put;
 mod server;
 mod service;
+mod settings;
 mod strip;
+mod tagging;
+mod tags;
 
+use about::{checksums_of, with_checksums};
 pub use config::{AccessKey, S3Config, S3ServerError};
 pub use server::S3Server;

@@ -34,8 +34,6 @@ pub(crate) const FAILURES_PER_SECOND: f64 = 0.2;
 /// Failed authentications of one address that may come at once.
 pub(crate) const FAILURES_BURST: f64 = 10.0;
 
-/// Bytes of a user's own metadata, names and values together; the bound of S3.
-pub(crate) const METADATA_BYTES_MAX: usize = 2 << 10;
 /// Tags of an object; the bound of S3.
 pub(crate) const OBJECT_TAGS_MAX: usize = 10;
 /// Tags of a bucket; the bound of S3.
@@ -48,5 +46,7 @@ pub(crate) const TAG_VALUE_MAX: usize = 256;
 pub(crate) const LIST_MAX: usize = 1_000;
 /// Keys of one deletion; the bound of S3.
 pub(crate) const DELETE_MAX: usize = 1_000;
-/// Smallest part but the last; the bound of S3.
-pub(crate) const PART_BYTES_MIN: u64 = 5 << 20;
+/// How many of those are under way at a time: one commit takes many.
+pub(crate) const DELETES_AT_ONCE: usize = 64;
+/// Buckets of a page of their list; the bound of S3.
+pub(crate) const BUCKETS_PAGE_MAX: usize = 10_000;

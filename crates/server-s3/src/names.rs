@@ -1,6 +1,7 @@
 //! Names as S3's clients write them: keys, buckets, versions.
 
 use bytes::Bytes;
+use rhumb_objects::index::Which;
 use rhumb_types::record::{BucketName, JobId, VersionId, object::OBJECT_KEY_BYTES_MAX};
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
@@ -49,6 +50,17 @@ pub(crate) fn bucket(text: &str) -> S3Result<BucketName> {
     BucketName::new(text).map_err(|_| {
         S3Error::with_message(S3ErrorCode::InvalidBucketName, "The specified bucket is not valid.")
     })
+}
+
+/// A version as clients see it.
+pub(crate) fn version(id: Option<VersionId>) -> String {
+    id.map_or_else(|| NULL.to_owned(), |id| id.to_string())
+}
+
+/// The version that a request is about.
+pub(crate) fn which(version: Option<&str>) -> S3Result<Which> {
+    let Some(text) = version.filter(|text| !text.is_empty()) else { return Ok(Which::Newest) };
+    Which::parse(text).ok_or_else(|| s3_error!(InvalidArgument, "Invalid version id specified"))
 }
 
 /// The id of an upload.

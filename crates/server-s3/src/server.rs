@@ -114,12 +114,13 @@ impl S3Server {
 }
 
 fn codec(objects: Objects) -> S3Service {
+    let access = Access::new(objects.clone());
     let mut builder = S3ServiceBuilder::new(objects);
     let mut bounds = CodecConfig::default();
     bounds.xml_max_body_size = DOCUMENT_BYTES_MAX;
     builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(bounds))));
     // Without something that knows signatures the codec would not ask whether access is allowed.
     builder.set_auth(NoSignatures);
-    builder.set_access(Access);
+    builder.set_access(access);
     builder.build()
 }

@@ -1,7 +1,9 @@
 //! Listings of what this region knows.
 
-use rhumb_objects::list::{
-    self, ListedObject, ListedPart, ListedUpload, ListedVersion, Listing, Page,
+use bytes::Bytes;
+use rhumb_objects::{
+    index::Which,
+    list::{self, ListedObject, ListedPart, ListedUpload, ListedVersion, Listing, Page, Position},
 };
 use rhumb_types::record::{BucketName, VersionId};
 
@@ -32,6 +34,19 @@ impl ObjectClient {
     ) -> Result<Page<ListedVersion>, ObjectError> {
         self.definition(bucket)?;
         Ok(list::versions(&self.engine().index(), bucket, listing)?)
+    }
+
+    /// The place after a version in a listing of versions.
+    ///
+    /// # Errors
+    /// [`ObjectError`].
+    pub fn after_version(
+        &self,
+        bucket: &BucketName,
+        key: Bytes,
+        which: Which,
+    ) -> Result<Position, ObjectError> {
+        Ok(list::after_version(&self.engine().index(), bucket, key, which)?)
     }
 
     /// Uploads of a bucket that were begun and not ended.
