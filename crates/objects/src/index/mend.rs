@@ -10,7 +10,8 @@ use crate::rows::{Change, Failed, Never, Row, Rows, decoded};
 
 /// What makes `Current` the newest of the versions. Nothing for an object that has no versions.
 ///
-/// A `null` that has no row of its own stays, as it may be from before the bucket kept versions.
+/// A `null` that has no row of its own may be from before the bucket kept versions: it gets one, if it is
+/// not the newest.
 ///
 /// # Errors
 /// Refuses nothing; rows may be damaged, or not be readable.
@@ -33,10 +34,15 @@ pub fn mend<S: Rows>(source: &S, target: Target<'_>) -> Result<Change, Failed<Ne
         own || (!now.versioned && now.version > record.version)
     });
     if !stays {
+        let id = record.version;
         let newest = Row { key, bytes: Some(bytes.clone()), record: Some(record) };
         change.expect(&current);
         change.expect(&newest);
         change.set(current.key, bytes);
+        let set_aside = current.record.filter(|record| !record.versioned).zip(current.bytes);
+        if let Some((null, bytes)) = set_aside.filter(|(null, _)| null.version != id) {
+            change.set(target.version(null.version).encode(), bytes);
+        }
     }
     Ok(change)
 }

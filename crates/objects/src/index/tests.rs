@@ -414,3 +414,47 @@ fn what_regions_did_at_a_time_is_mended() {
     assert_eq!(newest(&here), None);
     assert!(here.rows.rows.is_empty());
 }
+
+#[test]
+fn a_null_that_another_region_wrote_before_it_knew_of_versions_is_kept() {
+    let mut bench = Bench::new(Versioning::Off);
+    let null = bench.put("null");
+    let mut there = Bench::new(Versioning::Enabled);
+    there.at = bench.at + 1;
+    let version = there.put("version");
+    // The rows as they merge, with the `null` in `Current`.
+    for (row, bytes) in there.rows.rows {
+        bench.rows.rows.entry(row).or_insert(bytes);
+    }
+    bench.versioning = Versioning::Enabled;
+    let change = bench.with(|target| mend(&bench.rows, target)).unwrap();
+    assert!(bench.rows.carry_out(&change));
+    bench.model.versions = [(&null, None), (&version, Some(version.version))]
+        .map(|(record, id)| {
+            let etag = record.content.as_ref().map(|content| content.etag.clone());
+            Version { id, etag }
+        })
+        .into();
+    bench.agree();
+}
+
+#[test]
+fn a_deletion_rests_on_the_version_that_becomes_the_newest() {
+    let mut bench = Bench::new(Versioning::Enabled);
+    let (first, second) = (bench.put("first"), bench.put("second"));
+    let none = Condition::default();
+    let change = |version| {
+        let which = Which::Version(version);
+        bench
+            .with(|target| delete(&bench.rows, target, which, writing(5_000), &none))
+            .unwrap()
+            .change
+    };
+    let (older, newest) = (change(first.version), change(second.version));
+    let mut rows = bench.rows.clone();
+    assert!(rows.carry_out(&older));
+    assert!(!rows.carry_out(&newest), "what was to be the newest is gone");
+    let mut rows = bench.rows.clone();
+    assert!(rows.carry_out(&newest));
+    assert!(!rows.carry_out(&older), "it is the newest by now");
+}

@@ -338,3 +338,57 @@ fn uploads_are_shown_once_over_all_pages() {
         assert_eq!((&seen, texts(prefixes)), (&wanted, vec!["a/".to_owned()]), "{max}");
     }
 }
+
+#[test]
+fn keys_of_any_bytes_are_leapt_over() {
+    let name = bucket();
+    let mut rows = Memory::default();
+    for key in [&b"a/\xff\xff"[..], b"a/x", b"a/\xff\xff\xff/b", b"b"] {
+        let key = Bytes::copy_from_slice(key);
+        let target = Target { bucket: &name, versioning: Versioning::Enabled, key: &key };
+        let put = index::put(&rows, target, writing(1), content("e"), &Condition::default());
+        assert!(rows.carry_out(&put.unwrap().change));
+    }
+    let listing = Listing { delimiter: bytes("/"), max: 10, ..Listing::default() };
+    let page = objects(&rows, &name, &listing).unwrap();
+    assert_eq!((page.entries.len(), texts(page.prefixes)), (1, vec!["a/".to_owned()]));
+    let page = versions(&rows, &name, &listing).unwrap();
+    assert_eq!((page.entries.len(), texts(page.prefixes)), (1, vec!["a/".to_owned()]));
+}
+
+#[test]
+fn a_page_that_ends_early_does_not_hide_what_follows() {
+    // The last row that a page looks at is a delete marker whose key is a common prefix.
+    let hidden = (1..HIDDEN_ROWS_MAX).map(|nth| format!("c{nth:06}"));
+    let keys: Vec<String> = hidden.chain(["d/".to_owned(), "d/live".to_owned()]).collect();
+    let rows = bucket_of(&keys, |nth| nth < HIDDEN_ROWS_MAX);
+    let listing = Listing { delimiter: bytes("/"), max: 10, ..Listing::default() };
+    let next = |at: &Position| Position::marker(at.key().clone(), b"", b"/");
+    assert_eq!(all_pages(&rows, &listing, next), (Vec::new(), vec!["d/".to_owned()]));
+}
+
+#[test]
+fn all_versions_are_shown_although_an_older_one_is_the_newest() {
+    let mut rows = Memory::default();
+    let (name, key) = (bucket(), bytes("a"));
+    let none = Condition::default();
+    let target = Target { bucket: &name, versioning: Versioning::Enabled, key: &key };
+    for at in 1..4 {
+        let put = index::put(&rows, target, writing(at), content("e"), &none).unwrap();
+        assert!(rows.carry_out(&put.change));
+    }
+    // As regions may leave it that changed the object at a time.
+    let second = rows.rows.get(&target.version(crate::memory::id(2)).encode()).unwrap().clone();
+    rows.rows.insert(target.current().encode(), second);
+    let mut listing = Listing { max: 1, ..Listing::default() };
+    let mut shown = Vec::new();
+    loop {
+        let page = versions(&rows, &name, &listing).unwrap();
+        shown.extend(page.entries.iter().map(|one| (one.summary.modified.0, one.is_latest)));
+        listing.after = page.next;
+        if listing.after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(shown, [(2, true), (3, false), (1, false)]);
+}

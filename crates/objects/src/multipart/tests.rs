@@ -154,9 +154,17 @@ fn an_upload_that_was_given_up_is_gone() {
     bench.put(1, &only).unwrap();
     let late = bench.with(|target| put_part(&bench.rows, target, bench.id, 2, &only)).unwrap();
     assert_eq!(bench.clean(), 0, "it goes on");
+    let chosen = [ChosenPart { number: 1, etag: only.etag.clone(), ..ChosenPart::default() }];
+    let (whole, none) = (Whole::default(), Condition::default());
+    let ended = bench
+        .with(|target| {
+            complete(&bench.rows, target, bench.id, writing(300), &chosen, &whole, &none)
+        })
+        .unwrap();
     let change = bench.with(|target| abort(&bench.rows, target, bench.id)).unwrap();
     assert!(bench.rows.carry_out(&change));
     assert!(!bench.rows.carry_out(&late), "no part comes after the end");
+    assert!(!bench.rows.carry_out(&ended.change), "nor does the object");
     let again = bench.with(|target| abort(&bench.rows, target, bench.id));
     assert_eq!(again, Err(Failed::Refused(NoUpload)));
     let refused = bench.complete(&[(1, &only)], &Whole::default());
