@@ -4,6 +4,7 @@ mod access;
 mod cluster;
 mod failover;
 mod listeners;
+mod objects;
 pub(crate) mod probes;
 mod queues;
 mod runners;
@@ -94,6 +95,7 @@ pub(crate) fn check(reading: &Reading, outside: &Outside<'_>) -> Checked {
     probes::check(&mut review);
     listeners::check(&mut review);
     access::check(&mut review);
+    objects::check(&mut review);
     queues::check(&mut review);
     runners::check(&mut review);
     let rules = cluster::rules(&mut review);

@@ -22,7 +22,7 @@ use crate::{
     fault::{Fault, Place},
     path::Path,
     read,
-    settings::{ListenerSettings, Server},
+    settings::{ListenerSettings, ObjectsSettings, Server},
     timing, voters,
 };
 
@@ -179,6 +179,13 @@ impl Config {
     pub fn queues(&self) -> BTreeMap<QueueName, QueueDefinition> {
         let queues = self.settings.queues.iter();
         queues.map(|(name, queue)| (name.clone(), queue.definition())).collect()
+    }
+
+    /// Where a region keeps the bytes of objects.
+    #[must_use]
+    pub fn objects(&self, region: &RegionId) -> &ObjectsSettings {
+        let own = self.settings.regions.get(region).and_then(|it| it.objects.as_ref());
+        own.unwrap_or(&self.settings.objects)
     }
 
     /// The residency domains that a region carries. A witness carries none.

@@ -76,6 +76,7 @@ fn on_loopback(base: u16) -> RegionSettings {
         capabilities: Default::default(),
         witness: false,
         spillover: None,
+        objects: None,
         listeners: ListenersSettings {
             http: listener(Server::Http),
             peer: listener(Server::Peer),

@@ -5,6 +5,7 @@
 
 mod access;
 mod listeners;
+mod objects;
 mod policies;
 mod probes;
 mod queues;
@@ -25,6 +26,7 @@ pub use self::{
     listeners::{
         HTTP_PORT, ListenerSettings, ListenersSettings, PEER_PORT, RESP_PORT, SQS_PORT, Server,
     },
+    objects::ObjectsSettings,
     policies::{
         AffinityRuleSettings, AffinitySettings, FailoverSettings, HealthSettings, Profile,
         SelectionSettings, SpilloverSettings,
@@ -74,6 +76,8 @@ pub struct Settings {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(with = "BTreeMap<String, QueueSettings>")]
     pub queues: BTreeMap<QueueName, QueueSettings>,
+    /// Where the bytes of objects are kept.
+    pub objects: ObjectsSettings,
     /// Which region a key belongs to by rule.
     pub affinity: AffinitySettings,
     /// How replicated state behaves.
@@ -108,6 +112,7 @@ impl Default for Settings {
             failover: FailoverSettings::default(),
             spillover: SpilloverSettings::default(),
             queues: BTreeMap::new(),
+            objects: ObjectsSettings::default(),
             affinity: AffinitySettings::default(),
             state: StateSettings::default(),
             store: StoreKind::default(),

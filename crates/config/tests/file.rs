@@ -133,6 +133,12 @@ const CONTRADICTIONS: &[(&str, &str)] = &[
         "queues: { jobs: { attempts_max: 0 } }",
         "5:33: queues.jobs.attempts_max: the queue's attempts_max must be at least 1",
     ),
+    ("objects: { path: 'ftp://bucket' }", "5:18: objects.path: a bucket is s3://, gs:// or az://"),
+    ("objects: { fetches: 0 }", "5:21: objects.fetches: fetch 1 to 32 at a time"),
+    (
+        "objects: { options: { endpoint: 'http://h' } }",
+        "5:12: objects.options: only a bucket has options; `path` is a directory",
+    ),
     (
         "queues: { jobs: { dead_letters: dead } }",
         "5:33: queues.jobs.dead_letters: there is no queue `dead`; add it under `queues`",

@@ -6,6 +6,7 @@ pub(crate) mod groups;
 mod hooks;
 mod http;
 mod identity;
+mod objects;
 pub(crate) mod oversight;
 mod queues;
 mod registrar;
@@ -22,7 +23,8 @@ use rhumb_config::{Config, settings::Server};
 use rhumb_control::Groups;
 use rhumb_engine::node::Event;
 use rhumb_engine::{
-    Engine, EngineConfig, Forwarded, Inlet, OsEntropy, QueueService, SystemClock, Tasks,
+    Engine, EngineConfig, Forwarded, Inlet, ObjectService, OsEntropy, QueueService, SystemClock,
+    Tasks,
 };
 use rhumb_peer::{Identities, Peer, PeerConfig, PeerEvent, PeerEvents};
 use rhumb_ports::{
@@ -111,12 +113,14 @@ impl Node {
             groups: groups.answers(),
             forwarded: engine.forwarded(),
             queues: engine.queue_service(),
+            objects: engine.object_service(),
         }));
         engine.forward_with(peer.clone());
         engine.attach(groups.agreement());
         engine.oversee(oversight::config(config, peer.identities()));
         oversight::follow(config, &engine, &peer);
         queues::start(config, &region, &engine)?;
+        objects::start(config, &region, &data, &engine).await?;
         events::start(config, &region, &engine);
         checks::start(config, &region, &engine);
         peer.register_with(registrar::registrar(&engine, identity.node));
@@ -186,6 +190,7 @@ struct Answers {
     groups: Groups,
     forwarded: Forwarded,
     queues: QueueService,
+    objects: ObjectService,
 }
 
 impl PeerService for Answers {
@@ -198,6 +203,7 @@ impl PeerService for Answers {
         match service {
             Service::Forward => self.forwarded.answer(from, service, request),
             Service::Queue => self.queues.answer(from, service, request),
+            Service::Objects => self.objects.answer(from, service, request),
             _ => self.groups.answer(from, service, request),
         }
     }

@@ -7,7 +7,7 @@ use rhumb_types::RegionId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ListenersSettings, SpilloverSettings};
+use super::{ListenersSettings, ObjectsSettings, SpilloverSettings};
 use crate::units::{Period, Rate};
 
 /// One region.
@@ -43,6 +43,9 @@ pub struct RegionSettings {
     /// When new work leaves this region; replaces `spillover`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spillover: Option<SpilloverSettings>,
+    /// Where this region keeps the bytes of objects; replaces `objects`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<ObjectsSettings>,
     /// What listens in this region only; replaces the server of the same name under `listeners`.
     #[serde(default)]
     pub listeners: ListenersSettings,
