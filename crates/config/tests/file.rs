@@ -104,7 +104,7 @@ listeners:
             "5:13: regions.us-east-1.weight: `heavy` is not a whole number from 0 to 4294967295",
             "6:5: regions.us-east-1.speed: `speed` is not a setting here; use one of: \
              address, priority, weight, location, capacity, residency, capabilities, witness, \
-             spillover, listeners",
+             spillover, objects, listeners",
             "7:3: regions.Europe: `Europe` is not a region name: use 1 to 63 of a-z, 0-9 and `-`, \
              not starting with `-`",
             "9:3: regions.eu-west-1: `address` is missing; add it",
