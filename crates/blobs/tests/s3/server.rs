@@ -27,6 +27,9 @@ fn python() -> Option<PathBuf> {
     made.into_iter().find(|path| path.is_file())
 }
 
+const SIGNED: &str = "AWS4-HMAC-SHA256 Credential=tester/20261121/us-east-1/s3/aws4_request, \
+                      SignedHeaders=host, Signature=0";
+
 /// moto: a model of AWS in Python, with an S3 server of its own.
 pub(crate) struct Moto {
     process: Child,
@@ -56,11 +59,12 @@ impl Moto {
         Some(moto)
     }
 
-    /// One request without a signature, which moto does not ask for.
+    /// One request; moto wants to know who signed it, and not whether it is true.
     pub(crate) fn ask(&self, method: &str, path: &str, body: &[u8]) -> io::Result<Vec<u8>> {
         let mut stream = TcpStream::connect(self.address)?;
         let head = format!(
-            "{method} {path} HTTP/1.0\r\nhost: {}\r\ncontent-length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.0\r\nhost: {}\r\nauthorization: {SIGNED}\r\n\
+             content-length: {}\r\n\r\n",
             self.address,
             body.len()
         );
