@@ -67,8 +67,13 @@ async fn store_for_ever(blobs: FileBlobs) {
         let blobs = Arc::clone(&blobs);
         storing.spawn(async move {
             for round in u64::from(std::process::id()) * 1_000.. {
-                let length = [10, 5_000, 70_000, 300_000, 3_000_000];
-                let length = length[usize::try_from((round + worker) % 5).expect("an index")];
+                let length = match (round + worker) % 5 {
+                    0 => 10,
+                    1 => 5_000,
+                    2 => 70_000,
+                    3 => 300_000,
+                    _ => 3_000_000,
+                };
                 let blob = store(&blobs, content(round * 8 + worker, length)).await;
                 let blob = blob.expect("a blob");
                 if round % 3 == 0 {
@@ -196,7 +201,7 @@ fn under_fault(path: &Path, task: &str, fault: &str, on: Option<&Path>) -> Optio
 
 /// A directory that was made before, so that an open syncs nothing.
 fn made() -> tempfile::TempDir {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().expect("a directory");
     drop(open(directory.path(), Keys::default()));
     directory
 }

@@ -1,5 +1,7 @@
 //! Files that are changed behind the store's back, and keys that are not there.
 
+#![allow(clippy::indexing_slicing, reason = "a test that misses its own file should fail")]
+
 mod common;
 
 use std::{
@@ -45,21 +47,21 @@ impl Stored {
 
     /// Blobs of some lengths in one store.
     async fn several(lengths: &[usize], keys: Keys) -> Vec<Self> {
-        let path = Arc::new(tempfile::tempdir().unwrap());
+        let path = Arc::new(tempfile::tempdir().expect("a directory"));
         let blobs = Arc::new(open(path.path(), keys));
         let mut out = Vec::new();
         for length in lengths {
             let (path, blobs) = (Arc::clone(&path), Arc::clone(&blobs));
             let content = content(9, *length);
-            let blob = store(&blobs, content.clone()).await.unwrap();
-            let file = fs::read(file(path.path(), blob.hash)).unwrap();
+            let blob = store(&blobs, content.clone()).await.expect("a blob");
+            let file = fs::read(file(path.path(), blob.hash)).expect("its file");
             out.push(Self { path, blobs, blob, content, file });
         }
         out
     }
 
     fn put(&self, bytes: &[u8]) {
-        fs::write(file(self.path.path(), self.blob.hash), bytes).unwrap();
+        fs::write(file(self.path.path(), self.blob.hash), bytes).expect("a write");
     }
 
     fn data_at(&self) -> usize {
@@ -79,7 +81,8 @@ impl Stored {
     /// Checks the blob, and that nothing but the truth is ever read of it.
     async fn look(&self, from: u64, to: u64) -> Result<bool, TestCaseError> {
         let range = from.min(self.blob.bytes)..to.min(self.blob.bytes);
-        let (start, end) = (range.start as usize, range.end as usize);
+        let place = |at| usize::try_from(at).expect("a place in memory");
+        let (start, end) = (place(range.start), place(range.end));
         match self.blobs.read(self.blob.hash, range).await {
             Ok(read) => prop_assert!(read == self.content.slice(start..end), "other bytes"),
             Err(BlobError::Damaged { .. }) => return Ok(false),

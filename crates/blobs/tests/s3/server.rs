@@ -140,7 +140,7 @@ async fn carry(mut client: Stream, server: SocketAddr, trouble: Option<Trouble>)
         }
         Some(Trouble::SlowDown) => {
             let mut request = [0; 1 << 16];
-            client.read(&mut request).await?;
+            let _some_of_it = client.read(&mut request).await?;
             let answer =
                 b"HTTP/1.1 503 Slow Down\r\ncontent-length: 8\r\nconnection: close\r\n\r\nSlowDown";
             client.write_all(answer).await?;
