@@ -5,14 +5,15 @@
 //! one [`Change`]: a compare-and-set of rows. Whoever drives it carries the change out, and asks the
 //! rule anew when a row is no longer what was read. [`list`] reads rows a page at a time.
 //!
-//! Where bytes are is the business of [`place`] (which regions), [`transfer`] (how fast to them) and
-//! [`want`] (what is missing here).
+//! Where bytes are is the business of [`place`] (which regions), [`transfer`] (how fast to them),
+//! [`want`] (what is missing here) and [`grant`] (what may go).
 //!
 //! Deliberately absent: IO, a clock, randomness, who may do what by signature, and the protocol.
 
 pub mod checksum;
 pub mod condition;
 pub mod etag;
+pub mod grant;
 pub mod index;
 pub mod lifecycle;
 pub mod list;

@@ -105,6 +105,33 @@ pub enum Planted {
     PinClaims,
     /// Queues: a job that was sent on is sent on again.
     SpillAgain,
+    /// Objects: bytes are removed although an upload has pinned them.
+    RemovePinned,
+    /// Objects: bytes are removed although they are referred to since the home looked.
+    RemoveReferenced,
+    /// Objects: a holder forgets references, by a start or for want of room, and goes on as if there
+    /// had been none.
+    ForgetFloor,
+    /// Objects: a grant counts whatever was asked since.
+    AnyTicket,
+    /// Objects: a holder answers homes that others have taken the place of.
+    AnswerSuperseded,
+    /// Objects: what is being removed can be pinned.
+    PinLeaving,
+    /// Objects: a home counts on holders by their rows, and not by their answers.
+    CountRows,
+    /// Objects: a home counts on holders that have not applied what it has seen.
+    CountBehind,
+    /// Objects: a home grants the removal of every copy that its policy does not name.
+    GrantLast,
+    /// Objects: a home says that it looked when its walk ended.
+    LookLate,
+    /// Objects: a home goes on granting when its lease is over.
+    GrantUnleased,
+    /// Objects: a walk sees only the entry of a cell that wins.
+    WalkWinners,
+    /// Objects: a row that names blobs is written anew where they are not held.
+    CommitUnheld,
 }
 
 /// Whether a fault is planted.

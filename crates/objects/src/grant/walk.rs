@@ -1,0 +1,296 @@
+//! The walk of a home: what nobody refers to, and where there are more copies than need be.
+//!
+//! In passes, so that memory is bounded whatever the number of blobs. A pass takes in the holders' rows
+//! of as many hashes as fit, which lie one after the other, and then all rows that refer to blobs, and
+//! strikes out what they name. The next pass goes on after the last hash.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use rhumb_regions::{RegionIndex, RegionSet, RoutingSnapshot};
+use rhumb_types::{
+    RegionId, UnixMillis,
+    record::{BlobHash, HolderRecord, VersionVector},
+};
+
+use super::limits::{GRACE, SURPLUS_GRACE, WALK_HASHES_MAX};
+
+/// How a walk decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WalkConfig {
+    /// How old a copy is at least before its removal is granted, where nobody refers to the blob.
+    pub grace: Duration,
+    /// The same, where there are more copies than need be. A copy that is only cached need not wait.
+    pub surplus_grace: Duration,
+    /// Hashes in one pass.
+    pub hashes_max: usize,
+}
+
+impl Default for WalkConfig {
+    fn default() -> Self {
+        Self { grace: GRACE, surplus_grace: SURPLUS_GRACE, hashes_max: WALK_HASHES_MAX }
+    }
+}
+
+/// Why holders may remove a blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// Nobody refers to it.
+    Unreferenced,
+    /// There are more copies than need be.
+    Surplus {
+        /// Where copies ought to be.
+        keep: Vec<RegionId>,
+        /// How many there must be.
+        copies: u8,
+    },
+}
+
+/// A blob that may go, all over or in some regions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Which.
+    pub hash: BlobHash,
+    /// Why.
+    pub cause: Cause,
+    /// Who holds it by the rows, and is to be asked.
+    pub holders: Vec<RegionId>,
+    /// Of these, whose copies are old enough to go.
+    pub ripe: Vec<RegionId>,
+    /// What had been applied before the walk.
+    pub vector: Arc<VersionVector>,
+}
+
+/// Whether a row fitted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It did.
+    Yes,
+    /// The pass is full: this row and those after it are for the next one.
+    Full,
+}
+
+/// What a pass has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WalkCounts {
+    /// Hashes with a holder.
+    pub held: u64,
+    /// Those that nobody refers to.
+    pub unreferenced: u64,
+    /// Those with fewer copies than there must be.
+    pub short: u64,
+    /// Those with more.
+    pub surplus: u64,
+}
+
+/// What came out of a pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pass {
+    /// What may go.
+    pub candidates: Vec<Candidate>,
+    /// After which hash the next pass goes on; `None` when this one was the last.
+    pub next: Option<BlobHash>,
+    /// Figures.
+    pub counts: WalkCounts,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Row {
+    holders: RegionSet,
+    /// Old enough to go when nobody refers to the blob.
+    old: RegionSet,
+    /// Old enough to go when there are others, or only cached.
+    spare: RegionSet,
+    wanted: RegionSet,
+    copies: u8,
+    referenced: bool,
+}
+
+/// One pass of a walk.
+#[derive(Debug, Clone)]
+pub struct Walk {
+    config: WalkConfig,
+    now: UnixMillis,
+    vector: Arc<VersionVector>,
+    rows: BTreeMap<BlobHash, Row>,
+    full: bool,
+}
+
+impl Walk {
+    /// Begins a pass. `vector` is what had been applied before the first row was read, of domain 0.
+    #[must_use]
+    pub fn begin(config: WalkConfig, now: UnixMillis, vector: &VersionVector) -> Self {
+        let vector = Arc::new(super::references::everywhere(vector));
+        Self { config, now, vector, rows: BTreeMap::new(), full: false }
+    }
+
+    /// First, the holders' rows, in the order of their hashes, of hashes whose home this is.
+    pub fn on_holder(
+        &mut self,
+        hash: BlobHash,
+        region: RegionIndex,
+        record: &HolderRecord,
+    ) -> Taken {
+        debug_assert!(
+            self.rows.last_key_value().is_none_or(|(last, _)| *last <= hash),
+            "holders' rows come in the order of their hashes"
+        );
+        let known = self.rows.contains_key(&hash);
+        if self.full || (!known && self.rows.len() >= self.config.hashes_max.max(1)) {
+            self.full = true;
+            return Taken::Full;
+        }
+        let age = self.now.saturating_since(record.since);
+        let row = self.rows.entry(hash).or_default();
+        row.holders.insert(region);
+        if age >= self.config.grace {
+            row.old.insert(region);
+        }
+        if record.cached || age >= self.config.surplus_grace {
+            row.spare.insert(region);
+        }
+        Taken::Yes
+    }
+
+    /// Then, every row that refers to a blob: of each entry of each cell. `wanted` is where copies ought
+    /// to be by the bucket of that row, `copies` how many there must be.
+    pub fn on_reference(&mut self, hash: &BlobHash, wanted: RegionSet, copies: u8) {
+        if let Some(row) = self.rows.get_mut(hash) {
+            row.referenced = true;
+            row.wanted = row.wanted.or(wanted);
+            row.copies = row.copies.max(copies);
+        }
+    }
+
+    /// Ends the pass.
+    #[must_use]
+    pub fn finish(self, snapshot: &RoutingSnapshot) -> Pass {
+        let next = self.full.then(|| self.rows.last_key_value().map(|(hash, _)| *hash)).flatten();
+        let mut counts = WalkCounts::default();
+        let mut candidates = Vec::new();
+        let names = |set: RegionSet| set.iter().map(|at| snapshot.id(at).clone()).collect();
+        for (hash, row) in &self.rows {
+            counts.held += 1;
+            let copies = row.copies.max(1);
+            let (cause, ripe) = if row.referenced {
+                counts.short += u64::from(row.holders.len() < usize::from(copies));
+                counts.surplus += u64::from(row.holders.len() > usize::from(copies));
+                let cause = Cause::Surplus { keep: names(row.wanted), copies };
+                (cause, row.holders.without(row.wanted).and(row.spare))
+            } else {
+                counts.unreferenced += 1;
+                (Cause::Unreferenced, row.old)
+            };
+            let enough = !row.referenced || row.holders.len() > usize::from(copies);
+            if enough && !ripe.is_empty() {
+                candidates.push(Candidate {
+                    hash: *hash,
+                    cause,
+                    holders: names(row.holders),
+                    ripe: names(ripe),
+                    vector: Arc::clone(&self.vector),
+                });
+            }
+        }
+        Pass { candidates, next, counts }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rhumb_regions::{Facts, Policy, Region, RegionFacts};
+
+    use super::*;
+
+    fn id(name: &str) -> RegionId {
+        RegionId::new(name).unwrap()
+    }
+
+    fn snapshot() -> RoutingSnapshot {
+        let region = |name: &str| RegionFacts::new(Region::new(id(name), "x:1"));
+        RoutingSnapshot::build(Facts {
+            version: 1,
+            here: id("a"),
+            regions: ["a", "b", "c"].map(region).into(),
+            links: Vec::new(),
+            rules: Vec::new(),
+            policy: Policy::default(),
+        })
+        .unwrap()
+    }
+
+    fn hash(n: u8) -> BlobHash {
+        BlobHash([n; 32])
+    }
+
+    const NOW: UnixMillis = UnixMillis(1_000_000_000);
+
+    fn held(hours: u64, cached: bool) -> HolderRecord {
+        HolderRecord { bytes: 1, since: UnixMillis(NOW.0 - hours * 3_600_000), cached }
+    }
+
+    #[test]
+    fn finds_what_nobody_refers_to_once_it_is_old() {
+        let map = snapshot();
+        let at = |name: &str| map.index(&id(name)).unwrap();
+        let mut walk = Walk::begin(WalkConfig::default(), NOW, &VersionVector::new());
+        walk.on_holder(hash(1), at("a"), &held(25, false));
+        walk.on_holder(hash(1), at("b"), &held(23, false));
+        walk.on_holder(hash(2), at("a"), &held(99, false));
+        walk.on_holder(hash(3), at("a"), &held(1, true));
+        walk.on_reference(&hash(2), RegionSet::of(at("a")), 1);
+        let pass = walk.finish(&map);
+        let found: Vec<_> = pass.candidates.iter().map(|it| (it.hash, it.ripe.clone())).collect();
+        assert_eq!(found, [(hash(1), vec![id("a")])]);
+        assert_eq!(pass.candidates[0].holders, [id("a"), id("b")]);
+        assert_eq!((pass.counts.held, pass.counts.unreferenced, pass.next), (3, 2, None));
+    }
+
+    #[test]
+    fn finds_copies_that_nobody_asks_for_where_there_are_enough() {
+        let map = snapshot();
+        let at = |name: &str| map.index(&id(name)).unwrap();
+        let mut walk = Walk::begin(WalkConfig::default(), NOW, &VersionVector::new());
+        for (blob, others) in [(1, true), (2, false)] {
+            walk.on_holder(hash(blob), at("a"), &held(9, false));
+            if others {
+                walk.on_holder(hash(blob), at("b"), &held(9, false));
+            }
+            walk.on_holder(hash(blob), at("c"), &held(0, blob == 1));
+            walk.on_reference(&hash(blob), RegionSet::of(at("a")), 1);
+            walk.on_reference(&hash(blob), RegionSet::of(at("b")), 2);
+        }
+        let pass = walk.finish(&map);
+        assert_eq!(pass.candidates.len(), 1);
+        assert_eq!(pass.candidates[0].ripe, [id("c")], "cached, so it need not be old");
+        let keep = vec![id("a"), id("b")];
+        assert_eq!(pass.candidates[0].cause, Cause::Surplus { keep, copies: 2 });
+        assert_eq!(pass.counts.surplus, 1);
+    }
+
+    #[test]
+    fn passes_share_out_the_hashes() {
+        let map = snapshot();
+        let at = |name: &str| map.index(&id(name)).unwrap();
+        let config = WalkConfig { hashes_max: 2, ..WalkConfig::default() };
+        let (mut found, mut from, mut passes) = (Vec::new(), None, 0);
+        loop {
+            let mut walk = Walk::begin(config, NOW, &VersionVector::new());
+            let rows = (1..=5).map(hash).filter(|it| from.is_none_or(|from| *it > from));
+            'rows: for blob in rows {
+                for region in ["a", "b"] {
+                    if walk.on_holder(blob, at(region), &held(99, false)) == Taken::Full {
+                        break 'rows;
+                    }
+                }
+            }
+            let pass = walk.finish(&map);
+            found.extend(pass.candidates.iter().map(|it| (it.hash, it.holders.len())));
+            (from, passes) = (pass.next, passes + 1);
+            if from.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, (1..=5).map(|n| (hash(n), 2)).collect::<Vec<_>>());
+        assert_eq!(passes, 3);
+    }
+}

@@ -1,0 +1,98 @@
+//! Grants in three regions and four: uploads, copies, edits and deletes of objects that share blobs,
+//! logs and messages that come late, twice or never, crashes, takeovers and homes that move, against
+//! what is promised: nothing that is referred to or in flight is lost, and in the end what nobody
+//! refers to is gone everywhere, and what is referred to is where it ought to be and nowhere else.
+
+#[cfg(test)]
+mod index;
+#[cfg(test)]
+mod world;
+
+use world::{Options, World};
+
+fn run(options: Options) -> Option<String> {
+    World::new(options).run()
+}
+
+#[cfg(not(feature = "planted"))]
+fn sound(seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        for regions in [3, 4] {
+            let found = run(Options { seed, regions });
+            assert_eq!(found, None, "seed {seed}, {regions} regions");
+        }
+    }
+}
+
+#[cfg(not(feature = "planted"))]
+#[test]
+fn keep_what_is_needed_and_let_the_rest_go() {
+    sound(1..25);
+}
+
+/// `GRANT_SEEDS=1000 cargo nextest run -p rhumb-objects --run-ignored only`.
+#[cfg(not(feature = "planted"))]
+#[test]
+#[ignore = "a campaign"]
+fn many_seeds() {
+    #[expect(clippy::disallowed_methods, reason = "the length of a campaign")]
+    let seeds = std::env::var("GRANT_SEEDS").ok().and_then(|text| text.parse().ok());
+    let seeds: u64 = seeds.unwrap_or(200);
+    std::thread::scope(|scope| {
+        for part in 0..2 {
+            let first = 1_000 + part * seeds;
+            scope.spawn(move || sound(first..first + seeds));
+        }
+    });
+}
+
+#[cfg(feature = "planted")]
+mod planted {
+    use rhumb_types::planted::{Planted, plant};
+
+    use super::{Options, run};
+
+    /// Seeds that are tried before a fault counts as not found.
+    const SEEDS_MAX: u64 = 60;
+
+    fn found(fault: Planted) {
+        plant(Some(fault));
+        for seed in 1..=SEEDS_MAX {
+            for regions in [3, 4] {
+                let found = run(Options { seed, regions });
+                if found.is_some_and(|found| found.contains("lost")) {
+                    return plant(None);
+                }
+            }
+        }
+        plant(None);
+        panic!("{fault:?} was not found in {SEEDS_MAX} seeds");
+    }
+
+    macro_rules! faults {
+        ($($name:ident: $fault:ident;)*) => {
+            $(
+                #[test]
+                fn $name() {
+                    found(Planted::$fault);
+                }
+            )*
+        };
+    }
+
+    faults! {
+        removing_what_is_pinned: RemovePinned;
+        removing_what_is_referred_to: RemoveReferenced;
+        forgetting_references_without_saying_so: ForgetFloor;
+        grants_by_any_ticket: AnyTicket;
+        answering_homes_of_the_past: AnswerSuperseded;
+        pinning_what_leaves: PinLeaving;
+        counting_rows: CountRows;
+        counting_on_those_that_are_behind: CountBehind;
+        granting_the_last_copy: GrantLast;
+        looking_late: LookLate;
+        granting_without_a_lease: GrantUnleased;
+        walking_over_winners_alone: WalkWinners;
+        committing_where_bytes_are_not_held: CommitUnheld;
+    }
+}
