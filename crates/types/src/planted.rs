@@ -126,8 +126,6 @@ pub enum Planted {
     GrantLast,
     /// Objects: a home says that it looked when its walk ended.
     LookLate,
-    /// Objects: a home goes on granting when its lease is over.
-    GrantUnleased,
     /// Objects: a walk sees only the entry of a cell that wins.
     WalkWinners,
     /// Objects: a row that names blobs is written anew where they are not held.

@@ -140,13 +140,11 @@ impl Home {
             (Some((before, _)), Some((after, _))) => before == after,
             _ => false,
         };
-        if !same && !planted::is(Planted::GrantUnleased) {
+        if !same {
             self.rounds.clear();
             self.waiting.clear();
         }
-        if lead.is_some() || !planted::is(Planted::GrantUnleased) {
-            self.lead = lead;
-        }
+        self.lead = lead;
     }
 
     fn find(&mut self, candidate: Candidate) {
@@ -161,7 +159,7 @@ impl Home {
     /// The authority under which it may act now.
     fn authority(&self, now: MonoTime) -> Option<&Authority> {
         let (authority, until) = self.lead.as_ref()?;
-        (now < *until || planted::is(Planted::GrantUnleased)).then_some(authority)
+        (now < *until).then_some(authority)
     }
 
     fn begin(&mut self, now: MonoTime, out: &mut Vec<HomeEffect>) {

@@ -20,8 +20,6 @@ use crate::index::{Blob, Key, Txn, View, origin};
 
 const BLOBS: u64 = 6;
 const KEYS: u64 = 5;
-/// Copies that every bucket asks for.
-const COPIES: u8 = 2;
 /// The time of trouble, and of peace after it, in milliseconds.
 const TROUBLE: u64 = 3_000_000;
 const PEACE: u64 = 3_000_000;
@@ -42,10 +40,12 @@ enum Work {
         blob: Blob,
         key: Key,
         fetched: Option<usize>,
+        moved: Option<Key>,
     },
     Commit {
         blob: Blob,
         key: Key,
+        moved: Option<Key>,
     },
     /// A copy that the policy asks for, or that is cached.
     Fetch {
@@ -116,6 +116,11 @@ pub(crate) struct World {
     merged: View,
     leases: Vec<Lease>,
     homes: u64,
+    /// How many copies every bucket asks for, and a number from which it follows where.
+    copies: u8,
+    policy: usize,
+    /// Users do little, and copies move much: what was seen long ago still counts.
+    calm: bool,
     events: BTreeMap<(u64, u64), Event>,
     number: u64,
     found: Option<String>,
@@ -159,6 +164,9 @@ impl World {
             merged: View::default(),
             leases: Vec::new(),
             homes: 1,
+            copies: 1 + u8::from(options.seed % 2 == 0),
+            policy: 0,
+            calm: options.seed % 3 != 0,
             events: BTreeMap::new(),
             number: 1,
             found: None,
@@ -244,13 +252,15 @@ impl World {
         }
         let at = self.pick();
         if self.nodes[at].up {
+            let (busy, pulls) = (!self.calm || self.chance(60), !self.calm || self.chance(300));
             match self.draw(20) {
-                0 if trouble => self.upload(at),
-                1 | 2 if trouble => self.copy(at),
-                3 if trouble => self.delete(at),
-                4 | 5 => self.replicate(at, trouble),
-                6 | 7 => self.start_walk(at),
-                _ => self.pull(at),
+                0 if trouble && busy => self.upload(at),
+                1 | 2 if trouble && busy => self.copy(at),
+                3 if trouble && busy => self.delete(at),
+                4..=7 => self.replicate(at, trouble),
+                8 | 9 => self.start_walk(at),
+                _ if pulls || !trouble => self.pull(at),
+                _ => {}
             }
         }
         if trouble {
@@ -263,14 +273,17 @@ impl World {
 
     fn go_wrong(&mut self) {
         let at = self.pick();
-        if self.chance(4) && self.nodes[at].up {
+        if self.chance(2) && self.nodes[at].up {
             self.crash(at);
         }
         if self.chance(6) {
             self.nodes[at].cut_off_until = self.now + self.draw(200_000);
         }
-        if self.chance(2) {
+        if self.chance(3) {
             self.homes += 1;
+        }
+        if self.chance(if self.calm { 12 } else { 3 }) {
+            self.policy += 1;
         }
     }
 
@@ -285,7 +298,8 @@ impl World {
     }
 
     fn new_holder(&mut self, view: &View) -> Holder {
-        let memory = Memory { generation: 4, generations: 3 };
+        let generation = if self.calm { 64 } else { 4 };
+        let memory = Memory { generation, generations: 3 };
         let config = HolderConfig { memory, ..HolderConfig::default() };
         let first = self.number() << 32;
         Holder::new(config, mono(self.now), &view.applied, first)
@@ -311,7 +325,7 @@ impl World {
     /// Agreed state reaches the nodes when it likes; leases are renewed, run out and are taken over.
     fn learn(&mut self, trouble: bool) {
         let at = self.pick();
-        if self.nodes[at].up && (!trouble || self.chance(100)) {
+        if self.nodes[at].up && (!trouble || self.chance(40)) {
             self.nodes[at].homes_known = self.homes;
         }
         for region in 0..self.leases.len() {
@@ -377,18 +391,19 @@ impl World {
     fn upload(&mut self, at: usize) {
         let (blob, key) = (self.small(BLOBS), self.small(KEYS));
         if self.pin(at, blob) {
-            self.work(at, 3_000, Work::Write { blob, key, fetched: None });
+            self.work(at, 3_000, Work::Write { blob, key, fetched: None, moved: None });
         }
     }
 
-    /// Copies an object to another key, or writes its row anew.
+    /// Copies an object to another key, or moves it there, or writes its row anew.
     fn copy(&mut self, at: usize) {
         let (from, same) = (self.small(KEYS), self.chance(300));
         let key = if same { from } else { self.small(KEYS) };
+        let moved = self.chance(500).then_some(from).filter(|from| *from != key);
         let cell = self.nodes[at].view.cells.get(&from);
         let Some(blob) = cell.and_then(|cell| cell.values().next_back().copied()) else { return };
         if planted::is(Planted::CommitUnheld) {
-            return self.work(at, 3_000, Work::Commit { blob, key });
+            return self.work(at, 3_000, Work::Commit { blob, key, moved });
         }
         if !self.pin(at, blob) {
             return;
@@ -401,7 +416,7 @@ impl World {
                 None => return self.nodes[at].holder.unpin(&hash(blob)),
             }
         };
-        self.work(at, 3_000, Work::Write { blob, key, fetched });
+        self.work(at, 3_000, Work::Write { blob, key, fetched, moved });
     }
 
     fn delete(&mut self, at: usize) {
@@ -426,7 +441,7 @@ impl World {
         let blob = self.small(BLOBS);
         let here = self.index(at);
         let wanted = self.wanted(blob).contains(here);
-        let cached = !wanted && trouble && self.chance(500);
+        let cached = !wanted && trouble && self.chance(300);
         let referenced = self.nodes[at].view.referenced().contains(&blob);
         if !referenced || self.nodes[at].disk.contains(&blob) || !(wanted || cached) {
             return;
@@ -444,8 +459,8 @@ impl World {
 
     fn wanted(&self, blob: Blob) -> RegionSet {
         let count = self.nodes.len();
-        let copies = usize::from(COPIES);
-        (0..copies).map(|nth| self.index((usize::from(blob) + nth) % count)).collect()
+        let first = usize::from(blob) + self.policy;
+        (0..usize::from(self.copies)).map(|nth| self.index((first + nth) % count)).collect()
     }
 
     // The index.
@@ -507,9 +522,9 @@ impl World {
                 if !self.nodes[to].up || !self.nodes[from].up && self.chance(500) {
                     return;
                 }
-                if trouble && self.chance(150) {
+                if trouble && self.chance(300) {
                     let message = message.clone();
-                    self.later(150_000, Event::Message { from, to, about, message });
+                    self.later(300_000, Event::Message { from, to, about, message });
                 }
                 self.on_message(from, to, about, message);
             }
@@ -519,17 +534,18 @@ impl World {
 
     fn on_work(&mut self, at: usize, work: Work) {
         match work {
-            Work::Write { blob, key, fetched } => {
+            Work::Write { blob, key, fetched, moved } => {
                 let there = fetched.is_none_or(|from| self.nodes[from].disk.contains(&blob));
                 if !there {
                     return self.nodes[at].holder.unpin(&hash(blob));
                 }
                 self.nodes[at].disk.insert(blob);
                 self.nodes[at].in_flight.push(blob);
-                self.work(at, 20_000, Work::Commit { blob, key });
+                self.work(at, 20_000, Work::Commit { blob, key, moved });
             }
-            Work::Commit { blob, key } => {
-                let removes = self.nodes[at].view.dots(key);
+            Work::Commit { blob, key, moved } => {
+                let mut removes = self.nodes[at].view.dots(key);
+                removes.extend(moved.iter().flat_map(|from| self.nodes[at].view.dots(*from)));
                 let known = self.nodes[at].view.holders.get(&(blob, at)).copied();
                 let held = self.nodes[at].disk.contains(&blob);
                 let row = (held && known.is_none()).then_some((blob, Some((self.now, false))));
@@ -682,7 +698,7 @@ impl World {
         let winner = cell.last_key_value().map(|(dot, _)| *dot);
         for (dot, blob) in cell {
             if Some(dot) == winner || !planted::is(Planted::WalkWinners) {
-                walking.walk.on_reference(&hash(blob), self.wanted(blob), COPIES);
+                walking.walk.on_reference(&hash(blob), self.wanted(blob), self.copies);
             }
         }
         walking.next += 1;
