@@ -276,13 +276,10 @@ mod tests {
         loop {
             let mut walk = Walk::begin(config, NOW, &VersionVector::new());
             let rows = (1..=5).map(hash).filter(|it| from.is_none_or(|from| *it > from));
-            'rows: for blob in rows {
-                for region in ["a", "b"] {
-                    if walk.on_holder(blob, at(region), &held(99, false)) == Taken::Full {
-                        break 'rows;
-                    }
-                }
-            }
+            let mut rows = rows.flat_map(|blob| [(blob, "a"), (blob, "b")]);
+            let taken =
+                |(blob, region)| walk.on_holder(blob, at(region), &held(99, false)) == Taken::Yes;
+            rows.all(taken);
             let pass = walk.finish(&map);
             found.extend(pass.candidates.iter().map(|it| (it.hash, it.holders.len())));
             (from, passes) = (pass.next, passes + 1);

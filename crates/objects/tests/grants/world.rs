@@ -95,7 +95,9 @@ struct Node {
     homes: BTreeMap<usize, Home>,
     homes_known: u64,
     walking: Option<Walking>,
+    /// Of the others' logs, and of the agreed state.
     cut_off_until: u64,
+    apart_until: u64,
 }
 
 /// The lease of one region, as it is agreed.
@@ -164,9 +166,9 @@ impl World {
             merged: View::default(),
             leases: Vec::new(),
             homes: 1,
-            copies: 1 + u8::from(options.seed % 2 == 0),
+            copies: 1 + u8::from(options.seed.is_multiple_of(2)),
             policy: 0,
-            calm: options.seed % 3 != 0,
+            calm: !options.seed.is_multiple_of(3),
             events: BTreeMap::new(),
             number: 1,
             found: None,
@@ -184,6 +186,7 @@ impl World {
                 homes_known: 1,
                 walking: None,
                 cut_off_until: 0,
+                apart_until: 0,
             });
             world.leases.push(Lease { by: at, epoch: 1, until: 0 });
         }
@@ -280,6 +283,9 @@ impl World {
             self.nodes[at].cut_off_until = self.now + self.draw(200_000);
         }
         if self.chance(3) {
+            self.nodes[at].apart_until = self.now + self.draw(200_000);
+        }
+        if self.options.seed % 4 < 2 && self.chance(5) {
             self.homes += 1;
         }
         if self.chance(if self.calm { 12 } else { 3 }) {
@@ -325,7 +331,8 @@ impl World {
     /// Agreed state reaches the nodes when it likes; leases are renewed, run out and are taken over.
     fn learn(&mut self, trouble: bool) {
         let at = self.pick();
-        if self.nodes[at].up && (!trouble || self.chance(40)) {
+        let learns = !trouble || (self.nodes[at].apart_until <= self.now && self.chance(30));
+        if self.nodes[at].up && learns {
             self.nodes[at].homes_known = self.homes;
         }
         for region in 0..self.leases.len() {
@@ -333,14 +340,14 @@ impl World {
             let free = self.now >= lease.until;
             let candidate = if self.chance(900) { region } else { self.pick() };
             let reachable =
-                self.nodes[candidate].up && self.nodes[candidate].cut_off_until <= self.now;
+                self.nodes[candidate].up && self.nodes[candidate].apart_until <= self.now;
             if free && reachable && self.chance(300) {
                 self.leases[region] =
                     Lease { by: candidate, epoch: lease.epoch + 1, until: self.now + LEASE };
                 self.lead(candidate, region);
             } else if !free
                 && self.nodes[lease.by].up
-                && self.nodes[lease.by].cut_off_until <= self.now
+                && self.nodes[lease.by].apart_until <= self.now
                 && (!trouble || self.chance(120))
             {
                 self.leases[region].until = self.now + LEASE;
@@ -652,8 +659,8 @@ impl World {
         if self.now < TROUBLE && self.chance(50) {
             return;
         }
-        let slow = self.now < TROUBLE && self.chance(150);
-        let most = if slow { 40_000 } else { 400 };
+        let slow = self.now < TROUBLE && self.chance(250);
+        let most = if slow { 30_000 } else { 400 };
         self.later(most, Event::Message { from, to, about, message });
     }
 
