@@ -150,3 +150,5 @@ pub const WISHES_MAX: usize = 1_024;
 pub const WALK_PAGE_ROWS: usize = 256;
 /// Time between two walks.
 pub const WALK_INTERVAL: Duration = Duration::from_secs(600);
+/// Time between two looks at lifecycles, and at what is left of uploads.
+pub const CHORES_INTERVAL: Duration = Duration::from_secs(3_600);

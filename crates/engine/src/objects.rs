@@ -28,6 +28,7 @@ mod ask;
 mod body;
 mod buckets;
 mod bytes;
+mod chores;
 mod client;
 mod copies;
 mod digest;
@@ -61,6 +62,8 @@ pub struct ObjectsConfig {
     pub copy_pause: Duration,
     /// How long an upload waits for the copies that its bucket asks for.
     pub copy_wait: Duration,
+    /// Time between two looks at what is due: lifecycles, and what is left of uploads.
+    pub chores_every: Duration,
 }
 
 impl ObjectsConfig {
@@ -73,6 +76,7 @@ impl ObjectsConfig {
             copy_retries: limits::COPY_RETRIES,
             copy_pause: limits::COPY_PAUSE,
             copy_wait: limits::COPY_WAIT,
+            chores_every: limits::CHORES_INTERVAL,
         }
     }
 }
@@ -106,6 +110,7 @@ impl Engine {
             });
         }
         let (fetch, wishes) = replicate::wishes();
+        let chores_every = config.chores_every;
         let (rows, committed) = mpsc::channel(limits::OBJECT_ROWS_UNREAD_MAX);
         let running = Running { config, blobs, buckets, pins: Pins::default(), fetch };
         let fresh = shared.objects.set(running).is_ok();
@@ -113,6 +118,7 @@ impl Engine {
         // What was committed before is found by the walk.
         shared.object_feed.attach(rows);
         self.replicate(committed, wishes);
+        self.do_chores(chores_every);
     }
 
     /// The objects; `None` until they are started, and on a witness.

@@ -267,7 +267,7 @@ impl ObjectClient {
         home.map_err(|error| ObjectError::Unavailable(error.to_string()))
     }
 
-    fn still_acts(&self, bucket: &BucketName, key: &[u8]) -> Result<(), ObjectError> {
+    pub(super) fn still_acts(&self, bucket: &BucketName, key: &[u8]) -> Result<(), ObjectError> {
         let home = self.home(bucket, key)?;
         if self.engine().may_act(&home).is_some() {
             return Ok(());

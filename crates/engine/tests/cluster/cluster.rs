@@ -307,6 +307,7 @@ impl Cluster {
         let blobs = self.blobs.lock().unwrap().entry(own.clone()).or_default().clone();
         let config = ObjectsConfig {
             copy_pause: Duration::from_millis(20),
+            chores_every: Duration::from_millis(200),
             ..ObjectsConfig::new(own.clone())
         };
         engine.start_objects(config, blobs.clone());

@@ -19,8 +19,8 @@ use rhumb_ports::{
     memory::{BlobFaults, MemoryDisk},
 };
 use rhumb_types::record::{
-    BlobRef, Body, BucketConsistency, BucketDefinition, BucketEntry, BucketName, Miss,
-    ObjectRecord, Replication, UploadRecord, Versioning,
+    BlobRef, Body, BucketConsistency, BucketDefinition, BucketEntry, BucketName, LifecycleRule,
+    Miss, ObjectRecord, Replication, UploadRecord, Versioning,
 };
 
 use tokio::task::JoinSet;
@@ -432,4 +432,65 @@ async fn a_bucket_goes_only_when_it_is_empty() {
     assert_eq!(node.objects.bucket(&bucket()), Err(ObjectError::NoBucket(bucket())));
     assert!(matches!(node.put("k", &bytes(10, 1)).await, Err(ObjectError::NoBucket(_))));
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_old_enough_goes_and_uploads_are_given_up() {
+    let (cluster, [us, eu, ap], _disks) = three().await;
+    let old = Duration::from_millis(1);
+    let rule =
+        |prefix: &str| LifecycleRule { prefix: prefix.to_owned(), ..LifecycleRule::default() };
+    let lifecycle = vec![
+        LifecycleRule { expire_after: Some(old), ..rule("logs/") },
+        LifecycleRule { abort_uploads_after: Some(old), ..rule("") },
+    ];
+    us.make(BucketDefinition { lifecycle, ..BucketDefinition::default() }).await;
+    eu.knows_bucket().await;
+    ap.knows_bucket().await;
+    us.put("logs/1", &bytes(10, 1)).await.unwrap();
+    us.put("kept", &bytes(10, 1)).await.unwrap();
+    let name = key("begun");
+    let upload =
+        eu.objects.begin_upload(&bucket(), name.clone(), UploadRecord::default()).await.unwrap();
+    let body = (stream_of(vec![bytes(100, 1)]), None);
+    // The upload may be given up before its part is there.
+    let _part = eu.objects.put_part(&bucket(), name, (upload, 1), body, Digests::default()).await;
+    let all = Listing { max: 10, ..Listing::default() };
+    for node in [&us, &eu, &ap] {
+        until("the log to go", || node.names() == ["kept"]).await;
+        let uploads = || node.objects.list_uploads(&bucket(), &all).unwrap().entries.len();
+        until("the upload to go", || uploads() == 0).await;
+        let parts = || node.objects.list_parts(upload, 0, 10).unwrap().0.len();
+        until("its parts to go", || parts() == 0).await;
+    }
+    drop(cluster);
+    stop([us, eu, ap]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_of_regions_that_wrote_at_a_time_all_stay_and_the_latest_is_the_newest() {
+    let (cluster, [us, eu, ap], _disks) = three().await;
+    us.make(BucketDefinition { versioning: Versioning::Enabled, ..BucketDefinition::default() })
+        .await;
+    eu.knows_bucket().await;
+    ap.knows_bucket().await;
+    us.put("k", &bytes(10, 0)).await.unwrap();
+    until("the first", || ap.names() == ["k"]).await;
+    cluster.cut(&ap.region, true);
+    us.put("k", &bytes(10, 1)).await.unwrap();
+    ap.put("k", &bytes(10, 2)).await.unwrap();
+    let last = us.put("k", &bytes(10, 3)).await.unwrap().record;
+    cluster.cut(&ap.region, false);
+    let all = Listing { max: 10, ..Listing::default() };
+    for node in [&us, &eu, &ap] {
+        let versions = || node.objects.list_versions(&bucket(), &all).unwrap().entries.len();
+        until("four versions", || versions() == 4).await;
+        let newest = async {
+            while node.head("k").await.unwrap().version != last.version {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(super::cluster::PATIENCE, newest).await.unwrap();
+    }
+    stop([us, eu, ap]).await;
 }

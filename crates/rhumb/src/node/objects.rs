@@ -29,11 +29,11 @@ pub(super) async fn start(
     let settings = config.objects(region);
     let blobs = open(settings, data).await.context("the bytes of objects are out of reach")?;
     let objects = ObjectsConfig {
-        region: region.clone(),
         fetches: settings.fetches,
         copy_retries: settings.retries,
         copy_pause: settings.delay.0,
         copy_wait: settings.copy_wait.0,
+        ..ObjectsConfig::new(region.clone())
     };
     engine.start_objects(objects, blobs);
     Ok(())

@@ -1,0 +1,166 @@
+//! What is due in time: lifecycles, objects that regions changed at a time, parts that nobody wants.
+//!
+//! One walk after the other over the index of this region. Of an object only the region that acts for
+//! its home does anything, so that the others have nothing to undo; it would do no harm if two did.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use rhumb_objects::{
+    Change,
+    index::{self, Target, Writing},
+    lifecycle::{self, Due, Sweep},
+    list::{self, Listing},
+    multipart::Orphans,
+};
+use rhumb_types::{
+    AckLevel,
+    record::{BucketConsistency, BucketDefinition, BucketName, Versioning},
+};
+use tokio::time::sleep;
+
+use super::{ObjectClient, ObjectError};
+use crate::{Engine, agreed::AgreedBuckets};
+
+impl Engine {
+    pub(super) fn do_chores(&self, every: Duration) {
+        let Some(client) = self.objects() else { return };
+        self.tasks().spawn_until_stopped(async move {
+            loop {
+                sleep(every).await;
+                client.chores().await;
+            }
+        });
+    }
+}
+
+impl ObjectClient {
+    async fn chores(&self) {
+        let buckets: Arc<AgreedBuckets> = self.buckets();
+        for (name, bucket) in &buckets.entries {
+            let definition = &bucket.entry.definition;
+            if let Err(error) = self.age(name, definition).await {
+                tracing::warn!(%error, bucket = %name, "its lifecycle was not carried out to the end");
+            }
+            let versions = definition.versioning != Versioning::Off;
+            if let Err(error) = if versions { self.mend(name, definition).await } else { Ok(()) } {
+                tracing::warn!(%error, bucket = %name, "its versions were not looked through");
+            }
+        }
+        if let Err(error) = self.sweep_parts().await {
+            tracing::warn!(%error, "parts of ended uploads are left");
+        }
+    }
+
+    /// Whether this region does the chores of a key.
+    fn is_mine(&self, bucket: &BucketName, key: &[u8]) -> bool {
+        self.still_acts(bucket, key).is_ok()
+    }
+
+    /// Carries a bucket's lifecycle out.
+    async fn age(
+        &self,
+        bucket: &BucketName,
+        definition: &BucketDefinition,
+    ) -> Result<(), ObjectError> {
+        if definition.lifecycle.iter().all(|rule| rule.disabled) {
+            return Ok(());
+        }
+        let mut sweep = Sweep::default();
+        loop {
+            let now = self.engine().clock().now().wall;
+            let step = sweep.step(&self.engine().index(), bucket, &definition.lifecycle, now)?;
+            for due in step.due {
+                if self.is_mine(bucket, &due.key) {
+                    self.expire(bucket, definition, &due).await?;
+                }
+            }
+            if step.done {
+                return Ok(());
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn expire(
+        &self,
+        bucket: &BucketName,
+        definition: &BucketDefinition,
+        due: &Due,
+    ) -> Result<(), ObjectError> {
+        let Due { key, what, .. } = due;
+        let rule = definition.lifecycle.get(due.rule).map_or("", |rule| rule.id.as_str());
+        tracing::debug!(%bucket, key = %key.escape_ascii(), ?what, rule, "its time is over");
+        let writing = Writing {
+            version: self.engine().new_version(),
+            at: self.engine().clock().now().wall,
+            region: self.region().clone(),
+        };
+        self.follow(bucket, definition, key, |rows, target| {
+            Ok(lifecycle::carry_out(rows, target, *what, writing.clone())?)
+        })
+        .await
+    }
+
+    /// Makes the newest versions of a bucket's objects the newest.
+    async fn mend(
+        &self,
+        bucket: &BucketName,
+        definition: &BucketDefinition,
+    ) -> Result<(), ObjectError> {
+        let mut after = None;
+        loop {
+            let listing = Listing { after, max: list::LISTED_MAX, ..Listing::default() };
+            let page = list::versions(&self.engine().index(), bucket, &listing)?;
+            let mut keys: Vec<Bytes> = page.entries.into_iter().map(|it| it.key).collect();
+            keys.dedup();
+            for key in keys {
+                if self.is_mine(bucket, &key) {
+                    self.follow(bucket, definition, &key, |rows, target| {
+                        Ok(index::mend(rows, target)?)
+                    })
+                    .await?;
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(());
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn follow(
+        &self,
+        bucket: &BucketName,
+        definition: &BucketDefinition,
+        key: &Bytes,
+        rule: impl Fn(&super::index::IndexRows<'_>, Target<'_>) -> Result<Change, ObjectError>
+        + Send
+        + Sync,
+    ) -> Result<(), ObjectError> {
+        let ack = match definition.consistency {
+            BucketConsistency::Eventual => AckLevel::Local,
+            BucketConsistency::Linearizable => AckLevel::Quorum,
+        };
+        let target = Target { bucket, versioning: definition.versioning, key };
+        let done = self.engine().change_index(ack, |rows| Ok(((), rule(rows, target)?)));
+        done.await.map(|_| ())
+    }
+
+    /// Takes the rows of parts away whose upload has ended.
+    async fn sweep_parts(&self) -> Result<(), ObjectError> {
+        let mut orphans = Orphans::default();
+        loop {
+            let step = orphans.step(&self.engine().index())?;
+            if !step.change.is_empty() {
+                // Not as expected: somebody else was faster.
+                self.engine().compare_and_set(AckLevel::Local, step.change).await?;
+            }
+            if step.done {
+                return Ok(());
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
