@@ -7,6 +7,7 @@
 //! As in S3 a time of whole days ends at the next midnight, UTC. Shorter times end when they end.
 //! A rule with tags or sizes is about objects, not about delete markers and uploads.
 
+mod check;
 mod sweep;
 
 #[cfg(test)]
@@ -28,6 +29,7 @@ use crate::{
     rows::{Change, Failed, Rows},
 };
 
+pub use check::{NONCURRENT_KEPT_MAX, RULE_NAME_BYTES_MAX, RulesRefused, check};
 pub use sweep::{Step, Sweep};
 
 const DAY: u64 = 24 * 60 * 60 * 1_000;

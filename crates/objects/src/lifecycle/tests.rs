@@ -310,3 +310,85 @@ fn a_step_looks_at_a_bounded_number_of_rows() {
     }
     panic!("the walk does not end");
 }
+
+/// Rows that are others after the first that is read.
+struct Changing {
+    first: Memory,
+    then: Memory,
+    read: std::cell::Cell<bool>,
+}
+
+impl Rows for Changing {
+    type Error = std::convert::Infallible;
+
+    fn row(&self, key: &[u8]) -> Result<Option<Bytes>, Self::Error> {
+        if self.read.replace(true) { self.then.row(key) } else { self.first.row(key) }
+    }
+
+    fn rows(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, Self::Error> {
+        self.then.rows(prefix, after, limit)
+    }
+}
+
+#[test]
+fn what_is_written_while_an_expiry_is_carried_out_stays() {
+    let mut bench = bench(Versioning::Off);
+    let old = bench.put("a", noon(1), &[]);
+    let first = bench.rows.clone();
+    bench.put("a", noon(9), &[]);
+    let rows = Changing { first, then: bench.rows.clone(), read: false.into() };
+    let what = What::Expire(old.version);
+    let change = bench.with("a", |target| carry_out(&rows, target, what, writing(noon(9))));
+    assert_eq!(change, Ok(Change::default()));
+}
+
+#[test]
+fn rules_that_contradict_themselves_are_refused() {
+    let good = rule(|it| {
+        it.id = "old logs".to_owned();
+        it.expire_after = Some(days(30));
+        it.noncurrent_after = Some(days(1));
+        it.noncurrent_kept = 100;
+    });
+    assert_eq!(check(std::slice::from_ref(&good)), Ok(()));
+    let other = rule(|it| it.abort_uploads_after = Some(days(7)));
+    assert_eq!(check(&[other.clone(), good.clone(), other.clone()]), Ok(()));
+    let said = |rules: &[LifecycleRule]| check(rules).unwrap_err().to_string();
+    assert_eq!(
+        said(&[other, good.clone(), good.clone()]),
+        "rule 3 (\"old logs\") of the lifecycle has the name of another"
+    );
+    assert_eq!(check(&vec![good.clone(); 1_001]), Err(RulesRefused::TooMany));
+    type Break = (fn(&mut LifecycleRule), &'static str);
+    let changes: [Break; 12] = [
+        (|it| *it = LifecycleRule::default(), "does nothing"),
+        (|it| it.id = "x".repeat(256), "a name that is too long"),
+        (|it| it.prefix = "x".repeat(1_025), "a prefix that is too long"),
+        (|it| it.tags = (0..11).map(|at| (at.to_string(), String::new())).collect(), "many tags"),
+        (|it| it.expire_after = Some(Duration::ZERO), "a time of zero"),
+        (|it| it.expire_at = Some(UnixMillis(DAY)), "both by age and at a time"),
+        (|it| (it.expire_after, it.expire_at) = (None, Some(UnixMillis(noon(1)))), "not midnight"),
+        (|it| it.expire_markers = true, "alone and by age"),
+        (
+            |it| {
+                it.abort_uploads_after = Some(days(1));
+                it.larger_than = Some(1);
+            },
+            "neither tags nor sizes",
+        ),
+        (|it| (it.larger_than, it.smaller_than) = (Some(5), Some(5)), "is about no size"),
+        (|it| it.noncurrent_after = None, "does not say when others go"),
+        (|it| it.noncurrent_kept = 101, "more than 100"),
+    ];
+    for (change, wanted) in changes {
+        let mut bad = good.clone();
+        change(&mut bad);
+        let error = said(&[bad]);
+        assert!(error.contains(wanted), "{error:?} does not say {wanted:?}");
+    }
+}

@@ -16,6 +16,8 @@ const PAGE_LEAPT: usize = 2;
 const PAGE_MAX: usize = 1_024;
 /// How many bytes of a row's key follow the object's: an end and an id.
 const ID_BYTES: usize = 17;
+/// What ends a key.
+const END: u8 = 0;
 
 /// Which rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,9 +116,10 @@ impl<'a, S: Rows, R> Cursor<'a, S, R> {
         let tail = if self.kind == Kind::Current { 0 } else { ID_BYTES };
         for (row, bytes) in rows {
             let ends = row.len().saturating_sub(tail);
-            // A row that is too short is none of the index, and has no key.
-            if ends >= self.head.len() {
-                let key = row.slice(self.head.len()..ends);
+            // Nothing of the index is shorter, and no key holds what ends one.
+            let key =
+                if ends < self.head.len() { continue } else { row.slice(self.head.len()..ends) };
+            if !key.contains(&END) {
                 self.buffer.push_back(KeyedRow { row, key, bytes });
             }
         }
@@ -128,9 +131,9 @@ impl<'a, S: Rows, R> Cursor<'a, S, R> {
         let mut row = [&self.head[..], position.key()].concat();
         match position {
             Position::Key(_) if self.kind == Kind::Current => (),
-            Position::Before(_) => row.push(0),
+            Position::Before(_) => row.push(END),
             Position::Key(_) => {
-                row.push(0);
+                row.push(END);
                 row.extend([0xff; ID_BYTES]);
             }
             Position::Prefix(prefix) => {
@@ -140,7 +143,7 @@ impl<'a, S: Rows, R> Cursor<'a, S, R> {
             Position::Id { id, .. } => {
                 let bits = (u128::from(id.hlc.0) << 64) | u128::from(id.entropy);
                 let newest_first = self.kind == Kind::Version;
-                row.push(0);
+                row.push(END);
                 row.extend(if newest_first { !bits } else { bits }.to_be_bytes());
             }
         }

@@ -193,6 +193,67 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Whatever lies in the rows, listings and walks end, and pages are in order.
+    #[test]
+    fn no_rows_bring_a_listing_down(
+        found in prop::collection::vec(
+            (0..4_usize, prop::collection::vec(prop_oneof![
+                Just(b'a'), Just(b'/'), Just(0), Just(0xff), any::<u8>()
+            ], 0..40), any::<bool>()),
+            0..30,
+        ),
+        max in 1..5_usize,
+        delimiter in prop_oneof![Just(""), Just("/")],
+    ) {
+        let good = bucket_of(&["x".to_owned()], |_| false);
+        let record = good.rows.values().next().unwrap();
+        let heads = [&b"cphotos\0"[..], b"vphotos\0", b"uphotos\0", b"p"];
+        let mut rows = Memory::default();
+        for (kind, key, whole) in found {
+            let value = if whole { record.clone() } else { Bytes::from(key.clone()) };
+            rows.rows.insert([heads[kind], &key].concat().into(), value);
+        }
+        let name = bucket();
+        let start = Listing { delimiter: bytes(delimiter), max, ..Listing::default() };
+        let mut steps = 0..1_000;
+        let mut listing = start.clone();
+        while let Ok(page) = objects(&rows, &name, &listing) {
+            prop_assert!(page.entries.is_sorted_by(|a, b| a.key < b.key));
+            prop_assert!(page.prefixes.is_sorted_by(|a, b| a < b));
+            listing.after = page.next;
+            if listing.after.is_none() {
+                break;
+            }
+            prop_assert!(steps.next().is_some(), "it goes on for ever");
+        }
+        listing = start.clone();
+        while let Ok(page) = versions(&rows, &name, &listing) {
+            listing.after = page.next;
+            if listing.after.is_none() {
+                break;
+            }
+            prop_assert!(steps.next().is_some(), "it goes on for ever");
+        }
+        listing = start;
+        while let Ok(page) = uploads(&rows, &name, &listing) {
+            listing.after = page.next;
+            if listing.after.is_none() {
+                break;
+            }
+            prop_assert!(steps.next().is_some(), "it goes on for ever");
+        }
+        let mut orphans = multipart::Orphans::default();
+        while orphans.step(&rows).is_ok_and(|step| !step.done) {
+            prop_assert!(steps.next().is_some(), "it goes on for ever");
+        }
+        let mut sweep = crate::lifecycle::Sweep::default();
+        while sweep.step(&rows, &name, &[], UnixMillis(0)).is_ok_and(|step| !step.done) {
+            prop_assert!(steps.next().is_some(), "it goes on for ever");
+        }
+    }
+}
+
 /// The example of the S3 user guide, "Organizing objects using prefixes".
 #[test]
 fn the_documented_example_is_listed_as_documented() {

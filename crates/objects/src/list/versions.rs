@@ -4,7 +4,7 @@
 //! and are all there is of objects that were never versioned.
 
 use bytes::Bytes;
-use rhumb_types::record::{BucketName, IndexKey, VersionId, Versioning};
+use rhumb_types::record::{BucketName, CodecError, IndexKey, VersionId, Versioning};
 
 use super::{
     Gathered, Listing, Page, Position, Summary,
@@ -52,8 +52,7 @@ pub fn versions<S: Rows>(
             gathered.prefix(group);
             continue;
         }
-        if let Some(version) = walk.next_of(&key)? {
-            let id = version.summary.version;
+        if let Some(Placed { version, id }) = walk.next_of(&key)? {
             gathered.entry(version, Position::Id { key, id });
         }
     }
@@ -79,6 +78,12 @@ pub fn after_version<S: Rows>(
         }
     };
     Ok(id.map_or_else(|| Position::Key(key.clone()), |id| Position::Id { key: key.clone(), id }))
+}
+
+/// A version, and the id under which its row lies.
+struct Placed {
+    version: ListedVersion,
+    id: VersionId,
 }
 
 /// Both ways through the index.
@@ -131,28 +136,36 @@ impl<'a, S: Rows> Walk<'a, S> {
     /// The row of a version that was listed first as the newest.
     fn skip_listed(&mut self) -> Result<(), Failed<Never, S::Error>> {
         let Some((key, first)) = &self.object else { return Ok(()) };
-        let listed = |row: &KeyedRow| {
-            row.key == *key
-                && IndexKey::decode(&row.row).is_ok_and(
-                    |row| matches!(row, IndexKey::Version { version, .. } if version == *first),
-                )
-        };
-        if self.versions.peek()?.is_some_and(listed) {
+        let Some(row) = self.versions.peek()?.filter(|row| row.key == *key) else { return Ok(()) };
+        if id_of(row)? == *first {
             self.versions.next()?;
         }
         Ok(())
     }
 
-    fn next_of(&mut self, key: &Bytes) -> Result<Option<ListedVersion>, Failed<Never, S::Error>> {
+    /// The next version, which is of this key, and where its row lies.
+    fn next_of(&mut self, key: &Bytes) -> Result<Option<Placed>, Failed<Never, S::Error>> {
         let is_latest = self.currents.peek()?.is_some_and(|row| row.key == *key);
         let row = if is_latest { self.currents.next()? } else { self.versions.next()? };
         let Some(row) = row else { return Ok(None) };
         let summary = decoded(&row.row, &row.bytes)?;
+        let id = if is_latest { summary.version } else { id_of(&row)? };
         if is_latest {
-            self.object = Some((key.clone(), summary.version));
+            self.object = Some((key.clone(), id));
         }
-        Ok(Some(ListedVersion { key: row.key, summary, is_latest }))
+        let version = ListedVersion { key: row.key, summary, is_latest };
+        Ok(Some(Placed { version, id }))
     }
+}
+
+/// The id in the key of a `Version` row.
+fn id_of<E>(row: &KeyedRow) -> Result<VersionId, Failed<Never, E>> {
+    let source = match IndexKey::decode(&row.row) {
+        Ok(IndexKey::Version { version, .. }) => return Ok(version),
+        Ok(_) => CodecError::Damaged("the row is none of a version".to_owned()),
+        Err(source) => source,
+    };
+    Err(Failed::Damaged { row: row.row.clone(), source })
 }
 
 fn decoded<E>(row: &Bytes, bytes: &[u8]) -> Result<Summary, Failed<Never, E>> {
