@@ -152,3 +152,9 @@ pub const WALK_PAGE_ROWS: usize = 256;
 pub const WALK_INTERVAL: Duration = Duration::from_secs(600);
 /// Time between two looks at lifecycles, and at what is left of uploads.
 pub const CHORES_INTERVAL: Duration = Duration::from_secs(3_600);
+/// Time between two looks for blobs that may go.
+pub const COLLECT_INTERVAL: Duration = Duration::from_secs(3_600);
+/// Time between two ticks of who grants their removal.
+pub const COLLECT_TICK: Duration = Duration::from_secs(1);
+/// How long a removal is waited for by who needs the blob.
+pub const LEAVING_WAIT: Duration = Duration::from_secs(5);

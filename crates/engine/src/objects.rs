@@ -14,8 +14,12 @@ use std::{
     time::Duration,
 };
 
-use rhumb_ports::blobs::Blobs;
-use rhumb_types::RegionId;
+use rhumb_objects::grant::{WalkConfig, limits::SILENCE};
+use rhumb_ports::{blobs::Blobs, store::MetaName};
+use rhumb_types::{
+    RegionId,
+    record::{Record as _, VersionVector},
+};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
@@ -30,14 +34,15 @@ mod buckets;
 mod bytes;
 mod chores;
 mod client;
+mod collect;
 mod copies;
 mod digest;
 mod error;
 mod feed;
 mod index;
+mod keep;
 mod list;
 mod peers;
-mod pins;
 mod replicate;
 mod wire;
 
@@ -47,7 +52,7 @@ pub use error::ObjectError;
 pub use peers::ObjectService;
 
 pub(crate) use feed::Feed;
-use pins::Pins;
+use keep::Keeper;
 
 /// What the objects of a node are started with.
 #[derive(Clone, Debug)]
@@ -64,12 +69,19 @@ pub struct ObjectsConfig {
     pub copy_wait: Duration,
     /// Time between two looks at what is due: lifecycles, and what is left of uploads.
     pub chores_every: Duration,
+    /// Time between two looks for blobs that may go,
+    pub collect_every: Duration,
+    /// and how old they must be.
+    pub collect: WalkConfig,
+    /// How long this region lets nobody remove anything of its own after a start. Shorter than two
+    /// rounds of a home is for tests.
+    pub silence: Duration,
 }
 
 impl ObjectsConfig {
     /// What a region is started with that says nothing of its own.
     #[must_use]
-    pub const fn new(region: RegionId) -> Self {
+    pub fn new(region: RegionId) -> Self {
         Self {
             region,
             fetches: limits::FETCHES,
@@ -77,6 +89,9 @@ impl ObjectsConfig {
             copy_pause: limits::COPY_PAUSE,
             copy_wait: limits::COPY_WAIT,
             chores_every: limits::CHORES_INTERVAL,
+            collect_every: limits::COLLECT_INTERVAL,
+            collect: WalkConfig::default(),
+            silence: SILENCE,
         }
     }
 }
@@ -86,7 +101,7 @@ pub(crate) struct Running {
     pub(crate) config: ObjectsConfig,
     pub(crate) blobs: Arc<dyn Blobs>,
     pub(crate) buckets: watch::Receiver<Arc<AgreedBuckets>>,
-    pub(crate) pins: Pins,
+    pub(crate) keeper: Keeper,
     pub(crate) fetch: replicate::Wishes,
 }
 
@@ -112,13 +127,24 @@ impl Engine {
         let (fetch, wishes) = replicate::wishes();
         let chores_every = config.chores_every;
         let (rows, committed) = mpsc::channel(limits::OBJECT_ROWS_UNREAD_MAX);
-        let running = Running { config, blobs, buckets, pins: Pins::default(), fetch };
+        let (collect_every, walk) = (config.collect_every, config.collect);
+        let applied = || self.committed_vector();
+        let keeper = Keeper::new(shared.clock.clone(), config.silence, &applied());
+        // From here on every commit is told; what was committed before is covered.
+        shared.object_feed.attach(rows, keeper.clone());
+        keeper.covered(&applied());
+        let running = Running { config, blobs, buckets, keeper, fetch };
         let fresh = shared.objects.set(running).is_ok();
         assert!(fresh, "the objects are started once");
-        // What was committed before is found by the walk.
-        shared.object_feed.attach(rows);
         self.replicate(committed, wishes);
         self.do_chores(chores_every);
+        self.collect(collect_every, walk);
+    }
+
+    /// What is committed, as the store says.
+    fn committed_vector(&self) -> VersionVector {
+        let bytes = self.shared().store.meta(&MetaName::Applied).ok().flatten();
+        bytes.and_then(|bytes| VersionVector::decode(&bytes).ok()).unwrap_or_default()
     }
 
     /// The objects; `None` until they are started, and on a witness.

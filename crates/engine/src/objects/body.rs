@@ -12,7 +12,7 @@ use super::{
     ByteStream, ObjectError,
     copies::Copier,
     digest::{Digested, Digester},
-    pins::{Pin, Pins},
+    keep::{Keeper, Pin},
 };
 use crate::limits::BLOBS_FINISHING_MAX;
 
@@ -28,7 +28,7 @@ pub(super) struct TakenIn {
 /// How a body is taken in.
 pub(super) struct Intake<'i> {
     pub(super) blobs: &'i Arc<dyn Blobs>,
-    pub(super) pins: &'i Pins,
+    pub(super) keeper: &'i Keeper,
     /// How long it is, if the client has said so.
     pub(super) said: Option<u64>,
     /// The most that it may be.
@@ -70,7 +70,7 @@ impl Intake<'_> {
                 small.extend_from_slice(&part);
             } else {
                 digester = digester.move_away();
-                let mut begun = Cutter::new(self.blobs.clone(), self.pins.clone(), copier.take());
+                let mut begun = Cutter::new(self.blobs.clone(), self.keeper.clone(), copier.take());
                 begun.write(small.split().freeze()).await?;
                 begun.write(part).await?;
                 cutter = Some(begun);
@@ -106,7 +106,7 @@ type Pinned = (BlobRef, Pin);
 /// Cuts a stream into blobs. While one is made durable the next one is written.
 struct Cutter {
     blobs: Arc<dyn Blobs>,
-    pins: Pins,
+    keeper: Keeper,
     copier: Option<Copier>,
     writer: Option<Box<dyn BlobWriter>>,
     written: u64,
@@ -122,10 +122,10 @@ struct Cut {
 }
 
 impl Cutter {
-    fn new(blobs: Arc<dyn Blobs>, pins: Pins, copier: Option<Copier>) -> Self {
+    fn new(blobs: Arc<dyn Blobs>, keeper: Keeper, copier: Option<Copier>) -> Self {
         Self {
             blobs,
-            pins,
+            keeper,
             copier,
             writer: None,
             written: 0,
@@ -158,8 +158,8 @@ impl Cutter {
         while self.finishing.len() >= BLOBS_FINISHING_MAX {
             self.settle().await?;
         }
-        let (blobs, pins, nth) = (self.blobs.clone(), self.pins.clone(), self.begun);
-        self.finishing.spawn(async move { (nth, durable(writer, &blobs, &pins).await) });
+        let (blobs, keeper, nth) = (self.blobs.clone(), self.keeper.clone(), self.begun);
+        self.finishing.spawn(async move { (nth, durable(writer, &blobs, &keeper).await) });
         self.begun += 1;
         self.written = 0;
         Ok(())
@@ -191,10 +191,10 @@ impl Cutter {
 async fn durable(
     writer: Box<dyn BlobWriter>,
     blobs: &Arc<dyn Blobs>,
-    pins: &Pins,
+    keeper: &Keeper,
 ) -> Result<Pinned, BlobError> {
     let blob = writer.finish().await?;
-    let pin = pins.pin(blob.hash);
+    let pin = keeper.pin(blob.hash).await?;
     // It may have been held before, and have gone in the moment before it was pinned.
     match blobs.stat(blob.hash).await? {
         Some(_) => Ok((blob, pin)),

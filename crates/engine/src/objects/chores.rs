@@ -115,12 +115,13 @@ impl ObjectClient {
             let mut keys: Vec<Bytes> = page.entries.into_iter().map(|it| it.key).collect();
             keys.dedup();
             for key in keys {
-                if self.is_mine(bucket, &key) {
-                    self.follow(bucket, definition, &key, |rows, target| {
-                        Ok(index::mend(rows, target)?)
-                    })
-                    .await?;
+                if !self.is_mine(bucket, &key) {
+                    continue;
                 }
+                let mended = self.follow(bucket, definition, &key, |rows, target| {
+                    Ok(index::mend(rows, target)?)
+                });
+                mended.await?;
             }
             after = page.next;
             if after.is_none() {

@@ -1,13 +1,14 @@
 //! What servers and workloads ask about objects.
 
-use std::{collections::BTreeMap, pin::Pin};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::stream::BoxStream;
 use rhumb_objects::{
     condition::Condition,
     etag,
     index::{self, Target, Which},
+    list::LISTED_MAX,
     multipart::{self, ChosenPart, Whole},
     place::{self, Bounds, UploadPlan},
     rows::Rows as _,
@@ -16,7 +17,7 @@ use rhumb_regions::{Client, Key, Strategy};
 use rhumb_types::{
     AckLevel, RegionId,
     record::{
-        BlobRef, Body, BucketConsistency, BucketDefinition, BucketName, Content, IndexKey,
+        BlobRef, Body, BucketConsistency, BucketDefinition, BucketName, Content, Dot, IndexKey,
         ObjectRecord, PartRecord, Record as _, UploadRecord, VersionId, VersionVector,
     },
 };
@@ -27,6 +28,7 @@ use super::{
     body::{Intake, TakenIn},
     copies::Copier,
     digest::Digester,
+    keep::Pin,
 };
 use crate::{
     Engine,
@@ -34,7 +36,7 @@ use crate::{
 };
 
 /// Bytes on their way.
-pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, ObjectError>> + Send>>;
+pub type ByteStream = BoxStream<'static, Result<Bytes, ObjectError>>;
 
 /// What is told of an object.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -166,7 +168,8 @@ impl ObjectClient {
             tags,
         };
         let what = What::Put { content, condition };
-        self.settle(&definition, Ask { bucket, key, what }, Some(taken)).await
+        let ask = Ask { bucket, key, what };
+        self.settle(&definition, ask, taken.pins, taken.copier).await
     }
 
     /// Takes bytes in, and copies them where the bucket asks for that.
@@ -182,7 +185,7 @@ impl ObjectClient {
         let running = self.running();
         let intake = Intake {
             blobs: &running.blobs,
-            pins: &running.pins,
+            keeper: &running.keeper,
             said,
             bytes_max: OBJECT_BYTES_MAX,
             inline_max,
@@ -242,19 +245,16 @@ impl ObjectClient {
         &self,
         definition: &BucketDefinition,
         ask: Ask,
-        taken: Option<TakenIn>,
+        pins: Vec<Pin>,
+        copier: Option<Copier>,
     ) -> Result<Done, ObjectError> {
         let mut regions = vec![CopyResult { region: self.region().clone(), outcome: Ok(()) }];
         let needed = usize::from(definition.copies_needed());
         let has_blobs = !ask.what.blobs().is_empty();
-        let mut pins = Vec::new();
         let mut asked = 1;
-        if let Some(TakenIn { copier, pins: pinned, .. }) = taken {
-            pins = pinned;
-            if let Some(copier) = copier.filter(|_| has_blobs) {
-                asked += copier.targets();
-                regions.extend(copier.finish(self.running().config.copy_wait).await);
-            }
+        if let Some(copier) = copier.filter(|_| has_blobs) {
+            asked += copier.targets();
+            regions.extend(copier.finish(self.running().config.copy_wait).await);
         }
         let had = regions.iter().filter(|copy| copy.outcome.is_ok()).count();
         if has_blobs && had < needed {
@@ -262,7 +262,7 @@ impl ObjectClient {
             let why: Vec<String> = failed.map(|(region, why)| format!("{region}: {why}")).collect();
             return Err(ObjectError::Copies { had, needed, why: why.join("; ") });
         }
-        let (answer, written) = self.change(definition, &ask).await?;
+        let (answer, written) = self.change(definition, &ask, pins).await?;
         let Answer::Record(record) = answer else { return Err(foreign(&answer)) };
         let mut degraded = had < asked;
         if !has_blobs && needed > 1 {
@@ -276,15 +276,16 @@ impl ObjectClient {
             }
             degraded = false;
         }
-        drop(pins);
         Ok(Done { record: *record, regions, degraded })
     }
 
-    /// Changes the index: here, or where the key's home is acted for.
+    /// Changes the index: here, or where the key's home is acted for. What the change refers to stays
+    /// here until it is committed here.
     async fn change(
         &self,
         definition: &BucketDefinition,
         ask: &Ask,
+        pins: Vec<Pin>,
     ) -> Result<(Answer, VersionVector), ObjectError> {
         match definition.consistency {
             BucketConsistency::Eventual => {
@@ -292,8 +293,12 @@ impl ObjectClient {
             }
             BucketConsistency::Linearizable => {
                 self.hold(ask.what.blobs()).await?;
-                let answer = self.change_at_home(definition, ask).await?;
-                Ok((answer, VersionVector::new()))
+                let (answer, written) = self.change_at_home(definition, ask).await?;
+                let dot = written.iter().next().map(|(origin, version)| Dot { origin, version });
+                if let Some(dot) = dot {
+                    pins.into_iter().for_each(|pin| pin.until(dot));
+                }
+                Ok((answer, written))
             }
         }
     }
@@ -325,7 +330,7 @@ impl ObjectClient {
         let definition = self.definition(bucket)?;
         let what = What::Delete { which, condition };
         let ask = Ask { bucket: bucket.clone(), key, what };
-        match self.change(&definition, &ask).await?.0 {
+        match self.change(&definition, &ask, Vec::new()).await?.0 {
             Answer::Deleted { marker, told } => Ok(Deleted { marker, removed: told }),
             other => Err(foreign(&other)),
         }
@@ -344,15 +349,22 @@ impl ObjectClient {
     ) -> Result<ObjectRecord, ObjectError> {
         let definition = self.definition(bucket)?;
         let ask = Ask { bucket: bucket.clone(), key, what: What::Tag { which, tags } };
-        self.recorded(&definition, &ask).await
+        // The row is written anew, and refers to the same.
+        let record = self.head(bucket, &ask.key, which).await?;
+        let pins = match &record.content {
+            Some(content) => self.ensure_here(bucket, &content.body, &record.region).await?,
+            None => Vec::new(),
+        };
+        self.recorded(&definition, &ask, pins).await
     }
 
     async fn recorded(
         &self,
         definition: &BucketDefinition,
         ask: &Ask,
+        pins: Vec<Pin>,
     ) -> Result<ObjectRecord, ObjectError> {
-        match self.change(definition, ask).await?.0 {
+        match self.change(definition, ask, pins).await?.0 {
             Answer::Record(record) => Ok(*record),
             other => Err(foreign(&other)),
         }
@@ -375,17 +387,47 @@ impl ObjectClient {
         let onto_itself = source.0 == bucket && source.1 == key;
         let content = index::copied(source.2, onto_itself, &definition, changed)?;
         // A reference is written only where its bytes are.
-        let mut pins = Vec::new();
-        if let Body::Blobs(blobs) = &content.body {
-            for blob in blobs {
-                pins.push(self.running().pins.pin(blob.hash));
-                self.fetch_now(source.0, *blob, &source.2.region).await?;
+        let pins = self.ensure_here(source.0, &content.body, &source.2.region).await?;
+        let ask = Ask { bucket: bucket.clone(), key, what: What::Put { content, condition } };
+        self.settle(&definition, ask, pins, None).await
+    }
+
+    /// Keeps the blobs of a body here, and fetches those that are not: a reference is written only where
+    /// its bytes are (rule 12).
+    async fn ensure_here(
+        &self,
+        bucket: &BucketName,
+        body: &Body,
+        taken_in: &RegionId,
+    ) -> Result<Vec<Pin>, ObjectError> {
+        let Body::Blobs(blobs) = body else { return Ok(Vec::new()) };
+        let mut pins = Vec::with_capacity(blobs.len());
+        for blob in blobs {
+            pins.push(self.running().keeper.pin(blob.hash).await?);
+            self.fetch_now(bucket, *blob, taken_in).await?;
+        }
+        self.hold(blobs).await?;
+        Ok(pins)
+    }
+
+    /// Keeps the blobs of all parts of an upload here.
+    async fn parts_here(
+        &self,
+        bucket: &BucketName,
+        upload: VersionId,
+    ) -> Result<Vec<Pin>, ObjectError> {
+        let (mut pins, mut after) = (Vec::new(), 0);
+        loop {
+            let (parts, more) = self.list_parts(upload, after, LISTED_MAX)?;
+            for listed in &parts {
+                let here = self.region();
+                pins.extend(self.ensure_here(bucket, &listed.part.body, here).await?);
+            }
+            match parts.last() {
+                Some(last) if more => after = last.number,
+                _ => return Ok(pins),
             }
         }
-        let ask = Ask { bucket: bucket.clone(), key, what: What::Put { content, condition } };
-        let done = self.settle(&definition, ask, None).await;
-        drop(pins);
-        done
     }
 
     /// Begins an upload in parts.
@@ -400,7 +442,7 @@ impl ObjectClient {
     ) -> Result<VersionId, ObjectError> {
         let definition = self.definition(bucket)?;
         let ask = Ask { bucket: bucket.clone(), key, what: What::Begin { upload } };
-        match self.change(&definition, &ask).await?.0 {
+        match self.change(&definition, &ask, Vec::new()).await?.0 {
             Answer::Begun(id) => Ok(id),
             other => Err(foreign(&other)),
         }
@@ -455,8 +497,7 @@ impl ObjectClient {
                 return Err(ObjectError::Copies { had, needed, why: why.unwrap_or_default() });
             }
         }
-        self.change(&definition, &ask).await?;
-        drop(taken.pins);
+        self.change(&definition, &ask, taken.pins).await?;
         Ok(part)
     }
 
@@ -475,7 +516,8 @@ impl ObjectClient {
         let definition = self.definition(bucket)?;
         let what = What::Complete { upload, chosen, whole, condition };
         let ask = Ask { bucket: bucket.clone(), key: key.clone(), what };
-        let record = self.recorded(&definition, &ask).await?;
+        let pins = self.parts_here(bucket, upload).await?;
+        let record = self.recorded(&definition, &ask, pins).await?;
         self.clear(bucket, &key, upload).await;
         Ok(record)
     }
@@ -493,7 +535,7 @@ impl ObjectClient {
         let definition = self.definition(bucket)?;
         let what = What::Abort { upload };
         let ask = Ask { bucket: bucket.clone(), key: key.clone(), what };
-        self.change(&definition, &ask).await?;
+        self.change(&definition, &ask, Vec::new()).await?;
         self.clear(bucket, &key, upload).await;
         Ok(())
     }

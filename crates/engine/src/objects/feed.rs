@@ -1,35 +1,48 @@
 //! What is committed of the index, told to who fetches bytes.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
-use rhumb_ports::store::{Batch, Write};
+use rhumb_ports::store::{Batch, MetaName, Write};
 use rhumb_state::visible;
-use rhumb_types::record::Space;
+use rhumb_types::{
+    DomainId,
+    record::{
+        BlobHash, Body, Dot, IndexKey, ObjectRecord, PartRecord, Record as _, Space, Value,
+        VersionVector,
+    },
+};
 use tokio::sync::mpsc;
+
+use super::keep::Keeper;
 
 /// Rows of the index: their keys, and what they hold.
 pub(super) type Rows = Vec<(Bytes, Bytes)>;
 
 /// Where committed rows go, once there are objects.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Feed {
-    rows: Arc<OnceLock<mpsc::Sender<Rows>>>,
+    told: Arc<OnceLock<(mpsc::Sender<Rows>, Keeper)>>,
     missed: Arc<AtomicBool>,
 }
 
 impl Feed {
-    /// Commits that end from now on are told. Only the first inbox is taken.
-    pub(crate) fn attach(&self, rows: mpsc::Sender<Rows>) {
-        let _known = self.rows.set(rows);
+    /// Commits that end from now on are told. Only the first to ask is taken.
+    pub(crate) fn attach(&self, rows: mpsc::Sender<Rows>, keeper: Keeper) {
+        let _known = self.told.set((rows, keeper));
     }
 
-    /// A batch was committed. Nobody waits: what is left out is found by a walk.
+    /// A batch was committed. Nobody waits: the keeper only notes what is referred to, and rows that are
+    /// left out are found by a walk.
     pub(crate) fn committed(&self, batch: &Batch) {
-        let Some(inbox) = self.rows.get() else { return };
+        let Some((inbox, keeper)) = self.told.get() else { return };
+        tell_references(batch, keeper);
         let rows: Rows = batch.writes.iter().filter_map(row).collect();
         if !rows.is_empty() && inbox.try_send(rows).is_err() {
             self.missed.store(true, Ordering::Relaxed);
@@ -47,4 +60,48 @@ fn row(write: &Write) -> Option<(Bytes, Bytes)> {
     // Of holders only their going matters, and a walk sees that.
     matches!(key.first(), Some(b'c' | b'v' | b'p')).then_some(())?;
     Some((key.clone(), visible::whole(&head.cell)?.clone()))
+}
+
+/// Tells which transactions were committed, and to which blobs their rows refer.
+fn tell_references(batch: &Batch, keeper: &Keeper) {
+    let mut dots: BTreeMap<Dot, Vec<BlobHash>> = BTreeMap::new();
+    let mut applied = None;
+    for write in &batch.writes {
+        match write {
+            Write::Log { origin, version, .. } if origin.domain() == DomainId::EVERYWHERE => {
+                dots.insert(Dot { origin: *origin, version: *version }, Vec::new());
+            }
+            Write::Meta { name: MetaName::Applied, value: Some(bytes) } => applied = Some(bytes),
+            _ => {}
+        }
+    }
+    for write in &batch.writes {
+        let Write::Head { space: Space::OBJECTS, key, head: Some(head) } = write else { continue };
+        for entry in &head.cell.entries {
+            if let (Some(hashes), Value::Bytes(bytes)) = (dots.get_mut(&entry.dot), &entry.value) {
+                hashes.extend(references(key, bytes));
+            }
+        }
+    }
+    let is_snapshot = dots.is_empty();
+    for (dot, hashes) in dots {
+        keeper.applied(dot, &hashes);
+    }
+    if is_snapshot && let Some(vector) = applied.and_then(|it| VersionVector::decode(it).ok()) {
+        keeper.covered(&vector);
+    }
+}
+
+fn references(key: &[u8], row: &[u8]) -> Vec<BlobHash> {
+    let body = match IndexKey::decode(key) {
+        Ok(IndexKey::Current { .. } | IndexKey::Version { .. }) => {
+            ObjectRecord::decode(row).ok().and_then(|record| record.content).map(|it| it.body)
+        }
+        Ok(IndexKey::Part { .. }) => PartRecord::decode(row).ok().map(|part| part.body),
+        _ => None,
+    };
+    match body {
+        Some(Body::Blobs(blobs)) => blobs.into_iter().map(|blob| blob.hash).collect(),
+        _ => Vec::new(),
+    }
 }

@@ -4,7 +4,10 @@ use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use rhumb_objects::index::{self, ReadRefused, Target, Which};
+use rhumb_objects::{
+    grant,
+    index::{self, ReadRefused, Target, Which},
+};
 use rhumb_ports::{
     BoxFuture,
     blobs::{BLOB_BYTES_MAX, BLOB_READ_BYTES_MAX, BlobError},
@@ -14,7 +17,7 @@ use rhumb_types::{
     AckLevel, RegionId,
     record::{
         BlobHash, BlobRef, BucketConsistency, BucketDefinition, BucketName, ObjectRecord,
-        Record as _,
+        Record as _, VersionVector,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -75,6 +78,36 @@ impl ObjectClient {
             Err(unreachable(true, format!("nothing came within {wait:?}")))
         })?;
         Told::decode(&answer).map_err(|error| unreachable(true, error.to_string()))
+    }
+
+    /// Asks a holder, this region among them, about a blob.
+    pub(super) async fn ask_holder(
+        &self,
+        region: &RegionId,
+        ask: grant::Ask,
+    ) -> Option<grant::Told> {
+        if region == self.region() {
+            return self.asked(region.clone(), ask).await;
+        }
+        match self.call(region, &Call::Ask(ask), INDEX_CALL_WAIT).await {
+            Ok(Told::Holding(told)) => Some(told),
+            _ => None,
+        }
+    }
+
+    /// Lets a holder, this region among them, remove a blob.
+    pub(super) async fn grant_to(
+        &self,
+        region: &RegionId,
+        grant: grant::Grant,
+    ) -> Option<grant::Outcome> {
+        if region == self.region() {
+            return Some(self.granted(region.clone(), grant).await);
+        }
+        match self.call(region, &Call::Grant(grant), INDEX_CALL_WAIT).await {
+            Ok(Told::Outcome(outcome)) => Some(outcome),
+            _ => None,
+        }
     }
 
     /// A part of a blob of another region.
@@ -282,10 +315,10 @@ impl ObjectClient {
         &self,
         definition: &BucketDefinition,
         ask: &Ask,
-    ) -> Result<Answer, ObjectError> {
+    ) -> Result<(Answer, VersionVector), ObjectError> {
         let acting = self.acting(&ask.bucket, &ask.key)?;
         if acting == *self.region() {
-            let (answer, _) =
+            let answer =
                 self.engine().decide(self.running(), definition, ask, AckLevel::Quorum).await?;
             // As the answer leaves, the lease is looked at again (rule 4).
             return self.still_acts(&ask.bucket, &ask.key).map(|()| answer).map_err(|error| {
@@ -293,7 +326,7 @@ impl ObjectClient {
             });
         }
         match self.call(&acting, &Call::Change(Box::new(ask.clone())), INDEX_CALL_WAIT).await {
-            Ok(Told::Changed(answer)) => Ok(*answer),
+            Ok(Told::Changed(answer, written)) => Ok((*answer, written)),
             Ok(Told::Refused(refusal)) => Err(refusal.into()),
             Ok(_) => Err(ObjectError::Damaged("the answer is another's".to_owned())),
             Err(CallError::Unreachable { sent: true, reason, .. }) => {
@@ -332,6 +365,12 @@ impl ObjectService {
             Call::Keep(keep) => Ok(keep_from(&client, from, keep).await),
             Call::Find { bucket, key, which } => Ok(find(&client, &bucket, &key, which)),
             Call::Change(ask) => Ok(change(&client, &ask).await),
+            Call::Ask(ask) => client
+                .asked(from.clone(), ask)
+                .await
+                .map(Told::Holding)
+                .ok_or_else(|| "nobody knows".to_owned()),
+            Call::Grant(grant) => Ok(Told::Outcome(client.granted(from.clone(), grant).await)),
         }
     }
 }
@@ -353,8 +392,13 @@ async fn keep_from(client: &ObjectClient, from: &RegionId, keep: Keep) -> Told {
     if keep.blobs.len() > COPY_BLOBS_PER_CALL {
         return refused(&ObjectError::Invalid("too many blobs at once".to_owned()));
     }
-    let _pins: Vec<_> =
-        keep.blobs.iter().map(|blob| client.running().pins.pin(blob.hash)).collect();
+    let mut pins = Vec::new();
+    for blob in &keep.blobs {
+        match client.running().keeper.pin(blob.hash).await {
+            Ok(pin) => pins.push(pin),
+            Err(error) => return refused(&error.into()),
+        }
+    }
     let fetch = |blob: BlobRef| {
         let (client, from) = (client.clone(), from.clone());
         async move { client.fetch(&from, blob).await }
@@ -394,14 +438,14 @@ async fn change(client: &ObjectClient, ask: &Ask) -> Told {
         client.still_acts(&ask.bucket, &ask.key)?;
         let ack = AckLevel::Quorum;
         let engine = client.engine();
-        let (answer, _) = engine.decide(client.running(), &definition, ask, ack).await?;
+        let answer = engine.decide(client.running(), &definition, ask, ack).await?;
         client.still_acts(&ask.bucket, &ask.key).map_err(|error| {
             ObjectError::Unconfirmed(format!("written, but {error}; it will replicate"))
         })?;
         Ok::<_, ObjectError>(answer)
     };
     match made.await {
-        Ok(answer) => Told::Changed(Box::new(answer)),
+        Ok((answer, written)) => Told::Changed(Box::new(answer), written),
         Err(error) => refused(&error),
     }
 }

@@ -52,6 +52,19 @@ impl ObjectClient {
         let read = RemoteRead { bucket: bucket.clone(), blob, taken_in: taken_in.clone() };
         let _full = self.running().fetch.try_send(read);
     }
+
+    /// The regions that say that they hold a blob for good.
+    pub(super) fn holding(&self, snapshot: &RoutingSnapshot, blob: &BlobRef) -> RegionSet {
+        let rows = self.engine().index().rows(&IndexKey::holders_of(&blob.hash), None, HOLDERS_MAX);
+        let region = |(key, row): &(Bytes, Bytes)| match IndexKey::decode(key) {
+            Ok(IndexKey::Holder { region, .. }) => {
+                let lasting = HolderRecord::decode(row).is_ok_and(|holder| !holder.cached);
+                lasting.then(|| snapshot.index(&region)).flatten()
+            }
+            _ => None,
+        };
+        rows.unwrap_or_default().iter().filter_map(region).collect()
+    }
 }
 
 impl Engine {
@@ -83,7 +96,7 @@ struct Walk {
 }
 
 /// The kinds of rows that refer to blobs.
-const KINDS: [&[u8]; 3] = [b"c", b"v", b"p"];
+pub(super) const KINDS: [&[u8]; 3] = [b"c", b"v", b"p"];
 
 struct Replicator {
     client: ObjectClient,
@@ -173,7 +186,7 @@ impl Replicator {
                 continue;
             };
             for blob in &found.blobs {
-                let holders = self.holding(&snapshot, blob);
+                let holders = self.client.holding(&snapshot, blob);
                 let name = place::name(&found.bucket, &found.key);
                 let ought = place::ought(
                     &snapshot,
@@ -207,20 +220,6 @@ impl Replicator {
         known.entry(bucket.clone()).or_insert_with(make).clone()
     }
 
-    /// The regions that say that they hold a blob for good.
-    fn holding(&self, snapshot: &RoutingSnapshot, blob: &BlobRef) -> RegionSet {
-        let rows =
-            self.client.engine().index().rows(&IndexKey::holders_of(&blob.hash), None, HOLDERS_MAX);
-        let region = |(key, row): &(Bytes, Bytes)| match IndexKey::decode(key) {
-            Ok(IndexKey::Holder { region, .. }) => {
-                let lasting = HolderRecord::decode(row).is_ok_and(|holder| !holder.cached);
-                lasting.then(|| snapshot.index(&region)).flatten()
-            }
-            _ => None,
-        };
-        rows.unwrap_or_default().iter().filter_map(region).collect()
-    }
-
     async fn want_here(
         &mut self,
         blob: &BlobRef,
@@ -228,6 +227,7 @@ impl Replicator {
         written: UnixMillis,
         taken_in: &RegionId,
     ) {
+        let Ok(_pin) = self.client.running().keeper.pin(blob.hash).await else { return };
         match self.client.running().blobs.stat(blob.hash).await {
             // It is here, and nobody was told: a crash came between the two.
             Ok(Some(_)) => {
@@ -273,7 +273,7 @@ async fn fetch(
     blob: BlobRef,
     priority: Priority,
 ) -> FetchEnd {
-    let _pin = client.running().pins.pin(blob.hash);
+    let Ok(_pin) = client.running().keeper.pin(blob.hash).await else { return FetchEnd::Failed };
     match client.fetch(source, blob).await {
         Ok(()) => {}
         Err(FetchError::NotThere) => return FetchEnd::NotThere,

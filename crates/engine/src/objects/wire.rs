@@ -3,12 +3,13 @@
 
 use bytes::Bytes;
 use rhumb_objects::{
+    grant,
     index::{Refused, Which},
     multipart::{CompleteRefused, NoUpload, PartRefused},
 };
 use rhumb_types::{
     ErrorCode,
-    record::{BlobHash, BucketName, ObjectRecord, Record},
+    record::{BlobHash, BucketName, ObjectRecord, Record, VersionVector},
 };
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,10 @@ pub(super) enum Call {
     Find { bucket: BucketName, key: Bytes, which: Which },
     /// A change of the index, at the home of its key.
     Change(Box<Ask>),
+    /// Whether a blob is held (rule 12).
+    Ask(grant::Ask),
+    /// To remove one.
+    Grant(grant::Grant),
 }
 
 impl Record for Call {
@@ -41,11 +46,14 @@ pub(super) enum Told {
     Bytes(Bytes),
     Kept,
     Found(Option<Box<ObjectRecord>>),
-    Changed(Box<Answer>),
+    /// Changed, and by which transaction.
+    Changed(Box<Answer>, VersionVector),
     /// Nothing was done.
     Refused(Refusal),
     /// There is no such blob.
     NoBlob,
+    Holding(grant::Told),
+    Outcome(grant::Outcome),
 }
 
 /// Why nothing was done.

@@ -13,6 +13,7 @@ use rhumb_engine::{
     Inlet, ObjectClient, ObjectService, ObjectsConfig, OsEntropy, OversightConfig, QueueClient,
     QueueService, QueuesConfig, ReceiveRequest, Shown, SystemClock, Taken, Tasks,
     node::{Event, Member as Peer, oversee::OverseerConfig},
+    object::grant::WalkConfig,
     queue::{Config, Leased, NewJob, Refused},
     random_id,
 };
@@ -205,6 +206,8 @@ pub(crate) struct Cluster {
     spillover: Option<Limits>,
     /// The bytes of each region, which outlive its node.
     blobs: Mutex<BTreeMap<RegionId, Arc<MemoryBlobs>>>,
+    /// Time between two looks for blobs that may go.
+    pub(crate) collect_every: Duration,
     /// How far ahead of true time the nodes' wall clocks are that start from now on, in milliseconds.
     pub(crate) ahead_millis: i64,
 }
@@ -228,6 +231,7 @@ impl Cluster {
             net: Arc::default(),
             spillover: None,
             blobs: Mutex::default(),
+            collect_every: Duration::from_secs(3_600),
             ahead_millis: 0,
         }
     }
@@ -308,6 +312,13 @@ impl Cluster {
         let config = ObjectsConfig {
             copy_pause: Duration::from_millis(20),
             chores_every: Duration::from_millis(200),
+            collect_every: self.collect_every,
+            collect: WalkConfig {
+                grace: Duration::ZERO,
+                surplus_grace: Duration::ZERO,
+                ..WalkConfig::default()
+            },
+            silence: Duration::ZERO,
             ..ObjectsConfig::new(own.clone())
         };
         engine.start_objects(config, blobs.clone());

@@ -140,7 +140,10 @@ fn blobs(record: &ObjectRecord) -> Vec<BlobRef> {
 }
 
 async fn three() -> (Cluster, [Node; 3], [MemoryDisk; 3]) {
-    let cluster = Cluster::new(&["us", "eu", "ap"]);
+    three_of(Cluster::new(&["us", "eu", "ap"])).await
+}
+
+async fn three_of(cluster: Cluster) -> (Cluster, [Node; 3], [MemoryDisk; 3]) {
     let disks = [MemoryDisk::new(), MemoryDisk::new(), MemoryDisk::new()];
     let nodes = tokio::join!(
         cluster.start("us", &disks[0], true),
@@ -492,5 +495,46 @@ async fn versions_of_regions_that_wrote_at_a_time_all_stay_and_the_latest_is_the
         };
         tokio::time::timeout(super::cluster::PATIENCE, newest).await.unwrap();
     }
+    stop([us, eu, ap]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_nobody_refers_to_go_everywhere_and_all_others_stay() {
+    let mut cluster = Cluster::new(&["us", "eu", "ap"]);
+    cluster.collect_every = Duration::from_secs(2);
+    let (cluster, [us, eu, ap], _disks) = three_of(cluster).await;
+    us.make(BucketDefinition { versioning: Versioning::Off, ..BucketDefinition::default() }).await;
+    eu.knows_bucket().await;
+    ap.knows_bucket().await;
+    let (kept, replaced, deleted) = (bytes(300_000, 1), bytes(300_000, 2), bytes(300_000, 3));
+    let stays = us.put("kept", &kept).await.unwrap();
+    let goes = us.put("replaced", &replaced).await.unwrap();
+    let dies = eu.put("deleted", &deleted).await.unwrap();
+    // The same bytes under two keys are one blob: it stays with the second.
+    let twin = ap.put("twin", &kept).await.unwrap();
+    assert_eq!(blobs(&twin.record), blobs(&stays.record));
+    for node in [&us, &eu, &ap] {
+        for done in [&stays, &goes, &dies] {
+            until_held(node, &blobs(&done.record)).await;
+        }
+    }
+    us.put("replaced", &bytes(300_000, 4)).await.unwrap();
+    eu.delete("deleted").await;
+    us.delete("kept").await;
+    for node in [&us, &eu, &ap] {
+        for done in [&goes, &dies] {
+            let waited = async {
+                while node.holds(&blobs(&done.record)).await {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            };
+            let gone = tokio::time::timeout(2 * super::cluster::PATIENCE, waited).await;
+            assert!(gone.is_ok(), "{} still holds what nobody refers to", node.region);
+        }
+        assert!(node.holds(&blobs(&twin.record)).await);
+        assert_eq!(node.get("twin").await.unwrap(), kept);
+        assert_eq!(node.get("replaced").await.unwrap(), bytes(300_000, 4));
+    }
+    drop(cluster);
     stop([us, eu, ap]).await;
 }

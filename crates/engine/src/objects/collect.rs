@@ -1,0 +1,341 @@
+//! Finding what may go: the home's side of rule 12.
+//!
+//! The home of a hash is one of the agreed members that hold data, by the hash itself; who holds its
+//! lease acts for it. Each walks the index now and then, asks the holders of what it found, and grants.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use rhumb_objects::{
+    grant::{
+        Authority, Home, HomeEffect, HomeEvent, Walk, WalkConfig,
+        walk::{Candidate, Taken},
+    },
+    place::{self, Bounds},
+};
+use rhumb_ports::store::Range;
+use rhumb_regions::{Key, RegionSet, RoutingSnapshot};
+use rhumb_types::{
+    RegionId,
+    control::MemberRole,
+    record::{
+        BlobHash, Body, BucketDefinition, BucketName, Cell, HolderRecord, IndexKey, ObjectRecord,
+        PartRecord, Record as _, Space, Value,
+    },
+};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval},
+};
+
+use super::{ObjectClient, ObjectError, replicate::KINDS};
+use crate::{
+    Engine,
+    limits::{COLLECT_TICK, WALK_PAGE_ROWS},
+};
+
+impl Engine {
+    pub(super) fn collect(&self, every: Duration, walk: WalkConfig) {
+        let Some(client) = self.objects() else { return };
+        let collector = Collector {
+            client,
+            walk,
+            homes: BTreeMap::new(),
+            found: BTreeMap::new(),
+            calls: JoinSet::new(),
+        };
+        self.tasks().spawn_until_stopped(collector.run(every));
+    }
+}
+
+struct Collector {
+    client: ObjectClient,
+    walk: WalkConfig,
+    /// The homes that this node acts for.
+    homes: BTreeMap<RegionId, Home>,
+    /// What their walks found and has not begun.
+    found: BTreeMap<RegionId, VecDeque<Candidate>>,
+    calls: JoinSet<(RegionId, Option<HomeEvent>)>,
+}
+
+impl Collector {
+    async fn run(mut self, every: Duration) {
+        let mut ticks = interval(COLLECT_TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut walks_at = Instant::now() + every;
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {
+                    self.client.running().keeper.tick();
+                    self.lead();
+                    if Instant::now() >= walks_at {
+                        walks_at = Instant::now() + every;
+                        self.walk_all().await;
+                    }
+                    self.begin();
+                }
+                Some(Ok((home, event))) = self.calls.join_next() => {
+                    if let Some(event) = event {
+                        self.tell(&home, event);
+                    }
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, home: &RegionId, event: HomeEvent) {
+        let now = self.client.engine().clock().now().mono;
+        let mut effects = Vec::new();
+        let Some(machine) = self.homes.get_mut(home) else { return };
+        machine.on_event(now, event, &mut effects);
+        for effect in effects {
+            let (client, home) = (self.client.clone(), home.clone());
+            self.calls.spawn(async move {
+                let event = client.carry(effect).await;
+                (home, event)
+            });
+        }
+    }
+
+    /// Tells the machines under what they act now.
+    fn lead(&mut self) {
+        let engine = self.client.engine();
+        let leases = engine.leases().map(|leases| leases.borrow().clone()).unwrap_or_default();
+        let now = engine.clock().now();
+        let agreed = engine.agreed().map_or(0, |view| view.borrow().applied);
+        self.homes.retain(|home, _| leases.contains_key(home));
+        self.found.retain(|home, _| leases.contains_key(home));
+        for (home, tenure) in leases.iter() {
+            // Without a majority it may not know of references that were acknowledged.
+            let lead = tenure.at(now.mono).filter(|_| tenure.majority).map(|epoch| {
+                (Authority { homes: agreed, region: home.clone(), epoch }, tenure.until)
+            });
+            let first_round = now.wall.0 << 16;
+            self.homes.entry(home.clone()).or_insert_with(|| Home::new(first_round));
+            self.tell(home, HomeEvent::Lead(lead));
+            self.tell(home, HomeEvent::Tick);
+        }
+    }
+
+    /// Begins rounds about what was found, as far as there is room.
+    fn begin(&mut self) {
+        let homes: Vec<RegionId> = self.found.keys().cloned().collect();
+        for home in homes {
+            while self.homes.get(&home).is_some_and(|machine| machine.room() > 0) {
+                let next = self.found.get_mut(&home).and_then(VecDeque::pop_front);
+                let Some(candidate) = next else { break };
+                self.tell(&home, HomeEvent::Found(candidate));
+            }
+        }
+    }
+
+    async fn walk_all(&mut self) {
+        let homes: Vec<RegionId> = self.homes.keys().cloned().collect();
+        for home in homes {
+            let unfinished = self.found.get(&home).is_some_and(|found| !found.is_empty());
+            if unfinished || self.homes.get(&home).is_some_and(|it| !it.is_idle()) {
+                continue;
+            }
+            match self.client.find_garbage(&home, self.walk).await {
+                Ok(found) => {
+                    self.found.insert(home, found);
+                }
+                Err(error) => tracing::warn!(%error, %home, "the walk for what may go ended early"),
+            }
+        }
+    }
+}
+
+impl ObjectClient {
+    async fn carry(&self, effect: HomeEffect) -> Option<HomeEvent> {
+        match effect {
+            HomeEffect::Ask(region, ask) => {
+                let told = self.ask_holder(&region, ask).await?;
+                Some(HomeEvent::Told { from: region, told })
+            }
+            HomeEffect::Grant(region, grant) => {
+                let outcome = self.grant_to(&region, grant).await?;
+                Some(HomeEvent::Ended { from: region, outcome })
+            }
+        }
+    }
+
+    /// Walks the index, in as many passes as it takes.
+    async fn find_garbage(
+        &self,
+        home: &RegionId,
+        config: WalkConfig,
+    ) -> Result<VecDeque<Candidate>, ObjectError> {
+        let mut found = VecDeque::new();
+        let mut after = None;
+        loop {
+            let Some(snapshot) = self.engine().routing() else { return Ok(found) };
+            // Before the first row is read.
+            let vector = self.engine().status().durable.clone();
+            let now = self.engine().clock().now().wall;
+            let mut walk = Walk::begin(config, now, &vector);
+            self.walk_holders(home, &snapshot, after, &mut walk).await?;
+            self.walk_references(&snapshot, &mut walk).await?;
+            let pass = walk.finish(&snapshot);
+            tracing::debug!(%home, counts = ?pass.counts, "a pass for what may go");
+            found.extend(pass.candidates);
+            after = pass.next;
+            if after.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn walk_holders(
+        &self,
+        home: &RegionId,
+        snapshot: &RoutingSnapshot,
+        after: Option<BlobHash>,
+        walk: &mut Walk,
+    ) -> Result<(), ObjectError> {
+        let homes = self.hash_homes();
+        // The last possible row of that hash.
+        let mut after = after
+            .map(|hash| Bytes::from([IndexKey::holders_of(&hash).as_ref(), &[u8::MAX]].concat()));
+        loop {
+            let rows = self.page(b"h", &mut after)?;
+            for (key, cell) in &rows {
+                let Ok(IndexKey::Holder { hash, region }) = IndexKey::decode(key) else { continue };
+                let (Some(at), Some(record)) = (snapshot.index(&region), holder(cell)) else {
+                    continue;
+                };
+                if home_of(&homes, &hash) != Some(home) {
+                    continue;
+                }
+                if walk.on_holder(hash, at, &record) == Taken::Full {
+                    return Ok(());
+                }
+            }
+            if rows.len() < WALK_PAGE_ROWS {
+                return Ok(());
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn walk_references(
+        &self,
+        snapshot: &RoutingSnapshot,
+        walk: &mut Walk,
+    ) -> Result<(), ObjectError> {
+        let mut buckets = BTreeMap::new();
+        for kind in KINDS {
+            let mut after = None;
+            loop {
+                let rows = self.page(kind, &mut after)?;
+                for (key, cell) in &rows {
+                    self.refer(snapshot, &mut buckets, (key, cell), walk)?;
+                }
+                if rows.len() < WALK_PAGE_ROWS {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Strikes out what a row refers to: each entry of its cell, for a delete that saw only the winner
+    /// leaves the others.
+    fn refer(
+        &self,
+        snapshot: &RoutingSnapshot,
+        buckets: &mut BTreeMap<BucketName, Option<(BucketDefinition, Bounds)>>,
+        (key, cell): (&Bytes, &Cell),
+        walk: &mut Walk,
+    ) -> Result<(), ObjectError> {
+        let damaged = |error: rhumb_types::record::CodecError| {
+            // What cannot be read may refer to anything.
+            ObjectError::Damaged(format!("{}: {error}", key.escape_ascii()))
+        };
+        for entry in &cell.entries {
+            let Value::Bytes(bytes) = &entry.value else { continue };
+            match IndexKey::decode(key).map_err(damaged)? {
+                IndexKey::Current { bucket, key } | IndexKey::Version { bucket, key, .. } => {
+                    let record = ObjectRecord::decode(bytes).map_err(damaged)?;
+                    let Some(content) = record.content else { continue };
+                    let Body::Blobs(blobs) = content.body else { continue };
+                    let known = buckets.entry(bucket.clone()).or_insert_with(|| {
+                        let definition = self.definition(&bucket).ok()?;
+                        Some((definition.clone(), Bounds::of(snapshot, &definition).ok()?))
+                    });
+                    let name = place::name(&bucket, &key);
+                    for blob in blobs {
+                        let (wanted, copies) = match known {
+                            Some((definition, bounds)) => {
+                                let holders = self.holding(snapshot, &blob);
+                                let ought = place::ought(
+                                    snapshot,
+                                    definition,
+                                    bounds,
+                                    &Key::new(&name),
+                                    &record.region,
+                                    holders,
+                                );
+                                (ought.regions, ought.copies)
+                            }
+                            // Where it ought to be is not known now: everywhere.
+                            None => (snapshot.data(), u8::MAX),
+                        };
+                        walk.on_reference(&blob.hash, wanted, copies);
+                    }
+                }
+                IndexKey::Part { .. } => {
+                    let part = PartRecord::decode(bytes).map_err(damaged)?;
+                    let Body::Blobs(blobs) = part.body else { continue };
+                    let all: RegionSet = snapshot.data();
+                    blobs.iter().for_each(|blob| walk.on_reference(&blob.hash, all, 1));
+                }
+                IndexKey::Holder { .. } | IndexKey::Upload { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A page of rows of a kind, with all that their cells hold.
+    fn page(
+        &self,
+        kind: &[u8],
+        after: &mut Option<Bytes>,
+    ) -> Result<Vec<(Bytes, Cell)>, ObjectError> {
+        let range = Range { after: after.clone(), limit: WALK_PAGE_ROWS };
+        let rows = self.engine().shared().store.keys(Space::OBJECTS, kind, range)?;
+        *after = rows.last().map(|(key, _)| key.clone());
+        Ok(rows.into_iter().map(|(key, head)| (key, head.cell)).collect())
+    }
+
+    /// The regions among which hashes are shared out, in order: the agreed members that hold data.
+    fn hash_homes(&self) -> Vec<RegionId> {
+        let Some(view) = self.engine().agreed() else { return Vec::new() };
+        let view = view.borrow();
+        let data = view.members.iter().filter(|member| member.role != MemberRole::Witness);
+        let mut homes: Vec<RegionId> = data.map(|member| member.region.clone()).collect();
+        homes.sort();
+        homes.dedup();
+        homes
+    }
+}
+
+/// The home of a hash. BLAKE3 is even, so the first bytes do.
+fn home_of<'h>(homes: &'h [RegionId], hash: &BlobHash) -> Option<&'h RegionId> {
+    let [first, second, ..] = hash.0;
+    let number = usize::from(u16::from_be_bytes([first, second]));
+    homes.get(number % homes.len().max(1))
+}
+
+/// The youngest of what a cell says of a holder.
+fn holder(cell: &Cell) -> Option<HolderRecord> {
+    let records = cell.entries.iter().filter_map(|entry| match &entry.value {
+        Value::Bytes(bytes) => HolderRecord::decode(bytes).ok(),
+        _ => None,
+    });
+    records.max_by_key(|record| record.since)
+}

@@ -1,0 +1,169 @@
+//! What this region keeps, and when it lets go: the holder's side of rule 12, on the store of blobs.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rhumb_objects::{
+    Change,
+    grant::{
+        Ask, Grant, Holder, HolderConfig, HolderEffect, HolderEvent, Outcome, Pinning, Refusal,
+        Told,
+    },
+};
+use rhumb_ports::{blobs::BlobError, clock::Clock};
+use rhumb_types::{
+    AckLevel, RegionId,
+    record::{BlobHash, Dot, IndexKey, VersionVector},
+};
+use tokio::{sync::Notify, time::timeout};
+
+use super::ObjectClient;
+use crate::limits::LEAVING_WAIT;
+
+/// The holder, for everybody who pins. A lock and not a task, because it is held for a look-up only.
+#[derive(Clone)]
+pub(crate) struct Keeper {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    holder: Mutex<Holder>,
+    clock: Arc<dyn Clock>,
+    /// Removals that have ended.
+    removed: Notify,
+}
+
+impl Keeper {
+    pub(super) fn new(clock: Arc<dyn Clock>, silence: Duration, applied: &VersionVector) -> Self {
+        let now = clock.now();
+        let config = HolderConfig { silence, ..HolderConfig::default() };
+        // No earlier process has given tickets of such high numbers: they count milliseconds.
+        let first_ticket = now.wall.0 << 16;
+        let holder = Holder::new(config, now.mono, applied, first_ticket);
+        let shared = Shared { holder: Mutex::new(holder), clock, removed: Notify::new() };
+        Self { shared: Arc::new(shared) }
+    }
+
+    fn holder(&self) -> MutexGuard<'_, Holder> {
+        self.shared.holder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn on_event(&self, event: HolderEvent<'_>) -> Vec<HolderEffect> {
+        let mut effects = Vec::new();
+        self.holder().on_event(self.shared.clock.now().mono, event, &mut effects);
+        effects
+    }
+
+    /// A transaction is committed here, and refers to blobs.
+    pub(super) fn applied(&self, dot: Dot, references: &[BlobHash]) {
+        self.on_event(HolderEvent::Applied { dot, references });
+    }
+
+    /// More is committed than was told one by one.
+    pub(super) fn covered(&self, vector: &VersionVector) {
+        self.on_event(HolderEvent::Covered(vector));
+    }
+
+    pub(super) fn tick(&self) {
+        self.on_event(HolderEvent::Tick);
+    }
+
+    /// Keeps a blob for as long as what is given lives. One that is being removed at this moment is
+    /// waited for; it is gone then.
+    ///
+    /// # Errors
+    /// When that takes too long, or there are too many pins.
+    pub(super) async fn pin(&self, hash: BlobHash) -> Result<Pin, BlobError> {
+        let busy = |reason: &str| BlobError::Unavailable {
+            place: "the store of blobs".to_owned(),
+            reason: reason.to_owned(),
+        };
+        loop {
+            let removed = self.shared.removed.notified();
+            let pinning = self.holder().pin(hash);
+            match pinning {
+                Pinning::Pinned => return Ok(Pin { keeper: self.clone(), hash, dot: None }),
+                Pinning::Full => return Err(busy("too much is under way")),
+                Pinning::Leaving => timeout(LEAVING_WAIT, removed)
+                    .await
+                    .map_err(|_| busy("the blob is being removed at this moment; try again"))?,
+            }
+        }
+    }
+}
+
+/// Keeps a blob.
+pub(super) struct Pin {
+    keeper: Keeper,
+    hash: BlobHash,
+    dot: Option<Dot>,
+}
+
+impl Pin {
+    /// Goes only when a transaction of another region is applied here.
+    pub(super) fn until(mut self, dot: Dot) {
+        self.dot = Some(dot);
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        match self.dot {
+            None => self.keeper.holder().unpin(&self.hash),
+            Some(dot) => {
+                self.keeper.on_event(HolderEvent::UnpinAfter(self.hash, dot));
+            }
+        }
+    }
+}
+
+impl ObjectClient {
+    /// Answers a home that asks whether a blob is held.
+    pub(super) async fn asked(&self, from: RegionId, ask: Ask) -> Option<Told> {
+        let keeper = &self.running().keeper;
+        let mut effects = keeper.on_event(HolderEvent::Asked { from, ask });
+        if let Some(HolderEffect::Look { hash, look }) = effects.first() {
+            let held = self.running().blobs.stat(*hash).await.ok().map(|held| held.is_some());
+            effects = keeper.on_event(HolderEvent::Looked { hash: *hash, look: *look, held });
+        }
+        effects.into_iter().find_map(|effect| match effect {
+            HolderEffect::Tell(_, told) => Some(told),
+            _ => None,
+        })
+    }
+
+    /// Removes a blob that a home has granted, unless something speaks against it.
+    pub(super) async fn granted(&self, from: RegionId, grant: Grant) -> Outcome {
+        let keeper = &self.running().keeper;
+        let (round, hash) = (grant.round, grant.hash);
+        let mut effects = keeper.on_event(HolderEvent::Granted { from, grant });
+        if let Some(HolderEffect::Remove(hash)) = effects.first().cloned() {
+            let gone = self.remove(hash).await;
+            effects = keeper.on_event(HolderEvent::Removed { hash, gone });
+            keeper.shared.removed.notify_waiters();
+        }
+        let ended = effects.into_iter().find_map(|effect| match effect {
+            HolderEffect::End(_, outcome) => Some(outcome),
+            _ => None,
+        });
+        // A grant that came twice is being carried out by the first.
+        ended.unwrap_or(Outcome { round, hash, result: Err(Refusal::Busy) })
+    }
+
+    /// The row that says that it is held goes first: who reads it finds the bytes.
+    async fn remove(&self, hash: BlobHash) -> bool {
+        let row = IndexKey::Holder { hash, region: self.region().clone() }.encode();
+        let change = Change { expect: Vec::new(), write: vec![(row, None)] };
+        match self.engine().compare_and_set(AckLevel::Local, change).await {
+            Ok(Some(_)) => {}
+            outcome => {
+                tracing::warn!(?outcome, %hash, "a blob stays, for its row does");
+                return false;
+            }
+        }
+        let removed = self.running().blobs.remove(hash).await;
+        removed.inspect_err(|error| tracing::warn!(%error, %hash, "a blob was not removed")).is_ok()
+    }
+}
