@@ -54,7 +54,7 @@ pub(crate) struct Bucket {
     blobs: Path,
     damaged: Path,
     keys: Keys,
-    counters: Counters,
+    counters: Arc<Counters>,
     reads: Semaphore,
     checks: Semaphore,
     writers: Arc<Semaphore>,
@@ -99,7 +99,7 @@ impl BucketBlobs {
             blobs: prefix.clone().join("blobs"),
             damaged: prefix.clone().join("damaged"),
             keys,
-            counters: Counters::default(),
+            counters: Arc::default(),
             reads: Semaphore::new(READS_MAX),
             checks: Semaphore::new(CHECKS_MAX),
             writers: Arc::new(Semaphore::new(WRITERS_MAX)),
@@ -111,8 +111,8 @@ impl BucketBlobs {
 
     /// What was done since the open.
     #[must_use]
-    pub fn counters(&self) -> &Counters {
-        &self.bucket.counters
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.bucket.counters)
     }
 }
 

@@ -88,8 +88,8 @@ impl FileBlobs {
 
     /// What was done since the open.
     #[must_use]
-    pub fn counters(&self) -> &Counters {
-        &self.directory.counters
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.directory.counters)
     }
 
     /// Does something that blocks, within the bound of reads.

@@ -120,7 +120,7 @@ impl Node {
         engine.oversee(oversight::config(config, peer.identities()));
         oversight::follow(config, &engine, &peer);
         queues::start(config, &region, &engine)?;
-        objects::start(config, &region, &data, &engine).await?;
+        objects::start(config, &region, &data, &engine, &metrics).await?;
         events::start(config, &region, &engine);
         checks::start(config, &region, &engine);
         peer.register_with(registrar::registrar(&engine, identity.node));

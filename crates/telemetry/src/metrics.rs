@@ -3,6 +3,7 @@
 //! Names follow Prometheus: a unit in the name, base units, `_total` for counters. The label
 //! `region` is always the other region, `origin_region` the one whose writes are meant.
 
+mod blobs;
 mod command;
 mod http;
 pub mod queue;
@@ -10,6 +11,7 @@ mod region;
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
+pub use blobs::{BlobCounts, BlobMeter};
 pub use command::{Command, Outcome};
 pub use http::HttpRoute;
 use prometheus_client::{
@@ -107,6 +109,8 @@ pub struct Metrics {
     pub serving: Level,
     /// How far this node's clock is from its peers' median, in seconds.
     pub clock_offset_seconds: Measure,
+    /// Where the counts of the store of blobs are read.
+    pub blobs: BlobMeter,
     /// Submissions that were answered "unconfirmed": applied here, not acknowledged in time.
     pub unconfirmed: Count,
 }
@@ -145,6 +149,7 @@ impl Metrics {
             jobs: queue::Families::register(&mut registry),
             http: http::Families::register(&mut registry),
             queues: queues(&mut registry),
+            blobs: BlobMeter::register(&mut registry),
             registry,
             conflicts,
             open,

@@ -33,10 +33,7 @@ impl Bucket {
         add(&self.counters.failed, 1);
         let place = self.place.clone();
         match lost(error) {
-            Some(lost) => {
-                let said = lost.source().map_or_else(|| lost.to_string(), ToString::to_string);
-                BlobError::Unavailable { place, reason: said }
-            }
+            Some(lost) => BlobError::Unavailable { place, reason: why(lost) },
             None => BlobError::Failed { place, reason: error.to_string() },
         }
     }
@@ -56,4 +53,18 @@ fn lost(error: &object_store::Error) -> Option<&HttpError> {
         cause = error.source();
     }
     None
+}
+
+/// Why the transport failed, down to the first cause.
+fn why(lost: &HttpError) -> String {
+    let mut said: Vec<String> = Vec::new();
+    let mut cause = lost.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if said.last().is_none_or(|last| !last.ends_with(&text)) {
+            said.push(text);
+        }
+        cause = error.source();
+    }
+    said.join(": ")
 }

@@ -42,7 +42,7 @@ pub(super) struct Directory {
     /// The root, as errors name it.
     pub(super) place: String,
     pub(super) keys: Keys,
-    pub(super) counters: Counters,
+    pub(super) counters: Arc<Counters>,
     pub(super) reads: Arc<Semaphore>,
     pub(super) writes: Arc<Semaphore>,
     /// Where finished blobs wait; `None` once the store is closed.
@@ -73,7 +73,7 @@ impl Directory {
             root: path.to_owned(),
             place: path.display().to_string(),
             keys: options.keys,
-            counters: Counters::default(),
+            counters: Arc::default(),
             reads: Arc::new(Semaphore::new(options.reads_max.max(1))),
             writes: Arc::new(Semaphore::new(options.writes_max.max(1))),
             finished: Mutex::new(Some(finished)),

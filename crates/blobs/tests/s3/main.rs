@@ -13,7 +13,8 @@ use rhumb_ports::{
     contract::blobs::{BlobsFactory, cases},
 };
 use rhumb_types::record::{BlobHash, BlobRef};
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::ring};
+use tokio_rustls::TlsAcceptor;
 
 use crate::server::{Line, Moto, Trouble};
 
@@ -27,11 +28,11 @@ fn moto() -> Option<Moto> {
     moto
 }
 
-fn tls() -> ClientConfig {
+fn tls(roots: RootCertStore) -> ClientConfig {
     ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("the provider's versions")
-        .with_root_certificates(RootCertStore::empty())
+        .with_root_certificates(roots)
         .with_no_client_auth()
 }
 
@@ -52,7 +53,66 @@ fn settings(endpoint: &str, prefix: &str, keys: Keys) -> BucketSettings {
         backoff_max: Duration::from_millis(100),
     };
     let url = format!("s3://{BUCKET}/{prefix}");
-    BucketSettings { url, options, keys, tls: tls(), patience }
+    BucketSettings { url, options, keys, tls: tls(RootCertStore::empty()), patience }
+}
+
+/// Settings from the environment: a URL, and options as `name=value` with commas between.
+fn named() -> Option<BucketSettings> {
+    let variable = |name: &str| {
+        let found = std::env::vars_os().find(|(found, _)| found == name);
+        found.and_then(|(_, value)| value.into_string().ok())
+    };
+    let url = variable("RHUMB_TEST_BUCKET")?;
+    let options = variable("RHUMB_TEST_BUCKET_OPTIONS").unwrap_or_default();
+    let options = options.split(',').filter_map(|option| option.split_once('='));
+    let options = options.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let (keys, patience) = (Keys::default(), Patience::default());
+    Some(BucketSettings { url, options, keys, tls: tls(RootCertStore::empty()), patience })
+}
+
+/// A bucket that is there already.
+struct Given {
+    settings: BucketSettings,
+}
+
+impl BlobsFactory for Given {
+    type Blobs = BucketBlobs;
+    async fn open(&mut self) -> BucketBlobs {
+        BucketBlobs::open(self.settings.clone()).expect("the settings name a bucket")
+    }
+    async fn damage(&mut self, _: &BucketBlobs, _: BlobHash) {
+        panic!("nothing is done here behind the back of the store");
+    }
+}
+
+/// Any bucket can be held against the contract: `RHUMB_TEST_BUCKET=az://container` and so on. What
+/// this leaves there is below a prefix of its own.
+#[tokio::test]
+async fn the_contract_holds_on_a_bucket_that_is_named() {
+    let Some(named) = named() else {
+        eprintln!("SKIPPED: RHUMB_TEST_BUCKET names none");
+        return;
+    };
+    macro_rules! given {
+        ($($case:ident)*) => { $(
+            let base = named.url.trim_end_matches('/');
+            let url = format!("{base}/rhumb-{}/{}", std::process::id(), stringify!($case));
+            cases::$case(&mut Given { settings: BucketSettings { url, ..named.clone() } }).await;
+        )* };
+    }
+    given!(
+        what_was_written_is_read
+        the_longest_blob_is_held_and_a_longer_one_refused
+        any_range_is_what_was_written
+        ranges_outside_a_blob_are_refused
+        what_is_not_there_is_missing
+        nothing_is_there_before_the_end
+        blobs_under_way_do_not_mix
+        the_same_bytes_twice_are_one_blob
+        lists_in_order_and_in_pages
+        what_is_removed_is_gone_and_can_come_back
+        what_is_held_outlives_the_process
+    );
 }
 
 struct OnServer<'a> {
@@ -114,7 +174,7 @@ async fn put(blobs: &BucketBlobs, content: &'static [u8]) -> Result<BlobRef, Blo
 #[tokio::test]
 async fn trouble_on_the_line_is_overcome_or_said() {
     let Some(moto) = moto() else { return };
-    let line = Line::to(moto.address).await;
+    let line = Line::to(moto.address, None).await;
     let endpoint = format!("http://{}", line.address);
     let mut settings = settings(&endpoint, "line", Keys::default());
     settings.patience.attempt = Duration::from_millis(500);
@@ -142,6 +202,33 @@ async fn trouble_on_the_line_is_overcome_or_said() {
     drop(moto);
     let refused = blobs().stat(blob.hash).await;
     assert!(matches!(refused, Err(BlobError::Unavailable { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_bucket_is_reached_over_tls_and_only_where_its_certificate_is_believed() {
+    let Some(moto) = moto() else { return };
+    let names = vec!["127.0.0.1".to_owned()];
+    let certified = rcgen::generate_simple_self_signed(names).expect("a certificate");
+    let certificate = certified.cert.der().clone();
+    let key = certified.signing_key.serialize_der().try_into().expect("a key");
+    let server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider's versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key)
+        .expect("a certificate and its key");
+    let line = Line::to(moto.address, Some(TlsAcceptor::from(Arc::new(server)))).await;
+    let endpoint = format!("https://{}", line.address);
+    let mut settings = settings(&endpoint, "tls", Keys::default());
+    let stranger = BucketBlobs::open(settings.clone()).expect("the settings name a bucket");
+    let refused = put(&stranger, b"x").await.expect_err("the certificate is not believed");
+    assert!(refused.to_string().contains("certificate"), "{refused}");
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).expect("an authority");
+    settings.tls = tls(roots);
+    let blobs = BucketBlobs::open(settings).expect("the settings name a bucket");
+    let blob = put(&blobs, b"over TLS").await.expect("a blob");
+    assert_eq!(blobs.read(blob.hash, 0..8).await, Ok(Bytes::from_static(b"over TLS")));
 }
 
 #[tokio::test]

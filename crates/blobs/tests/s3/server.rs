@@ -15,6 +15,7 @@ use tokio::{
     net::{TcpListener, TcpStream as Stream},
     task::JoinSet,
 };
+use tokio_rustls::TlsAcceptor;
 
 /// The Python that has moto, as the environment says, else the one that `cargo xtask test` made.
 fn python() -> Option<PathBuf> {
@@ -106,7 +107,8 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    pub(crate) async fn to(server: SocketAddr) -> Self {
+    /// A line in the open, or one with TLS up to its end.
+    pub(crate) async fn to(server: SocketAddr, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
         let troubles = Arc::<Mutex<VecDeque<Trouble>>>::default();
@@ -116,7 +118,7 @@ impl Line {
             let mut open = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 let trouble = listed.lock().expect("the list").pop_front();
-                open.spawn(carry(client, server, trouble));
+                open.spawn(carry(client, tls.clone(), server, trouble));
             }
         });
         Self { address, troubles, _connections: connections }
@@ -132,11 +134,21 @@ impl Line {
     }
 }
 
-async fn carry(mut client: Stream, server: SocketAddr, trouble: Option<Trouble>) -> io::Result<()> {
+async fn carry(
+    mut client: Stream,
+    tls: Option<TlsAcceptor>,
+    server: SocketAddr,
+    trouble: Option<Trouble>,
+) -> io::Result<()> {
     match trouble {
         None => {
             let mut server = Stream::connect(server).await?;
-            copy_bidirectional(&mut client, &mut server).await?;
+            match tls {
+                Some(tls) => {
+                    copy_bidirectional(&mut tls.accept(client).await?, &mut server).await?
+                }
+                None => copy_bidirectional(&mut client, &mut server).await?,
+            };
         }
         Some(Trouble::SlowDown) => {
             let mut request = [0; 1 << 16];

@@ -7,10 +7,13 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use rhumb_blobs::{BucketBlobs, BucketSettings, FileBlobs, Key, Keys, Options, Patience};
+use rhumb_blobs::{
+    BucketBlobs, BucketSettings, Counters, Counts, FileBlobs, Key, Keys, Options, Patience,
+};
 use rhumb_config::{Config, settings::ObjectsSettings};
 use rhumb_engine::{Engine, ObjectsConfig};
 use rhumb_ports::blobs::Blobs;
+use rhumb_telemetry::{Metrics, metrics::BlobCounts};
 use rhumb_tls::{authorities, system_authorities};
 use rhumb_types::RegionId;
 use rustls::{ClientConfig, crypto::ring};
@@ -21,13 +24,16 @@ pub(super) async fn start(
     region: &RegionId,
     data: &Path,
     engine: &Engine,
+    metrics: &Metrics,
 ) -> Result<()> {
     let regions = config.registry().regions();
     if !regions.iter().any(|it| it.id == *region && !it.witness) {
         return Ok(());
     }
     let settings = config.objects(region);
-    let blobs = open(settings, data).await.context("the bytes of objects are out of reach")?;
+    let (blobs, counters) =
+        open(settings, data).await.context("the bytes of objects are out of reach")?;
+    metrics.blobs.read_from(move || shown(counters.now()));
     let objects = ObjectsConfig {
         fetches: settings.fetches,
         copy_retries: settings.retries,
@@ -39,7 +45,23 @@ pub(super) async fn start(
     Ok(())
 }
 
-async fn open(settings: &ObjectsSettings, data: &Path) -> Result<Arc<dyn Blobs>> {
+/// The counts of the store, in the words of the metrics.
+fn shown(counts: Counts) -> BlobCounts {
+    BlobCounts {
+        stored: counts.stored,
+        stored_bytes: counts.stored_bytes,
+        kept: counts.kept,
+        reads: counts.reads,
+        read_bytes: counts.read_bytes,
+        verified: counts.verified,
+        verified_bytes: counts.verified_bytes,
+        removed: counts.removed,
+        damaged: counts.damaged,
+        failed: counts.failed,
+    }
+}
+
+async fn open(settings: &ObjectsSettings, data: &Path) -> Result<(Arc<dyn Blobs>, Arc<Counters>)> {
     let keys = keys(settings)?;
     if settings.in_bucket() {
         let tls = trust(settings.authorities.as_deref())?;
@@ -50,12 +72,14 @@ async fn open(settings: &ObjectsSettings, data: &Path) -> Result<Arc<dyn Blobs>>
             tls,
             patience: Patience::default(),
         })?;
-        return Ok(Arc::new(bucket));
+        let counters = bucket.counters();
+        return Ok((Arc::new(bucket), counters));
     }
     let path = data.join(&settings.path);
     let options = Options { keys, ..Options::default() };
     let files = tokio::task::spawn_blocking(move || FileBlobs::open(&path, options)).await??;
-    Ok(Arc::new(files))
+    let counters = files.counters();
+    Ok((Arc::new(files), counters))
 }
 
 /// TLS for a bucket: whom these authorities signed, or the system's.

@@ -151,3 +151,20 @@ fn a_queue_is_shown_by_home_and_place_until_it_is_no_more() {
     metrics.forget_queue(&name, &[home]);
     assert!(!metrics.render().contains("jobs\""));
 }
+
+#[test]
+fn blobs_are_counted_where_their_store_counts() {
+    let metrics = metrics();
+    assert!(!metrics.render().contains("rhumb_blobs"), "there is no store yet");
+    let counts = BlobCounts { stored: 3, stored_bytes: 700, damaged: 1, ..BlobCounts::default() };
+    metrics.blobs.read_from(move || counts);
+    assert_lines(
+        &metrics,
+        &[
+            "rhumb_blobs_stored_total 3",
+            "rhumb_blobs_stored_bytes_total 700",
+            "rhumb_blobs_damaged_total 1",
+            "rhumb_blobs_verified_total 0",
+        ],
+    );
+}
