@@ -5,8 +5,8 @@
 //! one [`Change`]: a compare-and-set of rows. Whoever drives it carries the change out, and asks the
 //! rule anew when a row is no longer what was read. [`list`] reads rows a page at a time.
 //!
-//! Where bytes are is the business of [`place`] (which regions), [`transfer`] (how fast to them),
-//! [`want`] (what is missing here) and [`grant`] (what may go).
+//! Where bytes are is the business of [`place`] (which regions), [`upload`] and [`transfer`] (how they
+//! get there, and how fast), [`want`] (what is missing here) and [`grant`] (what may go).
 //!
 //! Deliberately absent: IO, a clock, randomness, who may do what by signature, and the protocol.
 
@@ -22,6 +22,7 @@ pub mod place;
 pub mod policy;
 pub mod rows;
 pub mod transfer;
+pub mod upload;
 pub mod want;
 
 #[cfg(test)]

@@ -1,0 +1,436 @@
+//! One upload to several regions at once.
+//!
+//! The source is cut into parts, and each region of the plan has a *lane* that sends all of them. What
+//! fails is tried again in the same region, and then the next region of the plan takes the lane over
+//! and begins with the first part that it lacks. The parts that all lanes have, or that the fastest has
+//! while others lag too far behind, are not kept; who needs one again reads the source from its offset.
+//!
+//! The upload ends when every lane has, or when the lanes that are left could only have made it more
+//! than good enough and have been waited for long enough. It says what it is: whole, degraded, or
+//! failed, with a result per region.
+//!
+//! Deliberately absent: the bytes, time-outs of single requests, and how many parts may be in flight to
+//! a region, which is [`crate::transfer`]'s answer.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use rhumb_types::{MonoTime, RegionId};
+
+use lane::{Lane, Stage};
+
+mod lane;
+#[cfg(test)]
+mod tests;
+
+/// Most parts of one upload.
+pub const PARTS_MAX: usize = 10_000;
+/// Most regions of one plan, spares included.
+pub const LANES_MAX: usize = 64;
+
+/// How an upload behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UploadConfig {
+    /// How often something is tried again in a region: 2. 0: the next region at once.
+    pub retries: u32,
+    /// The pause before that: 5 s. 0: at once.
+    pub delay: Duration,
+    /// In how many regions the bytes must be: fewer is a failure.
+    pub copies_needed: u8,
+    /// How long the other lanes are waited for once there are enough: 60 s.
+    pub patience: Duration,
+    /// How many parts are kept at once, at least 1: 8.
+    pub parts_kept: usize,
+    /// Whether the source can be read again from an offset.
+    pub rewindable: bool,
+}
+
+impl Default for UploadConfig {
+    fn default() -> Self {
+        Self {
+            retries: 2,
+            delay: Duration::from_secs(5),
+            copies_needed: 1,
+            patience: Duration::from_secs(60),
+            parts_kept: 8,
+            rewindable: true,
+        }
+    }
+}
+
+/// What went wrong in a region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// No answer in time.
+    #[error("no answer in time")]
+    TimedOut,
+    /// It asks for less, or is not able to now.
+    #[error("the region is not able to now")]
+    Refused,
+    /// The connection broke, or the answer made no sense.
+    #[error("the connection broke")]
+    Broken,
+    /// The region is full. Trying again does not help.
+    #[error("the region is full")]
+    Full,
+    /// The region does not allow it. Trying again does not help.
+    #[error("the region does not allow it")]
+    Denied,
+    /// The region began too late, and the source cannot be read again.
+    #[error("the source cannot be read again")]
+    SourceGone,
+    /// The upload was answered before it was there.
+    #[error("not there when the upload was answered")]
+    TooLate,
+}
+
+impl Fault {
+    const fn may_pass(self) -> bool {
+        matches!(self, Self::TimedOut | Self::Refused | Self::Broken)
+    }
+}
+
+/// What happens to an upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// The next part of the source was read, when [`Upload::may_read`] allowed it. It goes on where the
+    /// last one ended.
+    Part {
+        /// Its length.
+        bytes: u64,
+    },
+    /// The source is at its end.
+    End,
+    /// How many parts may be in flight to a region from now on; at least 1.
+    Window {
+        /// Which.
+        region: &'a RegionId,
+        /// How many.
+        parts: usize,
+    },
+    /// A region has a part already that was read, from an earlier try or for other reasons.
+    Present {
+        /// Which.
+        region: &'a RegionId,
+        /// By its number, from 0.
+        part: usize,
+    },
+    /// A part was acknowledged, or failed.
+    Sent {
+        /// Where.
+        region: &'a RegionId,
+        /// By its number.
+        part: usize,
+        /// How it went.
+        result: Result<(), Fault>,
+    },
+    /// A region was told that it has all parts, as [`Effect::Finish`] says.
+    Finished {
+        /// Which.
+        region: &'a RegionId,
+        /// How it went.
+        result: Result<(), Fault>,
+    },
+    /// The source failed, or the sender gave up.
+    Abandoned,
+    /// The time of [`Upload::wakes_at`] has come.
+    Tick,
+}
+
+/// What an upload wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Send a part.
+    Send {
+        /// Where.
+        region: RegionId,
+        /// By its number, from 0.
+        part: usize,
+        /// Where it begins in the source.
+        offset: u64,
+        /// Its length.
+        bytes: u64,
+        /// Whether it is kept no longer: read the source again from `offset`.
+        rewind: bool,
+    },
+    /// Tell a region that it has all parts.
+    Finish(RegionId),
+    /// Forget what a region has got: another took its place, or nobody waits for it.
+    Abort(RegionId),
+    /// Parts before this one need not be kept.
+    Keep {
+        /// The first that is.
+        from: usize,
+    },
+    /// The upload has ended. Nothing comes after this.
+    Done(Report),
+}
+
+/// What became of a region of the plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegionResult {
+    /// Which.
+    pub region: RegionId,
+    /// Whether all is there, or why not.
+    pub result: Result<(), Fault>,
+    /// Bytes that it acknowledged.
+    pub bytes: u64,
+    /// How many parts were sent to it, those that failed and were sent again included.
+    pub attempts: u64,
+    /// In whose place it was used.
+    pub in_place_of: Option<RegionId>,
+}
+
+/// How an upload ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// As many copies as were planned.
+    Whole,
+    /// Fewer, and as many as are needed.
+    Degraded,
+    /// Fewer than are needed.
+    Failed,
+}
+
+/// What is said of an upload in the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// How it ended.
+    pub verdict: Verdict,
+    /// Length of the source, as far as it was read.
+    pub bytes: u64,
+    /// Each region that was used, in the order of their first use.
+    pub regions: Vec<RegionResult>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    offset: u64,
+    bytes: u64,
+}
+
+/// One upload.
+#[derive(Debug, Clone)]
+pub struct Upload {
+    config: UploadConfig,
+    planned: usize,
+    lanes: Vec<Lane>,
+    spares: VecDeque<RegionId>,
+    windows: BTreeMap<RegionId, usize>,
+    parts: Vec<Part>,
+    ended: bool,
+    kept_from: usize,
+    /// When there were enough copies.
+    enough_at: Option<MonoTime>,
+    done: bool,
+}
+
+impl Upload {
+    /// An upload to all of `targets`, with `spares` to stand in, as
+    /// [`UploadPlan`](crate::place::UploadPlan) gives them.
+    #[must_use]
+    pub fn new(
+        config: UploadConfig,
+        targets: impl IntoIterator<Item = RegionId>,
+        spares: impl IntoIterator<Item = RegionId>,
+    ) -> Self {
+        let lanes: Vec<_> =
+            targets.into_iter().take(LANES_MAX).map(|region| Lane::new(region, None)).collect();
+        let spares = spares.into_iter().take(LANES_MAX - lanes.len()).collect();
+        Self {
+            config,
+            planned: lanes.len(),
+            lanes,
+            spares,
+            windows: BTreeMap::new(),
+            parts: Vec::new(),
+            ended: false,
+            kept_from: 0,
+            enough_at: None,
+            done: false,
+        }
+    }
+
+    /// Whether the next part of the source may be read: there is room to keep it.
+    #[must_use]
+    pub fn may_read(&self) -> bool {
+        !self.done
+            && !self.ended
+            && self.parts.len() < PARTS_MAX
+            && self.parts.len() - self.kept_from < self.config.parts_kept.max(1)
+    }
+
+    /// Takes in what happened. Nothing changes once the upload has ended.
+    pub fn on_event(&mut self, now: MonoTime, event: Event<'_>, out: &mut Vec<Effect>) {
+        if self.done {
+            return;
+        }
+        match event {
+            Event::Part { bytes } => self.read(bytes),
+            Event::End => self.ended = true,
+            Event::Window { region, parts } => {
+                if self.lanes.iter().any(|lane| lane.region == *region)
+                    || self.spares.contains(region)
+                {
+                    self.windows.insert(region.clone(), parts.max(1));
+                }
+            }
+            Event::Present { region, part } => {
+                let bytes = self.parts.get(part).map(|part| part.bytes);
+                if let (Some(lane), Some(bytes)) = (self.lane(region), bytes) {
+                    lane.has(part, bytes);
+                }
+            }
+            Event::Sent { region, part, result } => self.sent(now, region, part, result, out),
+            Event::Finished { region, result } => self.finished(now, region, result, out),
+            Event::Abandoned => return self.end(Verdict::Failed, out),
+            Event::Tick => {}
+        }
+        self.keep(out);
+        self.send(now, out);
+        self.settle(now, out);
+    }
+
+    /// When to call again with [`Event::Tick`], although nothing happens.
+    #[must_use]
+    pub fn wakes_at(&self) -> Option<MonoTime> {
+        let retry = self.lanes.iter().filter_map(|lane| lane.wakes_at(self.window(lane))).min();
+        let patience = self.enough_at.map(|at| at + self.config.patience);
+        retry.into_iter().chain(patience).min()
+    }
+
+    fn window(&self, lane: &Lane) -> usize {
+        self.windows.get(&lane.region).copied().unwrap_or(lane::WINDOW)
+    }
+
+    fn lane(&mut self, region: &RegionId) -> Option<&mut Lane> {
+        self.lanes.iter_mut().find(|lane| lane.region == *region && lane.is_active())
+    }
+
+    fn read(&mut self, bytes: u64) {
+        debug_assert!(self.may_read(), "a part is read only when it may be");
+        let offset = self.parts.last().map_or(0, |last| last.offset + last.bytes);
+        self.parts.push(Part { offset, bytes });
+    }
+
+    fn sent(
+        &mut self,
+        now: MonoTime,
+        region: &RegionId,
+        part: usize,
+        result: Result<(), Fault>,
+        out: &mut Vec<Effect>,
+    ) {
+        let (config, bytes) = (self.config, self.parts.get(part).map_or(0, |part| part.bytes));
+        let Some(lane) = self.lane(region) else { return };
+        if !lane.left_flight(part) {
+            return;
+        }
+        match result {
+            Ok(()) => lane.has(part, bytes),
+            Err(fault) if fault.may_pass() && lane.tries(part) <= config.retries => {
+                lane.again(part, now + config.delay);
+            }
+            Err(fault) => self.give_up(region, fault, out),
+        }
+    }
+
+    fn finished(
+        &mut self,
+        now: MonoTime,
+        region: &RegionId,
+        result: Result<(), Fault>,
+        out: &mut Vec<Effect>,
+    ) {
+        let config = self.config;
+        let Some(lane) = self.lane(region) else { return };
+        let Stage::Finishing { tries, .. } = lane.stage else { return };
+        match result {
+            Ok(()) => lane.stage = Stage::Ended(Ok(())),
+            Err(fault) if fault.may_pass() && tries <= config.retries => {
+                lane.stage = Stage::Finishing { tries, again_at: Some(now + config.delay) };
+            }
+            Err(fault) => self.give_up(region, fault, out),
+        }
+    }
+
+    /// A region is given up, and the next of the plan takes its place.
+    fn give_up(&mut self, region: &RegionId, fault: Fault, out: &mut Vec<Effect>) {
+        let Some(lane) = self.lane(region) else { return };
+        lane.stage = Stage::Ended(Err(fault));
+        out.push(Effect::Abort(region.clone()));
+        let Some(spare) = self.spares.pop_front() else { return };
+        let mut lane = Lane::new(spare, Some(region.clone()));
+        if !self.config.rewindable && self.kept_from > 0 {
+            lane.stage = Stage::Ended(Err(Fault::SourceGone));
+        }
+        self.lanes.push(lane);
+    }
+
+    /// Drops what every lane has; and, where the source can be read again, what the fastest has when
+    /// others hold up everything.
+    fn keep(&mut self, out: &mut Vec<Effect>) {
+        let lacking = || self.lanes.iter().filter(|lane| lane.is_active()).map(Lane::first_lacking);
+        let mut from = lacking().min().unwrap_or(self.parts.len());
+        let full = self.parts.len().saturating_sub(from) >= self.config.parts_kept.max(1);
+        if full && self.config.rewindable && !self.ended {
+            from = lacking().max().unwrap_or(from);
+        }
+        let from = from.min(self.parts.len());
+        if from > self.kept_from {
+            self.kept_from = from;
+            out.push(Effect::Keep { from });
+        }
+    }
+
+    fn send(&mut self, now: MonoTime, out: &mut Vec<Effect>) {
+        let (count, ended, kept_from) = (self.parts.len(), self.ended, self.kept_from);
+        for lane in self.lanes.iter_mut().filter(|lane| lane.is_active()) {
+            let window = self.windows.get(&lane.region).copied().unwrap_or(lane::WINDOW);
+            while let Some(part) = lane.next(now, count, window)
+                && let Some(Part { offset, bytes }) = self.parts.get(part).copied()
+            {
+                let region = lane.region.clone();
+                out.push(Effect::Send { region, part, offset, bytes, rewind: part < kept_from });
+            }
+            if ended && lane.finishes(now, count) {
+                out.push(Effect::Finish(lane.region.clone()));
+            }
+        }
+    }
+
+    /// Ends the upload when nothing more is to come, or is waited for.
+    fn settle(&mut self, now: MonoTime, out: &mut Vec<Effect>) {
+        let copies = self.lanes.iter().filter(|lane| lane.stage == Stage::Ended(Ok(()))).count();
+        let active = self.lanes.iter().filter(|lane| lane.is_active()).count();
+        let enough = copies >= usize::from(self.config.copies_needed.max(1));
+        if enough && self.enough_at.is_none() {
+            self.enough_at = Some(now);
+        }
+        let waited = self
+            .enough_at
+            .is_some_and(|at| now.saturating_since(at) >= self.config.patience && copies > 0);
+        if active > 0 && !waited {
+            return;
+        }
+        let verdict = match (enough, copies >= self.planned) {
+            (true, true) => Verdict::Whole,
+            (true, false) => Verdict::Degraded,
+            (false, _) => Verdict::Failed,
+        };
+        self.end(verdict, out);
+    }
+
+    fn end(&mut self, verdict: Verdict, out: &mut Vec<Effect>) {
+        self.done = true;
+        for lane in self.lanes.iter_mut().filter(|lane| lane.is_active()) {
+            lane.stage = Stage::Ended(Err(Fault::TooLate));
+            out.push(Effect::Abort(lane.region.clone()));
+        }
+        let bytes = self.parts.last().map_or(0, |last| last.offset + last.bytes);
+        let regions = self.lanes.iter().map(Lane::result).collect();
+        out.push(Effect::Done(Report { verdict, bytes, regions }));
+    }
+}
