@@ -6,7 +6,8 @@
 //! rule anew when a row is no longer what was read. [`list`] reads rows a page at a time.
 //!
 //! Where bytes are is the business of [`place`] (which regions), [`upload`] and [`transfer`] (how they
-//! get there, and how fast), [`want`] (what is missing here) and [`grant`] (what may go).
+//! get there, and how fast), [`want`] (what is missing here), [`scrub`] (whether it is sound) and
+//! [`grant`] (what may go).
 //!
 //! Deliberately absent: IO, a clock, randomness, who may do what by signature, and the protocol.
 
@@ -21,6 +22,7 @@ pub mod multipart;
 pub mod place;
 pub mod policy;
 pub mod rows;
+pub mod scrub;
 pub mod transfer;
 pub mod upload;
 pub mod want;
