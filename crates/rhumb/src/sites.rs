@@ -1,9 +1,6 @@
 //! The S3 endpoints that a command works with, from its flags, the environment and the credentials file.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result, bail, ensure};
 use rhumb_ship::{Credentials, Remote, Site};
@@ -126,7 +123,7 @@ fn credentials(args: &Endpoints) -> Result<Option<Credentials>> {
 }
 
 /// A file that nobody makes longer than a page or two.
-pub(crate) fn small_text(path: &PathBuf) -> Result<String> {
+pub(crate) fn small_text(path: &Path) -> Result<String> {
     let read = |path: &Path| {
         let bytes = fs::metadata(path)?.len();
         if bytes > CREDENTIALS_BYTES_MAX {

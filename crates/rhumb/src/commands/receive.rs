@@ -52,7 +52,7 @@ fn trust(args: &cli::Receive) -> Result<(Trust, bool)> {
     for signer in &args.signer {
         let key = match PublicKey::parse(signer) {
             Ok(key) => key,
-            Err(_) => PublicKey::parse(&small_text(&signer.into())?)
+            Err(_) => PublicKey::parse(&small_text(Path::new(signer))?)
                 .with_context(|| format!("read {signer}"))?,
         };
         signers.push(key);

@@ -4,7 +4,11 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 
-use rhumb_pack::{Content, Entry, Kind, Order, PackId, PackRef, Root};
+use rhumb_pack::{Content, Entry, Hole, Kind, Order, PackId, PackRef, Root};
+use rustix::{
+    fs::{SeekFrom, seek},
+    io::Errno,
+};
 use tokio::sync::mpsc;
 
 use super::{
@@ -135,11 +139,28 @@ pub(super) fn is_content(file: &File, content: &Content) -> io::Result<bool> {
     if *hasher.finalize().as_bytes() != content.hash {
         return Ok(false);
     }
-    for hole in &content.holes {
+    content
+        .holes
+        .iter()
+        .try_fold(true, |empty, hole| Ok(empty && is_empty(file, hole, &mut buffer)?))
+}
+
+/// Whether a range reads as zeros. Where the file has no data, it does.
+fn is_empty(file: &File, hole: &Hole, buffer: &mut [u8]) -> io::Result<bool> {
+    let (mut at, end) = (hole.offset, hole.offset + hole.bytes);
+    while at < end {
+        let data = match seek(file, SeekFrom::Data(at)) {
+            Ok(data) => data,
+            Err(Errno::NXIO) => return Ok(true),
+            // The file system does not tell.
+            Err(_) => at,
+        };
+        let next = seek(file, SeekFrom::Hole(data)).unwrap_or(end).min(end);
         let zeros = |piece: &[u8]| piece.iter().all(|byte| *byte == 0);
-        if !each_piece(file, hole.offset, hole.bytes, &mut buffer, zeros)? {
+        if data < next && !each_piece(file, data, next - data, buffer, zeros)? {
             return Ok(false);
         }
+        at = next.max(data);
     }
     Ok(true)
 }

@@ -1,0 +1,386 @@
+//! Shipments to two independent S3 servers, and back.
+//!
+//! All cases share the servers, for they take seconds to start.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+#![expect(clippy::indexing_slicing, reason = "a report has the regions that were named")]
+
+mod server;
+mod tree;
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt as _, symlink},
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use rhumb_pack::{
+    ArchivePath, Content, Cutter, Entry, Kind, Mtime, PackRef, Root, Sealed, Sealer, SecretKey,
+    SegmentWriter, Trust, assemble,
+};
+use rhumb_ship::{
+    Outcome, Prefix, Progress, ReceiveError, Received, Remote, Report, Said, Settings, ShipError,
+    Source, Target, Written, receive, ship,
+};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use crate::{
+    server::{Line, Moto, remote},
+    tree::{looks, noise, plant},
+};
+
+/// A rate that is no limit here.
+const FAST: u64 = 1 << 40;
+
+fn key() -> SecretKey {
+    SecretKey::from_seed([7; 32])
+}
+
+fn trust() -> Trust {
+    Trust::Signers(vec![key().public()])
+}
+
+fn hasty() -> Settings {
+    Settings { retries: 1, retry_delay: Duration::ZERO, ..Settings::default() }
+}
+
+fn progress(remotes: &[Remote]) -> Arc<Progress> {
+    Arc::new(Progress::new(remotes.iter().map(Remote::region)))
+}
+
+async fn sent(
+    top: &Path,
+    remotes: Vec<Remote>,
+    prefix: &str,
+    settings: Settings,
+) -> Result<Report, ShipError> {
+    let (source, shown) = (Source::Tree(top.to_owned()), progress(&remotes));
+    let prefix = Prefix::new(prefix).unwrap();
+    ship(source, remotes, &prefix, &Sealer::Key(key()), settings, shown).await
+}
+
+async fn got(remotes: Vec<Remote>, prefix: &str, target: Target) -> Result<Received, ReceiveError> {
+    let shown = progress(&remotes);
+    receive(remotes, &Prefix::new(prefix).unwrap(), trust(), target, hasty(), shown).await
+}
+
+struct Servers {
+    east: Moto,
+    west: Moto,
+}
+
+impl Servers {
+    fn both(&self) -> Vec<Remote> {
+        vec![remote("east", self.east.address), remote("west", self.west.address)]
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_independent_servers() {
+    let (Some(east), Some(west)) = (Moto::start(), Moto::start()) else {
+        eprintln!("SKIPPED: there is no moto; `cargo xtask test` installs it");
+        return;
+    };
+    let servers = Servers { east, west };
+    a_tree_comes_back_to_the_last_bit(&servers).await;
+    what_was_broken_off_goes_on(&servers).await;
+    a_region_is_lost_on_the_way(&servers).await;
+    a_spare_region_takes_the_place_of_a_lost_one(&servers).await;
+    damage_is_found_and_no_damaged_file_gets_its_name(&servers).await;
+    nothing_leaves_the_folder(&servers).await;
+    a_stream_of_zeros_and_a_stranger(&servers).await;
+}
+
+async fn a_tree_comes_back_to_the_last_bit(servers: &Servers) {
+    let (from, to) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    plant(from.path(), 10_000);
+    let report = sent(from.path(), servers.both(), "tree/all", hasty()).await.unwrap();
+    assert_eq!((report.complete(), report.summary.warned), (2, 0));
+    assert!(report.regions.iter().all(|region| region.present == 0 && region.sent_objects > 2));
+    // The file of a gigabyte has a few bytes of data.
+    assert!(report.summary.bytes < 64 << 20, "{}", report.summary.bytes);
+
+    let folder = || Target::Folder(to.path().join("restored"));
+    let received = got(servers.both(), "tree/all", folder()).await.unwrap();
+    assert!(received.written.files > 10_000 && received.written.present == 0);
+    assert!(received.regions.iter().all(|region| region.said == Said::Newest));
+    assert!(received.regions.iter().all(|region| region.objects > 0), "{:?}", received.regions);
+    let (before, after) = (looks(from.path()), looks(&to.path().join("restored")));
+    assert_eq!(before.len(), after.len());
+    for ((path, before), (other, after)) in before.iter().zip(&after) {
+        assert_eq!((path, before), (other, after));
+    }
+    let sparse = fs::metadata(to.path().join("restored/odd/sparse")).unwrap();
+    assert!(sparse.blocks() * 512 < 1 << 20, "{} blocks", sparse.blocks());
+
+    // Again: nothing is sent, nothing is fetched but the list.
+    let again = sent(from.path(), servers.both(), "tree/all", hasty()).await.unwrap();
+    assert!(again.regions.iter().all(|region| region.sent_objects == 0 && region.present > 2));
+    let again = got(servers.both(), "tree/all", folder()).await.unwrap();
+    assert_eq!((again.written.files, again.written.present), (0, received.written.files));
+    // A change of one file is seen, and only that file is written.
+    let large = to.path().join("restored/odd/text");
+    fs::write(&large, "changed").unwrap();
+    let compared = || Target::Compared(to.path().join("restored"));
+    let differs = got(servers.both(), "tree/all", compared()).await.unwrap();
+    assert!(differs.differences.shown.iter().all(|line| line.starts_with("odd/text: ")));
+    assert!(differs.differences.count >= 2, "{:?}", differs.differences);
+    let mended = got(servers.both(), "tree/all", folder()).await.unwrap();
+    assert_eq!(mended.written.files, 1);
+    let same = got(servers.both(), "tree/all", compared()).await.unwrap();
+    assert_eq!(same.differences.count, 0, "{:?}", same.differences);
+}
+
+/// Drops a shipment when some packs are there, as the death of its process does, for it leaves nothing
+/// behind on this side.
+async fn what_was_broken_off_goes_on(servers: &Servers) {
+    let from = TempDir::new().unwrap();
+    fs::write(from.path().join("large"), noise(3, 200 << 20)).unwrap();
+    let slow = Line::to(servers.east.address, 20 << 20).await;
+    let line = vec![remote("east", slow.address)];
+    let settings = Settings { requests: 2, ..hasty() };
+    let (top, mut begun) = (from.path().to_owned(), JoinSet::new());
+    begun.spawn(async move { sent(&top, line, "broken", settings).await });
+    while servers.east.keys("broken/packs/").len() < 3 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    begun.abort_all();
+    let broken = begun.join_next().await.unwrap();
+    assert!(broken.is_err(), "the shipment was not broken off");
+    drop(slow);
+    let there = servers.east.keys("broken/packs/").len() as u64;
+    assert!(servers.east.keys("broken/manifest").is_empty());
+    let nothing = got(vec![remote("east", servers.east.address)], "broken", Target::Nowhere).await;
+    assert!(matches!(nothing, Err(ReceiveError::NoManifest(_))));
+
+    let line = Line::to(servers.east.address, FAST).await;
+    let all = vec![remote("east", line.address)];
+    let report = sent(from.path(), all.clone(), "broken", hasty()).await.unwrap();
+    let region = &report.regions[0];
+    assert_eq!(region.outcome, Outcome::Complete);
+    // One more is the list of files. What was on its way may have arrived meanwhile.
+    let sent_packs = region.sent_objects - 1;
+    assert!(sent_packs <= report.packs as u64 - there, "{sent_packs} sent, {there} were there");
+    assert!(sent_packs + 2 >= report.packs as u64 - there && region.present >= there);
+    assert!(line.carried.load(Ordering::Relaxed) < (200 << 20) - there * (8 << 20));
+    assert_eq!(got(all, "broken", Target::Nowhere).await.unwrap().written.bytes, 200 << 20);
+}
+
+async fn a_region_is_lost_on_the_way(servers: &Servers) {
+    let from = TempDir::new().unwrap();
+    fs::write(from.path().join("large"), noise(4, 150 << 20)).unwrap();
+    let slow = Line::to(servers.west.address, 60 << 20).await;
+    let remotes = vec![remote("east", servers.east.address), remote("west", slow.address)];
+    let settings = Settings { min_copies: Some(1), ..hasty() };
+    let (lost, report) = tokio::join!(
+        async {
+            while servers.west.keys("lost/packs/").is_empty() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            drop(slow);
+            servers.west.keys("lost/packs/").len()
+        },
+        sent(from.path(), remotes, "lost", settings)
+    );
+    let report = report.unwrap();
+    assert!(lost < report.packs, "it was lost too late to tell");
+    assert!(report.is_degraded() && !report.is_failed());
+    assert_eq!(report.regions[0].outcome, Outcome::Complete);
+    assert!(matches!(&report.regions[1].outcome, Outcome::Lost(_)));
+    // Too few for whoever wants two.
+    let nowhere = remote("west", "127.0.0.1:1".parse().unwrap());
+    let few = vec![remote("east", servers.east.address), nowhere.clone()];
+    assert!(matches!(
+        sent(from.path(), few, "lost", hasty()).await,
+        Err(ShipError::Unreachable { answered: 1, enough: 2, .. })
+    ));
+    // One region gone, another without the archive.
+    let some =
+        vec![nowhere, remote("east", servers.east.address), remote("south", servers.west.address)];
+    let received = got(some, "lost", Target::Nowhere).await.unwrap();
+    let said: Vec<_> = received.regions.iter().map(|region| &region.said).collect();
+    assert!(matches!(said[..], [Said::Silent(_), Said::Newest, Said::Nothing]), "{said:?}");
+}
+
+async fn a_spare_region_takes_the_place_of_a_lost_one(servers: &Servers) {
+    let from = TempDir::new().unwrap();
+    fs::write(from.path().join("large"), noise(5, 150 << 20)).unwrap();
+    let slow = Line::to(servers.west.address, 60 << 20).await;
+    // A third region, of another bucket on the same server, whose answer comes last.
+    servers.east.ask("PUT", "/elsewhere", b"").unwrap();
+    let mut site = remote("south", servers.east.address).site().clone();
+    site.bucket = "elsewhere".to_owned();
+    let remotes = vec![
+        remote("east", servers.east.address),
+        remote("west", slow.address),
+        Remote::new(site.clone()).unwrap(),
+    ];
+    let settings = Settings { copies: Some(2), ..hasty() };
+    let (_, report) = tokio::join!(
+        async {
+            while servers.west.keys("spare/packs/").is_empty()
+                && servers.east.keys("spare/manifest").is_empty()
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            drop(slow);
+        },
+        sent(from.path(), remotes, "spare", settings)
+    );
+    let report = report.unwrap();
+    assert_eq!(report.complete(), 2, "{:?}", report.regions);
+    let taken = report.regions.iter().any(|region| matches!(region.outcome, Outcome::Lost(_)));
+    let south = &report.regions[2];
+    if taken {
+        assert_eq!(south.outcome, Outcome::Complete);
+        assert!(south.mended + south.sent_objects >= report.packs as u64);
+        let all = vec![Remote::new(site).unwrap()];
+        assert_eq!(got(all, "spare", Target::Nowhere).await.unwrap().written.bytes, 150 << 20);
+    }
+}
+
+async fn damage_is_found_and_no_damaged_file_gets_its_name(servers: &Servers) {
+    let (from, to) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    fs::write(from.path().join("a"), noise(6, 20 << 20)).unwrap();
+    sent(from.path(), servers.both(), "damage", hasty()).await.unwrap();
+    let packs = servers.east.keys("damage/packs/");
+    for pack in &packs {
+        servers.east.flip(pack).await;
+    }
+    let folder = || Target::Folder(to.path().to_owned());
+    let received = got(servers.both(), "damage", folder()).await.unwrap();
+    assert!(received.regions[1].objects >= packs.len() as u64);
+    assert_eq!(looks(from.path()), looks(to.path()));
+
+    fs::remove_file(to.path().join("a")).unwrap();
+    servers.west.flip(&packs[0]).await;
+    let lost = got(servers.both(), "damage", folder()).await;
+    assert!(
+        matches!(&lost, Err(ReceiveError::Lost { reasons, .. }) if reasons.contains("damaged")),
+        "{lost:?}"
+    );
+    assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
+
+    servers.east.flip("damage/manifest").await;
+    let received =
+        got(servers.both(), "damage", Target::Compared(to.path().to_owned())).await.unwrap();
+    assert!(matches!(&received.regions[0].said, Said::Refused(why) if why.contains("seal")));
+    servers.west.flip("damage/manifest").await;
+    assert!(matches!(
+        got(servers.both(), "damage", folder()).await,
+        Err(ReceiveError::NoManifest(_))
+    ));
+    // A shipment of the same tree does not trust names either: it cannot know of the damage, but a
+    // receiver does. What is written anew is whole.
+    for pack in &packs {
+        servers.both()[0].delete(pack).await.unwrap();
+    }
+    sent(from.path(), servers.both(), "damage", hasty()).await.unwrap();
+    got(servers.both(), "damage", folder()).await.unwrap();
+    assert_eq!(looks(from.path()), looks(to.path()));
+}
+
+fn entry(path: &str, kind: Kind) -> Entry {
+    let path = ArchivePath::new(path.to_owned()).unwrap();
+    Entry { path, mode: 0o755, mtime: Mtime::default(), owner: None, kind }
+}
+
+/// Puts an archive of these entries into a bucket, all of whose data is "evil".
+async fn forge(moto: &Moto, prefix: &str, entries: &[Entry]) {
+    let mut cutter = Cutter::new();
+    cutter.push(b"evil");
+    let pack = cutter.finish().remove(0);
+    let body = assemble(pack.chunks.iter().map(|chunk| Sealed::new(chunk, 1)).collect()).concat();
+    let mut writer = SegmentWriter::new();
+    entries.iter().for_each(|entry| drop(writer.push(entry).unwrap()));
+    let segment = writer.finish().unwrap().unwrap();
+    let packs = vec![PackRef { id: pack.id, bytes: pack.bytes }];
+    let root = Root::new(1, "forged", vec![segment.named], packs);
+    let manifest = root.seal(&Sealer::Key(key())).unwrap();
+    let hash: String = segment.named.hash.0.iter().map(|byte| format!("{byte:02x}")).collect();
+    let objects = [
+        (format!("packs/{}", pack.id), body.into()),
+        (format!("segments/{hash}"), segment.bytes),
+        ("manifest".to_owned(), manifest.into()),
+    ];
+    let bucket = remote("any", moto.address);
+    for (key, body) in objects {
+        bucket.put(&format!("{prefix}/{key}"), &[body]).await.unwrap();
+    }
+}
+
+async fn nothing_leaves_the_folder(servers: &Servers) {
+    let outside = TempDir::new().unwrap();
+    let target = || Target::Nowhere;
+    let link = || Kind::Symlink { target: outside.path().display().to_string().into() };
+    let evil = || {
+        let hash = *blake3::hash(b"evil").as_bytes();
+        Kind::File(Content { start: 0, data: 4, holes: Vec::new(), hash })
+    };
+    let one = || vec![remote("east", servers.east.address)];
+
+    // Through a link of the archive.
+    forge(&servers.east, "escape", &[entry("link", link()), entry("link/file", evil())]).await;
+    let to = TempDir::new().unwrap();
+    let folder = || Target::Folder(to.path().to_owned());
+    assert!(matches!(got(one(), "escape", folder()).await, Err(ReceiveError::Order(_))));
+    assert!(matches!(got(one(), "escape", target()).await, Err(ReceiveError::Order(_))));
+
+    // Through a link of the folder.
+    let walk = [entry("link", Kind::Directory), entry("link/file", evil())];
+    forge(&servers.east, "follow", &walk).await;
+    let to = TempDir::new().unwrap();
+    symlink(outside.path(), to.path().join("link")).unwrap();
+    let refused = got(one(), "follow", Target::Folder(to.path().to_owned())).await;
+    assert!(matches!(refused, Err(ReceiveError::Write { .. })), "{refused:?}");
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+
+    // A hard link to what is outside, by a link of the folder.
+    fs::write(outside.path().join("secret"), "s").unwrap();
+    let to_secret = Kind::HardLink { to: ArchivePath::new("link/secret").unwrap() };
+    forge(&servers.east, "hard", &[entry("a", evil()), entry("zz", to_secret)]).await;
+    let to = TempDir::new().unwrap();
+    symlink(outside.path(), to.path().join("link")).unwrap();
+    let refused = got(one(), "hard", Target::Folder(to.path().to_owned())).await;
+    assert!(matches!(refused, Err(ReceiveError::Write { .. })), "{refused:?}");
+    assert!(!to.path().join("zz").exists());
+
+    // A file's hash that is not that of its bytes, though each chunk is what it says.
+    let Kind::File(content) = evil() else { unreachable!() };
+    let wrong = Kind::File(Content { hash: [1; 32], ..content });
+    forge(&servers.east, "wrong", &[entry("a", wrong)]).await;
+    let to = TempDir::new().unwrap();
+    let refused = got(one(), "wrong", Target::Folder(to.path().to_owned())).await;
+    assert!(matches!(refused, Err(ReceiveError::Content(_))), "{refused:?}");
+    assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
+
+    // A file goes in place of a link, and not through it.
+    forge(&servers.east, "over", &[entry("a", evil())]).await;
+    let to = TempDir::new().unwrap();
+    symlink(outside.path().join("secret"), to.path().join("a")).unwrap();
+    got(one(), "over", Target::Folder(to.path().to_owned())).await.unwrap();
+    assert_eq!(fs::read(to.path().join("a")).unwrap(), b"evil");
+    assert_eq!(fs::read(outside.path().join("secret")).unwrap(), b"s");
+}
+
+async fn a_stream_of_zeros_and_a_stranger(servers: &Servers) {
+    let bytes = 100_u64 << 20;
+    let input = Box::new(std::io::Read::take(std::io::repeat(0), bytes));
+    let source = Source::Stream { name: "zeros".into(), input };
+    let (remotes, prefix) = (servers.both(), Prefix::new("stream").unwrap());
+    let shown = progress(&remotes);
+    let report =
+        ship(source, remotes.clone(), &prefix, &Sealer::Key(key()), hasty(), shown).await.unwrap();
+    // All of its packs but the last are the same one.
+    assert!(report.packs > 2 && report.regions[0].sent_objects <= 3, "{report:?}");
+    let received = got(remotes.clone(), "stream", Target::Nowhere).await.unwrap();
+    assert_eq!(received.written, Written { files: 1, bytes, ..Written::default() });
+
+    let stranger = Trust::Signers(vec![SecretKey::from_seed([8; 32]).public()]);
+    let shown = progress(&remotes);
+    let refused = receive(remotes, &prefix, stranger, Target::Nowhere, hasty(), shown).await;
+    assert!(matches!(refused, Err(ReceiveError::NoManifest(why)) if why.contains("not trusted")));
+}
