@@ -8,6 +8,7 @@ pub(crate) use self::{
     control::{ControlCommand, ControlStatus, Recover},
     identity::{Init, Join, JoinToken},
     node::{Kv, KvCommand, NodeArgs, Regions, Residency, Route, Shown, Status},
+    objects::{Cp, Ls, Rm, Stat, Sync},
     operate::{
         Asked, Change, ConfigApply, FailBack, FailoversCommand, MemberCommand, Move, NewNode,
         RegionCommand, Role, TokenCommand,
@@ -21,6 +22,7 @@ pub(crate) use self::{
 mod control;
 mod identity;
 mod node;
+mod objects;
 mod operate;
 mod queue;
 mod rehearse;
@@ -112,6 +114,16 @@ pub(crate) enum Command {
     Ship(Box<Ship>),
     /// Restores what was shipped, from the regions that have it, verified bit for bit.
     Receive(Box<Receive>),
+    /// Copies a file to an object, an object to a file, or an object to another.
+    Cp(Box<Cp>),
+    /// Lists the objects of a bucket.
+    Ls(Box<Ls>),
+    /// Removes objects.
+    Rm(Box<Rm>),
+    /// Shows what each region knows of an object.
+    Stat(Box<Stat>),
+    /// Makes a folder and the objects below a prefix alike, one from the other.
+    Sync(Box<Sync>),
     /// Becomes a command that ends when the process that started it does.
     #[command(hide = true)]
     Attached(Attached),

@@ -11,6 +11,7 @@ mod join;
 mod join_token;
 mod kv;
 mod member;
+mod objects;
 mod operate;
 mod queue;
 mod receive;
@@ -63,6 +64,11 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Runners(command) => runners::run(&command),
         Command::Ship(args) => ship::run(&args),
         Command::Receive(args) => receive::run(&args),
+        Command::Cp(args) => objects::cp(&args),
+        Command::Ls(args) => objects::ls(&args),
+        Command::Rm(args) => objects::rm(&args),
+        Command::Stat(args) => objects::stat(&args),
+        Command::Sync(args) => objects::sync(&args),
         Command::Dev(args) => dev::run(&args),
         Command::Tour(args) => tour::run(args),
     }

@@ -16,6 +16,7 @@ mod budget;
 mod lane;
 mod level;
 pub mod limits;
+mod objects;
 mod progress;
 mod read;
 mod receive;
@@ -24,9 +25,12 @@ mod ship;
 mod walk;
 
 pub use archive::Prefix;
+pub use objects::{Action, Objects, ObjectsError, SyncPlan};
 pub use progress::{Count, Progress, RegionProgress};
 pub use read::{ReadError, Source, Summary};
 pub use receive::{Differences, Holding, ReceiveError, Received, Said, Target, Written, receive};
 pub use remote::{Credentials, Listed, Reason, Remote, RemoteError, Site, SiteError};
-pub use ship::{Outcome, RegionReport, Report, Settings, ShipError, ship};
+pub use ship::{
+    Estimate, Outcome, RegionPlan, RegionReport, Report, Settings, ShipError, rehearse, ship,
+};
 pub use walk::{Found, Walk, WalkError};

@@ -27,6 +27,10 @@ pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 /// and how slow an upload may be, in bytes per second, before it counts as stalled.
 pub const UPLOAD_RATE_MIN: u64 = 64 << 10;
+/// What large objects are sent and fetched in, in bytes,
+pub const PART_BYTES: u64 = 16 << 20;
+/// unless that made more parts than this, which is S3's bound.
+pub const PARTS_MAX: u64 = 10_000;
 /// Most regions of a transfer.
 pub const REGIONS_MAX: usize = 64;
 /// Most objects that a listing is kept of in memory.
@@ -45,6 +49,10 @@ pub const HARD_LINKS_MAX: usize = 1 << 18;
 pub const WARNINGS_MAX: usize = 100;
 /// Objects that wait to be packed or sent, all regions together.
 pub const UPLOADS_MAX: usize = 1_024;
+/// Samples of which an estimate is made, more or less,
+pub const SAMPLES_MAX: u64 = 256;
+/// and how long each is.
+pub const SAMPLE_BYTES: usize = 256 << 10;
 /// Steps of the reader that wait for the sender.
 pub const STEPS_MAX: usize = 1;
 

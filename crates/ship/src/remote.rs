@@ -8,11 +8,15 @@ use object_store::{
     ClientOptions, GetOptions, GetRange, ObjectMeta, ObjectStore as _, ObjectStoreExt as _,
     PutPayload, RetryConfig,
     aws::{AmazonS3, AmazonS3Builder},
+    multipart::{MultipartStore as _, PartId},
     path::Path,
 };
 use rhumb_types::RegionId;
 
 use crate::limits::{ANSWER_TIME_MAX, CONNECT_TIME_MAX, TEXT_BYTES_MAX, UPLOAD_RATE_MIN};
+
+/// What a region may have to copy before it answers, in bytes.
+const COPIED_BYTES_MAX: u64 = 256 << 20;
 
 /// Who asks.
 #[derive(Clone)]
@@ -242,19 +246,82 @@ impl Remote {
         .await
     }
 
-    /// Reads an object in pieces as they come.
-    ///
-    /// # Errors
-    /// When it is not there, or does not come.
-    pub async fn read(
+    /// Reads a range of an object, as long as it is the one with this entity tag.
+    pub(crate) async fn range(
         &self,
         key: &str,
-        range: Option<std::ops::Range<u64>>,
-    ) -> Result<(Listed, BoxStream<'static, Result<Bytes, RemoteError>>), RemoteError> {
-        let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
-        let found = self.store.get_opts(&path(key)?, options).await?;
-        let listed = Listed::from(found.meta.clone());
-        Ok((listed, found.into_stream().map_err(RemoteError::from).boxed()))
+        range: std::ops::Range<u64>,
+        tag: Option<String>,
+    ) -> Result<Bytes, RemoteError> {
+        let bytes = range.end - range.start;
+        let most = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let range = Some(GetRange::Bounded(range));
+        let options = GetOptions { range, if_match: tag, ..GetOptions::default() };
+        let path = path(key)?;
+        in_time(bytes, async {
+            let got =
+                gathered(self.store.get_opts(&path, options).await?.into_stream(), most).await?;
+            if got.len() == most {
+                Ok(got)
+            } else {
+                Err(RemoteError::new(Reason::Failed, "the answer is short"))
+            }
+        })
+        .await
+    }
+
+    /// Begins an upload in parts.
+    pub(crate) async fn begin(&self, key: &str) -> Result<String, RemoteError> {
+        let path = path(key)?;
+        in_time(0, async { Ok(self.store.create_multipart(&path).await?) }).await
+    }
+
+    /// Writes a part, counted from 0; the answer is its tag.
+    pub(crate) async fn part(
+        &self,
+        key: &str,
+        id: &str,
+        nth: usize,
+        body: Bytes,
+    ) -> Result<String, RemoteError> {
+        let (path, id, bytes) = (path(key)?, id.to_owned(), body.len() as u64);
+        let put = self.store.put_part(&path, &id, nth, body.into());
+        in_time(bytes, async { Ok(put.await?.content_id) }).await
+    }
+
+    /// Makes an object of the parts with these tags.
+    pub(crate) async fn finish(
+        &self,
+        key: &str,
+        id: &str,
+        tags: Vec<String>,
+    ) -> Result<(), RemoteError> {
+        let parts = tags.into_iter().map(|content_id| PartId { content_id }).collect();
+        let (path, id) = (path(key)?, id.to_owned());
+        let finished = self.store.complete_multipart(&path, &id, parts);
+        in_time(0, async { Ok(finished.await?) }).await.map(drop)
+    }
+
+    /// Gives an upload in parts up.
+    pub(crate) async fn abort(&self, key: &str, id: &str) -> Result<(), RemoteError> {
+        let (path, id) = (path(key)?, id.to_owned());
+        in_time(0, async { Ok(self.store.abort_multipart(&path, &id).await?) }).await
+    }
+
+    /// Copies an object within the bucket.
+    pub(crate) async fn copy(&self, from: &str, to: &str) -> Result<(), RemoteError> {
+        let (from, to) = (path(from)?, path(to)?);
+        in_time(COPIED_BYTES_MAX, async { Ok(self.store.copy(&from, &to).await?) }).await
+    }
+
+    /// What is right below a prefix: objects, and folders, whose keys end with `/`.
+    pub(crate) async fn folder(&self, prefix: &str) -> Result<Vec<Listed>, RemoteError> {
+        let prefix = (!prefix.is_empty()).then(|| Path::from(prefix));
+        let found = self.store.list_with_delimiter(prefix.as_ref()).await?;
+        let folder =
+            |path: Path| Listed { key: format!("{path}/"), bytes: 0, changed: 0, tag: None };
+        let folders = found.common_prefixes.into_iter().map(folder);
+        Ok(folders.chain(found.objects.into_iter().map(Listed::from)).collect())
     }
 
     /// What is known of an object.

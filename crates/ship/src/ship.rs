@@ -35,6 +35,9 @@ use crate::{
 };
 
 mod mend;
+mod rehearsal;
+
+pub use rehearsal::{Estimate, RegionPlan, rehearse};
 
 /// How a shipment is made.
 #[derive(Clone, Copy, Debug)]

@@ -2,9 +2,12 @@
 
 use std::{io, path::Path, process::ExitCode, sync::Arc};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rhumb_pack::{Sealer, SecretKey, SharedSecret};
-use rhumb_ship::{Outcome, Prefix, Progress, RegionReport, Remote, Report, Settings, Source, ship};
+use rhumb_ship::{
+    Outcome, Prefix, Progress, RegionPlan, RegionReport, Remote, Report, Settings, Source,
+    rehearse, ship,
+};
 use rhumb_types::ByteSize;
 use serde_json::{Value, json};
 
@@ -30,13 +33,16 @@ pub(crate) fn run(args: &cli::Ship) -> Result<ExitCode> {
     let place = Place::parse(&args.destination)?;
     let remotes = remotes(&args.endpoints, &place.bucket)?;
     let prefix = Prefix::new(&place.prefix).context("read the destination")?;
-    let sealer = sealer(args)?;
     let settings = Settings {
         copies: args.copies,
         min_copies: args.min_copies,
         owners: args.owners,
         ..settings(&args.transfers)
     };
+    if args.dry_run {
+        return dry_run(args, remotes, &prefix, settings);
+    }
+    let sealer = sealer(args)?;
     let source = if args.source == Path::new("-") {
         Source::Stream { name: args.name.clone(), input: Box::new(io::stdin()) }
     } else {
@@ -57,6 +63,58 @@ pub(crate) fn run(args: &cli::Ship) -> Result<ExitCode> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+fn dry_run(
+    args: &cli::Ship,
+    remotes: Vec<Remote>,
+    prefix: &Prefix,
+    settings: Settings,
+) -> Result<ExitCode> {
+    ensure!(args.source != Path::new("-"), "a stream cannot be looked at before it is sent");
+    let planned = rehearse(&args.source, remotes, prefix, settings);
+    let (estimate, regions) = runtime()?.block_on(planned)?;
+    if args.transfers.json {
+        let regions: Vec<Value> = regions
+            .iter()
+            .map(|plan| {
+                json!({
+                    "region": plan.region, "chosen": plan.chosen, "packs_there": plan.packs,
+                    "reason": plan.silent,
+                })
+            })
+            .collect();
+        let whole = json!({
+            "files": estimate.files, "directories": estimate.directories, "links": estimate.links,
+            "bytes": estimate.bytes, "packed_bytes_estimate": estimate.packed(), "regions": regions,
+        });
+        say(&serde_json::to_string_pretty(&whole)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let row = |plan: &RegionPlan| {
+        let what = match (&plan.silent, plan.chosen) {
+            (Some(reason), _) => format!("no answer: {reason}"),
+            (None, true) => "would be sent to".to_owned(),
+            (None, false) => "would take the place of another".to_owned(),
+        };
+        [plan.region.to_string(), what, plan.packs.to_string()]
+    };
+    let rows: Vec<_> = regions.iter().map(row).collect();
+    table(["region", "plan", "packs there"], &rows).iter().for_each(|line| say(line));
+    let chosen = regions.iter().filter(|plan| plan.chosen).count() as u64;
+    let (packed, all) = (estimate.packed(), estimate.packed().saturating_mul(chosen));
+    say(&format!(
+        "{} files, {} directories, {} links, {}; packed about {} (from a sample of {}), {} to {chosen} \
+         regions if they have nothing of it",
+        estimate.files,
+        estimate.directories,
+        estimate.links,
+        ByteSize(estimate.bytes),
+        ByteSize(packed),
+        ByteSize(estimate.sampled),
+        ByteSize(all),
+    ));
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What transfers run on.

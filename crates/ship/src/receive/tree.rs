@@ -101,7 +101,7 @@ impl Tree {
 }
 
 /// What a file is called in its directory until it is whole.
-pub(super) fn part_name(name: &[u8]) -> Vec<u8> {
+pub(crate) fn part_name(name: &[u8]) -> Vec<u8> {
     let hash = blake3::hash(name).to_hex();
     [PART_PREFIX, hash.as_bytes().get(..16).unwrap_or_default()].concat()
 }

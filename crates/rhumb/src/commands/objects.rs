@@ -1,0 +1,236 @@
+//! `rhumb ls`, `stat`, `rm`, `cp` and `sync`: single objects over S3.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Result, bail, ensure};
+use rhumb_ship::{Action, Listed, Objects};
+use rhumb_types::ByteSize;
+use serde_json::{Value, json};
+
+use super::{say, ship::runtime};
+use crate::{
+    cli::{self, Endpoints, Transfers},
+    sites::{Place, remotes},
+    table::table,
+    when,
+};
+
+/// Requests of commands that do not say how many.
+const REQUESTS: usize = 8;
+/// What begins the name of an object, where a file could be meant.
+const SCHEME: &str = "s3://";
+
+fn objects(endpoints: &Endpoints, transfers: Option<&Transfers>, bucket: &str) -> Result<Objects> {
+    let remotes = remotes(endpoints, bucket)?;
+    let usual = rhumb_ship::Settings::default();
+    Ok(match transfers {
+        Some(args) => {
+            Objects::new(remotes, usize::from(args.concurrency), args.retries, args.retry_delay)
+        }
+        None => Objects::new(remotes, REQUESTS, usual.retries, usual.retry_delay),
+    })
+}
+
+/// Lists what is there.
+pub(crate) fn ls(args: &cli::Ls) -> Result<ExitCode> {
+    let place = Place::parse(&args.place)?;
+    let objects = objects(&args.endpoints, None, &place.bucket)?;
+    let listed = objects.list(&place.prefix, !args.recursive, |listed| {
+        if args.json {
+            say(&known(&listed).to_string());
+        } else {
+            let size = ByteSize(listed.bytes).to_string();
+            let time = if listed.changed > 0 { time(&listed) } else { String::new() };
+            say(format!("{time:<20}  {size:>10}  {}", listed.key).trim_end());
+        }
+    });
+    runtime()?.block_on(listed)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows what each region knows of an object.
+pub(crate) fn stat(args: &cli::Stat) -> Result<ExitCode> {
+    let place = one(&args.object)?;
+    let objects = objects(&args.endpoints, None, &place.bucket)?;
+    let all = runtime()?.block_on(objects.stat(&place.prefix));
+    let some = all.iter().any(|(_, known)| known.is_ok());
+    if args.json {
+        let regions: Vec<Value> = all
+            .iter()
+            .map(|(region, answer)| match answer {
+                Ok(listed) => json!({ "region": region, "object": known(listed) }),
+                Err(error) => json!({ "region": region, "error": error.to_string() }),
+            })
+            .collect();
+        say(&serde_json::to_string_pretty(&regions)?);
+    } else {
+        let rows: Vec<[String; 4]> = all
+            .iter()
+            .map(|(region, known)| match known {
+                Ok(listed) => {
+                    let tag = listed.tag.clone().unwrap_or_default();
+                    [region.to_string(), ByteSize(listed.bytes).to_string(), time(listed), tag]
+                }
+                Err(error) => {
+                    [region.to_string(), "-".to_owned(), String::new(), error.to_string()]
+                }
+            })
+            .collect();
+        table(["region", "size", "changed", "tag"], &rows).iter().for_each(|line| say(line));
+    }
+    Ok(if some { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Removes objects.
+pub(crate) fn rm(args: &cli::Rm) -> Result<ExitCode> {
+    let runtime = runtime()?;
+    let mut removed = 0_u64;
+    for object in &args.objects {
+        let place = if args.recursive { Place::parse(object)? } else { one(object)? };
+        let objects = objects(&args.endpoints, Some(&args.transfers), &place.bucket)?;
+        let mut keys = vec![place.prefix.clone()];
+        if args.recursive {
+            keys.clear();
+            runtime.block_on(objects.list(&place.prefix, false, |listed| keys.push(listed.key)))?;
+        }
+        for key in keys {
+            runtime.block_on(objects.remove(&key, args.everywhere))?;
+            removed += 1;
+            if !args.transfers.quiet && !args.transfers.json {
+                say(&format!("removed {}/{key}", place.bucket));
+            }
+        }
+    }
+    if args.transfers.json {
+        say(&json!({ "removed": removed }).to_string());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Copies a file or an object.
+pub(crate) fn cp(args: &cli::Cp) -> Result<ExitCode> {
+    let runtime = runtime()?;
+    let told = |region: &rhumb_types::RegionId, bytes: Option<u64>| {
+        if args.transfers.json {
+            say(&json!({ "region": region, "bytes": bytes }).to_string());
+        } else if !args.transfers.quiet {
+            let size = bytes.map(|bytes| format!("{} ", ByteSize(bytes))).unwrap_or_default();
+            say(&format!("{} -> {}: {size}in {region}", args.source, args.target));
+        }
+    };
+    match (args.source.strip_prefix(SCHEME), args.target.strip_prefix(SCHEME)) {
+        (None, Some(target)) => {
+            let (file, mut place) = (Path::new(&args.source), Place::parse(target)?);
+            if place.prefix.is_empty() || target.ends_with('/') {
+                let name = file.file_name().and_then(|name| name.to_str());
+                let Some(name) = name else { bail!("name the object: s3://BUCKET/KEY") };
+                let folder = if place.prefix.is_empty() { "" } else { "/" };
+                place.prefix = format!("{}{folder}{name}", place.prefix);
+            }
+            let objects = objects(&args.endpoints, Some(&args.transfers), &place.bucket)?;
+            let (region, bytes) = runtime.block_on(objects.put(file, &place.prefix))?;
+            told(&region, Some(bytes));
+        }
+        (Some(source), None) => {
+            let place = one(source)?;
+            let mut file = PathBuf::from(&args.target);
+            if file.is_dir() {
+                file.push(place.prefix.rsplit('/').next().unwrap_or_default());
+            }
+            let objects = objects(&args.endpoints, Some(&args.transfers), &place.bucket)?;
+            let (region, bytes) = runtime.block_on(objects.get(&place.prefix, &file))?;
+            told(&region, Some(bytes));
+        }
+        (Some(source), Some(target)) => {
+            let (source, target) = (one(source)?, one(target)?);
+            ensure!(
+                source.bucket == target.bucket,
+                "an object is copied within its bucket only; fetch it and send it for another"
+            );
+            let objects = objects(&args.endpoints, Some(&args.transfers), &source.bucket)?;
+            told(&runtime.block_on(objects.copy(&source.prefix, &target.prefix))?, None);
+        }
+        (None, None) => bail!("one of both has to be an object: s3://BUCKET/KEY"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes a folder and a prefix alike.
+pub(crate) fn sync(args: &cli::Sync) -> Result<ExitCode> {
+    let (up, folder, place) =
+        match (args.source.strip_prefix(SCHEME), args.target.strip_prefix(SCHEME)) {
+            (None, Some(place)) => (true, Path::new(&args.source), Place::parse(place)?),
+            (Some(place), None) => (false, Path::new(&args.target), Place::parse(place)?),
+            _ => bail!("one of both has to be s3://BUCKET/PREFIX, and the other a folder"),
+        };
+    let objects = objects(&args.endpoints, Some(&args.transfers), &place.bucket)?;
+    let runtime = runtime()?;
+    let plan = runtime.block_on(async {
+        if up {
+            objects.plan_up(folder, &place.prefix, args.delete).await
+        } else {
+            objects.plan_down(&place.prefix, folder, args.delete).await
+        }
+    })?;
+    let (mut moved, mut bytes, mut removed) = (0_u64, 0_u64, 0_u64);
+    let (alike, left_out) = (plan.alike, plan.left_out);
+    let mut each = |action: &Action| {
+        let line = match action {
+            Action::Upload { file, key, bytes: more } => {
+                (moved, bytes) = (moved + 1, bytes + more);
+                format!("{} -> {SCHEME}{}/{key}", file.display(), place.bucket)
+            }
+            Action::Download { key, file, bytes: more, .. } => {
+                (moved, bytes) = (moved + 1, bytes + more);
+                format!("{SCHEME}{}/{key} -> {}", place.bucket, file.display())
+            }
+            Action::RemoveObject(key) => {
+                removed += 1;
+                format!("remove {SCHEME}{}/{key}", place.bucket)
+            }
+            Action::RemoveFile(path) => {
+                removed += 1;
+                format!("remove {}", path.display())
+            }
+        };
+        if !args.transfers.quiet && !args.transfers.json {
+            say(&line);
+        }
+    };
+    if args.dry_run {
+        plan.actions.iter().for_each(&mut each);
+    } else {
+        runtime.block_on(objects.carry_out(plan, &mut each))?;
+    }
+    if args.transfers.json {
+        let summary = json!({
+            "copied": moved, "bytes": bytes, "removed": removed, "alike": alike,
+            "left_out": left_out, "dry_run": args.dry_run,
+        });
+        say(&summary.to_string());
+    } else {
+        let would = if args.dry_run { "to be copied" } else { "copied" };
+        say(&format!("{moved} {would} ({}), {removed} removed, {alike} alike", ByteSize(bytes)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A place that names an object.
+fn one(text: &str) -> Result<Place> {
+    let place = Place::parse(text)?;
+    ensure!(!place.prefix.is_empty(), "`{text}` names no object; write BUCKET/KEY");
+    Ok(place)
+}
+
+fn known(listed: &Listed) -> Value {
+    json!({
+        "key": listed.key, "bytes": listed.bytes, "changed_ms": listed.changed, "tag": listed.tag,
+    })
+}
+
+fn time(listed: &Listed) -> String {
+    when::minute(when::from_unix_millis(u64::try_from(listed.changed).unwrap_or(0)))
+}
