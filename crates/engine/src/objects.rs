@@ -43,6 +43,7 @@ mod index;
 mod keep;
 mod list;
 mod peers;
+mod refer;
 mod replicate;
 mod wire;
 

@@ -9,29 +9,26 @@ use std::{
 };
 
 use bytes::Bytes;
-use rhumb_objects::{
-    grant::{
-        Authority, Home, HomeEffect, HomeEvent, Walk, WalkConfig,
-        walk::{Candidate, Taken},
-    },
-    place::{self, Bounds},
+use rhumb_objects::grant::{
+    Authority, Home, HomeEffect, HomeEvent, Walk, WalkConfig,
+    walk::{Candidate, Taken},
 };
 use rhumb_ports::store::Range;
-use rhumb_regions::{Key, RegionSet, RoutingSnapshot};
+use rhumb_regions::{RegionSet, RoutingSnapshot};
 use rhumb_types::{
     RegionId,
     control::MemberRole,
-    record::{
-        BlobHash, Body, BucketDefinition, BucketName, Cell, HolderRecord, IndexKey, ObjectRecord,
-        PartRecord, Record as _, Space, Value,
-    },
+    record::{BlobHash, BlobRef, Cell, HolderRecord, IndexKey, Record as _, Space, Value},
 };
 use tokio::{
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use super::{ObjectClient, ObjectError, replicate::KINDS};
+use super::{
+    ObjectClient, ObjectError,
+    refer::{KINDS, Placements, Referred, referred},
+};
 use crate::{
     Engine,
     limits::{COLLECT_TICK, WALK_PAGE_ROWS},
@@ -248,56 +245,45 @@ impl ObjectClient {
     fn refer(
         &self,
         snapshot: &RoutingSnapshot,
-        buckets: &mut BTreeMap<BucketName, Option<(BucketDefinition, Bounds)>>,
+        buckets: &mut Placements,
         (key, cell): (&Bytes, &Cell),
         walk: &mut Walk,
     ) -> Result<(), ObjectError> {
-        let damaged = |error: rhumb_types::record::CodecError| {
-            // What cannot be read may refer to anything.
-            ObjectError::Damaged(format!("{}: {error}", key.escape_ascii()))
-        };
         for entry in &cell.entries {
             let Value::Bytes(bytes) = &entry.value else { continue };
-            match IndexKey::decode(key).map_err(damaged)? {
-                IndexKey::Current { bucket, key } | IndexKey::Version { bucket, key, .. } => {
-                    let record = ObjectRecord::decode(bytes).map_err(damaged)?;
-                    let Some(content) = record.content else { continue };
-                    let Body::Blobs(blobs) = content.body else { continue };
-                    let known = buckets.entry(bucket.clone()).or_insert_with(|| {
-                        let definition = self.definition(&bucket).ok()?;
-                        Some((definition.clone(), Bounds::of(snapshot, &definition).ok()?))
-                    });
-                    let name = place::name(&bucket, &key);
-                    for blob in blobs {
-                        let (wanted, copies) = match known {
-                            Some((definition, bounds)) => {
-                                let holders = self.holding(snapshot, &blob);
-                                let ought = place::ought(
-                                    snapshot,
-                                    definition,
-                                    bounds,
-                                    &Key::new(&name),
-                                    &record.region,
-                                    holders,
-                                );
-                                (ought.regions, ought.copies)
-                            }
-                            // Where it ought to be is not known now: everywhere.
-                            None => (snapshot.data(), u8::MAX),
-                        };
-                        walk.on_reference(&blob.hash, wanted, copies);
-                    }
-                }
-                IndexKey::Part { .. } => {
-                    let part = PartRecord::decode(bytes).map_err(damaged)?;
-                    let Body::Blobs(blobs) = part.body else { continue };
-                    let all: RegionSet = snapshot.data();
-                    blobs.iter().for_each(|blob| walk.on_reference(&blob.hash, all, 1));
-                }
-                IndexKey::Holder { .. } | IndexKey::Upload { .. } => {}
+            // What cannot be read may refer to anything: the walk ends.
+            let referred = referred(key, bytes).map_err(|error| {
+                ObjectError::Damaged(format!("{}: {error}", key.escape_ascii()))
+            })?;
+            let Some(referred) = referred else { continue };
+            for blob in &referred.blobs {
+                let (wanted, copies) = self.wanted(snapshot, buckets, &referred, blob);
+                walk.on_reference(&blob.hash, wanted, copies);
             }
         }
         Ok(())
+    }
+
+    /// Where copies of a blob ought to be, and how many.
+    fn wanted(
+        &self,
+        snapshot: &RoutingSnapshot,
+        buckets: &mut Placements,
+        referred: &Referred,
+        blob: &BlobRef,
+    ) -> (RegionSet, u8) {
+        let Some(place) = &referred.place else { return (snapshot.data(), 1) };
+        let known = buckets
+            .entry(place.bucket.clone())
+            .or_insert_with(|| self.placement(snapshot, &place.bucket));
+        match known {
+            Some(placement) => {
+                let ought = self.ought(snapshot, placement, place, blob);
+                (ought.regions, ought.copies)
+            }
+            // Where it ought to be is not known now: everywhere.
+            None => (snapshot.data(), u8::MAX),
+        }
     }
 
     /// A page of rows of a kind, with all that their cells hold.

@@ -1,4 +1,4 @@
-//! What is committed of the index, told to who fetches bytes.
+//! What is committed of the index, told to who fetches and who keeps bytes.
 
 use std::{
     collections::BTreeMap,
@@ -13,14 +13,11 @@ use rhumb_ports::store::{Batch, MetaName, Write};
 use rhumb_state::visible;
 use rhumb_types::{
     DomainId,
-    record::{
-        BlobHash, Body, Dot, IndexKey, ObjectRecord, PartRecord, Record as _, Space, Value,
-        VersionVector,
-    },
+    record::{BlobHash, Dot, Record as _, Space, Value, VersionVector},
 };
 use tokio::sync::mpsc;
 
-use super::keep::Keeper;
+use super::{keep::Keeper, refer::referred};
 
 /// Rows of the index: their keys, and what they hold.
 pub(super) type Rows = Vec<(Bytes, Bytes)>;
@@ -93,15 +90,6 @@ fn tell_references(batch: &Batch, keeper: &Keeper) {
 }
 
 fn references(key: &[u8], row: &[u8]) -> Vec<BlobHash> {
-    let body = match IndexKey::decode(key) {
-        Ok(IndexKey::Current { .. } | IndexKey::Version { .. }) => {
-            ObjectRecord::decode(row).ok().and_then(|record| record.content).map(|it| it.body)
-        }
-        Ok(IndexKey::Part { .. }) => PartRecord::decode(row).ok().map(|part| part.body),
-        _ => None,
-    };
-    match body {
-        Some(Body::Blobs(blobs)) => blobs.into_iter().map(|blob| blob.hash).collect(),
-        _ => Vec::new(),
-    }
+    let blobs = referred(key, row).ok().flatten().map(|it| it.blobs).unwrap_or_default();
+    blobs.into_iter().map(|blob| blob.hash).collect()
 }

@@ -3,21 +3,14 @@
 //! Rows tell it as they are committed; a walk over the index finds what was missed, after a start and
 //! from time to time. What is fetched first, and how often, is the business of `rhumb_objects::want`.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use rhumb_objects::{
-    place::{self, Bounds},
     rows::Rows as _,
     want::{Fetch, FetchEnd, Priority, Want, Wish, promotion::Promotions},
 };
-use rhumb_regions::{Key, RegionSet, RoutingSnapshot};
 use rhumb_types::{
     RegionId, UnixMillis,
-    record::{
-        BlobRef, Body, BucketDefinition, BucketName, HolderRecord, IndexKey, ObjectRecord,
-        Record as _,
-    },
+    record::{BlobRef, BucketName},
 };
 use tokio::{
     sync::mpsc,
@@ -25,10 +18,15 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{ObjectClient, feed::Rows, peers::FetchError};
+use super::{
+    ObjectClient,
+    feed::Rows,
+    peers::FetchError,
+    refer::{KINDS, Placements, Referred, referred},
+};
 use crate::{
     Engine,
-    limits::{HOLDERS_MAX, WALK_INTERVAL, WALK_PAGE_ROWS, WISHES_MAX},
+    limits::{WALK_INTERVAL, WALK_PAGE_ROWS, WISHES_MAX},
 };
 
 /// A blob that was read from another region.
@@ -51,19 +49,6 @@ impl ObjectClient {
     pub(super) fn wish(&self, bucket: &BucketName, blob: BlobRef, taken_in: &RegionId) {
         let read = RemoteRead { bucket: bucket.clone(), blob, taken_in: taken_in.clone() };
         let _full = self.running().fetch.try_send(read);
-    }
-
-    /// The regions that say that they hold a blob for good.
-    pub(super) fn holding(&self, snapshot: &RoutingSnapshot, blob: &BlobRef) -> RegionSet {
-        let rows = self.engine().index().rows(&IndexKey::holders_of(&blob.hash), None, HOLDERS_MAX);
-        let region = |(key, row): &(Bytes, Bytes)| match IndexKey::decode(key) {
-            Ok(IndexKey::Holder { region, .. }) => {
-                let lasting = HolderRecord::decode(row).is_ok_and(|holder| !holder.cached);
-                lasting.then(|| snapshot.index(&region)).flatten()
-            }
-            _ => None,
-        };
-        rows.unwrap_or_default().iter().filter_map(region).collect()
     }
 }
 
@@ -94,9 +79,6 @@ struct Walk {
     kind: usize,
     after: Option<Bytes>,
 }
-
-/// The kinds of rows that refer to blobs.
-pub(super) const KINDS: [&[u8]; 3] = [b"c", b"v", b"p"];
 
 struct Replicator {
     client: ObjectClient,
@@ -177,47 +159,27 @@ impl Replicator {
 
     /// Looks which blobs of some rows ought to be here and are not.
     async fn look(&mut self, rows: Rows, priority: Priority) {
-        let Some(snapshot) = self.client.engine().routing() else { return };
-        let mut bounds = BTreeMap::new();
+        let client = self.client.clone();
+        let Some(snapshot) = client.engine().routing() else { return };
+        let Some(here) = snapshot.index(client.region()) else { return };
+        let mut buckets = Placements::new();
         for (key, row) in rows {
-            let Some(found) = referred(&key, &row) else { continue };
-            let Some((definition, allowed)) = self.bounds(&snapshot, &mut bounds, &found.bucket)
-            else {
+            // Parts are copied once they are an object.
+            let Ok(Some(Referred { blobs, place: Some(place) })) = referred(&key, &row) else {
                 continue;
             };
-            for blob in &found.blobs {
-                let holders = self.client.holding(&snapshot, blob);
-                let name = place::name(&found.bucket, &found.key);
-                let ought = place::ought(
-                    &snapshot,
-                    &definition,
-                    &allowed,
-                    &Key::new(&name),
-                    &found.taken_in,
-                    holders,
-                );
-                let here = snapshot.index(self.client.region());
-                if !here.is_some_and(|here| ought.regions.contains(here) && !holders.contains(here))
-                {
-                    continue;
+            let known = buckets
+                .entry(place.bucket.clone())
+                .or_insert_with(|| client.placement(&snapshot, &place.bucket));
+            let Some(placement) = known else { continue };
+            for blob in &blobs {
+                let ought = client.ought(&snapshot, placement, &place, blob);
+                let holds = client.holding(&snapshot, blob).contains(here);
+                if ought.regions.contains(here) && !holds {
+                    self.want_here(blob, priority, place.written, &place.taken_in).await;
                 }
-                self.want_here(blob, priority, found.written, &found.taken_in).await;
             }
         }
-    }
-
-    fn bounds(
-        &self,
-        snapshot: &RoutingSnapshot,
-        known: &mut BTreeMap<BucketName, Option<(BucketDefinition, Bounds)>>,
-        bucket: &BucketName,
-    ) -> Option<(BucketDefinition, Bounds)> {
-        let make = || {
-            let definition = self.client.definition(bucket).ok()?;
-            let bounds = Bounds::of(snapshot, &definition).ok()?;
-            Some((definition, bounds))
-        };
-        known.entry(bucket.clone()).or_insert_with(make).clone()
     }
 
     async fn want_here(
@@ -286,31 +248,5 @@ async fn fetch(
         Ok(()) => FetchEnd::Held,
         // It is here; the walk says so later.
         Err(_) => FetchEnd::Failed,
-    }
-}
-
-/// What a row refers to.
-struct Referred {
-    bucket: BucketName,
-    key: Bytes,
-    taken_in: RegionId,
-    written: UnixMillis,
-    blobs: Vec<BlobRef>,
-}
-
-fn referred(key: &[u8], row: &[u8]) -> Option<Referred> {
-    let blobs = |body: Body| match body {
-        Body::Blobs(blobs) if !blobs.is_empty() => Some(blobs),
-        _ => None,
-    };
-    match IndexKey::decode(key).ok()? {
-        IndexKey::Current { bucket, key } | IndexKey::Version { bucket, key, .. } => {
-            let record = ObjectRecord::decode(row).ok()?;
-            let blobs = blobs(record.content?.body)?;
-            let (taken_in, written) = (record.region, record.modified);
-            Some(Referred { bucket, key, taken_in, written, blobs })
-        }
-        // Parts are copied once they are an object.
-        _ => None,
     }
 }

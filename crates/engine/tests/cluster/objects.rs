@@ -132,6 +132,16 @@ async fn until_held(node: &Node, blobs: &[BlobRef]) {
     assert!(came.is_ok(), "the blobs never came to {}", node.region);
 }
 
+async fn until_gone(node: &Node, blobs: &[BlobRef]) {
+    let waited = async {
+        while node.holds(blobs).await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let gone = tokio::time::timeout(2 * super::cluster::PATIENCE, waited).await;
+    assert!(gone.is_ok(), "{} still holds what nobody refers to", node.region);
+}
+
 fn blobs(record: &ObjectRecord) -> Vec<BlobRef> {
     match &record.content.as_ref().unwrap().body {
         Body::Blobs(blobs) => blobs.clone(),
@@ -523,13 +533,7 @@ async fn bytes_that_nobody_refers_to_go_everywhere_and_all_others_stay() {
     us.delete("kept").await;
     for node in [&us, &eu, &ap] {
         for done in [&goes, &dies] {
-            let waited = async {
-                while node.holds(&blobs(&done.record)).await {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            };
-            let gone = tokio::time::timeout(2 * super::cluster::PATIENCE, waited).await;
-            assert!(gone.is_ok(), "{} still holds what nobody refers to", node.region);
+            until_gone(node, &blobs(&done.record)).await;
         }
         assert!(node.holds(&blobs(&twin.record)).await);
         assert_eq!(node.get("twin").await.unwrap(), kept);
