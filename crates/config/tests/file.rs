@@ -569,9 +569,11 @@ fn runners_are_read_and_everything_wrong_with_them_is_named_with_its_place() {
     let runners = config.settings().runners.as_ref().unwrap();
     assert_eq!(runners.api, "https://api.github.com");
     assert_eq!((runners.sets["linux"].max, runners.sets["linux"].group), (10, 1));
+    assert_eq!(runners.reconcile_every.to_string(), "5m");
     let wrong = "  webhook_secrets: []\n  api: http://ghe.acme.net\n  sets:\n    Linux: { labels: [], \
                  burst: 0 }\n    gpu: { labels: [rhumb-region-x], command: [./run.sh], max_in: { mars: 1 } }\n  \
-                 residency: { acme: [moon] }\n  geography: { \"a/b/c\": Germany }\n  hooks: [ { app: true } ]\n";
+                 residency: { acme: [moon] }\n  geography: { \"a/b/c\": Germany }\n  hooks: [ { app: true } ]\n  \
+                 reconcile_every: 1s\n";
     let faults = Config::parse(&with_runners(wrong), &NOTHING).unwrap_err();
     let paths: Vec<String> = faults.iter().map(|fault| fault.path.to_string()).collect();
     for path in [
@@ -586,6 +588,7 @@ fn runners_are_read_and_everything_wrong_with_them_is_named_with_its_place() {
         "runners.sets.gpu.max_in.mars",
         "runners.residency.acme[0]",
         "runners.hooks[0]",
+        "runners.reconcile_every",
     ] {
         assert!(paths.iter().any(|it| it == path), "{path} is not among {paths:#?}");
     }

@@ -98,6 +98,20 @@ impl Line {
         }
     }
 
+    /// Dials, unless there is a connection or a reason against it.
+    pub(crate) fn prepare(self: &Arc<Self>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_needed = match &*state {
+            State::Open(channel) => channel.is_closed(),
+            State::Failed { until, .. } => *until <= Instant::now(),
+            State::Dialling(_) => false,
+            State::Idle => true,
+        };
+        if is_needed {
+            *state = State::Dialling(self.dial());
+        }
+    }
+
     /// The open connection, or the one being dialled. The dial belongs to nobody: a caller that
     /// gives up does not end it for the others, nor for its own next try.
     async fn channel(self: &Arc<Self>) -> Result<Channel, String> {

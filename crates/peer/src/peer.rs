@@ -210,6 +210,14 @@ impl Peer {
         self.shared.desk.get().is_some()
     }
 
+    /// Opens the connection for calls to a service of a region ahead of the first call, if it is not open.
+    /// Whoever calls first need not wait for it then.
+    pub fn prepare(&self, to: &RegionId, service: Service) {
+        if let Some(line) = self.shared.line(to, service) {
+            line.prepare();
+        }
+    }
+
     /// Replaces the members. Links and calls to nodes that are no longer listed, or that are listed
     /// at another address, end; new ones begin. A link stays when all that changed is that its very
     /// node is now listed by its id.

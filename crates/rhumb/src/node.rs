@@ -105,7 +105,7 @@ impl Node {
         )?;
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), &region));
         engine.measure(&metrics);
-        forward(&tasks, events, inlet, metrics.clone());
+        forward(&peer, &tasks, events, inlet, metrics.clone());
         let members = settings::members(config);
         let keeping = identity::keep(&tasks, &peer, &config.settings().data, members);
         let groups = BothGroups::start(config, &identity, &data, &peer).await?;
@@ -124,8 +124,8 @@ impl Node {
         events::start(config, &region, &engine);
         checks::start(config, &region, &engine);
         peer.register_with(registrar::registrar(&engine, identity.node));
-        let workflows =
-            runners::start(config, &region, &engine).context("the runners did not start")?;
+        let workflows = runners::start(config, &identity, &engine, &metrics)
+            .context("the runners did not start")?;
         let around = http::Around { keeping: &keeping, workflows };
         let http = http::serve(config, &engine, &peer, around, alarms, metrics.clone()).await?;
         let sqs = sqs::serve(config, &engine, &peer, &metrics).await?;
@@ -210,13 +210,23 @@ impl PeerService for Answers {
 }
 
 /// Hands what peers say to the node.
-fn forward(tasks: &Tasks, mut events: PeerEvents, inlet: Inlet, metrics: Arc<Metrics>) {
+fn forward(
+    peer: &Arc<Peer>,
+    tasks: &Tasks,
+    mut events: PeerEvents,
+    inlet: Inlet,
+    metrics: Arc<Metrics>,
+) {
+    let peer = peer.clone();
     // Acknowledgements of what clients still wait for are among them.
     tasks.spawn_until_drained(async move {
         while let Some(event) = events.next().await {
             let event = match event {
                 PeerEvent::Up { region, node } => {
                     tracing::info!(%region, %node, "a link is up");
+                    // Work that arrives here for that region is sent on without waiting for a handshake.
+                    peer.prepare(&region, Service::Queue);
+                    peer.prepare(&region, Service::Forward);
                     Event::PeerUp { region }
                 }
                 PeerEvent::Down { region, reason } => {

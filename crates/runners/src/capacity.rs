@@ -30,7 +30,7 @@ use std::{
 use rhumb_types::MonoTime;
 
 pub use self::words::{
-    Config, Effect, Effects, Event, Failure, PoolCounts, PoolId, Scope, SeenRunner, SetLimits,
+    Config, Effect, Effects, End, Event, Failure, PoolCounts, PoolId, Scope, SeenRunner, SetLimits,
     Survey, Task,
 };
 use crate::{
@@ -161,9 +161,11 @@ impl Capacity {
                 }
             }
             Event::NotStarted { name, failure } => self.not_started(now, &name, failure),
-            Event::Exited { name } => self.gone(now, &name),
+            Event::Exited { name } => self.gone(now, &name, out),
             Event::Stopped { name } => {
-                self.runners.remove(&name);
+                if let Some(Runner { pool, .. }) = self.runners.remove(&name) {
+                    out.push(Effect::Ended { name, pool, how: End::Stopped });
+                }
             }
             Event::NotStopped { name, busy } => self.not_stopped(now, &name, busy),
             Event::Surveyed(survey) => self.surveyed(now, &survey, out),
@@ -273,8 +275,10 @@ impl Capacity {
     }
 
     /// A runner is no more.
-    fn gone(&mut self, now: MonoTime, name: &RunnerName) {
+    fn gone(&mut self, now: MonoTime, name: &RunnerName, out: &mut Effects) {
         let Some(runner) = self.runners.remove(name) else { return };
+        let how = if runner.state == State::Stopping { End::Stopped } else { End::Exited };
+        out.push(Effect::Ended { name: name.clone(), pool: runner.pool.clone(), how });
         self.scopes.entry(runner.pool.scope.clone()).or_default().stir(now);
         let soon = now + self.config.ask_exited;
         if runner.state.is_free() {

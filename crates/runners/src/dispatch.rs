@@ -8,6 +8,7 @@
 //! One task owns the machine. What takes time is done beside it and comes back as an event.
 
 mod held;
+mod notes;
 mod receive;
 mod work;
 
@@ -15,15 +16,15 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rhumb_engine::{Engine, Heartbeat, QueueClient};
 use rhumb_queue::Leased;
-use rhumb_types::{MonoTime, RegionId, record::QueueName};
+use rhumb_types::{MonoTime, NodeId, RegionId, record::QueueName};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use self::held::Held;
+use self::{held::Held, notes::Notes};
 use crate::{
-    capacity::{Capacity, Config, Effect, Effects, Event, Scope},
+    capacity::{Capacity, Config, Effect, Effects, Event, PoolCounts, PoolId, Scope},
     executor::Executor,
     github::{GitHub, JobAnswer, Outside},
     job::{JobRef, RunnerName, WorkflowJob},
@@ -63,6 +64,8 @@ pub struct DispatchParts {
     pub engine: Engine,
     /// Its queues.
     pub queues: QueueClient,
+    /// Its name, for the audit chain.
+    pub node: NodeId,
     /// Its region.
     pub region: RegionId,
     /// The label sets.
@@ -95,6 +98,7 @@ struct Shared {
     outside: Outside,
     counts: Arc<Counts>,
     works: Semaphore,
+    notes: Notes,
 }
 
 /// What comes back to the dispatcher.
@@ -123,20 +127,21 @@ struct Dispatcher {
     ended: mpsc::Receiver<RunnerName>,
     _keep_open: mpsc::Sender<RunnerName>,
     rooms: watch::Sender<BTreeMap<String, usize>>,
-    /// The last job whose record was read.
     /// The queues that are listened to, each with its set.
     listens: Vec<(QueueName, String)>,
+    /// The last job whose record was read.
     read: Option<JobRef>,
     said: Option<Instant>,
 }
 
 /// Starts the dispatcher of a region on the node's tasks.
 pub fn start(parts: DispatchParts) {
-    let DispatchParts { engine, queues, region, sets, listens, github, outside, .. } = parts;
+    let DispatchParts { engine, queues, node, region, sets, listens, github, outside, .. } = parts;
     let DispatchParts { counts, config, ended, keep_open, .. } = parts;
     let records = Records::new(engine.clone());
     let sets = sets.into_iter().map(|set| (set.labels.name.clone(), set)).collect();
     let works = Semaphore::new(WORKS_MAX);
+    let notes = Notes::start(&engine, node, region.clone(), counts.clone());
     let shared = Arc::new(Shared {
         engine: engine.clone(),
         queues,
@@ -147,6 +152,7 @@ pub fn start(parts: DispatchParts) {
         outside,
         counts,
         works,
+        notes,
     });
     let (sender, inputs) = mpsc::channel(INPUTS_MAX);
     let (rooms, room) = watch::channel(BTreeMap::new());
@@ -254,6 +260,11 @@ impl Dispatcher {
                     Input::Event(work::survey(&shared, scope, installation).await)
                 });
             }
+            Effect::Ended { name, pool, how } => {
+                let region = pool.region.as_ref().unwrap_or(&self.shared.region);
+                self.shared.counts.meters().ended(&pool.set, region, how.name());
+                self.shared.notes.ended(&pool.set, &name);
+            }
             Effect::Ask { job } => self.ask(job),
         }
     }
@@ -321,13 +332,29 @@ impl Dispatcher {
         self.listens.iter().map(beat).collect()
     }
 
+    /// Shows in the node's metrics what there is of each set; one that has nothing any more shows that.
+    fn show(&self, pools: &BTreeMap<PoolId, PoolCounts>) {
+        let shared = &self.shared;
+        let nothing = shared.sets.keys().map(|set| ((set, &shared.region), PoolCounts::default()));
+        let mut shown: BTreeMap<(&String, &RegionId), PoolCounts> = nothing.collect();
+        for (pool, counts) in pools {
+            let region = pool.region.as_ref().unwrap_or(&shared.region);
+            shown.entry((&pool.set, region)).or_default().add(counts);
+        }
+        for ((set, region), it) in shown {
+            let runners = [it.waiting + it.running, it.starting, it.idle, it.busy, it.stopping];
+            shared.counts.meters().set(set, region, [it.waiting, it.running], runners);
+        }
+    }
+
     fn say(&self) {
         let counts = self.shared.counts.all();
-        let pools = self.machine.counts().into_iter();
+        let pools = self.machine.counts();
+        self.show(&pools);
         let status = RegionStatus {
             region: self.shared.region.clone(),
             at: (self.shared.outside.now)().wall,
-            pools: pools.map(|(pool, counts)| PoolStatus { pool, counts }).collect(),
+            pools: pools.into_iter().map(|(pool, counts)| PoolStatus { pool, counts }).collect(),
             limited_seconds: self.shared.github.limited().map_or(0, |wait| wait.as_secs()),
             counts: counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
         };

@@ -20,6 +20,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use rhumb_engine::telemetry::metrics::runners::Runners as Meters;
 use rhumb_types::{Timestamp, UnixMillis};
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
@@ -71,6 +72,7 @@ struct Shared {
     pace: Mutex<Pace>,
     tokens: Mutex<BTreeMap<u64, (Arc<str>, UnixMillis)>>,
     turns: Semaphore,
+    meters: Option<Meters>,
 }
 
 /// Through whom something is asked.
@@ -86,9 +88,15 @@ impl GitHub {
     /// A client of the API at a place.
     #[must_use]
     pub fn new(place: Place, auth: Auth, outside: Outside) -> Self {
+        Self::counting(place, auth, outside, None)
+    }
+
+    /// A client whose calls are counted.
+    #[must_use]
+    pub fn counting(place: Place, auth: Auth, outside: Outside, meters: Option<Meters>) -> Self {
         let (pace, tokens) = (Mutex::default(), Mutex::default());
         let turns = Semaphore::new(REQUESTS_MAX);
-        Self { shared: Arc::new(Shared { place, auth, outside, pace, tokens, turns }) }
+        Self { shared: Arc::new(Shared { place, auth, outside, pace, tokens, turns, meters }) }
     }
 
     /// How long nothing will be asked, because GitHub limits.
@@ -176,6 +184,24 @@ impl GitHub {
     }
 
     async fn send(
+        &self,
+        bearer: &str,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<http::Response<Bytes>, ApiError> {
+        let answer = self.exchange(bearer, method, path, body).await;
+        if let Some(meters) = &self.shared.meters {
+            meters.called(match &answer {
+                Ok(answer) if answer.status().is_success() => "ok",
+                Ok(_) => "refused",
+                Err(error) => error.name(),
+            });
+        }
+        answer
+    }
+
+    async fn exchange(
         &self,
         bearer: &str,
         method: Method,

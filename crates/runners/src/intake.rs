@@ -8,7 +8,7 @@ use std::{
 use rhumb_engine::{Engine, EnqueueRequest, HomeChoice};
 use rhumb_queue::{NewJob, Refused};
 use rhumb_regions::pool::RouteError;
-use rhumb_types::{RegionId, record::JobId};
+use rhumb_types::{RegionId, UnixMillis, record::JobId};
 use serde_json::{Value, json};
 
 use crate::{
@@ -81,6 +81,8 @@ pub struct IntakeParts {
 pub struct Answer {
     /// The status.
     pub status: u16,
+    /// How it ended, by a name that is part of the program.
+    pub outcome: &'static str,
     /// The body.
     pub body: Value,
 }
@@ -144,8 +146,15 @@ impl Intake {
     ///
     /// Cancel-safe: what was written stays, and a repeated delivery finds it.
     pub async fn webhook(&self, head: Head<'_>, body: &[u8]) -> Answer {
+        let began = (self.shared.outside.now)();
+        let answer = self.answer(head, body, began.wall).await;
+        let took = (self.shared.outside.now)().mono.saturating_since(began.mono);
+        self.shared.counts.meters().answered(answer.outcome, took);
+        answer
+    }
+
+    async fn answer(&self, head: Head<'_>, body: &[u8], now: UnixMillis) -> Answer {
         let shared = &self.shared;
-        let now = (shared.outside.now)().wall;
         let delivery = match read(&shared.secrets, &head, body, now) {
             Ok(delivery) => delivery,
             Err(rejected) => return self.rejected(&rejected),
@@ -173,7 +182,7 @@ impl Intake {
                 // Not remembered: the delivery can be repeated, by GitHub's user or by reconciliation.
                 shared.counts.add("delivery_failed");
                 tracing::warn!(%error, delivery = id, "a webhook could not be carried out");
-                Answer { status: 503, body: json!({ "error": error.to_string() }) }
+                refusal(503, "failed", &error)
             }
         }
     }
@@ -238,7 +247,7 @@ impl Intake {
                 counts.add(if duplicate { "queued_again" } else { "queued" });
                 let outcome = if duplicate { "queued_before" } else { "queued" };
                 let body = json!({ "outcome": outcome, "region": home, "job": event.job.job });
-                Ok(Answer { status: 202, body })
+                Ok(Answer { status: 202, outcome, body })
             }
             Queued::NoSet => {
                 counts.add("no_set");
@@ -271,7 +280,7 @@ impl Intake {
     fn rejected(&self, rejected: &Rejected) -> Answer {
         self.shared.counts.add(rejected.name());
         tracing::warn!(error = %rejected, "a webhook was refused");
-        Answer { status: rejected.status(), body: json!({ "error": rejected.to_string() }) }
+        refusal(rejected.status(), rejected.name(), rejected)
     }
 
     fn random_id(&self) -> JobId {
@@ -288,5 +297,9 @@ impl Intake {
 }
 
 fn answer(status: u16, outcome: &'static str) -> Answer {
-    Answer { status, body: json!({ "outcome": outcome }) }
+    Answer { status, outcome, body: json!({ "outcome": outcome }) }
+}
+
+fn refusal(status: u16, outcome: &'static str, error: &impl ToString) -> Answer {
+    Answer { status, outcome, body: json!({ "error": error.to_string() }) }
 }

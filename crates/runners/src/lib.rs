@@ -27,7 +27,7 @@ pub use job::{Action, JobRef, JobRefError, RUNNER_PREFIX, RunnerName, WorkflowJo
 pub use labels::{LabelSet, LabelSetError, QUEUE_PREFIX, REGION_LABEL, region_of, set_for};
 pub use payload::{JobEvent, PayloadError, RunnerSeen, job_event, unix_millis};
 pub use place::{Accounts, OriginError, home, origin, wish};
-pub use service::{ExecutorConfig, Runners, RunnersConfig, SetConfig, StartError};
+pub use service::{ExecutorConfig, Here, Runners, RunnersConfig, SetConfig, StartError};
 pub use signature::{Secrets, SecretsError, SignatureError};
 pub use web::{Place, PlaceError, WebError};
 pub use webhook::{Delivery, Head, Nothing, Rejected, Seen, read};

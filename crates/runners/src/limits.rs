@@ -82,6 +82,10 @@ pub const INPUTS_MAX: usize = 1_024;
 pub const WORKS_MAX: usize = 64;
 /// How often a region says how it is doing.
 pub const STATUS_INTERVAL: Duration = Duration::from_secs(2);
+/// How often it says in the audit chain which runners came and went.
+pub const NOTES_INTERVAL: Duration = Duration::from_secs(60);
+/// Starts and ends of a label set that wait to be said there; an hour of one a second.
+pub const NOTES_MAX: usize = 4_096;
 /// How long that is shown when it says nothing more.
 pub const STATUS_KEPT: Duration = Duration::from_secs(60);
 /// Pause after something that should have worked did not.
@@ -94,9 +98,7 @@ pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 pub const LOST_AFTER: Duration = Duration::from_secs(25 * 3_600);
 /// Repositories that are asked for jobs that wait.
 pub const REPOSITORIES_MAX: usize = 256;
-/// How often deliveries and waiting jobs are looked for.
-pub const RECONCILE_INTERVAL: Duration = Duration::from_secs(300);
-/// When they are first looked for after the start of a node.
+/// When deliveries and waiting jobs are first looked for after the start of a node, at the latest.
 pub const FIRST_RECONCILIATION: Duration = Duration::from_secs(30);
-/// How long a job waits at least before it counts as unheard of.
+/// How long a job waits before it counts as unheard of, at most.
 pub const UNHEARD_AFTER: Duration = Duration::from_secs(60);

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use crate::{
     github::{GitHub, Hook, ListedDelivery, Outside},
     intake::{Intake, Queued},
-    limits::{FIRST_RECONCILIATION, QUEUED_AGE_MAX, RECONCILE_INTERVAL, UNHEARD_AFTER},
+    limits::{FIRST_RECONCILIATION, QUEUED_AGE_MAX, UNHEARD_AFTER},
     status::Counts,
 };
 
@@ -41,6 +41,8 @@ pub(crate) struct Reconciliation {
     pub(crate) outside: Outside,
     /// What is counted.
     pub(crate) counts: Arc<Counts>,
+    /// How often it looks.
+    pub(crate) every: Duration,
 }
 
 /// What is remembered between two looks.
@@ -64,15 +66,15 @@ impl Reconciliation {
         let tasks = self.engine.tasks().clone();
         tasks.spawn_until_stopped(async move {
             let mut memory = Memory::default();
-            sleep(FIRST_RECONCILIATION).await;
+            sleep(self.every.min(FIRST_RECONCILIATION)).await;
             loop {
                 if self.is_mine() {
                     self.look(&mut memory).await;
                 }
-                let tenth = RECONCILE_INTERVAL.as_millis() / 10;
+                let tenth = self.every.as_millis() / 10;
                 let tenth = u64::try_from(tenth).unwrap_or(u64::MAX).max(1);
                 let jitter = Duration::from_millis((self.outside.random)() % tenth);
-                sleep(RECONCILE_INTERVAL + jitter).await;
+                sleep(self.every + jitter).await;
             }
         });
     }
@@ -110,7 +112,7 @@ impl Reconciliation {
             match self.github.redeliver(hook, delivery.id).await {
                 Ok(()) => {
                     self.counts.add("redelivered");
-                    memory.repeated(&delivery, now.mono);
+                    memory.repeated(&delivery, now.mono, self.every);
                 }
                 Err(error) => {
                     all = false;
@@ -140,7 +142,7 @@ impl Reconciliation {
                 }
             };
             let now = (self.outside.now)().wall;
-            let waits = |at: UnixMillis| now.saturating_since(at) >= UNHEARD_AFTER;
+            let waits = |at: UnixMillis| now.saturating_since(at) >= self.every.min(UNHEARD_AFTER);
             for listed in queued.iter().filter(|it| it.job.created_at.is_none_or(waits)) {
                 match self.intake.enqueue(&listed.job).await {
                     Ok(Queued::Taken { duplicate: false, .. }) => {
@@ -179,7 +181,7 @@ impl Memory {
         due
     }
 
-    fn repeated(&mut self, delivery: &ListedDelivery, now: MonoTime) {
+    fn repeated(&mut self, delivery: &ListedDelivery, now: MonoTime, every: Duration) {
         if self.repeats.len() >= REMEMBERED_MAX && !self.repeats.contains_key(&delivery.guid) {
             let oldest = self.repeats.iter().min_by_key(|(_, repeat)| repeat.last);
             if let Some(oldest) = oldest.map(|(guid, _)| guid.clone()) {
@@ -188,7 +190,7 @@ impl Memory {
         }
         let fresh = Repeat { times: 0, next: now, last: delivery.at };
         let repeat = self.repeats.entry(delivery.guid.clone()).or_insert(fresh);
-        repeat.next = now + RECONCILE_INTERVAL * (1 << repeat.times.min(8));
+        repeat.next = now + every * (1 << repeat.times.min(8));
         repeat.times += 1;
         repeat.last = delivery.at;
     }
@@ -197,6 +199,8 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const EVERY: Duration = Duration::from_secs(300);
 
     fn delivery(id: u64, guid: &str, ok: bool) -> ListedDelivery {
         let event = "workflow_job".to_owned();
@@ -228,12 +232,12 @@ mod tests {
         let mut times = Vec::new();
         while at < 7 * 24 * 3_600 {
             for due in memory.due(&listed, MonoTime(at * 1_000_000)) {
-                memory.repeated(&due, MonoTime(at * 1_000_000));
+                memory.repeated(&due, MonoTime(at * 1_000_000), EVERY);
                 times.push(at);
             }
             at += 60;
         }
-        let interval = RECONCILE_INTERVAL.as_secs();
+        let interval = EVERY.as_secs();
         assert_eq!(times, [0, 1, 3, 7, 15].map(|it| it * interval));
         assert_eq!(
             ids(&mut memory, &[delivery(2, "a", true), delivery(1, "a", false)], at),

@@ -4,14 +4,15 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, header};
-use rhumb_engine::{DefineError, Engine, Expect, QueueClient};
+use rhumb_engine::{DefineError, Engine, Expect, QueueClient, telemetry::Metrics};
 use rhumb_regions::ResidencyTag;
 use rhumb_types::{
-    RegionId,
+    NodeId, RegionId,
     record::{QueueDefinition, QueueName},
 };
 use tokio::{sync::mpsc, time::sleep};
@@ -50,6 +51,10 @@ pub struct RunnersConfig {
     pub accounts: Accounts,
     /// The webhooks whose deliveries are looked at.
     pub hooks: Vec<Hook>,
+    /// How often deliveries that failed and jobs that nobody told of are looked for.
+    pub reconcile_every: Duration,
+    /// How long a runner may take until GitHub sees it.
+    pub start_timeout: Duration,
     /// Where the folders of runners are.
     pub folder: PathBuf,
 }
@@ -83,6 +88,21 @@ pub enum ExecutorConfig {
     Http(HttpConfig),
 }
 
+/// Where the runners are.
+#[derive(Debug)]
+pub struct Here {
+    /// The node.
+    pub node: NodeId,
+    /// Its region.
+    pub region: RegionId,
+    /// The jurisdictions of the region.
+    pub residency: BTreeSet<ResidencyTag>,
+    /// Clocks and randomness.
+    pub outside: Outside,
+    /// What the node measures.
+    pub metrics: Arc<Metrics>,
+}
+
 /// Why the runners do not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -111,19 +131,17 @@ impl Runners {
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn start(
-        config: RunnersConfig,
-        engine: &Engine,
-        region: &RegionId,
-        residency: &BTreeSet<ResidencyTag>,
-        outside: Outside,
-    ) -> Result<Self, StartError> {
+    pub fn start(config: RunnersConfig, engine: &Engine, here: Here) -> Result<Self, StartError> {
+        let Here { node, region, residency, outside, metrics } = here;
         let queues = engine.queues().ok_or(StartError::NoQueues)?.clone();
-        let RunnersConfig { secrets, api, auth, sets, owners, accounts, hooks, folder } = config;
-        let counts = Arc::new(Counts::default());
-        let github = GitHub::new(api, auth, outside.clone());
+        let RunnersConfig { secrets, api, auth, sets, owners, accounts, hooks, folder, .. } =
+            config;
+        let RunnersConfig { reconcile_every, start_timeout, .. } = config;
+        let meters = metrics.runners();
+        let counts = Arc::new(Counts::new(meters.clone()));
+        let github = GitHub::counting(api, auth, outside.clone(), Some(meters));
         let labels: Vec<LabelSet> = sets.iter().map(|set| set.labels.clone()).collect();
-        let (all, listens) = names(&labels, &accounts, residency)?;
+        let (all, listens) = names(&labels, &accounts, &residency)?;
         make_queues(engine, &queues, all);
         let intake = Intake::new(IntakeParts {
             engine: engine.clone(),
@@ -153,13 +171,14 @@ impl Runners {
         dispatch::start(DispatchParts {
             engine: engine.clone(),
             queues,
-            region: region.clone(),
+            node,
+            region,
             sets: parts,
             listens,
             github: github.clone(),
             outside: outside.clone(),
             counts: counts.clone(),
-            config: Config::new(limits),
+            config: Config { start_timeout, ..Config::new(limits) },
             ended: endings,
             keep_open: ended,
         });
@@ -171,6 +190,7 @@ impl Runners {
             hooks,
             outside,
             counts: counts.clone(),
+            every: reconcile_every,
         }
         .start();
         let records = Records::new(engine.clone());

@@ -2,9 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use rhumb_engine::telemetry::metrics::runners::Runners as Meters;
 use rhumb_types::{RegionId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
@@ -38,24 +39,44 @@ pub struct PoolStatus {
 }
 
 /// What happened, by name. A lock, because every task counts.
-#[derive(Debug, Default)]
-pub struct Counts(Mutex<BTreeMap<&'static str, u64>>);
+#[derive(Debug)]
+pub struct Counts {
+    by_name: Mutex<BTreeMap<&'static str, u64>>,
+    meters: Meters,
+}
 
 impl Counts {
+    /// Nothing happened yet; it will show in the node's metrics, too.
+    #[must_use]
+    pub fn new(meters: Meters) -> Self {
+        Self { by_name: Mutex::default(), meters }
+    }
+
+    /// The node's metrics of runners.
+    #[must_use]
+    pub const fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
     /// One more. Names are part of the program, so their number is bounded.
     pub fn add(&self, what: &'static str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(what).or_default() += 1;
+        *self.names().entry(what).or_default() += 1;
+        self.meters.happened(what);
     }
 
     /// All of them.
     #[must_use]
     pub fn all(&self) -> BTreeMap<&'static str, u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.names().clone()
     }
 
     /// One of them.
     #[must_use]
     pub fn of(&self, what: &str) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(what).copied().unwrap_or(0)
+        self.names().get(what).copied().unwrap_or(0)
+    }
+
+    fn names(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
+        self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

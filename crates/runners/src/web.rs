@@ -107,7 +107,7 @@ impl Place {
         })
     }
 
-    /// Asks for a path below this place, and reads the answer to its end.
+    /// Asks for a path below this place, or with `/` for the place itself, and reads the answer to its end.
     ///
     /// # Errors
     /// [`WebError`].
@@ -115,7 +115,8 @@ impl Place {
         let broken = |reason: String| WebError::Broken(self.name.clone(), reason);
         let unreachable = |reason: String| WebError::Unreachable(self.name.clone(), reason);
         let asked = request.uri().path_and_query().map_or("", |it| it.as_str());
-        let path = format!("{}{asked}", self.prefix).parse();
+        let below = if asked == "/" && !self.prefix.is_empty() { "" } else { asked };
+        let path = format!("{}{below}", self.prefix).parse();
         *request.uri_mut() = path.map_err(|_| unreachable("the path is none".to_owned()))?;
         request.headers_mut().insert(header::HOST, self.authority.clone());
         let stream = timeout(CONNECT_WAIT, self.connect()).await;

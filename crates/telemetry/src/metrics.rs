@@ -8,6 +8,7 @@ mod command;
 mod http;
 pub mod queue;
 mod region;
+pub mod runners;
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
@@ -96,6 +97,7 @@ pub struct Metrics {
     commands: command::Families,
     regions: region::Families,
     jobs: queue::Families,
+    runners: runners::Runners,
     conflicts: Family<Kind, Count>,
     open: Family<Server, Level>,
     accepted: Family<Server, Count>,
@@ -147,6 +149,7 @@ impl Metrics {
             commands: command::Families::register(&mut registry),
             regions: region::Families::register(&mut registry),
             jobs: queue::Families::register(&mut registry),
+            runners: runners::Runners::register(&mut registry),
             http: http::Families::register(&mut registry),
             queues: queues(&mut registry),
             blobs: BlobMeter::register(&mut registry),
@@ -225,6 +228,12 @@ impl Metrics {
     /// Shows nothing more of a queue that is no more.
     pub fn forget_queue(&self, queue: &QueueName, homes: &[RegionId]) {
         self.jobs.forget(queue, homes);
+    }
+
+    /// The metrics of CI runners.
+    #[must_use]
+    pub fn runners(&self) -> runners::Runners {
+        self.runners.clone()
     }
 
     /// Everything as OpenMetrics text; see [`CONTENT_TYPE`].

@@ -2,6 +2,8 @@
 //!
 //! Files with secrets are read when the node starts, not here: the file is checked on other machines too.
 
+use std::time::Duration;
+
 use http::Uri;
 use rhumb_regions::{ResidencyTag, affinity::GeoCode};
 
@@ -9,12 +11,15 @@ use super::Review;
 use crate::{
     path::Path,
     settings::{HookOfGitHub, RunnersSettings, SetSettings},
+    units::Period,
 };
 
 /// Most secrets at a time.
 const SECRETS_MAX: usize = 2;
 /// Most labels of a set.
 const LABELS_MAX: usize = 32;
+/// Shortest time between two looks, and for a start.
+const PERIOD_MIN: Duration = Duration::from_secs(5);
 /// Most runners of a set in a region.
 const RUNNERS_MAX: u32 = 4_096;
 
@@ -32,6 +37,14 @@ pub(super) fn check(review: &mut Review<'_>) {
         review.refuse(&path, "give exactly one of `token` and `app`");
     }
     address(review, &path.key("api"), &runners.api);
+    for (key, period) in
+        [("reconcile_every", runners.reconcile_every), ("start_timeout", runners.start_timeout)]
+    {
+        if period.0 < PERIOD_MIN {
+            let message = format!("GitHub limits requests: use {} or more", Period(PERIOD_MIN));
+            review.refuse(&path.key(key), message);
+        }
+    }
     sets(review, &path, runners);
     accounts(review, &path, runners);
     for (at, hook) in runners.hooks.iter().enumerate() {

@@ -6,6 +6,8 @@ use rhumb_types::RegionId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::units::Period;
+
 /// Self-hosted runners of GitHub, started where the work belongs.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -39,6 +41,17 @@ pub struct RunnersSettings {
     /// Webhooks whose deliveries are looked at, and repeated where they failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<HookOfGitHub>,
+    /// How often deliveries that failed and jobs that nobody told of are looked for.
+    #[serde(default = "five_minutes")]
+    pub reconcile_every: Period,
+    /// How long a runner may take from its start until GitHub sees it; then it is removed, and another is
+    /// started.
+    #[serde(default = "five_minutes")]
+    pub start_timeout: Period,
+}
+
+fn five_minutes() -> Period {
+    Period::from_secs(300)
 }
 
 fn github() -> String {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use rhumb_config::{
-    Settings,
+    Period, Settings,
     settings::{AffinityRuleSettings, RunnersSettings, SetSettings},
 };
 use rhumb_engine::{OsEntropy, SystemClock, Tasks};
@@ -73,6 +73,8 @@ fn runners(folder: &Path, api: &str) -> RunnersSettings {
         geography: Default::default(),
         residency: Default::default(),
         hooks: Vec::new(),
+        reconcile_every: Period::from_secs(300),
+        start_timeout: Period::from_secs(300),
     }
 }
 

@@ -119,6 +119,14 @@ fn name(command: &AdminCommand) -> (&'static str, String) {
             };
             (act, queue.to_string())
         }
+        C::NoteRunners { region, set, started, ended } => {
+            let list = |names: &[String]| match names {
+                [] => "none".to_owned(),
+                names => names.join(", "),
+            };
+            let (started, ended) = (list(started), list(ended));
+            ("note-runners", format!("{set} in {region}: started {started}; ended {ended}"))
+        }
         // Of a whole group only a malformed one is told; otherwise each has an entry of its own.
         C::Together { commands } => ("together", format!("{} commands", commands.len())),
     }

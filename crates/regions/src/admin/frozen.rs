@@ -127,6 +127,12 @@ fn failovers_and_tokens() -> Vec<AdminCommand> {
         C::PublishHead { head },
         C::Together { commands: vec![C::DropApiToken { id: "ci".to_owned() }] },
         C::NoteQueue { queue: QueueName::new("jobs").unwrap(), act: QueueAct::Redrive },
+        C::NoteRunners {
+            region: eu(),
+            set: "linux".to_owned(),
+            started: vec!["a".to_owned(), "b".to_owned()],
+            ended: vec![],
+        },
     ]
 }
 
@@ -180,4 +186,5 @@ ddd74f11 create-api-token: ci as Auditor
 3004b461 publish-head: eu at 4
 7f7b6d67 together: 1 commands
 a224732f redrive-queue: jobs
+7ac1b3d6 note-runners: linux in eu: started a, b; ended none
 ";

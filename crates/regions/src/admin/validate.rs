@@ -6,7 +6,7 @@ use rhumb_types::control::{
     limits::{
         CLOSED_ORIGINS_MAX, COMMANDS_TOGETHER_MAX, CONFIG_BYTES_MAX, DUTIES_MAX, LABEL_BYTES_MAX,
         LEASE_MAX, LEASE_MIN, MEMBERS_MAX, REASON_BYTES_MAX, REGIONS_MAX, RULES_MAX,
-        TOKEN_SCOPES_MAX,
+        RUNNERS_NOTED_MAX, TOKEN_SCOPES_MAX,
     },
 };
 
@@ -77,6 +77,7 @@ pub(super) fn request(request: &AdminRequest) -> Check {
         }
         C::PutConfig { document, .. } => text("the configuration", document, CONFIG_BYTES_MAX),
         C::StartFailover { plan } => failover(plan),
+        C::NoteRunners { set, started, ended, .. } => runners(set, started, ended),
         C::AdvanceFailover { step: Some(step), .. } => note(step),
         C::CreateApiToken { token } => api_token(token),
         _ => Ok(()),
@@ -118,6 +119,12 @@ fn failover(plan: &FailoverPlan) -> Check {
         return Err(invalid("the successor", "it is the region whose duties move"));
     }
     plan.moves.iter().try_for_each(|step| label("the duty's name", &step.duty))
+}
+
+fn runners(set: &str, started: &[String], ended: &[String]) -> Check {
+    label("the label set", set)?;
+    count("runners of one entry", started.len() + ended.len(), RUNNERS_NOTED_MAX)?;
+    started.iter().chain(ended).try_for_each(|name| label("the runner's name", name))
 }
 
 fn note(step: &StepRecord) -> Check {

@@ -8,11 +8,12 @@ use rhumb_config::{
     Config,
     settings::{HookOfGitHub, RunnerLevel, RunnersSettings, SetSettings},
 };
-use rhumb_engine::{Engine, OsEntropy};
+use rhumb_engine::{Engine, OsEntropy, telemetry::Metrics};
+use rhumb_peer::Identity;
 use rhumb_ports::{BoxFuture, clock::Entropy};
 use rhumb_regions::ResidencyTag;
 use rhumb_runners::{
-    Accounts, ExecutorConfig, LabelSet, Place, Runners, RunnersConfig, Secrets, SetConfig,
+    Accounts, ExecutorConfig, Here, LabelSet, Place, Runners, RunnersConfig, Secrets, SetConfig,
     capacity::SetLimits,
     dispatch::Level,
     executor::HttpConfig,
@@ -28,10 +29,12 @@ use super::settings;
 /// Starts the runners, where the configuration has them and this node holds data.
 pub(super) fn start(
     config: &Config,
-    region: &RegionId,
+    identity: &Identity,
     engine: &Engine,
+    metrics: &Arc<Metrics>,
 ) -> Result<Option<Arc<dyn Workflows>>> {
     let Some(settings) = &config.settings().runners else { return Ok(None) };
+    let region = &identity.region;
     if engine.queues().is_none() {
         return Ok(None);
     }
@@ -47,11 +50,19 @@ pub(super) fn start(
         accounts,
         hooks: settings.hooks.iter().map(hook).collect::<Result<_>>()?,
         folder,
+        reconcile_every: settings.reconcile_every.0,
+        start_timeout: settings.start_timeout.0,
     };
     let own = config.registry().get(region);
     let residency = own.map(|region| region.residency.clone()).unwrap_or_default();
-    let residency = residency.into_iter().collect();
-    let runners = Runners::start(runners, engine, region, &residency, outside(engine))?;
+    let here = Here {
+        node: identity.node,
+        region: region.clone(),
+        residency: residency.into_iter().collect(),
+        outside: outside(engine),
+        metrics: metrics.clone(),
+    };
+    let runners = Runners::start(runners, engine, here)?;
     Ok(Some(Arc::new(Served(runners))))
 }
 

@@ -78,7 +78,7 @@ impl Capacity {
     fn carry_out(&mut self, now: MonoTime, name: &RunnerName, verdict: Verdict, out: &mut Effects) {
         match verdict {
             Verdict::Keep => {}
-            Verdict::Gone => self.gone_unseen(now, name),
+            Verdict::Gone => self.gone_unseen(now, name, out),
             Verdict::Stop => self.stop(now, name, out),
             Verdict::Starting => {
                 if let Some(runner) = self.runners.get_mut(name) {
@@ -90,11 +90,11 @@ impl Capacity {
     }
 
     /// A runner that ended while nobody looked. One that was only claimed may never have been.
-    fn gone_unseen(&mut self, now: MonoTime, name: &RunnerName) {
+    fn gone_unseen(&mut self, now: MonoTime, name: &RunnerName, out: &mut Effects) {
         if self.runners.get(name).is_some_and(|runner| runner.state == State::Claimed) {
             self.runners.remove(name);
         } else {
-            self.gone(now, name);
+            self.gone(now, name, out);
         }
     }
 

@@ -239,11 +239,40 @@ pub enum Effect {
         /// Which.
         job: JobRef,
     },
+    /// Tell that a runner is no more. Nothing answers this.
+    Ended {
+        /// Which.
+        name: RunnerName,
+        /// Its pool.
+        pool: PoolId,
+        /// How.
+        how: End,
+    },
     /// Read GitHub's list.
     Survey {
         /// Of what.
         scope: Scope,
     },
+}
+
+/// How a runner ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// By itself, or something ended it that nobody told of.
+    Exited,
+    /// It was stopped.
+    Stopped,
+}
+
+impl End {
+    /// A name for metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Exited => "exited",
+            Self::Stopped => "stopped",
+        }
+    }
 }
 
 /// What one event wants done, in order.
@@ -282,4 +311,16 @@ pub struct PoolCounts {
     pub busy: usize,
     /// Runners that are being removed.
     pub stopping: usize,
+}
+
+impl PoolCounts {
+    /// Adds what there is of another pool.
+    pub const fn add(&mut self, other: &Self) {
+        self.waiting += other.waiting;
+        self.running += other.running;
+        self.starting += other.starting;
+        self.idle += other.idle;
+        self.busy += other.busy;
+        self.stopping += other.stopping;
+    }
 }

@@ -163,6 +163,7 @@ impl World {
                 self.runners.remove(&name);
                 self.mail.push(Event::Stopped { name });
             }
+            Effect::Ended { .. } => {}
             Effect::Ask { job } => {
                 if luck == Luck::Good {
                     self.answer(job);

@@ -29,15 +29,19 @@ pub(super) struct Start {
 
 /// Writes a runner's number down, registers it, and has it run.
 pub(super) async fn start(shared: &Shared, start: Start) -> Event {
-    let name = start.name.clone();
+    let (name, set) = (start.name.clone(), start.pool.set.clone());
+    let region = start.pool.region.clone().unwrap_or_else(|| shared.region.clone());
     match try_start(shared, start).await {
         Ok(()) => {
             shared.counts.add("runner_started");
+            shared.counts.meters().started(&set, &region, "started");
+            shared.notes.started(&set, &name);
             tracing::info!(runner = %name, "a runner is started");
             Event::Started { name }
         }
         Err(failure) => {
             shared.counts.add("runner_not_started");
+            shared.counts.meters().started(&set, &region, "failed");
             Event::NotStarted { name, failure }
         }
     }

@@ -63,7 +63,7 @@ impl Executor for HttpExecutor {
     fn start(&self, launch: Launch) -> BoxFuture<'_, Result<(), LaunchError>> {
         Box::pin(async move {
             let body = serde_json::to_vec(&launch).map_err(LaunchError::failed)?;
-            let answer = self.ask(Method::POST, "", &launch.name, body.into()).await?;
+            let answer = self.ask(Method::POST, "/", &launch.name, body.into()).await?;
             verdict(&answer)
         })
     }
@@ -95,3 +95,6 @@ fn verdict(answer: &Response<Bytes>) -> Result<(), LaunchError> {
     let failure = wait.map_or(Failure::Failed, Failure::Later);
     Err(LaunchError { why: format!("the launcher answered {status}"), failure })
 }
+
+#[cfg(test)]
+mod tests;

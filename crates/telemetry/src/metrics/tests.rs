@@ -168,3 +168,31 @@ fn blobs_are_counted_where_their_store_counts() {
         ],
     );
 }
+
+#[test]
+fn runners_are_shown_by_label_set_and_region() {
+    let metrics = metrics();
+    let (runners, eu) = (metrics.runners(), RegionId::new("eu-west-1").unwrap());
+    runners.set("linux", &eu, [3, 1], [4, 2, 0, 1, 0]);
+    runners.set("linux", &eu, [2, 2], [4, 0, 2, 2, 0]);
+    runners.started("linux", &eu, "started");
+    runners.ended("linux", &eu, "exited");
+    runners.called("limited");
+    runners.answered("queued", Duration::from_millis(3));
+    runners.happened("lease_lost");
+    assert_lines(
+        &metrics,
+        &[
+            "rhumb_runner_jobs{set=\"linux\",region=\"eu-west-1\",state=\"waiting\"} 2",
+            "rhumb_runner_jobs{set=\"linux\",region=\"eu-west-1\",state=\"served\"} 2",
+            "rhumb_runners{set=\"linux\",region=\"eu-west-1\",state=\"wanted\"} 4",
+            "rhumb_runners{set=\"linux\",region=\"eu-west-1\",state=\"starting\"} 0",
+            "rhumb_runner_starts_total{set=\"linux\",region=\"eu-west-1\",outcome=\"started\"} 1",
+            "rhumb_runner_ends_total{set=\"linux\",region=\"eu-west-1\",outcome=\"exited\"} 1",
+            "rhumb_github_calls_total{outcome=\"limited\"} 1",
+            "rhumb_webhook_answers_total{outcome=\"queued\"} 1",
+            "rhumb_webhook_seconds_bucket{le=\"0.005\",outcome=\"queued\"} 1",
+            "rhumb_runner_events_total{outcome=\"lease_lost\"} 1",
+        ],
+    );
+}

@@ -253,6 +253,17 @@ pub enum AdminCommand {
         /// What is done to it.
         act: QueueAct,
     },
+    /// Notes which CI runners of a label set a region started and ended since it last said so.
+    NoteRunners {
+        /// Which region.
+        region: RegionId,
+        /// Which label set.
+        set: String,
+        /// The names of those that were started.
+        started: Vec<String>,
+        /// The names of those that ended.
+        ended: Vec<String>,
+    },
 }
 
 /// What is done to a queue as a whole.

@@ -45,6 +45,8 @@ pub const API_TOKENS_MAX: usize = 1_024;
 pub const TOKEN_SCOPES_MAX: usize = 64;
 /// Audit entries that the agreed state itself keeps; nodes keep the older ones on their disks.
 pub const AUDIT_ENTRIES_MAX: usize = 4_096;
+/// CI runners that one entry of the chain names.
+pub const RUNNERS_NOTED_MAX: usize = 32;
 /// Most audit entries in one answer.
 pub const AUDIT_PAGE_MAX: usize = 512;
 /// Signed heads kept per region.

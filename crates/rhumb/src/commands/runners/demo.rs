@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http::Request;
 use rhumb_config::{
-    Settings,
+    Period, Settings,
     settings::{AffinityRuleSettings, RunnerLevel, RunnersSettings, Server, SetSettings},
 };
 use rhumb_engine::{OsEntropy, SystemClock, Tasks};
@@ -134,6 +134,8 @@ fn runners(folder: &Path, api: &str) -> Result<RunnersSettings> {
         geography: Default::default(),
         residency: Default::default(),
         hooks: Vec::new(),
+        reconcile_every: Period::from_secs(300),
+        start_timeout: Period::from_secs(300),
     })
 }
 
