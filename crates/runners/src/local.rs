@@ -258,6 +258,12 @@ impl LocalGitHub {
         self.shared.state().jobs.values().cloned().collect()
     }
 
+    /// How long each webhook took until it was answered or failed, in microseconds, connecting included.
+    #[must_use]
+    pub fn micros(&self) -> Vec<u64> {
+        self.shared.state().sent.iter().map(|sent| sent.micros).collect()
+    }
+
     /// How many runners are registered.
     #[must_use]
     pub fn registered(&self) -> usize {

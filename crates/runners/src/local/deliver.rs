@@ -18,6 +18,8 @@ pub(super) struct Sent {
     pub(super) action: Action,
     pub(super) status: Option<u16>,
     pub(super) redelivery: bool,
+    /// How long it took.
+    pub(super) micros: u64,
     job: u64,
     body: Bytes,
 }
@@ -77,12 +79,14 @@ impl Shared {
             }
             _ => None,
         };
-        let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let millis = micros / 1_000;
         {
             let at = self.now();
             let mut state = self.state();
             let id = state.fresh_id();
-            state.sent.push(Sent { id, guid, at, action, status, redelivery: again, job, body });
+            let redelivery = again;
+            state.sent.push(Sent { id, guid, at, action, status, redelivery, micros, job, body });
         }
         self.happened(What::Sent { job, action, status, millis });
     }
