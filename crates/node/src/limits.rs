@@ -11,8 +11,8 @@ pub const TABLE_BYTES_MAX: usize = 64 << 20;
 pub const SUBMITS_WAITING_MAX: usize = 65_536;
 /// Most owned rows that one request writes.
 pub const OWNED_OPS_MAX: usize = 1_024;
-/// Most bytes of their keys and payloads, in bytes.
-pub const OWNED_BYTES_MAX: usize = 1 << 20;
+/// Most bytes of their keys and payloads, in bytes: jobs of 1 MiB with what stands around them.
+pub const OWNED_BYTES_MAX: usize = 3 << 19;
 /// Bytes of recent transactions kept in memory for followers, over all origins, in bytes.
 pub const TAIL_BYTES_MAX: usize = 16 << 20;
 /// Transactions received that wait for their dependencies, in bytes over all origins; past that

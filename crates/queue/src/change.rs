@@ -17,9 +17,9 @@ use crate::{
     applied::millis,
     index::{Place, Slot},
     job::id_of_move,
-    limits::{BACKOFF_MAX, CHORE_BYTES_MAX, ENDED_KEPT, NEVER},
+    limits::{BACKOFF_MAX, CHORE_BYTES_MAX, ENDED_KEPT},
     queues::{Member, Queues, UnderWay},
-    words::{Answer, Effect, Effects, Finished, Refused, RequestId, WriteError},
+    words::{Answer, Effect, Effects, Finished, Refused, RequestId, Retry, WriteError},
 };
 
 /// Marks the numbers of leases that have the version of their row as their number.
@@ -29,7 +29,7 @@ const WRITTEN: u64 = 1 << 63;
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
     /// A worker failed.
-    Fail { why: String, retry_after: Option<Duration> },
+    Fail { why: String, retry: Retry },
     /// A lease ran out, and is written: its row spoke of it, or it was the last.
     Expire,
     /// It is leased, and its row says so.
@@ -176,17 +176,19 @@ impl Queues {
         job.attempts = attempts;
         let mut more = Vec::new();
         match &change.kind {
-            Kind::Fail { why, retry_after } => {
+            Kind::Fail { why, retry } => {
                 job.attempts = attempts.saturating_add(1);
                 job.last_failure.clone_from(why);
-                let wait = retry_after.unwrap_or_else(|| backoff(&definition, job.attempts));
-                let never = wait == NEVER;
-                let wait = if never { Duration::ZERO } else { wait };
+                let wait = match retry {
+                    Retry::Backoff => backoff(&definition, job.attempts),
+                    Retry::After(wait) => *wait,
+                    Retry::Never | Retry::HandedBack => Duration::ZERO,
+                };
                 // Without a wait no clock has a say, for one may be far ahead.
                 let until = UnixMillis(now.wall.0 + millis(wait));
                 job.not_before = if wait.is_zero() { UnixMillis(0) } else { until };
                 job.held_ms = 0;
-                let most = if never { Some(0) } else { definition.attempts_max };
+                let most = if *retry == Retry::Never { Some(0) } else { definition.attempts_max };
                 job = self.bury(now, &key, job, most, &definition, &mut more);
                 change.job = is_over(&job).then(|| Box::new(job.clone()));
             }

@@ -91,7 +91,7 @@ impl NewJob {
         let long =
             |name: &&Option<String>| name.as_ref().is_some_and(|it| it.len() > NAME_BYTES_MAX);
         let rules = [
-            ("a job has at most 256 KiB with its attributes", self.bytes() <= JOB_BYTES_MAX),
+            ("a job has at most 1 MiB with its attributes", self.bytes() <= JOB_BYTES_MAX),
             ("keys, groups, tenants and workflows have at most 512 bytes", !names.iter().any(long)),
             ("a priority is 0 to 9", self.priority < rhumb_types::record::queue::PRIORITIES),
             ("every job of a FIFO queue needs a group", !fifo || self.group.is_some()),

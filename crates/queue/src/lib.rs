@@ -42,5 +42,5 @@ pub use queues::{Config, Queues};
 pub use spill::Advert;
 pub use words::{
     Answer, Ask, Attributes, Definitions, Effect, Effects, Enqueue, Enqueued, Event, Finished,
-    Leased, Receipt, Receive, Refused, RequestId, Stats, Token, Whereabouts, WriteError,
+    Leased, Receipt, Receive, Refused, RequestId, Retry, Stats, Token, Whereabouts, WriteError,
 };

@@ -20,9 +20,9 @@ pub const FRONTIER_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Most jobs in one request.
 pub const JOBS_PER_REQUEST_MAX: usize = 100;
 /// Longest body with its attributes, in bytes.
-pub const JOB_BYTES_MAX: usize = 256 << 10;
+pub const JOB_BYTES_MAX: usize = 1 << 20;
 /// Longest bodies of one request together, in bytes; with their rows they fit into one write.
-pub const REQUEST_BYTES_MAX: usize = 768 << 10;
+pub const REQUEST_BYTES_MAX: usize = 1 << 20;
 /// Longest key, group, tenant or workflow, in bytes.
 pub const NAME_BYTES_MAX: usize = 512;
 /// Longest reason that is kept of a failure, in bytes.
@@ -53,7 +53,5 @@ pub const OBSERVE_INTERVAL: Duration = Duration::from_secs(1);
 pub const RESULTS_WINDOWS: usize = 30;
 /// Tenants whose results are told apart; the others count for the region alone.
 pub const TENANTS_MAX: usize = 1_024;
-/// As the time after which a failed job is tried again: it is not.
-pub const NEVER: Duration = Duration::MAX;
 /// Longest wait after a failure.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(3_600);

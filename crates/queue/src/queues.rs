@@ -206,8 +206,8 @@ impl Queues {
             Ask::Enqueue(enqueue) => self.enqueue(now, request, enqueue, out),
             Ask::Receive(receive) => self.receive(now, request, receive, out),
             Ask::Complete { receipts } => self.complete(now, request, receipts, out),
-            Ask::Fail { receipt, why, retry_after } => {
-                self.fail(now, request, &receipt, why, retry_after, out);
+            Ask::Fail { receipt, why, retry } => {
+                self.fail(now, request, &receipt, why, retry, out);
             }
             Ask::Extend { receipt, visibility } => {
                 self.extend(now, request, &receipt, visibility, out);

@@ -12,9 +12,9 @@ use crate::{
     change::{Change, Kind, Then},
     front::plain_lease,
     index::{Place, Slot},
-    limits::{JOBS_PER_REQUEST_MAX, NEVER, WHY_BYTES_MAX},
+    limits::{JOBS_PER_REQUEST_MAX, WHY_BYTES_MAX},
     queues::{Member, Queues, Results},
-    words::{Answer, Effects, Receipt, Refused, RequestId},
+    words::{Answer, Effects, Receipt, Refused, RequestId, Retry},
 };
 
 impl Queues {
@@ -105,10 +105,10 @@ impl Queues {
         request: RequestId,
         receipt: &Receipt,
         mut why: String,
-        retry_after: Option<Duration>,
+        retry: Retry,
         out: &mut Effects,
     ) {
-        if retry_after.is_some_and(|after| after > VISIBILITY_MAX && after != NEVER) {
+        if matches!(retry, Retry::After(wait) if wait > VISIBILITY_MAX) {
             let why = "a job waits at most 12 h";
             return out.answer(request, Err(Refused::Invalid(why.into())));
         }
@@ -119,8 +119,10 @@ impl Queues {
         let end = (0..=WHY_BYTES_MAX.min(why.len())).rev().find(|at| why.is_char_boundary(*at));
         why.truncate(end.unwrap_or_default());
         let tenant = self.live.get(&slot).and_then(|live| live.job.as_ref()?.tenant.clone());
-        self.count_result(slot, tenant.as_deref(), false);
-        self.start(request, slot, Kind::Fail { why, retry_after }, out);
+        if retry != Retry::HandedBack {
+            self.count_result(slot, tenant.as_deref(), false);
+        }
+        self.start(request, slot, Kind::Fail { why, retry }, out);
     }
 
     pub(crate) fn extend(

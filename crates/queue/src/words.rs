@@ -100,6 +100,21 @@ pub enum WriteError {
     Unknown(Arc<str>),
 }
 
+/// What becomes of a job that a worker could not do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Retry {
+    /// It is tried again after the queue's own back-off.
+    #[default]
+    Backoff,
+    /// It is tried again after a time; at most 12 h.
+    After(Duration),
+    /// It can never succeed: it is dead at once.
+    Never,
+    /// Its worker hands it back at once, for whoever comes next. That uses an attempt up, or a job that
+    /// nobody can do would come for ever; it says nothing about how well the region or the tenant does.
+    HandedBack,
+}
+
 /// What a caller asks for.
 #[derive(Clone, Debug)]
 pub enum Ask {
@@ -118,9 +133,8 @@ pub enum Ask {
         receipt: Receipt,
         /// What went wrong.
         why: String,
-        /// When to try again; the queue's own back-off without. [`NEVER`](crate::limits::NEVER): the job
-        /// is dead at once.
-        retry_after: Option<Duration>,
+        /// What becomes of it.
+        retry: Retry,
     },
     /// The worker needs the job for so long from now on.
     Extend {

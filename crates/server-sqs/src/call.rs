@@ -4,7 +4,10 @@ use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use rhumb_engine::QueueClient;
-use rhumb_types::record::{QueueDefinition, QueueEntry, QueueName};
+use rhumb_types::{
+    control::{AdminCommand, QueueAct},
+    record::{QueueDefinition, QueueEntry, QueueName},
+};
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -13,6 +16,9 @@ use crate::{
     names,
     server::Shared,
 };
+
+/// Why queues change, in the audit chain: SQS has no words for it.
+const AUDIT_REASON: &str = "asked for over SQS";
 
 /// A request whose sender is known.
 pub(crate) struct Call {
@@ -63,6 +69,14 @@ impl Call {
         let agreed = agreed.borrow();
         let found = agreed.entries.get(name).ok_or_else(Fault::no_queue)?;
         Ok(Queue { name: name.clone(), entry: found.entry.clone(), version: found.version })
+    }
+
+    /// Notes in the audit chain what is about to be done to a queue.
+    pub(crate) async fn note(&self, queue: &QueueName, act: QueueAct) -> Result<(), Fault> {
+        let admin = self.shared.engine.admin().ok_or_else(Fault::starting)?;
+        let command = AdminCommand::NoteQueue { queue: queue.clone(), act };
+        admin.propose(self.principal.name(), AUDIT_REASON, command).await?;
+        Ok(())
     }
 
     pub(crate) fn url(&self, queue: &QueueName) -> String {

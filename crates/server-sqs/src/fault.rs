@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use rhumb_engine::DefineError;
+use rhumb_engine::{AdminError, DefineError};
 use rhumb_front::Doubt;
 use rhumb_queue::Refused;
 use rhumb_sigv4::Refusal;
@@ -210,6 +210,12 @@ impl From<Refused> for Fault {
             other => of_class(other.code()),
         };
         Self::new(code, sentence(&refused.to_string()))
+    }
+}
+
+impl From<AdminError> for Fault {
+    fn from(error: AdminError) -> Self {
+        Self::new(of_class(error.code()), sentence(&error.to_string()))
     }
 }
 

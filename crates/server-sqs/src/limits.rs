@@ -6,7 +6,7 @@ use rhumb_queue::limits::{JOB_BYTES_MAX, REQUEST_BYTES_MAX};
 
 /// Most connections at a time.
 pub(crate) const CONNECTIONS_MAX: usize = 4_096;
-/// Bytes of a request's body. A batch of 768 KiB grows by its escapes: three times at most, where two
+/// Bytes of a request's body. A batch of 1 MiB grows by its escapes: three times at most, where two
 /// bytes of UTF-8 are written as six of ASCII.
 pub(crate) const BODY_BYTES_MAX: usize = 4 << 20;
 /// Bytes of all bodies that are read or worked on at the same time, in KiB.
@@ -34,7 +34,7 @@ pub(crate) const FAILURES_BURST: f64 = 10.0;
 pub(crate) const BATCH_MAX: usize = 10;
 /// Longest id of an entry, in bytes.
 pub(crate) const BATCH_ID_BYTES_MAX: usize = 80;
-/// Largest message, its attributes included: a job is a row that every region keeps.
+/// Largest message, its attributes included; that of SQS since August 2025.
 pub(crate) const MESSAGE_BYTES_MAX: usize = JOB_BYTES_MAX;
 /// Smallest bound that a queue can set itself.
 pub(crate) const MESSAGE_BYTES_MIN: usize = 1 << 10;

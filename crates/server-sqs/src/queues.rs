@@ -7,6 +7,7 @@ use rhumb_engine::{DefineError, Expect};
 use rhumb_queue::Stats;
 use rhumb_types::{
     UnixMillis,
+    control::QueueAct,
     record::{QueueDefinition, QueueEntry, QueueName},
 };
 use serde::{Deserialize, Serialize};
@@ -70,6 +71,7 @@ async fn make(
         entry.definition = definition;
         entry.tags = tags;
     };
+    call.note(name, QueueAct::Create).await?;
     match call.queues()?.define_with(name.clone(), Expect::Absent, change).await {
         // Somebody else made it meanwhile, perhaps the same.
         Err(DefineError::Changed(_)) => check_same(&call.queue_named(name)?, attributes),
@@ -102,6 +104,7 @@ struct OfUrl {
 pub(crate) async fn delete(call: &Call) -> Outcome {
     let OfUrl { queue_url } = call.read()?;
     let queue = call.queue(&queue_url)?;
+    call.note(&queue.name, QueueAct::Delete).await?;
     call.queues()?.delete(&queue.name).await?;
     nothing()
 }
@@ -279,6 +282,11 @@ struct SetAttributes {
 
 pub(crate) async fn set_attributes(call: &Call) -> Outcome {
     let SetAttributes { queue_url, attributes } = call.read()?;
+    let queue = call.queue(&queue_url)?;
+    let mut wanted = queue.entry.definition.clone();
+    settings::apply(&mut wanted, &attributes)?;
+    check_target(call, &queue.name, &wanted)?;
+    call.note(&queue.name, QueueAct::Change).await?;
     change(call, &queue_url, |queue| {
         let mut entry = queue.entry.clone();
         settings::apply(&mut entry.definition, &attributes)?;
@@ -327,7 +335,11 @@ pub(crate) async fn purge(call: &Call) -> Outcome {
         }
         purges.put(queue.name.clone(), now);
     }
-    let purged = call.queues()?.purge(&queue.name).await;
+    let purged = async {
+        call.note(&queue.name, QueueAct::Purge).await?;
+        Ok::<_, Fault>(call.queues()?.purge(&queue.name).await?)
+    };
+    let purged = purged.await;
     if purged.is_err() {
         // What was not done may be tried again at once.
         call.shared.purges.lock().unwrap_or_else(PoisonError::into_inner).remove(&queue.name);

@@ -2,7 +2,7 @@
 
 use std::{sync::PoisonError, time::Duration};
 
-use rhumb_queue::{Receipt, Refused};
+use rhumb_queue::{Receipt, Refused, Retry};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -134,7 +134,7 @@ async fn change(call: &Call, queue: &Queue, entry: &Entry) -> Result<(), Fault> 
         // It counts as a receipt that came to nothing, or a message that no worker can digest would
         // come again for ever.
         let why = "the visibility timeout was set to 0".to_owned();
-        queues.fail(receipt, why, Some(Duration::ZERO)).await
+        queues.fail(receipt, why, Retry::HandedBack).await
     } else {
         queues.extend(receipt, visibility).await
     };

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use rhumb_queue::{
-    Answer, Ask, Enqueue, Enqueued, Leased, NewJob, Receipt, Receive, Refused,
+    Answer, Ask, Enqueue, Enqueued, Leased, NewJob, Receipt, Receive, Refused, Retry,
     limits::JOBS_PER_REQUEST_MAX,
 };
 use rhumb_regions::{Health, Key};
@@ -252,18 +252,13 @@ impl QueueClient {
         results
     }
 
-    /// A worker failed. The job is tried again after a time: the queue's own, or the one given.
+    /// A worker failed; says what becomes of the job.
     ///
     /// # Errors
     /// [`Refused`].
-    pub async fn fail(
-        &self,
-        receipt: Receipt,
-        why: String,
-        retry_after: Option<Duration>,
-    ) -> Result<(), Refused> {
+    pub async fn fail(&self, receipt: Receipt, why: String, retry: Retry) -> Result<(), Refused> {
         let of = receipt.clone();
-        self.settle(&of, Ask::Fail { receipt, why, retry_after }).await
+        self.settle(&of, Ask::Fail { receipt, why, retry }).await
     }
 
     /// A worker needs a job for so long from now on; zero gives it back.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rhumb_queue::{
-    Advert, Answer, Ask, Enqueue, Enqueued, Leased, NewJob, Receipt, Receive, Refused,
+    Advert, Answer, Ask, Enqueue, Enqueued, Leased, NewJob, Receipt, Receive, Refused, Retry,
 };
 use rhumb_regions::spillover::blame::Results;
 use rhumb_types::{
@@ -21,7 +21,7 @@ pub(super) enum Call {
     Enqueue { queue: QueueName, home: RegionId, allowed: Vec<RegionId>, jobs: Vec<SentJob> },
     Receive { queue: QueueName, jobs_max: u32, visibility: Option<Duration>, worker: String },
     Complete { receipts: Vec<SentReceipt> },
-    Fail { receipt: SentReceipt, why: String, retry_after: Option<Duration> },
+    Fail { receipt: SentReceipt, why: String, retry: SentRetry },
     Extend { receipt: SentReceipt, visibility: Duration },
     Release { receipt: SentReceipt },
     Purge { queue: QueueName },
@@ -49,6 +49,36 @@ pub(super) enum Told {
 
 impl Record for Told {
     const VERSION: u8 = 1;
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum SentRetry {
+    Backoff,
+    After(Duration),
+    Never,
+    HandedBack,
+}
+
+impl From<Retry> for SentRetry {
+    fn from(retry: Retry) -> Self {
+        match retry {
+            Retry::Backoff => Self::Backoff,
+            Retry::After(wait) => Self::After(wait),
+            Retry::Never => Self::Never,
+            Retry::HandedBack => Self::HandedBack,
+        }
+    }
+}
+
+impl From<SentRetry> for Retry {
+    fn from(retry: SentRetry) -> Self {
+        match retry {
+            SentRetry::Backoff => Self::Backoff,
+            SentRetry::After(wait) => Self::After(wait),
+            SentRetry::Never => Self::Never,
+            SentRetry::HandedBack => Self::HandedBack,
+        }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -224,8 +254,8 @@ impl Call {
             Ask::Complete { receipts } => {
                 Self::Complete { receipts: receipts.into_iter().map(SentReceipt::from).collect() }
             }
-            Ask::Fail { receipt, why, retry_after } => {
-                Self::Fail { receipt: receipt.into(), why, retry_after }
+            Ask::Fail { receipt, why, retry } => {
+                Self::Fail { receipt: receipt.into(), why, retry: retry.into() }
             }
             Ask::Extend { receipt, visibility } => {
                 Self::Extend { receipt: receipt.into(), visibility }
@@ -258,8 +288,8 @@ impl Call {
             Self::Complete { receipts } => {
                 Ask::Complete { receipts: receipts.into_iter().map(Receipt::from).collect() }
             }
-            Self::Fail { receipt, why, retry_after } => {
-                Ask::Fail { receipt: receipt.into(), why, retry_after }
+            Self::Fail { receipt, why, retry } => {
+                Ask::Fail { receipt: receipt.into(), why, retry: retry.into() }
             }
             Self::Extend { receipt, visibility } => {
                 Ask::Extend { receipt: receipt.into(), visibility }

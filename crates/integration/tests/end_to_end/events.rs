@@ -134,3 +134,39 @@ fn the_end_of_a_job_is_an_event_where_its_queue_says_so() {
     assert_eq!(said.get("queue").and_then(Value::as_str), Some("loud"));
     ready(&cluster, "ends", 0);
 }
+
+/// How long the others take at most to agree that a region is down, or is there again.
+const VERDICT_MAX: Duration = Duration::from_secs(120);
+
+/// Receives one job of a queue, whose topic it says with the region that is meant.
+fn next_event(cluster: &Cluster, nth: usize, queue: &str) -> anyhow::Result<(String, String)> {
+    let got = rhumb(cluster, nth, &["queue", "receive", queue, "--wait", "20s"]);
+    ensure!(got.status.success(), "{}", String::from_utf8_lossy(&got.stderr));
+    let got: Value = serde_json::from_slice(&got.stdout)?;
+    let text = |at: &str| got.pointer(at).and_then(Value::as_str).map(str::to_owned);
+    let (topic, receipt) = (text("/attributes/rhumb-topic"), text("/receipt"));
+    ensure!(topic.is_some() && receipt.is_some(), "no event yet: {got}");
+    works(rhumb(cluster, nth, &["queue", "complete", &receipt.unwrap_or_default()]));
+    let body: Value = serde_json::from_str(&text("/body").unwrap_or_default())?;
+    let region = body.get("region").and_then(Value::as_str).unwrap_or_default();
+    Ok((topic.unwrap_or_default(), region.to_owned()))
+}
+
+#[test]
+fn a_region_that_fails_and_returns_is_an_event_each_in_a_queue_that_asks_for_them() {
+    let mut cluster = agreed(3);
+    make(&cluster, "alarms", &["--subscribe", "rhumb.region.**"]);
+    let lost = cluster.region(2).to_owned();
+    cluster.kill(2).unwrap();
+    let failed = eventually(VERDICT_MAX, || next_event(&cluster, 0, "alarms")).unwrap();
+    assert_eq!(failed, ("rhumb.region.failed".to_owned(), lost.clone()));
+    cluster.start(2).unwrap();
+    // The failure may be told twice: its home may be the lost region itself, and then each of the others
+    // takes it in for itself.
+    let returned = eventually(VERDICT_MAX, || {
+        let event = next_event(&cluster, 1, "alarms")?;
+        ensure!(event != failed, "{event:?} again");
+        Ok(event)
+    });
+    assert_eq!(returned.unwrap(), ("rhumb.region.returned".to_owned(), lost));
+}

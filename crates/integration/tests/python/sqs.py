@@ -134,7 +134,7 @@ def attributes_are_kept_and_refused():
     for name, value in [
         ("DelaySeconds", "901"),
         ("VisibilityTimeout", "43201"),
-        ("MaximumMessageSize", "1048576"),
+        ("MaximumMessageSize", "1048577"),
         ("ReceiveMessageWaitTimeSeconds", "21"),
         ("KmsMasterKeyId", "alias/aws/sqs"),
         ("Policy", "{}"),
@@ -241,7 +241,7 @@ def what_cannot_be_sent_is_refused():
             # A lone surrogate is no JSON text either.
             refused("MalformedInput", send, QueueUrl=url, MessageBody=bad)
     refused("MissingParameter", send, QueueUrl=url, MessageBody="")
-    whole = "x" * (256 * 1024)
+    whole = "x" * (1024 * 1024)
     send(QueueUrl=url, MessageBody=whole)
     refused("InvalidParameterValue", send, QueueUrl=url, MessageBody=whole + "x")
     [got] = received(url)

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use proptest::prelude::*;
-use rhumb_queue::{Answer, Ask, Leased, NewJob, Receipt, Refused};
+use rhumb_queue::{Answer, Ask, Leased, NewJob, Receipt, Refused, Retry};
 use rhumb_types::record::{JobId, QueueDefinition};
 
 use crate::rig::{Rig, created};
@@ -189,7 +189,7 @@ fn step(rig: &mut Rig, model: &mut Model, step: &Step) {
             let ask = Ask::Fail {
                 receipt: receipt.clone(),
                 why: "no".to_owned(),
-                retry_after: Some(Duration::from_secs(retry_after)),
+                retry: Retry::After(Duration::from_secs(retry_after)),
             };
             check(&rig.answer(ask).map(settled), live);
             if live {

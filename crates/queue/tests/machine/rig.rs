@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use rhumb_queue::{
     Advert, Answer, Ask, Definitions, Effect, Enqueue, Enqueued, Event, Leased, NewJob, Receipt,
-    Receive, Refused, RequestId, Stats,
+    Receive, Refused, RequestId, Retry, Stats,
 };
 use rhumb_regions::lease::Tenure;
 use rhumb_types::{
@@ -185,7 +185,7 @@ impl Rig {
 
     pub(crate) fn fail(&mut self, receipt: Receipt) -> Result<Answer, Refused> {
         let why = "no".to_owned();
-        self.answer(Ask::Fail { receipt, why, retry_after: None })
+        self.answer(Ask::Fail { receipt, why, retry: Retry::Backoff })
     }
 
     pub(crate) fn stats(&self, queue: &str) -> Stats {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rhumb_queue::{Advert, Enqueued, Event, NewJob};
+use rhumb_queue::{Advert, Answer, Ask, Enqueued, Event, NewJob, Retry};
 use rhumb_regions::spillover::blame::Results;
 use rhumb_types::record::{Ending, Job, JobKey, Progress, QueueDefinition, Record};
 
@@ -123,4 +123,29 @@ fn errors_that_follow_the_tenant_trip_it() {
     let tripped: Vec<_> = rig.host.queues.tripped().collect();
     assert_eq!(tripped, [(&region(0), "bad")]);
     assert!(rig.alarms.iter().any(|text| text.contains("tenant bad")));
+}
+
+#[test]
+fn a_job_that_its_worker_hands_back_is_no_failure_of_the_region() {
+    let twice = QueueDefinition { attempts_max: Some(2), ..QueueDefinition::default() };
+    let mut rig = Rig::new(&[("q", twice)]);
+    for _ in 0..30 {
+        let job = NewJob { tenant: Some("slow".to_owned()), ..rig.job() };
+        created(rig.enqueue("q", job));
+    }
+    advertise(&mut rig, 10);
+    for _ in 0..2 {
+        let leased = rig.receive_for("q", 30, None);
+        assert_eq!(leased.len(), 30);
+        for leased in leased {
+            let (receipt, why) = (leased.receipt, "not now".to_owned());
+            let back = Ask::Fail { receipt, why, retry: Retry::HandedBack };
+            assert_eq!(rig.answer(back), Ok(Answer::Settled));
+        }
+        rig.wait(3);
+    }
+    assert_eq!(rig.host.queues.tripped().count(), 0);
+    // It used an attempt up all the same.
+    assert!(rig.receive_for("q", 30, None).is_empty());
+    assert_eq!(rig.stats("q").dead, 30);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use rhumb_queue::{Answer, Ask, Enqueued, Leased, NewJob, Receipt, Receive, Refused, Stats};
+use rhumb_queue::{Answer, Ask, Enqueued, Leased, NewJob, Receipt, Receive, Refused, Retry, Stats};
 use rhumb_types::{
     Epoch, MonoTime,
     record::{JobId, JobKey, QueueDefinition},
@@ -236,9 +236,9 @@ fn the_jobs_of_a_group_run_one_after_the_other() {
     assert_eq!(ids(&leased), jobs[..2]);
     assert_eq!(rig.stats("q.fifo").behind, 1);
     // A failure keeps the group's order: the head is delayed, and those behind it wait.
-    let retry_after = Some(Duration::from_secs(5));
+    let retry = Retry::After(Duration::from_secs(5));
     let (receipt, why) = (leased[0].receipt.clone(), "no".to_owned());
-    assert_eq!(rig.answer(Ask::Fail { receipt, why, retry_after }), Ok(Answer::Settled));
+    assert_eq!(rig.answer(Ask::Fail { receipt, why, retry }), Ok(Answer::Settled));
     assert!(rig.receive("q.fifo").is_empty());
     rig.wait(6);
     let leased = rig.receive("q.fifo");
@@ -255,8 +255,8 @@ fn a_job_that_can_never_succeed_is_dead_at_once() {
     let id = rig.add("q");
     let leased = rig.receive("q");
     let (receipt, why) = (leased[0].receipt.clone(), "no such order".to_owned());
-    let retry_after = Some(rhumb_queue::limits::NEVER);
-    assert_eq!(rig.answer(Ask::Fail { receipt, why, retry_after }), Ok(Answer::Settled));
+    let retry = Retry::Never;
+    assert_eq!(rig.answer(Ask::Fail { receipt, why, retry }), Ok(Answer::Settled));
     rig.wait(60);
     assert!(rig.receive("q").is_empty());
     let (queue, to, jobs_max) = (leased[0].receipt.key.queue.clone(), None, 9);

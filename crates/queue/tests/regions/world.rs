@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use rhumb_queue::{
     Answer, Ask, Definitions, Effect, Enqueue, Enqueued, Event, NewJob, Receipt, Receive,
-    RequestId, Token, promises::Promises,
+    RequestId, Retry, Token, promises::Promises,
 };
 use rhumb_regions::{DriftBound, lease::Tenure};
 use rhumb_types::{
@@ -557,8 +557,8 @@ impl World {
             Action::Fail => {
                 self.check.let_go(self.now, &receipt);
                 let why = "it failed".to_owned();
-                let retry_after = Some(Duration::from_millis(500));
-                self.ask(host, Asked::Other, Ask::Fail { receipt, why, retry_after });
+                let retry = Retry::After(Duration::from_millis(500));
+                self.ask(host, Asked::Other, Ask::Fail { receipt, why, retry });
             }
             Action::Release => {
                 self.check.let_go(self.now, &receipt);

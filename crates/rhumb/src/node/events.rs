@@ -16,7 +16,7 @@ use rhumb_config::Config;
 use rhumb_engine::{
     DefineError, Engine, EnqueueRequest, Expect, HomeChoice, OsEntropy, QueueClient,
     ReceiveRequest,
-    queue::{Definitions, Finished, Leased, NewJob, Refused},
+    queue::{Definitions, Finished, Leased, NewJob, Refused, Retry},
     random_id,
 };
 use rhumb_events::{Event, subscribers};
@@ -160,7 +160,7 @@ impl Post {
                 let settled = self.client.complete(vec![leased.receipt]).await;
                 settled.into_iter().collect::<Result<(), _>>()
             }
-            Err(error) => self.client.fail(leased.receipt, error.to_string(), None).await,
+            Err(error) => self.client.fail(leased.receipt, error.to_string(), Retry::Backoff).await,
         };
         if let Err(error) = settled {
             // It is delivered again, which changes nothing.

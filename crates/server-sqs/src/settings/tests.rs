@@ -51,7 +51,7 @@ fn a_queue_is_what_sqs_makes_without_attributes() {
         ("VisibilityTimeout", "30"),
         ("MessageRetentionPeriod", "345600"),
         ("ReceiveMessageWaitTimeSeconds", "0"),
-        ("MaximumMessageSize", "262144"),
+        ("MaximumMessageSize", "1048576"),
     ] {
         assert_eq!(read.get(name).map(String::as_str), Some(value), "{name}");
     }
@@ -68,7 +68,7 @@ fn what_cannot_be_honoured_is_refused() {
         ("VisibilityTimeout", "43201"),
         ("MessageRetentionPeriod", "59"),
         ("MaximumMessageSize", "1023"),
-        ("MaximumMessageSize", "1048576"),
+        ("MaximumMessageSize", "1048577"),
         ("ReceiveMessageWaitTimeSeconds", "21"),
         ("ReceiveMessageWaitTimeSeconds", "x"),
         ("FifoQueue", "true"),
@@ -138,7 +138,7 @@ fn a_queue_is_made_again_only_with_what_it_has() {
     let differing = |pairs: &[(&str, &str)]| differs(&definition, &of(pairs)).unwrap();
     assert_eq!(differing(&[]), None);
     assert_eq!(differing(&[("DelaySeconds", "5"), ("VisibilityTimeout", "30")]), None);
-    assert_eq!(differing(&[("MaximumMessageSize", "262144")]), None, "the usual value");
+    assert_eq!(differing(&[("MaximumMessageSize", "1048576")]), None, "the usual value");
     assert_eq!(differing(&[("DelaySeconds", "0")]), Some(Setting::DelaySeconds));
     assert_eq!(differing(&[("FifoQueue", "true")]), Some(Setting::FifoQueue));
     assert!(differs(&definition, &of(&[("Colour", "red")])).is_err());

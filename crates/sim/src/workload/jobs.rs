@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use rhumb_queue::{
     Answer, Ask, Enqueue, Enqueued, Event, Leased, NewJob, Receipt, Receive, Refused, RequestId,
-    promises::Promises,
+    Retry, promises::Promises,
 };
 use rhumb_types::{
     MonoTime, RegionId,
@@ -375,7 +375,7 @@ impl Jobs {
             Action::Fail => {
                 self.promises.let_go(now, receipt);
                 let (receipt, why) = (receipt.clone(), "it failed".to_owned());
-                (Asked::Other, Ask::Fail { receipt, why, retry_after: None })
+                (Asked::Other, Ask::Fail { receipt, why, retry: Retry::Backoff })
             }
             Action::Release => {
                 self.promises.let_go(now, receipt);

@@ -1,13 +1,10 @@
 //! What workers ask: jobs, and what became of them.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, sync::Arc};
 
 use futures_util::future::join_all;
 use http::StatusCode;
-use rhumb_engine::queue::{
-    Leased, Receipt, Refused,
-    limits::{JOBS_PER_REQUEST_MAX, NEVER},
-};
+use rhumb_engine::queue::{Leased, Receipt, Refused, Retry, limits::JOBS_PER_REQUEST_MAX};
 use rhumb_engine::{QueueClient, ReceiveRequest};
 use rhumb_types::{MonoTime, record::QueueName};
 use serde::Deserialize;
@@ -218,17 +215,18 @@ struct Failure {
 pub(crate) async fn fail(call: Call) -> Outcome {
     let (settling, body) = Settling::of(&call)?;
     let Failure { reason, retry_after, dead } = rest(body)?;
-    let after: Option<Duration> = match (retry_after, dead) {
+    let retry = match (retry_after, dead) {
         (Some(_), true) => {
             return Err(Problem::invalid("`retry_after` and `dead` contradict each other"));
         }
-        (None, true) => Some(NEVER),
-        (after, false) => after.map(|Span(after)| after),
+        (None, true) => Retry::Never,
+        (Some(Span(after)), false) => Retry::After(after),
+        (None, false) => Retry::Backoff,
     };
     settling
         .each(|client, receipt| {
             let reason = reason.clone();
-            async move { client.fail(receipt, reason, after).await }
+            async move { client.fail(receipt, reason, retry).await }
         })
         .await
 }
