@@ -5,10 +5,10 @@ use std::{collections::VecDeque, marker::PhantomData};
 use bytes::Bytes;
 use rhumb_types::record::{BucketName, IndexKey, object::OBJECT_KEY_BYTES_MAX};
 
-use super::Position;
+use super::{Listing, Position};
 use crate::rows::{Failed, Rows};
 
-/// How many rows are read first.
+/// How many rows are read first, where leaps are likely.
 const PAGE_FIRST: usize = 32;
 /// How many rows are read after a leap: the next leap may be near.
 const PAGE_LEAPT: usize = 2;
@@ -52,7 +52,8 @@ pub(super) struct Cursor<'a, S, R> {
 }
 
 impl<'a, S: Rows, R> Cursor<'a, S, R> {
-    pub(super) fn new(source: &'a S, kind: Kind, bucket: &BucketName, prefix: &[u8]) -> Self {
+    /// The way through what a listing is about.
+    pub(super) fn new(source: &'a S, kind: Kind, bucket: &BucketName, listing: &Listing) -> Self {
         let of = match kind {
             Kind::Current => IndexKey::currents,
             Kind::Version => IndexKey::versions,
@@ -62,10 +63,11 @@ impl<'a, S: Rows, R> Cursor<'a, S, R> {
             source,
             kind,
             head: of(bucket, &[]),
-            prefix: of(bucket, prefix),
+            prefix: of(bucket, &listing.prefix),
             after: None,
             buffer: VecDeque::new(),
-            page: PAGE_FIRST,
+            // All that are listed, and the one that says whether there are more.
+            page: if listing.delimiter.is_empty() { listing.max() + 1 } else { PAGE_FIRST },
             ended: false,
             refused: PhantomData,
         }
@@ -99,7 +101,9 @@ impl<'a, S: Rows, R> Cursor<'a, S, R> {
             return;
         }
         self.ended = !after.starts_with(&self.prefix);
-        self.page = if matches!(position, Position::Prefix(_)) { PAGE_LEAPT } else { PAGE_FIRST };
+        if matches!(position, Position::Prefix(_)) {
+            self.page = PAGE_LEAPT;
+        }
         self.after = Some(after);
     }
 

@@ -23,7 +23,7 @@ pub fn objects<S: Rows>(
     if gathered.max == 0 {
         return Ok(gathered.end());
     }
-    let mut cursor = Cursor::new(source, Kind::Current, bucket, &listing.prefix);
+    let mut cursor = Cursor::new(source, Kind::Current, bucket, listing);
     if let Some(after) = &listing.after {
         cursor.seek(after);
     }

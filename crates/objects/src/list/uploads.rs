@@ -33,7 +33,7 @@ pub fn uploads<S: Rows>(
     if gathered.max == 0 {
         return Ok(gathered.end());
     }
-    let mut cursor = Cursor::new(source, Kind::Upload, bucket, &listing.prefix);
+    let mut cursor = Cursor::new(source, Kind::Upload, bucket, listing);
     if let Some(after) = &listing.after {
         cursor.seek(after);
     }

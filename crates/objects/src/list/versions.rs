@@ -100,8 +100,8 @@ impl<'a, S: Rows> Walk<'a, S> {
         bucket: &BucketName,
         listing: &Listing,
     ) -> Result<Self, Failed<Never, S::Error>> {
-        let currents = Cursor::new(source, Kind::Current, bucket, &listing.prefix);
-        let versions = Cursor::new(source, Kind::Version, bucket, &listing.prefix);
+        let currents = Cursor::new(source, Kind::Current, bucket, listing);
+        let versions = Cursor::new(source, Kind::Version, bucket, listing);
         let mut walk = Self { currents, versions, object: None };
         let Some(after) = &listing.after else { return Ok(walk) };
         let Position::Id { key, id } = after else {
