@@ -95,7 +95,8 @@ pub use walk::{Walk, WalkConfig};
 /// Under what a home acts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Authority {
-    /// The version of the agreed state from which it follows who is home of what.
+    /// The version of the agreed state from which it follows who is home of what. A home that is given
+    /// another share of the hashes begins anew, with another [`Home`].
     pub homes: u64,
     /// The region whose lease the home holds.
     pub region: RegionId,
@@ -114,6 +115,8 @@ pub struct Ask {
     pub hash: BlobHash,
     /// What the home had applied before it began its walk, of domain 0.
     pub vector: Arc<VersionVector>,
+    /// Whether it is about too many copies, and not about a blob that nobody refers to.
+    pub surplus: bool,
 }
 
 /// The answer to an [`Ask`].
@@ -195,6 +198,9 @@ pub enum Refusal {
     /// References were forgotten that the home had not seen.
     #[error("the home looked too long ago to tell")]
     Forgotten,
+    /// It is a copy that is read there.
+    #[error("it is read there")]
+    Liked,
     /// Too much is under way.
     #[error("too much is under way")]
     Busy,

@@ -20,6 +20,7 @@ pub(crate) const SIM_SEEDS_DEFAULT: u32 = 300;
 /// The package of the consensus groups, whose simulation is its own.
 const CONTROL_PACKAGE: &str = "rhumb-control";
 const QUEUE_PACKAGE: &str = "rhumb-queue";
+const OBJECTS_PACKAGE: &str = "rhumb-objects";
 /// The package of the binary.
 const BINARY_PACKAGE: &str = "rhumb";
 
@@ -149,8 +150,10 @@ fn planted(workspace: &Workspace, _: &Options) -> anyhow::Result<Outcome> {
     ];
     let queues =
         ["--package", QUEUE_PACKAGE, "--features", "planted", "--test", "regions", "planted::"];
+    let grants =
+        ["--package", OBJECTS_PACKAGE, "--features", "planted", "--test", "grants", "planted::"];
     let mut passed = true;
-    for selection in [sim.as_slice(), groups.as_slice(), queues.as_slice()] {
+    for selection in [sim.as_slice(), groups.as_slice(), queues.as_slice(), grants.as_slice()] {
         passed &= succeeds(test_runner(workspace).args(selection))?;
     }
     Ok(passed.into())

@@ -13,7 +13,10 @@ use rhumb_types::{
 
 use super::{
     Ask, Authority, Grant, Holding, Memory, Outcome, References, Refusal, Told,
-    limits::{LOOKS_MAX, PIN_WAIT_MAX, PINS_MAX, REMOVALS_MAX, SILENCE, TICKET_TIME, TICKETS_MAX},
+    limits::{
+        LIKED_MAX, LOOKS_MAX, PIN_WAIT_MAX, PINS_MAX, REMOVALS_MAX, SILENCE, TICKET_TIME,
+        TICKETS_MAX,
+    },
 };
 
 /// What happens to a holder.
@@ -146,6 +149,8 @@ pub struct Holder {
     leaving: BTreeMap<BlobHash, Leaving>,
     homes: u64,
     epochs: BTreeMap<RegionId, Epoch>,
+    /// Copies that the policy does not ask for, and that are read here.
+    liked: BTreeSet<BlobHash>,
 }
 
 impl Holder {
@@ -172,6 +177,7 @@ impl Holder {
             leaving: BTreeMap::new(),
             homes: 0,
             epochs: BTreeMap::new(),
+            liked: BTreeSet::new(),
         }
     }
 
@@ -199,6 +205,16 @@ impl Holder {
             if *count == 0 {
                 self.pins.remove(hash);
             }
+        }
+    }
+
+    /// Whether a copy that the policy does not ask for should stay, because it is read here and there is
+    /// room. It goes all the same once nobody refers to it.
+    pub fn like(&mut self, hash: BlobHash, likes: bool) {
+        if !likes {
+            self.liked.remove(&hash);
+        } else if self.liked.len() < LIKED_MAX {
+            self.liked.insert(hash);
         }
     }
 
@@ -314,7 +330,9 @@ impl Holder {
                 self.tickets.insert(hash, Ticket { number: ticket, given: now });
                 self.by_age.insert((now, hash));
                 let caught_up = self.applied.includes(&ask.vector);
+                let liked = ask.surplus && self.liked.contains(&hash);
                 let kept = self.keeps(&hash, &ask.vector).err();
+                let kept = kept.or(liked.then_some(Refusal::Liked));
                 Holding::Held { ticket, caught_up, kept }
             }
             Some(true) => Holding::Silent(Refusal::Busy),
@@ -372,6 +390,7 @@ impl Holder {
 
     fn removed(&mut self, hash: &BlobHash, gone: bool, out: &mut Vec<HolderEffect>) {
         if let Some(Leaving { home, round }) = self.leaving.remove(hash) {
+            self.liked.remove(hash);
             let result = if gone { Ok(()) } else { Err(Refusal::Failed) };
             out.push(HolderEffect::End(home, Outcome { round, hash: *hash, result }));
         }

@@ -110,9 +110,8 @@ impl Home {
             HomeEvent::Found(candidate) => self.find(candidate),
             HomeEvent::Told { from, told } => self.hear(now, from, &told, out),
             HomeEvent::Ended { from: _, outcome } => self.end(&outcome),
-            HomeEvent::Tick => {}
+            HomeEvent::Tick => self.decide_late(now, out),
         }
-        self.decide_late(now, out);
         self.begin(now, out);
     }
 
@@ -137,7 +136,10 @@ impl Home {
     /// Rounds of another lease are over, and so is what a walk found under it.
     fn lead(&mut self, lead: Option<(Authority, MonoTime)>) {
         let same = match (&self.lead, &lead) {
-            (Some((before, _)), Some((after, _))) => before == after,
+            (Some((before, _)), Some((after, _))) => {
+                (&before.region, before.epoch) == (&after.region, after.epoch)
+                    && before.homes <= after.homes
+            }
             _ => false,
         };
         if !same {
@@ -176,7 +178,9 @@ impl Home {
             self.counts.rounds += 1;
             for holder in &candidate.holders {
                 let (hash, vector) = (candidate.hash, candidate.vector.clone());
-                let ask = Ask { authority: authority.clone(), round: number, hash, vector };
+                let surplus = candidate.cause != Cause::Unreferenced;
+                let authority = authority.clone();
+                let ask = Ask { authority, round: number, hash, vector, surplus };
                 out.push(HomeEffect::Ask(holder.clone(), ask));
             }
             let told = BTreeMap::new();
@@ -240,8 +244,13 @@ impl Home {
             if round.decided || waited < ANSWERS_WAIT || waited >= ROUND_TIME {
                 continue;
             }
-            if let (Cause::Surplus { .. }, Some(authority)) = (&round.candidate.cause, &authority) {
-                granted += round.decide(authority, out);
+            match (&round.candidate.cause, &authority) {
+                (Cause::Surplus { .. }, Some(authority)) => {
+                    granted += round.decide(authority, out);
+                }
+                // Who has not answered is asked again after the next walk.
+                (Cause::Unreferenced, _) => round.decided = true,
+                (Cause::Surplus { .. }, None) => {}
             }
         }
         self.counts.granted += granted;

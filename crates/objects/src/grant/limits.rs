@@ -6,10 +6,14 @@ use std::time::Duration;
 pub const GRACE: Duration = Duration::from_secs(24 * 3_600);
 /// The same, where there are more copies than need be.
 pub const SURPLUS_GRACE: Duration = Duration::from_secs(3_600);
+/// The same, where a copy is only cached: for so long it need not be read to stay.
+pub const CACHED_GRACE: Duration = Duration::from_secs(24 * 3_600);
+/// Cached copies that a holder likes to keep.
+pub const LIKED_MAX: usize = 262_144;
 /// Hashes that one pass of a walk looks at; what is past that is for the next pass.
 pub const WALK_HASHES_MAX: usize = 262_144;
 /// Rounds at a time.
-pub const ROUNDS_MAX: usize = 1_024;
+pub const ROUNDS_MAX: usize = 4_096;
 /// Candidates that wait for a round.
 pub const CANDIDATES_MAX: usize = 4_096;
 /// How long a home waits for the answers of all holders before it decides without the rest.

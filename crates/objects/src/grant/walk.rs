@@ -12,22 +12,29 @@ use rhumb_types::{
     record::{BlobHash, HolderRecord, VersionVector},
 };
 
-use super::limits::{GRACE, SURPLUS_GRACE, WALK_HASHES_MAX};
+use super::limits::{CACHED_GRACE, GRACE, SURPLUS_GRACE, WALK_HASHES_MAX};
 
 /// How a walk decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WalkConfig {
     /// How old a copy is at least before its removal is granted, where nobody refers to the blob.
     pub grace: Duration,
-    /// The same, where there are more copies than need be. A copy that is only cached need not wait.
+    /// The same, where there are more copies than need be.
     pub surplus_grace: Duration,
+    /// The same, where such a copy is a cached one: its holder says whether it likes to keep it.
+    pub cached_grace: Duration,
     /// Hashes in one pass.
     pub hashes_max: usize,
 }
 
 impl Default for WalkConfig {
     fn default() -> Self {
-        Self { grace: GRACE, surplus_grace: SURPLUS_GRACE, hashes_max: WALK_HASHES_MAX }
+        Self {
+            grace: GRACE,
+            surplus_grace: SURPLUS_GRACE,
+            cached_grace: CACHED_GRACE,
+            hashes_max: WALK_HASHES_MAX,
+        }
     }
 }
 
@@ -98,7 +105,7 @@ struct Row {
     holders: RegionSet,
     /// Old enough to go when nobody refers to the blob.
     old: RegionSet,
-    /// Old enough to go when there are others, or only cached.
+    /// Old enough to go when there are others.
     spare: RegionSet,
     wanted: RegionSet,
     copies: u8,
@@ -145,7 +152,9 @@ impl Walk {
         if age >= self.config.grace {
             row.old.insert(region);
         }
-        if record.cached || age >= self.config.surplus_grace {
+        let spare =
+            if record.cached { self.config.cached_grace } else { self.config.surplus_grace };
+        if age >= spare {
             row.spare.insert(region);
         }
         Taken::Yes
@@ -255,13 +264,13 @@ mod tests {
             if others {
                 walk.on_holder(hash(blob), at("b"), &held(9, false));
             }
-            walk.on_holder(hash(blob), at("c"), &held(0, blob == 1));
+            walk.on_holder(hash(blob), at("c"), &held(25, true));
             walk.on_reference(&hash(blob), RegionSet::of(at("a")), 1);
             walk.on_reference(&hash(blob), RegionSet::of(at("b")), 2);
         }
         let pass = walk.finish(&map);
         assert_eq!(pass.candidates.len(), 1);
-        assert_eq!(pass.candidates[0].ripe, [id("c")], "cached, so it need not be old");
+        assert_eq!(pass.candidates[0].ripe, [id("c")]);
         let keep = vec![id("a"), id("b")];
         assert_eq!(pass.candidates[0].cause, Cause::Surplus { keep, copies: 2 });
         assert_eq!(pass.counts.surplus, 1);

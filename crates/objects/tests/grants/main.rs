@@ -40,6 +40,12 @@ fn a_grant_that_comes_late_is_none() {
 
 #[cfg(not(feature = "planted"))]
 #[test]
+fn a_copy_that_is_read_stays_until_nobody_refers_to_it() {
+    assert_eq!(scripted::a_liked_copy(), (2, 0));
+}
+
+#[cfg(not(feature = "planted"))]
+#[test]
 fn a_home_of_the_past_is_not_answered() {
     assert_eq!(scripted::a_home_of_the_past(), 1);
 }

@@ -135,3 +135,28 @@ pub(crate) fn a_home_of_the_past() -> usize {
     }
     usize::from(a.held) + usize::from(b.held)
 }
+
+/// A copy that is read stays although there are enough, and goes once nobody refers to it. Gives how
+/// many are left before and after.
+pub(crate) fn a_liked_copy() -> (usize, usize) {
+    let (mut a, mut b, mut home) = (Region::new("a"), Region::new("b"), leading(1, 1));
+    b.holder.like(HASH, true);
+    let mut left = Vec::new();
+    let unreferenced = match surplus("a") {
+        HomeEvent::Found(candidate) => {
+            HomeEvent::Found(Candidate { cause: Cause::Unreferenced, ..candidate })
+        }
+        other => other,
+    };
+    for (at, found) in [(100, surplus("a")), (200, unreferenced)] {
+        let asks = tell(&mut home, seconds(at), vec![found]);
+        let said = [a.hear(seconds(at), &asks[0]), b.hear(seconds(at), &asks[1])].concat();
+        for grant in tell(&mut home, seconds(at), said) {
+            let HomeEffect::Grant(to, _) = &grant else { continue };
+            let region = if *to == id("a") { &mut a } else { &mut b };
+            region.hear(seconds(at), &grant);
+        }
+        left.push(usize::from(a.held) + usize::from(b.held));
+    }
+    (left[0], left[1])
+}

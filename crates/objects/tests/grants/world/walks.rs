@@ -22,7 +22,12 @@ impl World {
     }
 
     pub(super) fn begin_pass(&mut self, at: usize, duty: usize, after: Option<BlobHash>) {
-        let config = WalkConfig { grace: GRACE, surplus_grace: GRACE / 2, hashes_max: 4 };
+        let config = WalkConfig {
+            grace: GRACE,
+            surplus_grace: GRACE / 2,
+            cached_grace: GRACE / 4,
+            hashes_max: 4,
+        };
         let node = &self.nodes[at];
         let mut walk = Walk::begin(config, UnixMillis(self.now), &node.view.applied);
         let homes = usize::try_from(node.homes_known).unwrap();
