@@ -81,6 +81,7 @@ fn on_loopback(base: u16) -> RegionSettings {
             http: listener(Server::Http),
             peer: listener(Server::Peer),
             resp: listener(Server::Resp),
+            s3: listener(Server::S3),
             sqs: listener(Server::Sqs),
         },
     }

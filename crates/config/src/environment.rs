@@ -20,6 +20,7 @@ pub const OVERRIDES: &[Override] = &[
     Override { variable: "RHUMB_HTTP", path: &["listeners", "http", "address"] },
     Override { variable: "RHUMB_PEER", path: &["listeners", "peer", "address"] },
     Override { variable: "RHUMB_RESP", path: &["listeners", "resp", "address"] },
+    Override { variable: "RHUMB_S3", path: &["listeners", "s3", "address"] },
     Override { variable: "RHUMB_SQS", path: &["listeners", "sqs", "address"] },
     Override { variable: "RHUMB_TLS_CERTIFICATE", path: &["tls", "certificate"] },
     Override { variable: "RHUMB_TLS_KEY", path: &["tls", "key"] },

@@ -24,7 +24,8 @@ pub use self::{
         AccessKeySettings, AccessSettings, LogFormat, LogSettings, TlsSettings, UserSettings,
     },
     listeners::{
-        HTTP_PORT, ListenerSettings, ListenersSettings, PEER_PORT, RESP_PORT, SQS_PORT, Server,
+        HTTP_PORT, ListenerSettings, ListenersSettings, PEER_PORT, RESP_PORT, S3_PORT, SQS_PORT,
+        Server,
     },
     objects::ObjectsSettings,
     policies::{
@@ -89,7 +90,7 @@ pub struct Settings {
     /// The certificate of the servers that face clients.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsSettings>,
-    /// Who may use the RESP server and the SQS server.
+    /// Who may use the RESP server, the S3 server and the SQS server.
     pub acl: AccessSettings,
     /// Self-hosted runners of GitHub.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -43,6 +43,7 @@ pub(crate) struct Addresses {
     pub(crate) http: SocketAddr,
     pub(crate) peer: SocketAddr,
     pub(crate) resp: SocketAddr,
+    pub(crate) s3: SocketAddr,
     pub(crate) sqs: SocketAddr,
 }
 
@@ -52,6 +53,7 @@ impl Addresses {
             http: ports.address()?,
             peer: ports.address()?,
             resp: ports.address()?,
+            s3: ports.address()?,
             sqs: ports.address()?,
         })
     }
@@ -63,6 +65,7 @@ impl Addresses {
             http: at(Server::Http),
             peer: at(Server::Peer),
             resp: at(Server::Resp),
+            s3: at(Server::S3),
             sqs: at(Server::Sqs),
         }
     }
@@ -137,6 +140,16 @@ impl Cluster {
     pub fn resp(&self, nth: usize) -> SocketAddr {
         #[expect(clippy::indexing_slicing, reason = "a test that names no node is wrong")]
         self.addresses[nth].resp
+    }
+
+    /// Where a node's S3 server listens.
+    ///
+    /// # Panics
+    /// When there is no such node.
+    #[must_use]
+    pub fn s3(&self, nth: usize) -> SocketAddr {
+        #[expect(clippy::indexing_slicing, reason = "a test that names no node is wrong")]
+        self.addresses[nth].s3
     }
 
     /// Where a node's SQS server listens.

@@ -126,6 +126,7 @@ impl Layout {
             let witness = settings.regions.get_mut(last).context("the witness is a region")?;
             witness.witness = true;
             witness.listeners.resp = None;
+            witness.listeners.s3 = None;
             witness.listeners.sqs = None;
         }
         if self.regions == 1 {
@@ -180,6 +181,7 @@ fn listen(settings: &mut Settings, regions: &[RegionId], addresses: &[Addresses]
                 http: at(own.http),
                 peer: at(own.peer),
                 resp: at(own.resp),
+                s3: at(own.s3),
                 sqs: at(own.sqs),
             };
         }

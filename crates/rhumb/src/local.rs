@@ -18,7 +18,7 @@ use rhumb_config::{
 use rhumb_peer::{ClusterAuthority, Identities};
 use rhumb_types::RegionId;
 
-use crate::{cli::LocalArgs, folders, founding, machine_token::sqs_environment};
+use crate::{cli::LocalArgs, folders, founding, machine_token::aws_environment};
 
 /// How long a process may take to listen.
 const START_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -77,13 +77,15 @@ impl Local {
         listener.map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)), |it| it.address(server))
     }
 
-    /// What a client of the first region's SQS server reads from its environment.
-    pub(crate) fn sqs_environment(&self) -> Vec<String> {
+    /// What clients of the first region's S3 server and SQS server read from their environment.
+    pub(crate) fn aws_environment(&self) -> Vec<String> {
         let Some(region) = self.regions().into_iter().next() else { return Vec::new() };
-        let endpoint = format!("http://{}", self.address(&region, Server::Sqs));
+        let endpoint =
+            |server: Server| (server.key(), format!("http://{}", self.address(&region, server)));
+        let servers = [endpoint(Server::S3), endpoint(Server::Sqs)];
         let identities = Identities::load(&folders::identity(&self.data, &region), Some(&region));
         let secret = identities.map(|identities| identities.secret());
-        let lines = secret.map(|it| sqs_environment(&endpoint, region.as_str(), &it));
+        let lines = secret.map(|it| aws_environment(&servers, region.as_str(), &it));
         // Without an identity there is no node, and its start says so.
         lines.unwrap_or_default()
     }

@@ -40,19 +40,28 @@ impl MachineToken {
     }
 }
 
-/// The secret of the access key with the same name, for clients of the SQS server.
+/// The secret of the access key with the same name, for clients of the S3 server and the SQS server.
 pub(crate) fn access_key_secret(secret: &ClusterSecret) -> String {
     derived(secret, ACCESS_KEY_PURPOSE)
 }
 
-/// What a client of the SQS server reads from its environment to use that key.
-pub(crate) fn sqs_environment(endpoint: &str, region: &str, secret: &ClusterSecret) -> Vec<String> {
-    vec![
-        format!("AWS_ENDPOINT_URL_SQS={endpoint}"),
+/// What clients of the S3 server and the SQS server read from their environment to use that key: the
+/// address of each server by the name of its service, the region, the key.
+pub(crate) fn aws_environment(
+    servers: &[(&str, String)],
+    region: &str,
+    secret: &ClusterSecret,
+) -> Vec<String> {
+    let endpoint = |(service, endpoint): &(&str, String)| {
+        format!("AWS_ENDPOINT_URL_{}={endpoint}", service.to_uppercase())
+    };
+    let endpoints = servers.iter().map(endpoint);
+    let key = [
         format!("AWS_DEFAULT_REGION={region}"),
         format!("AWS_ACCESS_KEY_ID={}", MachineToken::ID),
         format!("AWS_SECRET_ACCESS_KEY={}", access_key_secret(secret)),
-    ]
+    ];
+    endpoints.chain(key).collect()
 }
 
 fn derived(secret: &ClusterSecret, purpose: &'static str) -> String {

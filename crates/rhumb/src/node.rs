@@ -1,5 +1,6 @@
 //! A node, put together: the only place that names every adapter and server.
 
+mod access;
 mod checks;
 mod events;
 pub(crate) mod groups;
@@ -12,6 +13,7 @@ mod queues;
 mod registrar;
 mod residency;
 mod runners;
+mod s3;
 pub(crate) mod settings;
 mod sqs;
 
@@ -33,6 +35,7 @@ use rhumb_ports::{
 };
 use rhumb_server_http::HttpServer;
 use rhumb_server_resp::RespServer;
+use rhumb_server_s3::S3Server;
 use rhumb_server_sqs::SqsServer;
 use rhumb_store_fjall::FjallStore;
 use rhumb_telemetry::Metrics;
@@ -58,6 +61,7 @@ pub(crate) struct Node {
     groups: BothGroups,
     http: Option<HttpServer>,
     resp: Option<RespServer>,
+    s3: Option<S3Server>,
     sqs: Option<SqsServer>,
     tasks: Tasks,
 }
@@ -128,10 +132,11 @@ impl Node {
             .context("the runners did not start")?;
         let around = http::Around { keeping: &keeping, workflows };
         let http = http::serve(config, &engine, &peer, around, alarms, metrics.clone()).await?;
+        let s3 = s3::serve(config, &engine, &peer, &metrics).await?;
         let sqs = sqs::serve(config, &engine, &peer, &metrics).await?;
         let resp = serve_resp(config, &region, &engine, metrics).await?;
         tracing::info!(%region, "the node runs");
-        Ok(Self { engine, peer, groups, http, resp, sqs, tasks })
+        Ok(Self { engine, peer, groups, http, resp, s3, sqs, tasks })
     }
 
     /// Reads the certificates anew.
@@ -145,6 +150,9 @@ impl Node {
         }
         if let Some(Err(error)) = self.resp.as_ref().map(RespServer::reload) {
             tracing::error!(%error, "the certificate for Redis clients stays as it was");
+        }
+        if let Some(Err(error)) = self.s3.as_ref().map(S3Server::reload) {
+            tracing::error!(%error, "the certificate for S3's clients stays as it was");
         }
         if let Some(Err(error)) = self.sqs.as_ref().map(SqsServer::reload) {
             tracing::error!(%error, "the certificate for SQS's clients stays as it was");

@@ -21,8 +21,9 @@ use crate::{declared::asks, door::Caller, names, service::Objects, tags};
 
 /// Headers that ask for what there is not. They are refused, because an object that is said to be
 /// encrypted or locked must be.
-const UNKNOWN: [&str; 5] = [
+const UNKNOWN: [&str; 6] = [
     "x-amz-server-side-encryption",
+    "x-amz-copy-source-server-side-encryption",
     "x-amz-object-lock-",
     "x-amz-write-offset-bytes",
     "x-amz-grant-",

@@ -6,19 +6,23 @@ use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt as _;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt as _, StreamBody};
-use hyper::body::{Frame, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use rhumb_engine::{OsEntropy, random_id, telemetry::metrics::Outcome};
 use rhumb_front::linger;
 use rhumb_sigv4::Chain;
 use rhumb_types::ErrorCode;
 use s3s::{Body, HttpError, S3Error, S3ErrorCode, S3Result, s3_error};
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::SemaphorePermit,
+    time::{Instant, timeout},
+};
 
 use crate::{
     access::Asked,
     conditions::Conditions,
     declared::Declared,
     intake,
+    lent::Lent,
     limits::{DOCUMENT_BYTES_MAX, DOCUMENTS_KIB_MAX, REQUEST_WAIT_MAX},
     names,
     server::Shared,
@@ -126,16 +130,24 @@ impl Shared {
         strip(&mut parts, &declared)?;
         let conditions = Conditions::take(&mut parts.headers)?;
         parts.extensions.insert(conditions);
-        let body = body.into_data_stream();
+        let expected = body.size_hint().upper();
+        let waits_for_leave = parts.headers.contains_key(header::EXPECT);
+        let (body, rest) = Lent::new(body.into_data_stream());
         let (content, verdict) = intake::content(body, &declared, chain);
         if declared.is_object {
             parts.extensions.insert(verdict);
             parts.extensions.insert(declared);
             let content = StreamBody::new(content.map_ok(Frame::data));
-            return self.call(parts, Body::http_body_unsync(content)).await;
+            let answer = self.call(parts, Body::http_body_unsync(content)).await;
+            let refused = answer.as_ref().map_or(true, |it| !it.status().is_success());
+            let unread = rest.take().filter(|_| refused && !waits_for_leave);
+            if let Some(unread) = unread {
+                linger(StreamBody::new(unread.map_ok(Frame::data))).await;
+            }
+            return answer;
         }
         let document = async {
-            let _room = self.room_for(&declared)?;
+            let _room = self.room_for(expected)?;
             let mut document = BytesMut::new();
             let mut content = std::pin::pin!(content);
             while let Some(bytes) = content.try_next().await.map_err(|fault| fault.error())? {
@@ -165,8 +177,9 @@ impl Shared {
     }
 
     /// Room for a document among all those that are in hand.
-    fn room_for(&self, declared: &Declared) -> S3Result<tokio::sync::SemaphorePermit<'_>> {
-        let bytes = declared.bytes.unwrap_or(DOCUMENT_BYTES_MAX as u64);
+    fn room_for(&self, expected: Option<u64>) -> S3Result<SemaphorePermit<'_>> {
+        let most = DOCUMENT_BYTES_MAX as u64;
+        let bytes = expected.map_or(most, |expected| expected.min(most));
         let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(DOCUMENTS_KIB_MAX);
         self.documents
             .try_acquire_many(kib)

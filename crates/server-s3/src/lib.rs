@@ -30,6 +30,7 @@ mod door;
 mod fault;
 mod get;
 mod intake;
+mod lent;
 mod limits;
 mod listings;
 mod multipart;

@@ -1,7 +1,7 @@
 //! A request without its signature and its framing, as the protocol's codec takes it.
 
 use http::{HeaderValue, Uri, header, request::Parts, uri::PathAndQuery};
-use s3s::{S3Result, s3_error};
+use s3s::{S3Result, dto::Range, s3_error};
 
 use crate::declared::{Declared, own_encoding};
 
@@ -38,6 +38,11 @@ pub(crate) fn strip(parts: &mut Parts, declared: &Declared) -> S3Result<()> {
     }
     for name in HEADERS {
         parts.headers.remove(name);
+    }
+    // Several ranges, and what is no range, are the whole (RFC 9110, section 14.2).
+    let range = parts.headers.get(header::RANGE).map(|range| range.to_str().unwrap_or_default());
+    if range.is_some_and(|range| Range::parse(range).is_err()) {
+        parts.headers.remove(header::RANGE);
     }
     if declared.chunked {
         match own_encoding(&parts.headers).map(HeaderValue::try_from) {
@@ -84,6 +89,14 @@ mod tests {
         assert!(!parts.headers.contains_key("authorization"));
         assert_eq!(parts.headers["x-amz-meta-a"], "b");
         assert_eq!(stripped("/b/k?X-Amz-Signature=00", &[]).uri, "/b/k");
+    }
+
+    #[test]
+    fn only_one_range_is_a_range() {
+        for (range, kept) in [("bytes=0-1", true), ("bytes=0-1,3-4", false), ("lines=1", false)] {
+            let parts = stripped("/b/k", &[("range", range)]);
+            assert_eq!(parts.headers.contains_key("range"), kept, "{range}");
+        }
     }
 
     #[test]

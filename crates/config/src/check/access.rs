@@ -1,4 +1,4 @@
-//! Users of the RESP server, and access keys of the SQS server.
+//! Users of the RESP server, and access keys of the S3 server and the SQS server.
 
 use std::collections::BTreeSet;
 
@@ -53,7 +53,8 @@ fn check_key(review: &mut Review<'_>, path: &Path, key: &AccessKeySettings) {
         review.refuse(&path.key("secret_file"), "name the file that holds the secret");
     }
     if key.role == ApiRole::Auditor {
-        let message = "an auditor has nothing to do with queues; use reader, operator or admin";
+        let message =
+            "an auditor has nothing to do with queues and buckets; use reader, operator or admin";
         review.refuse(&path.key("role"), message);
     }
 }

@@ -158,6 +158,7 @@ fn witnesses(review: &mut Review<'_>) {
         }
         let clients = [
             (Server::Resp, "a witness holds no data that a Redis client could read; remove it"),
+            (Server::S3, "a witness holds no objects that a client could use; remove it"),
             (Server::Sqs, "a witness holds no queues that a client could use; remove it"),
         ];
         for (server, why) in clients {

@@ -20,18 +20,19 @@ pub struct TlsSettings {
     pub client_authorities: Option<PathBuf>,
 }
 
-/// Who may use the RESP server and the SQS server.
+/// Who may use the RESP server, the S3 server and the SQS server.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccessSettings {
     /// The users. Without any, a server without `auth` lets everybody do everything but FLUSHDB.
     pub users: Vec<UserSettings>,
-    /// The access keys of the SQS server. The key `machine` is always there: its secret is derived from
-    /// the cluster's own, and `rhumb token sqs` shows it on a node's machine.
+    /// The access keys of the S3 server and the SQS server. The key `machine` is always there: its secret
+    /// is derived from the cluster's own, and `rhumb token s3` and `rhumb token sqs` show it on a node's
+    /// machine.
     pub access_keys: Vec<AccessKeySettings>,
 }
 
-/// A key that clients of the SQS server sign their requests with.
+/// A key that clients of the S3 server and the SQS server sign their requests with.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccessKeySettings {
@@ -39,12 +40,18 @@ pub struct AccessKeySettings {
     pub id: String,
     /// The file that holds its secret and nothing else. A signature needs the secret in clear.
     pub secret_file: PathBuf,
-    /// What its bearer may do: a `reader` looks, an `operator` sends, receives and changes queues.
+    /// What its bearer may do: a `reader` looks, reads and lists; an `operator` also sends, receives,
+    /// writes, and changes queues and buckets.
     #[schemars(schema_with = "crate::words::role")]
     pub role: ApiRole,
-    /// Prefixes of the names of the queues that it is limited to. Without any: all queues.
+    /// Prefixes of the names of the queues that it is limited to. Without any: all queues, or none if it
+    /// is limited to buckets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub queues: Vec<String>,
+    /// Prefixes of the names of the buckets that it is limited to. Without any: all buckets, or none if it
+    /// is limited to queues. A bucket's policy may allow it more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub buckets: Vec<String>,
 }
 
 /// A user of the RESP server, in the words of Redis's ACL.

@@ -11,6 +11,8 @@ pub const HTTP_PORT: u16 = 7400;
 pub const PEER_PORT: u16 = 7401;
 /// The port of the RESP server, unless another is set.
 pub const RESP_PORT: u16 = 7402;
+/// The port of the S3 server, unless another is set.
+pub const S3_PORT: u16 = 7403;
 /// The port of the SQS server, unless another is set.
 pub const SQS_PORT: u16 = 7404;
 
@@ -23,13 +25,15 @@ pub enum Server {
     Peer,
     /// Redis clients.
     Resp,
+    /// Clients of Amazon S3.
+    S3,
     /// Clients of Amazon SQS.
     Sqs,
 }
 
 impl Server {
     /// Every server, in the order of their ports.
-    pub const ALL: [Self; 4] = [Self::Http, Self::Peer, Self::Resp, Self::Sqs];
+    pub const ALL: [Self; 5] = [Self::Http, Self::Peer, Self::Resp, Self::S3, Self::Sqs];
 
     /// Its key in the file.
     #[must_use]
@@ -38,6 +42,7 @@ impl Server {
             Self::Http => "http",
             Self::Peer => "peer",
             Self::Resp => "resp",
+            Self::S3 => "s3",
             Self::Sqs => "sqs",
         }
     }
@@ -49,6 +54,7 @@ impl Server {
             Self::Http => HTTP_PORT,
             Self::Peer => PEER_PORT,
             Self::Resp => RESP_PORT,
+            Self::S3 => S3_PORT,
             Self::Sqs => SQS_PORT,
         }
     }
@@ -67,6 +73,9 @@ pub struct ListenersSettings {
     /// Redis clients.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resp: Option<ListenerSettings>,
+    /// Clients of Amazon S3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub s3: Option<ListenerSettings>,
     /// Clients of Amazon SQS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sqs: Option<ListenerSettings>,
@@ -82,7 +91,7 @@ pub struct ListenerSettings {
     /// Whether connections are encrypted with the certificate under `tls`.
     pub tls: bool,
     /// Whether clients must say who they are: a token for HTTP, a user under `acl` for RESP, an
-    /// access key under `acl` for SQS.
+    /// access key under `acl` for S3 and SQS.
     pub auth: bool,
 }
 
@@ -94,6 +103,7 @@ impl ListenersSettings {
             Server::Http => self.http.as_ref(),
             Server::Peer => self.peer.as_ref(),
             Server::Resp => self.resp.as_ref(),
+            Server::S3 => self.s3.as_ref(),
             Server::Sqs => self.sqs.as_ref(),
         }
     }

@@ -29,6 +29,7 @@ mod rehearsed;
 mod residency;
 mod restarts;
 mod runners;
+mod s3;
 mod side_by_side;
 mod sqs;
 mod transactions;

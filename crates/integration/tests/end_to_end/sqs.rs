@@ -44,7 +44,8 @@ fn cluster(regions: usize, secrets: &Path) -> Cluster {
             let secret_file = secrets.join(id);
             fs::write(&secret_file, format!("{secret}\n")).unwrap();
             let queues = queues.iter().map(|prefix| (*prefix).to_owned()).collect();
-            AccessKeySettings { id: (*id).to_owned(), secret_file, role: *role, queues }
+            let id = (*id).to_owned();
+            AccessKeySettings { id, secret_file, role: *role, queues, buckets: Vec::new() }
         })
         .collect();
     let asks = move |settings: &mut Settings| {

@@ -250,6 +250,10 @@ pub(crate) enum TokenCommand {
         #[command(flatten)]
         change: Change,
     },
+    /// Prints what clients of S3 need on this machine: the address, and the access key `machine`.
+    ///
+    /// Example: `export $(rhumb token s3)`
+    S3(ConfigArgs),
     /// Prints what clients of SQS need on this machine: the address, and the access key `machine`.
     ///
     /// Example: `export $(rhumb token sqs)`

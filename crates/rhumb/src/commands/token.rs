@@ -36,7 +36,8 @@ pub(crate) fn run(command: &TokenCommand) -> Result<ExitCode> {
             let ask = Ask::new(Method::POST, "/admin/tokens").json(&body);
             created(asked, &Http::new(&asked.node)?.json(ask)?)?;
         }
-        TokenCommand::Sqs(config) => say(&machine_key(config)?.join("\n")),
+        TokenCommand::S3(config) => say(&machine_key(config, Server::S3)?.join("\n")),
+        TokenCommand::Sqs(config) => say(&machine_key(config, Server::Sqs)?.join("\n")),
         TokenCommand::List { asked } => list(asked)?,
         TokenCommand::Revoke { id, purge, change: Change { asked, reason } } => {
             let ask = Ask::new(Method::DELETE, "/admin/tokens").part(id.as_bytes());
@@ -47,17 +48,17 @@ pub(crate) fn run(command: &TokenCommand) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What clients of SQS on a node's machine need, as variables of their environment.
-fn machine_key(args: &ConfigArgs) -> Result<Vec<String>> {
+/// What clients of S3 or SQS on a node's machine need, as variables of their environment.
+fn machine_key(args: &ConfigArgs, server: Server) -> Result<Vec<String>> {
     let config = load(args)?;
     let region = http::local(&config, &args.config)?;
-    let listener = config.listener(&region, Server::Sqs);
-    let listener = listener.with_context(|| format!("the SQS server of {region} is off"))?;
+    let listener = config.listener(&region, server);
+    let listener = listener.with_context(|| format!("the {server:?} server of {region} is off"))?;
     let identity = folders::identity(&config.settings().data, &region);
     let secret = Identities::load(&identity, Some(&region))?.secret();
     let scheme = if listener.tls { "https" } else { "http" };
-    let endpoint = format!("{scheme}://{}", listener.address(Server::Sqs));
-    Ok(machine_token::sqs_environment(&endpoint, region.as_str(), &secret))
+    let endpoint = format!("{scheme}://{}", listener.address(server));
+    Ok(machine_token::aws_environment(&[(server.key(), endpoint)], region.as_str(), &secret))
 }
 
 /// The token alone on standard output, so that a script can take it.

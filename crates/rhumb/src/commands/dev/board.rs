@@ -46,22 +46,23 @@ fn write(text: &str) {
     let _closed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// Where the regions listen and log, as a table, and the key of the SQS servers.
+/// Where the regions listen and log, as a table, and the key of the S3 servers and the SQS servers.
 pub(super) fn places(local: &Local) -> Vec<String> {
     let row = |region: RegionId| {
         [
             region.to_string(),
             local.address(&region, Server::Resp).to_string(),
             local.address(&region, Server::Http).to_string(),
+            local.address(&region, Server::S3).to_string(),
             local.address(&region, Server::Sqs).to_string(),
             local.log(&region).display().to_string(),
         ]
     };
-    let rows: Vec<[String; 5]> = local.regions().into_iter().map(row).collect();
-    let mut lines = table(["region", "redis", "http", "sqs", "log"], &rows);
+    let rows: Vec<[String; 6]> = local.regions().into_iter().map(row).collect();
+    let mut lines = table(["region", "redis", "http", "s3", "sqs", "log"], &rows);
     lines.push(String::new());
-    lines.push("For clients of SQS:".to_owned());
-    lines.extend(local.sqs_environment());
+    lines.push("For clients of S3 and SQS:".to_owned());
+    lines.extend(local.aws_environment());
     lines
 }
 

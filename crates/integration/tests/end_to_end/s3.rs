@@ -1,0 +1,167 @@
+//! Clients of Amazon S3: boto3, the AWS command line, minio-py, rclone.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use rhumb_config::settings::{AccessKeySettings, Settings};
+use rhumb_integration::{Cluster, Layout, programs};
+use rhumb_types::control::ApiRole;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{run, skipped};
+
+const NO_PYTHON: &str = "there is no Python with boto3; `cargo xtask test` makes one";
+
+/// Ids and secrets: of one who may everything with objects, of a reader, and of a team.
+const KEYS: [(&str, &str, ApiRole, &[&str]); 3] = [
+    ("AKIDOPERATOR", "operator-secret-0123456789", ApiRole::Operator, &[]),
+    ("AKIDREADER", "reader-secret-0123456789", ApiRole::Reader, &[]),
+    ("AKIDTEAM", "team-secret-0123456789", ApiRole::Operator, &["team-"]),
+];
+
+fn python(module: &str) -> Option<PathBuf> {
+    let import = format!("import {module}");
+    programs::python().filter(|path| programs::answers(path, &["-c", &import]))
+}
+
+fn script(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(name)
+}
+
+/// Regions whose S3 servers ask for keys.
+fn cluster(regions: usize, secrets: &Path) -> Cluster {
+    let key = |(id, secret, role, buckets): &(&str, &str, ApiRole, &[&str])| {
+        let secret_file = secrets.join(id);
+        fs::write(&secret_file, format!("{secret}\n")).unwrap();
+        let buckets = buckets.iter().map(|prefix| (*prefix).to_owned()).collect();
+        let id = (*id).to_owned();
+        AccessKeySettings { id, secret_file, role: *role, queues: Vec::new(), buckets }
+    };
+    let keys: Vec<AccessKeySettings> = KEYS.iter().map(key).collect();
+    let asks = move |settings: &mut Settings| {
+        settings.acl.access_keys = keys;
+        for region in settings.regions.values_mut() {
+            if let Some(s3) = &mut region.listeners.s3 {
+                s3.auth = true;
+            }
+        }
+    };
+    Layout::regions(regions).adjust(asks).start().unwrap()
+}
+
+#[test]
+fn boto3_finds_what_it_expects() {
+    let Some(python) = python("boto3") else { return skipped(NO_PYTHON) };
+    let secrets = TempDir::new().unwrap();
+    let cluster = cluster(2, secrets.path());
+    let mut command = Command::new(python);
+    command.arg(script("s3.py"));
+    command.args((0..2).map(|nth| cluster.s3(nth).port().to_string()));
+    command.args(KEYS.iter().flat_map(|(id, secret, ..)| [id, secret]));
+    assert!(run(&mut command).ends_with("ok\n"));
+}
+
+#[test]
+fn minio_py_finds_what_it_expects() {
+    let Some(python) = python("minio") else {
+        return skipped("there is no Python with minio; `cargo xtask test` makes one");
+    };
+    let secrets = TempDir::new().unwrap();
+    let cluster = cluster(1, secrets.path());
+    let (id, secret, ..) = KEYS[0];
+    let mut command = Command::new(python);
+    command.arg(script("minio_client.py")).arg(cluster.s3(0).to_string()).args([id, secret]);
+    assert!(run(&mut command).ends_with("ok\n"));
+}
+
+/// A folder with a few files, one of them large enough for several parts.
+fn files(folder: &Path) -> Vec<(&'static str, Vec<u8>)> {
+    let large: Vec<u8> = (0..9_u32 << 20).map(|n| n.to_le_bytes()[n as usize % 3]).collect();
+    let files = vec![
+        ("empty", Vec::new()),
+        ("hello world.txt", b"hello".to_vec()),
+        ("in/a/folder", b"deep".to_vec()),
+        ("large", large),
+    ];
+    for (name, bytes) in &files {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    files
+}
+
+fn assert_same(folder: &Path, files: &[(&str, Vec<u8>)]) {
+    for (name, bytes) in files {
+        assert!(fs::read(folder.join(name)).unwrap() == *bytes, "{name}");
+    }
+}
+
+#[test]
+fn the_aws_command_line_copies_a_folder_there_and_back() {
+    let Some(python) = python("boto3") else { return skipped(NO_PYTHON) };
+    let aws = python.with_file_name("aws");
+    if !programs::answers(&aws, &["--version"]) {
+        return skipped("the AWS command line is not installed; `cargo xtask test` installs it");
+    }
+    let folder = TempDir::new().unwrap();
+    let cluster = cluster(2, folder.path());
+    let (id, secret, ..) = KEYS[0];
+    let at = |nth: usize, words: &[&str]| {
+        let mut command = Command::new(&aws);
+        command.args(["--endpoint-url", &format!("http://{}", cluster.s3(nth))]);
+        command.args(["--output", "json"]).args(words);
+        command.env("AWS_ACCESS_KEY_ID", id).env("AWS_SECRET_ACCESS_KEY", secret);
+        command.env("AWS_DEFAULT_REGION", "us-east-1").env("AWS_MAX_ATTEMPTS", "1");
+        run(&mut command)
+    };
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    let files = files(&from);
+    let (from, back) = (from.to_str().unwrap(), to.to_str().unwrap());
+    at(0, &["s3", "mb", "s3://line"]);
+    at(0, &["s3", "sync", from, "s3://line/some"]);
+    assert_eq!(at(0, &["s3", "sync", from, "s3://line/some"]), "", "nothing has changed");
+    at(1, &["s3", "cp", "--recursive", "s3://line/some", back]);
+    assert_same(&to, &files);
+    let listed = at(0, &["s3api", "list-objects-v2", "--bucket", "line", "--prefix", "some/in"]);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed["Contents"][0]["Key"], "some/in/a/folder");
+    at(0, &["s3", "mv", "s3://line/some/empty", "s3://line/moved"]);
+    at(0, &["s3", "rm", "--recursive", "s3://line"]);
+    at(0, &["s3", "rb", "s3://line"]);
+}
+
+#[test]
+fn rclone_copies_a_folder_there_and_back_and_finds_it_the_same() {
+    if !programs::answers("rclone", &["version"]) {
+        return skipped("rclone is not installed");
+    }
+    let folder = TempDir::new().unwrap();
+    let cluster = cluster(1, folder.path());
+    let (id, secret, ..) = KEYS[0];
+    let endpoint = format!("http://{}", cluster.s3(0));
+    let rclone = |words: &[&str]| {
+        let mut command = Command::new("rclone");
+        // Its transport takes no bundle of authorities from the environment.
+        command.env_remove("AWS_CA_BUNDLE");
+        command.args(["--config", "/dev/null", "--retries", "1", "--low-level-retries", "1"]);
+        command.args(["--s3-provider", "Other", "--s3-endpoint", &endpoint]);
+        command.args(["--s3-access-key-id", id, "--s3-secret-access-key", secret]);
+        command.args(["--s3-upload-cutoff", "5M", "--s3-chunk-size", "5M"]).args(words);
+        run(&mut command)
+    };
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    let files = files(&from);
+    let (from, back) = (from.to_str().unwrap(), to.to_str().unwrap());
+    rclone(&["mkdir", ":s3:cloned"]);
+    rclone(&["copy", from, ":s3:cloned/some"]);
+    rclone(&["check", from, ":s3:cloned/some"]);
+    rclone(&["copy", ":s3:cloned/some", back]);
+    assert_same(&to, &files);
+    assert_eq!(rclone(&["lsf", ":s3:cloned/some"]).lines().count(), files.len());
+    rclone(&["purge", ":s3:cloned"]);
+}
