@@ -158,3 +158,5 @@ pub const COLLECT_INTERVAL: Duration = Duration::from_secs(3_600);
 pub const COLLECT_TICK: Duration = Duration::from_secs(1);
 /// How long a removal is waited for by who needs the blob.
 pub const LEAVING_WAIT: Duration = Duration::from_secs(5);
+/// Time between two steps of the scrub.
+pub const SCRUB_TICK: Duration = Duration::from_secs(10);

@@ -14,7 +14,10 @@ use std::{
     time::Duration,
 };
 
-use rhumb_objects::grant::{WalkConfig, limits::SILENCE};
+use rhumb_objects::{
+    grant::{WalkConfig, limits::SILENCE},
+    scrub::SCRUB_PERIOD,
+};
 use rhumb_ports::{blobs::Blobs, store::MetaName};
 use rhumb_types::{
     RegionId,
@@ -45,6 +48,7 @@ mod list;
 mod peers;
 mod refer;
 mod replicate;
+mod scrub;
 mod wire;
 
 pub use client::{About, ByteStream, CopyResult, Deleted, Done, ObjectClient, Put};
@@ -77,6 +81,10 @@ pub struct ObjectsConfig {
     /// How long this region lets nobody remove anything of its own after a start. Shorter than two
     /// rounds of a home is for tests.
     pub silence: Duration,
+    /// In what time everything that is held is read again,
+    pub scrub_period: Duration,
+    /// and the time between two steps of that.
+    pub scrub_tick: Duration,
 }
 
 impl ObjectsConfig {
@@ -93,6 +101,8 @@ impl ObjectsConfig {
             collect_every: limits::COLLECT_INTERVAL,
             collect: WalkConfig::default(),
             silence: SILENCE,
+            scrub_period: SCRUB_PERIOD,
+            scrub_tick: limits::SCRUB_TICK,
         }
     }
 }
@@ -129,6 +139,7 @@ impl Engine {
         let chores_every = config.chores_every;
         let (rows, committed) = mpsc::channel(limits::OBJECT_ROWS_UNREAD_MAX);
         let (collect_every, walk) = (config.collect_every, config.collect);
+        let (period, tick) = (config.scrub_period, config.scrub_tick);
         let applied = || self.committed_vector();
         let keeper = Keeper::new(shared.clock.clone(), config.silence, &applied());
         // From here on every commit is told; what was committed before is covered.
@@ -140,6 +151,7 @@ impl Engine {
         self.replicate(committed, wishes);
         self.do_chores(chores_every);
         self.collect(collect_every, walk);
+        self.scrub(period, tick);
     }
 
     /// What is committed, as the store says.

@@ -22,7 +22,7 @@ use crate::want::{Priority, Wish};
 pub const SCRUB_PERIOD: Duration = Duration::from_secs(14 * 24 * 3_600);
 /// Shortest and longest period that may be configured.
 pub const SCRUB_PERIODS: (Duration, Duration) =
-    (Duration::from_secs(60), Duration::from_secs(366 * 24 * 3_600));
+    (Duration::from_secs(1), Duration::from_secs(366 * 24 * 3_600));
 /// Most blobs that one tick verifies.
 pub const BLOBS_PER_TICK_MAX: usize = 64;
 /// Most bytes that one tick verifies; the last blob may go past it.

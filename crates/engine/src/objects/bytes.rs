@@ -10,18 +10,21 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use rhumb_objects::place;
+use rhumb_objects::{
+    place,
+    rows::Rows as _,
+    want::{Priority, Wish},
+};
 use rhumb_ports::blobs::{BLOB_READ_BYTES_MAX, BlobError};
 use rhumb_regions::{RegionIndex, RegionSet};
 use rhumb_types::{
-    RegionId,
+    RegionId, UnixMillis,
     record::{BlobHash, BlobRef, Body, BucketName, IndexKey, ObjectRecord},
 };
 use tokio::sync::OnceCell;
 
-use super::{ByteStream, ObjectClient, ObjectError};
+use super::{ByteStream, ObjectClient, ObjectError, replicate::Wished};
 use crate::limits::{HOLDERS_MAX, READ_AHEAD_BLOCKS};
-use rhumb_objects::rows::Rows as _;
 
 /// A blob that is being read.
 #[derive(Debug)]
@@ -72,13 +75,26 @@ impl ObjectClient {
                 let why = format!("a blob ends at {found}, and the index says later");
                 return Err(ObjectError::Damaged(why));
             }
-            Err(BlobError::Missing(_) | BlobError::Damaged { .. }) => {}
+            Err(BlobError::Missing(_)) => {}
+            Err(BlobError::Damaged { .. }) => self.repair(source),
             Err(error) => {
                 // A store that fails is no reason not to answer.
                 tracing::warn!(%error, hash = %source.blob.hash, "a blob is read from elsewhere");
             }
         }
         self.block_elsewhere(source, start..end).await
+    }
+
+    /// What was found damaged is set aside by the store, and fetched anew. Nobody waits: what is left out
+    /// the scrub finds.
+    fn repair(&self, source: &Source) {
+        let wish = Wish {
+            blob: source.blob,
+            priority: Priority::Repair,
+            written: UnixMillis(0),
+            sources: self.holders(&source.blob.hash, &source.taken_in),
+        };
+        let _full = self.running().fetch.try_send(Wished::Repair(wish));
     }
 
     async fn block_elsewhere(

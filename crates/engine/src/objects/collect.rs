@@ -194,9 +194,7 @@ impl ObjectClient {
         walk: &mut Walk,
     ) -> Result<(), ObjectError> {
         let homes = self.hash_homes();
-        // The last possible row of that hash.
-        let mut after = after
-            .map(|hash| Bytes::from([IndexKey::holders_of(&hash).as_ref(), &[u8::MAX]].concat()));
+        let mut after = after.map(|hash| IndexKey::after_holders_of(&hash));
         loop {
             let rows = self.page(b"h", &mut after)?;
             for (key, cell) in &rows {

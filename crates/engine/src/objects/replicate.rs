@@ -37,10 +37,19 @@ pub(crate) struct RemoteRead {
     taken_in: RegionId,
 }
 
-/// Where reads from other regions are told.
-pub(crate) type Wishes = mpsc::Sender<RemoteRead>;
+/// What others want fetched.
+#[derive(Debug)]
+pub(crate) enum Wished {
+    /// A blob was read from another region.
+    Read(RemoteRead),
+    /// A blob that ought to be here is damaged or gone.
+    Repair(Wish),
+}
 
-pub(super) fn wishes() -> (Wishes, mpsc::Receiver<RemoteRead>) {
+/// Where that is told.
+pub(crate) type Wishes = mpsc::Sender<Wished>;
+
+pub(super) fn wishes() -> (Wishes, mpsc::Receiver<Wished>) {
     mpsc::channel(WISHES_MAX)
 }
 
@@ -48,7 +57,7 @@ impl ObjectClient {
     /// A blob is read from another region. Nobody waits: what is left out is told by the next read.
     pub(super) fn wish(&self, bucket: &BucketName, blob: BlobRef, taken_in: &RegionId) {
         let read = RemoteRead { bucket: bucket.clone(), blob, taken_in: taken_in.clone() };
-        let _full = self.running().fetch.try_send(read);
+        let _full = self.running().fetch.try_send(Wished::Read(read));
     }
 }
 
@@ -56,7 +65,7 @@ impl Engine {
     pub(super) fn replicate(
         &self,
         committed: mpsc::Receiver<Rows>,
-        wishes: mpsc::Receiver<RemoteRead>,
+        wishes: mpsc::Receiver<Wished>,
     ) {
         let Some(client) = self.objects() else { return };
         let fetches = client.running().config.fetches;
@@ -94,14 +103,17 @@ impl Replicator {
     async fn run(
         mut self,
         mut committed: mpsc::Receiver<Rows>,
-        mut wishes: mpsc::Receiver<RemoteRead>,
+        mut wishes: mpsc::Receiver<Wished>,
     ) {
         loop {
             self.begin_fetches();
             let wakes = self.wakes_at();
             tokio::select! {
                 Some(rows) = committed.recv() => self.look(rows, Priority::Written).await,
-                Some(read) = wishes.recv() => self.on_remote_read(read),
+                Some(wished) = wishes.recv() => match wished {
+                    Wished::Read(read) => self.on_remote_read(read),
+                    Wished::Repair(wish) => self.want.add(wish),
+                },
                 Some(Ok((blob, end))) = self.fetching.join_next() => {
                     let now = self.client.engine().clock().now().mono;
                     self.want.on_end(now, &blob.hash, end);

@@ -309,18 +309,7 @@ impl Cluster {
         engine.start_queues(QueuesConfig { machine, seed: seed.into() }).unwrap();
         let queues = engine.queues().unwrap();
         let blobs = self.blobs.lock().unwrap().entry(own.clone()).or_default().clone();
-        let config = ObjectsConfig {
-            copy_pause: Duration::from_millis(20),
-            chores_every: Duration::from_millis(200),
-            collect_every: self.collect_every,
-            collect: WalkConfig {
-                grace: Duration::ZERO,
-                surplus_grace: Duration::ZERO,
-                ..WalkConfig::default()
-            },
-            silence: Duration::ZERO,
-            ..ObjectsConfig::new(own.clone())
-        };
+        let config = self.objects_config(&own);
         engine.start_objects(config, blobs.clone());
         let objects = engine.objects().unwrap();
         let net = self.net.clone();
@@ -330,6 +319,24 @@ impl Cluster {
             until("the lease", || node.acts_for(&node.region) && seeded()).await;
         }
         node
+    }
+
+    /// Everything that is done in time is done at once.
+    fn objects_config(&self, own: &RegionId) -> ObjectsConfig {
+        ObjectsConfig {
+            copy_pause: Duration::from_millis(20),
+            chores_every: Duration::from_millis(200),
+            collect_every: self.collect_every,
+            collect: WalkConfig {
+                grace: Duration::ZERO,
+                surplus_grace: Duration::ZERO,
+                ..WalkConfig::default()
+            },
+            silence: Duration::ZERO,
+            scrub_period: Duration::from_secs(2),
+            scrub_tick: Duration::from_millis(100),
+            ..ObjectsConfig::new(own.clone())
+        }
     }
 
     fn plug(&self, own: &RegionId, engine: &Engine, inlet: Inlet) {

@@ -542,3 +542,24 @@ async fn bytes_that_nobody_refers_to_go_everywhere_and_all_others_stay() {
     drop(cluster);
     stop([us, eu, ap]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_is_read_around_and_mended_from_another_region() {
+    let (cluster, [us, eu, ap], _disks) = three().await;
+    us.make(BucketDefinition::default()).await;
+    eu.knows_bucket().await;
+    ap.knows_bucket().await;
+    let content = bytes(2 << 20, 1);
+    let done = us.put("k", &content).await.unwrap();
+    until_held(&eu, &blobs(&done.record)).await;
+    // Found by a reader, who sees nothing of it.
+    let hash = blobs(&done.record)[0].hash;
+    assert!(us.blobs.damage(hash));
+    assert_eq!(us.get("k").await.unwrap(), content);
+    until_held(&us, &blobs(&done.record)).await;
+    // Found by the scrub, though its row says that it is here.
+    us.blobs.remove(hash).await.unwrap();
+    until_held(&us, &blobs(&done.record)).await;
+    drop(cluster);
+    stop([us, eu, ap]).await;
+}

@@ -579,6 +579,13 @@ impl IndexKey {
         [&[HOLDER][..], &hash.0].concat().into()
     }
 
+    /// A key after those of all holders of a blob, and before those of the next.
+    #[must_use]
+    pub fn after_holders_of(hash: &BlobHash) -> Bytes {
+        // Names of regions have no such byte.
+        [&[HOLDER][..], &hash.0, &[u8::MAX]].concat().into()
+    }
+
     /// What the keys of all parts of an upload start with.
     #[must_use]
     pub fn parts_of(upload: VersionId) -> Bytes {
