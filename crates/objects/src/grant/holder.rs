@@ -19,6 +19,9 @@ use super::{
     },
 };
 
+#[cfg(test)]
+mod tests;
+
 /// What happens to a holder.
 #[derive(Debug, Clone)]
 pub enum HolderEvent<'a> {
@@ -243,20 +246,22 @@ impl Holder {
         for hash in references {
             self.references.add(dot, hash);
         }
-        self.let_go(|it, covered| covered.covers(it));
+        let first = Dot { origin: dot.origin, version: 0 };
+        let over: Vec<_> = self.pins_until.range(first..=dot).map(|(dot, _)| *dot).collect();
+        self.let_go(over);
     }
 
     fn cover(&mut self, vector: &VersionVector) {
         self.applied.merge(vector);
         self.references.cover(vector);
-        self.let_go(|it, covered| covered.covers(it));
+        let covered = |dot: &Dot| self.applied.covers(*dot);
+        let over: Vec<_> = self.pins_until.keys().copied().filter(covered).collect();
+        self.let_go(over);
     }
 
-    /// Lets pins go whose transaction is applied.
-    fn let_go(&mut self, over: impl Fn(Dot, &VersionVector) -> bool) {
-        let dots: Vec<_> =
-            self.pins_until.keys().copied().filter(|dot| over(*dot, &self.applied)).collect();
-        for dot in dots {
+    /// Lets pins go whose transactions are applied.
+    fn let_go(&mut self, over: Vec<Dot>) {
+        for dot in over {
             for (hash, _) in self.pins_until.remove(&dot).unwrap_or_default() {
                 self.pins_waiting -= 1;
                 self.unpin(&hash);

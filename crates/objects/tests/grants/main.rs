@@ -46,6 +46,12 @@ fn a_copy_that_is_read_stays_until_nobody_refers_to_it() {
 
 #[cfg(not(feature = "planted"))]
 #[test]
+fn a_region_that_is_behind_is_not_counted_on() {
+    assert_eq!(scripted::a_keeper_that_is_behind(), 1);
+}
+
+#[cfg(not(feature = "planted"))]
+#[test]
 fn a_home_of_the_past_is_not_answered() {
     assert_eq!(scripted::a_home_of_the_past(), 1);
 }
@@ -98,6 +104,13 @@ mod planted {
     }
 
     #[test]
+    fn counting_on_those_that_are_behind() {
+        plant(Some(Planted::CountBehind));
+        assert_eq!(scripted::a_keeper_that_is_behind(), 0, "the fault is not found");
+        plant(None);
+    }
+
+    #[test]
     fn answering_homes_of_the_past() {
         plant(Some(Planted::AnswerSuperseded));
         assert_eq!(scripted::a_home_of_the_past(), 0, "the fault is not found");
@@ -121,7 +134,6 @@ mod planted {
         forgetting_references_without_saying_so: ForgetFloor, 1;
         pinning_what_leaves: PinLeaving, 6;
         counting_rows: CountRows, 1;
-        counting_on_those_that_are_behind: CountBehind, 41;
         granting_the_last_copy: GrantLast, 1;
         looking_late: LookLate, 1;
         walking_over_winners_alone: WalkWinners, 1;

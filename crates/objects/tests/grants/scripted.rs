@@ -1,5 +1,5 @@
-//! Two ways in which grants could meet that chance finds too seldom, step by step. Each says how many
-//! of two copies are left in the end; a sound machine leaves one.
+//! Ways in which grants could meet that chance finds too seldom, step by step. Each says how many of two
+//! copies are left in the end; a sound machine leaves one.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use rhumb_objects::grant::{
     walk::{Candidate, Cause},
 };
 use rhumb_types::{
-    Epoch, MonoTime, RegionId,
-    record::{BlobHash, VersionVector},
+    Epoch, MonoTime, OriginId, RegionId,
+    record::{BlobHash, Dot, VersionVector},
 };
 
 const HASH: BlobHash = BlobHash([7; 32]);
@@ -132,6 +132,30 @@ pub(crate) fn a_home_of_the_past() -> usize {
     }
     for grant in tell(&mut old, now, to_old) {
         b.hear(now, &grant);
+    }
+    usize::from(a.held) + usize::from(b.held)
+}
+
+/// A home counts on a region that has not applied a reference; the next home has not applied it either.
+pub(crate) fn a_keeper_that_is_behind() -> usize {
+    let (mut a, mut b) = (Region::new("a"), Region::new("b"));
+    let dot = Dot { origin: OriginId(1 << 16), version: 1 };
+    let written = HolderEvent::Applied { dot, references: &[HASH] };
+    a.holder.on_event(seconds(1), written, &mut Vec::new());
+    let knows: VersionVector = [(dot.origin, dot.version)].into_iter().collect();
+    let mut first = leading(1, 1);
+    let HomeEvent::Found(found) = surplus("b") else { return 0 };
+    let known = Candidate { vector: Arc::new(knows), ..found.clone() };
+    let unknown = Candidate { cause: Cause::Unreferenced, ..found };
+    let mut second = leading(1, 100);
+    for (at, home, found) in [(100, &mut first, known), (200, &mut second, unknown)] {
+        let asks = tell(home, seconds(at), vec![HomeEvent::Found(found)]);
+        let said = [a.hear(seconds(at), &asks[0]), b.hear(seconds(at), &asks[1])].concat();
+        for grant in tell(home, seconds(at), said) {
+            let HomeEffect::Grant(to, _) = &grant else { continue };
+            let region = if *to == id("a") { &mut a } else { &mut b };
+            region.hear(seconds(at), &grant);
+        }
     }
     usize::from(a.held) + usize::from(b.held)
 }
