@@ -209,6 +209,16 @@ impl Target<'_> {
         IndexKey::Version { bucket: self.bucket.clone(), key: self.key.clone(), version }
     }
 
+    /// A bucket that has versions keeps them, although this region has not heard of it yet: its
+    /// settings come another way than rows do.
+    fn as_seen(mut self, current: &Row<ObjectRecord>) -> Self {
+        let is_versioned = current.record.as_ref().is_some_and(|record| record.versioned);
+        if self.versioning == Versioning::Off && is_versioned {
+            self.versioning = Versioning::Enabled;
+        }
+        self
+    }
+
     /// The newest `null` version among the `Version` rows.
     fn null<S: Rows, R>(
         &self,

@@ -50,6 +50,7 @@ pub fn delete<S: Rows>(
         return delete_version(source, target, which, condition);
     }
     let current: Row<ObjectRecord> = Row::read(source, &target.current())?;
+    let target = target.as_seen(&current);
     met(condition, current.record.as_ref()).map_err(Failed::Refused)?;
     let mut change = Change::default();
     if target.versioning == Versioning::Off {

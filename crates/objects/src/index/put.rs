@@ -37,6 +37,7 @@ pub fn put<S: Rows>(
 ) -> Result<Put, Failed<Refused, S::Error>> {
     check_key(target.key).and_then(|()| check_about(&content)).map_err(Failed::Refused)?;
     let current: Row<ObjectRecord> = Row::read(source, &target.current())?;
+    let target = target.as_seen(&current);
     met(condition, current.record.as_ref()).map_err(Failed::Refused)?;
     let record = record(target, &current, writing, Some(content));
     let mut change = Change::default();

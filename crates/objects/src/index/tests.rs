@@ -458,3 +458,17 @@ fn a_deletion_rests_on_the_version_that_becomes_the_newest() {
     assert!(rows.carry_out(&newest));
     assert!(!rows.carry_out(&older), "it is the newest by now");
 }
+
+#[test]
+fn a_region_that_has_not_heard_of_versioning_keeps_versions_that_it_sees() {
+    let mut bench = Bench::new(Versioning::Enabled);
+    bench.put("first");
+    bench.versioning = Versioning::Off;
+    let deleted = bench.delete(Which::Newest);
+    assert!(deleted.gone.is_empty());
+    bench.model.write(Versioning::Enabled, deleted.marker.unwrap().version, None);
+    let put = bench.put("second");
+    bench.model.versions.last_mut().unwrap().id = Some(put.version);
+    bench.versioning = Versioning::Enabled;
+    bench.agree();
+}
