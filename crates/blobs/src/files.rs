@@ -4,7 +4,7 @@
 //! format     the format of the directory
 //! lock       held by the process that has it open
 //! incoming/  blobs under way; emptied by an open
-//! damaged/   blobs that were found damaged, for the operator
+//! damaged/   blobs that were found damaged, for the operator; nothing is removed from it
 //! 00/ .. ff/ blobs, by the first byte of their hash
 //! ```
 //!

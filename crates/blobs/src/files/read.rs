@@ -10,10 +10,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use rhumb_ports::blobs::{BlobError, bounded};
 use rhumb_types::record::BlobHash;
-use rustix::{
-    fs::{Advice, fadvise},
-    io::Errno,
-};
+use rustix::io::Errno;
 
 use super::directory::{DAMAGED, Directory, lock};
 use crate::{
@@ -163,14 +160,26 @@ impl Opened {
     }
 
     fn verify(&self) -> Result<(), Refused> {
-        fadvise(&self.file, 0, None, Advice::DontNeed).map_err(io::Error::from)?;
+        forget_cached(&self.file)?;
         let piece = PIECE_BYTES as u64;
         for from in (0..self.index.bytes).step_by(PIECE_BYTES) {
             self.read(&(from..self.index.bytes.min(from + piece)))?;
         }
-        fadvise(&self.file, 0, None, Advice::DontNeed).map_err(io::Error::from)?;
-        Ok(())
+        Ok(forget_cached(&self.file)?)
     }
+}
+
+/// Has what follows read from the disk.
+#[cfg(target_os = "linux")]
+fn forget_cached(file: &File) -> io::Result<()> {
+    use rustix::fs::{Advice, fadvise};
+    fadvise(file, 0, None, Advice::DontNeed).map_err(io::Error::from)
+}
+
+/// Other systems have no such advice.
+#[cfg(not(target_os = "linux"))]
+fn forget_cached(_: &File) -> io::Result<()> {
+    Ok(())
 }
 
 /// Lengths here are those of reads, which are bounded.
