@@ -163,8 +163,12 @@ fn mark(path: &Path) -> io::Result<()> {
 fn empty(incoming: &Path) -> io::Result<()> {
     let mut removed = 0_u64;
     for entry in fs::read_dir(incoming)? {
-        fs::remove_file(entry?.path())?;
-        removed += 1;
+        match fs::remove_file(entry?.path()) {
+            Ok(()) => removed += 1,
+            // A write of this process that outlived its store has removed it itself.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
     }
     if removed > 0 {
         tracing::info!(removed, incoming = %incoming.display(), "removed unfinished blobs");
