@@ -7,7 +7,8 @@ use std::net::IpAddr;
 
 use super::{Request, wildcard::Pattern};
 
-/// What of a request is a text.
+/// What of a request is a text. Each is one that servers tell: a policy about anything else would never
+/// deny what it is meant to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TextKey {
     /// `aws:Referer`.
@@ -20,12 +21,6 @@ pub enum TextKey {
     Delimiter,
     /// `s3:VersionId`.
     VersionId,
-    /// `s3:x-amz-content-sha256`.
-    ContentSha256,
-    /// `s3:signatureversion`.
-    SignatureVersion,
-    /// `s3:authType`.
-    AuthType,
 }
 
 /// A key that conditions name.
@@ -48,9 +43,6 @@ const KEYS: &[(&str, Key)] = &[
     ("s3:delimiter", Key::Text(TextKey::Delimiter)),
     ("s3:max-keys", Key::MaxKeys),
     ("s3:VersionId", Key::Text(TextKey::VersionId)),
-    ("s3:x-amz-content-sha256", Key::Text(TextKey::ContentSha256)),
-    ("s3:signatureversion", Key::Text(TextKey::SignatureVersion)),
-    ("s3:authType", Key::Text(TextKey::AuthType)),
 ];
 
 /// A condition.

@@ -204,6 +204,7 @@ fn what_is_wrong_is_said_with_its_place() {
         ("\"*\"", "{\"Service\": \"s3\"}", "`Service` is not known"),
         ("\"Bool\"", "\"Boole\"", "the operator `Boole` is not known"),
         ("aws:SecureTransport", "aws:Moon", "the key `aws:Moon` is not known"),
+        ("aws:SecureTransport", "s3:authType", "the key `s3:authType` is not known"),
         ("\"Bool\"", "\"IpAddress\"", "`IpAddress` does not go with `aws:SecureTransport`"),
         ("\"true\"}", "\"yes\"}", "`yes` is no value for `Bool`"),
         ("\"true\"}", "[]}", "Statement[0].Condition.Bool.aws:SecureTransport of the policy"),
