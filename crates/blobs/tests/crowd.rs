@@ -10,7 +10,7 @@ use rhumb_ports::blobs::{BlobError, Blobs};
 use tokio::task::JoinSet;
 
 /// How many small blobs are stored at once.
-const BLOBS: usize = 3_000;
+const BLOBS: usize = 2_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousands_of_small_blobs_at_once_are_all_there() {
