@@ -91,7 +91,7 @@ impl Queues {
             return invalid("one request takes 1 to 100 jobs");
         }
         if jobs.iter().map(NewJob::bytes).sum::<usize>() > REQUEST_BYTES_MAX {
-            return invalid("the jobs of one request have at most 768 KiB together");
+            return invalid("the jobs of one request have at most 1 MiB together");
         }
         if definition.fifo && self.acts_for(home, now.mono).is_none() {
             // Pinned jobs and others would run side by side.
