@@ -383,7 +383,7 @@ impl World {
             }
             let mut out = Vec::new();
             self.nodes[at].holder.on_event(mono(self.now), HolderEvent::Tick, &mut out);
-            self.holder_effects(at, 0, out);
+            self.holder_effects(at, out);
             let duties: Vec<_> = self.nodes[at].homes.keys().copied().collect();
             for duty in duties {
                 self.home_event(at, duty, HomeEvent::Tick);

@@ -147,7 +147,7 @@ impl World {
             }
             Work::Looked { blob, look } => {
                 let held = Some(self.nodes[at].disk.contains(&blob));
-                self.holder_event(at, 0, HolderEvent::Looked { hash: hash(blob), look, held });
+                self.holder_event(at, HolderEvent::Looked { hash: hash(blob), look, held });
             }
             Work::RemoveRow(blob) => {
                 self.commit(at, Txn { holds: Some((blob, None)), ..Txn::default() });
@@ -156,7 +156,7 @@ impl World {
             Work::RemoveBytes(blob) => {
                 self.nodes[at].disk.remove(&blob);
                 let event = HolderEvent::Removed { hash: hash(blob), gone: true };
-                self.holder_event(at, 0, event);
+                self.holder_event(at, event);
             }
             Work::WalkOn => self.walk_on(at),
         }
@@ -166,10 +166,10 @@ impl World {
         let region = id(from);
         match message {
             Message::Ask(ask) => {
-                self.holder_event(to, about, HolderEvent::Asked { from: region, ask });
+                self.holder_event(to, HolderEvent::Asked { from: region, ask });
             }
             Message::Grant(grant) => {
-                self.holder_event(to, about, HolderEvent::Granted { from: region, grant });
+                self.holder_event(to, HolderEvent::Granted { from: region, grant });
             }
             Message::Told(told) => {
                 self.home_event(to, about, HomeEvent::Told { from: region, told });
@@ -180,14 +180,14 @@ impl World {
         }
     }
 
-    pub(super) fn holder_event(&mut self, at: usize, about: usize, event: HolderEvent<'_>) {
+    pub(super) fn holder_event(&mut self, at: usize, event: HolderEvent<'_>) {
         let mut out = Vec::new();
         self.nodes[at].holder.on_event(mono(self.now), event, &mut out);
-        self.holder_effects(at, about, out);
+        self.holder_effects(at, out);
     }
 
     /// Every home of a region hears its answers: rounds have their own numbers.
-    pub(super) fn holder_effects(&mut self, at: usize, _about: usize, effects: Vec<HolderEffect>) {
+    pub(super) fn holder_effects(&mut self, at: usize, effects: Vec<HolderEffect>) {
         for effect in effects {
             match effect {
                 HolderEffect::Look { hash, look } => {
