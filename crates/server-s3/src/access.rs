@@ -164,8 +164,10 @@ impl Told {
         }
         for pair in query.split('&') {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            // Names are read decoded later, and mean the same then.
+            let Some(name) = tags::decoded(name) else { continue };
             let value = tags::decoded(value);
-            let key = match name {
+            let key = match name.as_str() {
                 "prefix" => TextKey::Prefix,
                 "delimiter" => TextKey::Delimiter,
                 "versionId" => TextKey::VersionId,
@@ -382,6 +384,8 @@ mod tests {
         let alice = caller(Some("ALICE"), "list-type=2&prefix=alice%2F");
         let list = decided(&alice, Action::ListBucket, None);
         assert_eq!(list, Decision::Allowed { statement: 1 });
+        let disguised = caller(Some("ALICE"), "pre%66ix=alice%2F");
+        assert_eq!(decided(&disguised, Action::ListBucket, None), list);
         let elsewhere = caller(Some("ALICE"), "prefix=bob%2F");
         assert_eq!(decided(&elsewhere, Action::ListBucket, None), Decision::Silent);
         let delete = decided(&alice, Action::DeleteObject, Some("alice/a"));

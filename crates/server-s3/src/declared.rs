@@ -6,7 +6,10 @@ use rhumb_objects::checksum::Algorithm;
 use rhumb_sigv4::Content;
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
-use crate::limits::{DOCUMENT_BYTES_MAX, FRAMING_BYTES_MAX, PUT_BYTES_MAX};
+use crate::{
+    limits::{DOCUMENT_BYTES_MAX, FRAMING_BYTES_MAX, PUT_BYTES_MAX},
+    tags,
+};
 
 /// What the signature says of the body.
 const PAYLOAD: &str = "x-amz-content-sha256";
@@ -86,9 +89,10 @@ fn completes_upload(parts: &Parts) -> bool {
     parts.method == Method::POST && asks(parts.uri.query().unwrap_or_default(), "uploadId")
 }
 
-/// Whether a parameter is in the query.
+/// Whether a parameter is in the query, by its name as it is read later: decoded.
 pub(crate) fn asks(query: &str, name: &str) -> bool {
-    query.split('&').any(|pair| pair.split('=').next() == Some(name))
+    let mut names = query.split('&').filter_map(|pair| pair.split('=').next());
+    names.any(|one| tags::decoded(one).is_some_and(|one| one == name))
 }
 
 pub(crate) fn too_large(is_object: bool) -> S3Error {
@@ -204,6 +208,14 @@ mod tests {
         }
         let parts = request.body(()).unwrap().into_parts().0;
         Declared::of(&parts).map_err(|error| error.code().clone())
+    }
+
+    #[test]
+    fn parameters_are_known_however_their_names_are_written() {
+        assert!(asks("a=b&versionId=1", "versionId"));
+        assert!(asks("version%49d=1", "versionId"));
+        assert!(asks("versionId", "versionId"));
+        assert!(!asks("versionid=1&x=versionId", "versionId"));
     }
 
     #[test]
