@@ -37,6 +37,8 @@ const PLAIN_ACLS: [&str; 2] = ["private", "bucket-owner-full-control"];
 pub(crate) struct Operation {
     /// Its name.
     pub(crate) name: &'static str,
+    /// As the metrics name it.
+    pub(crate) metric: &'static str,
     /// How policies name it; none for what is about no bucket.
     action: Option<Action>,
     /// How they name it where a version is asked for.
@@ -54,20 +56,16 @@ enum Kind {
     Administers,
 }
 
-const fn operation(name: &'static str, action: Action, kind: Kind) -> Operation {
-    Operation { name, action: Some(action), of_version: None, kind }
-}
-
-const fn reads(name: &'static str, action: Action) -> Operation {
-    operation(name, action, Kind::Reads)
-}
-
-const fn writes(name: &'static str, action: Action) -> Operation {
-    operation(name, action, Kind::Writes)
-}
-
-const fn administers(name: &'static str, action: Action) -> Operation {
-    operation(name, action, Kind::Administers)
+macro_rules! operation {
+    ($kind:ident $name:literal $action:ident) => {
+        Operation {
+            name: $name,
+            metric: concat!("s3.", $name),
+            action: Some(Action::$action),
+            of_version: None,
+            kind: Kind::$kind,
+        }
+    };
 }
 
 impl Operation {
@@ -78,50 +76,50 @@ impl Operation {
 
 /// Every operation that there is.
 pub(crate) const OPERATIONS: [Operation; 41] = [
-    Operation { name: "ListBuckets", action: None, of_version: None, kind: Kind::Reads },
-    reads("HeadBucket", Action::ListBucket),
-    reads("GetBucketLocation", Action::GetBucketLocation),
-    reads("ListObjects", Action::ListBucket),
-    reads("ListObjectsV2", Action::ListBucket),
-    reads("ListObjectVersions", Action::ListBucketVersions),
-    reads("ListMultipartUploads", Action::ListBucketMultipartUploads),
-    reads("ListParts", Action::ListMultipartUploadParts),
-    reads("GetObject", Action::GetObject).or(Action::GetObjectVersion),
-    reads("HeadObject", Action::GetObject).or(Action::GetObjectVersion),
-    reads("GetObjectAttributes", Action::GetObjectAttributes)
+    Operation { action: None, ..operation!(Reads "ListBuckets" ListBucket) },
+    operation!(Reads "HeadBucket" ListBucket),
+    operation!(Reads "GetBucketLocation" GetBucketLocation),
+    operation!(Reads "ListObjects" ListBucket),
+    operation!(Reads "ListObjectsV2" ListBucket),
+    operation!(Reads "ListObjectVersions" ListBucketVersions),
+    operation!(Reads "ListMultipartUploads" ListBucketMultipartUploads),
+    operation!(Reads "ListParts" ListMultipartUploadParts),
+    operation!(Reads "GetObject" GetObject).or(Action::GetObjectVersion),
+    operation!(Reads "HeadObject" GetObject).or(Action::GetObjectVersion),
+    operation!(Reads "GetObjectAttributes" GetObjectAttributes)
         .or(Action::GetObjectVersionAttributes),
-    reads("GetObjectTagging", Action::GetObjectTagging).or(Action::GetObjectVersionTagging),
-    reads("GetBucketTagging", Action::GetBucketTagging),
-    reads("GetBucketVersioning", Action::GetBucketVersioning),
-    reads("GetBucketLifecycleConfiguration", Action::GetLifecycleConfiguration),
-    reads("GetBucketPolicy", Action::GetBucketPolicy),
-    reads("GetBucketPolicyStatus", Action::GetBucketPolicyStatus),
-    reads("GetBucketAcl", Action::GetBucketAcl),
-    reads("GetBucketCors", Action::GetBucketCORS),
-    reads("GetBucketEncryption", Action::GetEncryptionConfiguration),
-    reads("GetObjectLockConfiguration", Action::GetBucketObjectLockConfiguration),
-    writes("PutObject", Action::PutObject),
-    writes("CopyObject", Action::PutObject),
-    writes("CreateMultipartUpload", Action::PutObject),
-    writes("UploadPart", Action::PutObject),
-    writes("UploadPartCopy", Action::PutObject),
-    writes("CompleteMultipartUpload", Action::PutObject),
-    writes("AbortMultipartUpload", Action::AbortMultipartUpload),
-    writes("PutObjectTagging", Action::PutObjectTagging).or(Action::PutObjectVersionTagging),
-    writes("DeleteObjectTagging", Action::DeleteObjectTagging)
+    operation!(Reads "GetObjectTagging" GetObjectTagging).or(Action::GetObjectVersionTagging),
+    operation!(Reads "GetBucketTagging" GetBucketTagging),
+    operation!(Reads "GetBucketVersioning" GetBucketVersioning),
+    operation!(Reads "GetBucketLifecycleConfiguration" GetLifecycleConfiguration),
+    operation!(Reads "GetBucketPolicy" GetBucketPolicy),
+    operation!(Reads "GetBucketPolicyStatus" GetBucketPolicyStatus),
+    operation!(Reads "GetBucketAcl" GetBucketAcl),
+    operation!(Reads "GetBucketCors" GetBucketCORS),
+    operation!(Reads "GetBucketEncryption" GetEncryptionConfiguration),
+    operation!(Reads "GetObjectLockConfiguration" GetBucketObjectLockConfiguration),
+    operation!(Writes "PutObject" PutObject),
+    operation!(Writes "CopyObject" PutObject),
+    operation!(Writes "CreateMultipartUpload" PutObject),
+    operation!(Writes "UploadPart" PutObject),
+    operation!(Writes "UploadPartCopy" PutObject),
+    operation!(Writes "CompleteMultipartUpload" PutObject),
+    operation!(Writes "AbortMultipartUpload" AbortMultipartUpload),
+    operation!(Writes "PutObjectTagging" PutObjectTagging).or(Action::PutObjectVersionTagging),
+    operation!(Writes "DeleteObjectTagging" DeleteObjectTagging)
         .or(Action::DeleteObjectVersionTagging),
-    writes("DeleteObject", Action::DeleteObject).or(Action::DeleteObjectVersion),
+    operation!(Writes "DeleteObject" DeleteObject).or(Action::DeleteObjectVersion),
     // Each of its keys is asked about again, by itself.
-    writes("DeleteObjects", Action::DeleteObject),
-    administers("CreateBucket", Action::CreateBucket),
-    administers("DeleteBucket", Action::DeleteBucket),
-    administers("PutBucketTagging", Action::PutBucketTagging),
-    administers("DeleteBucketTagging", Action::PutBucketTagging),
-    administers("PutBucketVersioning", Action::PutBucketVersioning),
-    administers("PutBucketLifecycleConfiguration", Action::PutLifecycleConfiguration),
-    administers("DeleteBucketLifecycle", Action::PutLifecycleConfiguration),
-    administers("PutBucketPolicy", Action::PutBucketPolicy),
-    administers("DeleteBucketPolicy", Action::DeleteBucketPolicy),
+    operation!(Writes "DeleteObjects" DeleteObject),
+    operation!(Administers "CreateBucket" CreateBucket),
+    operation!(Administers "DeleteBucket" DeleteBucket),
+    operation!(Administers "PutBucketTagging" PutBucketTagging),
+    operation!(Administers "DeleteBucketTagging" PutBucketTagging),
+    operation!(Administers "PutBucketVersioning" PutBucketVersioning),
+    operation!(Administers "PutBucketLifecycleConfiguration" PutLifecycleConfiguration),
+    operation!(Administers "DeleteBucketLifecycle" PutLifecycleConfiguration),
+    operation!(Administers "PutBucketPolicy" PutBucketPolicy),
+    operation!(Administers "DeleteBucketPolicy" DeleteBucketPolicy),
 ];
 
 /// What an operation is about.

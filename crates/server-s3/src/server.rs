@@ -73,7 +73,7 @@ impl S3Server {
         let group =
             Group::new(move |task| tasks.spawn(task), move || watched.clone().until_stopping());
         let entrance = Entrance::new(tls, CONNECTIONS_MAX, metrics.connections("s3"), group);
-        let commands = OPERATIONS.iter().map(|it| (it.name, metrics.command(it.name)));
+        let commands = OPERATIONS.iter().map(|it| (it.name, metrics.command(it.metric)));
         let objects = Objects::new(engine.clone(), region, &config.regions);
         let shared = Shared {
             door: Door::new(config, metrics.clone()),
