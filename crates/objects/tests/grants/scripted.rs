@@ -162,6 +162,7 @@ pub(crate) fn a_keeper_that_is_behind() -> usize {
 
 /// A copy that is read stays although there are enough, and goes once nobody refers to it. Gives how
 /// many are left before and after.
+#[cfg(not(feature = "planted"))]
 pub(crate) fn a_liked_copy() -> (usize, usize) {
     let (mut a, mut b, mut home) = (Region::new("a"), Region::new("b"), leading(1, 1));
     b.holder.like(HASH, true);
