@@ -1,14 +1,18 @@
 //! One region of a shipment: what it has, and what is on its way to it.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
-use rhumb_types::RegionId;
-use tokio::sync::Semaphore;
+use rhumb_objects::transfer::{Controller, Event, Limits, Start, Trouble};
+use rhumb_types::{MonoTime, RegionId};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    archive::Part,
+    archive::{Part, Prefix},
     budget::Held,
     remote::{Remote, RemoteError},
 };
@@ -40,8 +44,13 @@ pub(crate) struct Lane {
     pub(crate) has: BTreeSet<Part>,
     /// What is on its way.
     pub(crate) pending: BTreeSet<Part>,
-    /// How many requests may be under way.
-    pub(crate) slots: Arc<Semaphore>,
+    /// What waits to be sent, in order.
+    pub(crate) queue: VecDeque<(Part, Body)>,
+    /// How much may be under way at a time.
+    pace: Controller,
+    limits: Limits,
+    /// What the meter said last.
+    metered: u64,
     stop: CancellationToken,
     pub(crate) sent_bytes: u64,
     pub(crate) sent_objects: u64,
@@ -52,13 +61,21 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub(crate) fn new(remote: Remote, requests: usize) -> Self {
+    pub(crate) fn new(remote: Remote, requests: usize, now: MonoTime) -> Self {
+        let limits = Limits {
+            concurrency_max: u32::try_from(requests).unwrap_or(u32::MAX),
+            bytes_per_second_max: None,
+            ..Limits::default()
+        };
         Self {
             remote,
             state: State::Spare,
             has: BTreeSet::new(),
             pending: BTreeSet::new(),
-            slots: Arc::new(Semaphore::new(requests)),
+            queue: VecDeque::new(),
+            pace: Controller::new(now, limits),
+            limits,
+            metered: 0,
             stop: CancellationToken::new(),
             sent_bytes: 0,
             sent_objects: 0,
@@ -84,26 +101,44 @@ impl Lane {
     pub(crate) fn lose(&mut self, reason: String) {
         self.stop.cancel();
         self.pending.clear();
+        self.queue.clear();
         self.state = State::Lost(reason);
     }
 
     /// The region answers again.
-    pub(crate) fn revive(&mut self, has: BTreeSet<Part>) {
+    pub(crate) fn revive(&mut self, has: BTreeSet<Part>, now: MonoTime) {
+        self.pace = Controller::new(now, self.limits);
         self.stop = CancellationToken::new();
         self.has = has;
         self.state = State::Live;
     }
 
-    /// What uploads one part to this region.
-    pub(crate) fn upload(&self, key: String, body: Body, tries: Tries) -> Upload {
-        Upload {
-            remote: self.remote.clone(),
-            slots: Arc::clone(&self.slots),
-            stop: self.stop.clone(),
-            key,
-            body,
-            tries,
+    /// The next upload, if one may begin now.
+    pub(crate) fn next(&mut self, prefix: &Prefix, tries: Tries, now: MonoTime) -> Option<Upload> {
+        if self.pace.may_start(now) != Start::Now {
+            return None;
         }
+        let (part, body) = self.queue.pop_front()?;
+        self.pace.on_event(now, Event::Started { bytes: body.bytes() });
+        let (remote, stop) = (self.remote.clone(), self.stop.clone());
+        Some(Upload { remote, stop, part, key: prefix.key(part), body, tries })
+    }
+
+    /// An upload ended, after so many tries that failed.
+    pub(crate) fn ended(&mut self, good: bool, now: MonoTime) {
+        self.look(now);
+        let event = if good { Event::Done } else { Event::Failed(Trouble::Broken) };
+        self.pace.on_event(now, event);
+    }
+
+    /// Looks how many bytes left since the last look.
+    pub(crate) fn look(&mut self, now: MonoTime) -> u64 {
+        let moved = self.remote.moved();
+        let bytes = moved.saturating_sub(self.metered);
+        self.metered = moved;
+        let event = if bytes > 0 { Event::Sent { bytes } } else { Event::Tick };
+        self.pace.on_event(now, event);
+        bytes
     }
 }
 
@@ -128,21 +163,22 @@ impl Body {
 #[derive(Debug)]
 pub(crate) struct Upload {
     remote: Remote,
-    slots: Arc<Semaphore>,
     stop: CancellationToken,
+    pub(crate) part: Part,
     key: String,
     body: Body,
     tries: Tries,
 }
 
 impl Upload {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.body.bytes()
+    }
+
     /// Uploads, as often as it may be tried; nothing when the region was set aside meanwhile.
     pub(crate) async fn run(self) -> Option<Result<(), RemoteError>> {
-        let all = async {
-            let _slot = self.slots.acquire().await;
-            retried(self.tries, || self.remote.put(&self.key, &self.body.pieces)).await
-        };
-        self.stop.run_until_cancelled(all).await
+        let put = || self.remote.put(&self.key, &self.body.pieces);
+        self.stop.run_until_cancelled(retried(self.tries, put)).await
     }
 }
 

@@ -16,6 +16,7 @@ mod budget;
 mod lane;
 mod level;
 pub mod limits;
+mod meter;
 mod objects;
 mod progress;
 mod read;

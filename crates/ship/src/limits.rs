@@ -13,10 +13,13 @@ pub const STAGED_BYTES_MAX: usize = 16 << 30;
 /// What is read from a file at a time.
 pub const READ_BYTES: usize = 1 << 20;
 
-/// Requests that are under way to one region at a time, unless the caller says otherwise.
-pub const REQUESTS_PER_REGION: usize = 8;
+/// Most requests that are under way to one region at a time, unless the caller says otherwise. How many
+/// there are is measured.
+pub const REQUESTS_PER_REGION: usize = 16;
 /// Most that may be asked for.
 pub const REQUESTS_PER_REGION_MAX: usize = 256;
+/// How often it is looked how many bytes left for a region.
+pub const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// How often a request is tried again, unless the caller says otherwise.
 pub const RETRIES: u32 = 2;
 /// Pause before it is tried again, unless the caller says otherwise.

@@ -5,15 +5,18 @@ use std::{error::Error as _, fmt, sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use object_store::{
-    ClientOptions, GetOptions, GetRange, ObjectMeta, ObjectStore as _, ObjectStoreExt as _,
-    PutPayload, RetryConfig,
+    GetOptions, GetRange, ObjectMeta, ObjectStore as _, ObjectStoreExt as _, PutPayload,
+    RetryConfig,
     aws::{AmazonS3, AmazonS3Builder},
     multipart::{MultipartStore as _, PartId},
     path::Path,
 };
 use rhumb_types::RegionId;
 
-use crate::limits::{ANSWER_TIME_MAX, CONNECT_TIME_MAX, TEXT_BYTES_MAX, UPLOAD_RATE_MIN};
+use crate::{
+    limits::{ANSWER_TIME_MAX, TEXT_BYTES_MAX, UPLOAD_RATE_MIN},
+    meter::{Meter, Metered},
+};
 
 /// What a region may have to copy before it answers, in bytes.
 const COPIED_BYTES_MAX: u64 = 256 << 20;
@@ -57,7 +60,7 @@ pub struct Site {
 #[error("the endpoint of {region} cannot be used")]
 pub struct SiteError {
     region: RegionId,
-    source: object_store::Error,
+    source: Box<dyn std::error::Error + Send + Sync>,
 }
 
 /// What became of a request.
@@ -164,7 +167,8 @@ impl From<ObjectMeta> for Listed {
 #[derive(Clone, Debug)]
 pub struct Remote {
     site: Arc<Site>,
-    pub(crate) store: Arc<AmazonS3>,
+    store: Arc<AmazonS3>,
+    meter: Meter,
 }
 
 impl Remote {
@@ -176,21 +180,15 @@ impl Remote {
         // Only the first caller of a process sets it; who else has set one chose ring, too.
         let _set_already = rustls::crypto::ring::default_provider().install_default();
         let fault = |source| SiteError { region: site.region.clone(), source };
-        let mut options = ClientOptions::new()
-            .with_allow_http(site.endpoint.starts_with("http://"))
-            .with_connect_timeout(CONNECT_TIME_MAX)
-            .with_read_timeout(ANSWER_TIME_MAX)
-            // Each request has its own, by its size.
-            .with_timeout_disabled();
-        if let Some(pem) = &site.authority {
-            let bundle = object_store::Certificate::from_pem_bundle(pem).map_err(fault)?;
-            options = bundle.into_iter().fold(options, ClientOptions::with_root_certificate);
-        }
+        let meter = Meter::default();
+        let client = Metered::new(site.authority.as_deref(), meter.clone())
+            .map_err(|source| fault(source.into()))?;
         let mut builder = AmazonS3Builder::new()
             .with_endpoint(site.endpoint.trim_end_matches('/'))
             .with_bucket_name(&site.bucket)
             .with_region(&site.signing_region)
-            .with_client_options(options)
+            .with_allow_http(site.endpoint.starts_with("http://"))
+            .with_http_connector(client)
             // Tries are counted by the one who knows how long the whole may take.
             .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() });
         builder = match &site.credentials {
@@ -200,8 +198,8 @@ impl Remote {
             }
             None => builder.with_skip_signature(true),
         };
-        let store = Arc::new(builder.build().map_err(fault)?);
-        Ok(Self { site: Arc::new(site), store })
+        let store = Arc::new(builder.build().map_err(|source| fault(source.into()))?);
+        Ok(Self { site: Arc::new(site), store, meter })
     }
 
     /// Where it is.
@@ -214,6 +212,12 @@ impl Remote {
     #[must_use]
     pub fn region(&self) -> &RegionId {
         &self.site.region
+    }
+
+    /// Bytes of objects that left for this region so far, those of failed tries included.
+    #[must_use]
+    pub fn moved(&self) -> u64 {
+        self.meter.bytes()
     }
 
     /// Writes an object, once.

@@ -16,8 +16,8 @@ use bytes::Bytes;
 use rhumb_pack::{
     OpenError, PackRef, PlainPack, Root, Sealed, Sealer, Segment, SegmentRef, assemble,
 };
-use rhumb_types::RegionId;
-use tokio::{runtime::Handle, sync::mpsc, task::JoinSet};
+use rhumb_types::{MonoTime, RegionId};
+use tokio::{runtime::Handle, sync::mpsc, task::JoinSet, time::MissedTickBehavior};
 
 use crate::{
     archive::{Part, Prefix, present},
@@ -25,8 +25,8 @@ use crate::{
     lane::{Body, Lane, State, Tries, retried},
     level::Level,
     limits::{
-        LISTED_MAX, REGIONS_MAX, REQUESTS_PER_REGION, REQUESTS_PER_REGION_MAX, RETRIES,
-        RETRY_DELAY, STAGED_BYTES, STEPS_MAX, UPLOADS_MAX,
+        LISTED_MAX, LOOK_INTERVAL, REGIONS_MAX, REQUESTS_PER_REGION, REQUESTS_PER_REGION_MAX,
+        RETRIES, RETRY_DELAY, STAGED_BYTES, STEPS_MAX, UPLOADS_MAX,
     },
     progress::Progress,
     read::{ReadError, Reading, Source, Step, Summary, read},
@@ -213,6 +213,7 @@ pub async fn ship(
         packs: Vec::new(),
         segments: Vec::new(),
         progress,
+        begun,
     };
     let carried = shipment.carry(incoming).await;
     drop(counting);
@@ -281,8 +282,10 @@ async fn survey(
 ) -> Result<Vec<Lane>, ShipError> {
     let requests = settings.requests.clamp(1, REQUESTS_PER_REGION_MAX);
     let tries = Tries { retries: settings.retries, delay: settings.retry_delay };
-    let mut lanes: Vec<Lane> =
-        remotes.into_iter().map(|remote| Lane::new(remote, requests)).collect();
+    let mut lanes: Vec<Lane> = remotes
+        .into_iter()
+        .map(|remote| Lane::new(remote, requests, MonoTime::default()))
+        .collect();
     let mut asked = JoinSet::new();
     for (at, lane) in lanes.iter().enumerate() {
         let (remote, prefix) = (lane.remote.clone(), prefix.clone());
@@ -344,14 +347,22 @@ struct Shipment {
     packs: Vec<PackRef>,
     segments: Vec<SegmentRef>,
     progress: Arc<Progress>,
+    begun: Instant,
+}
+
+/// Time since an instant of this process.
+fn since(begun: Instant) -> MonoTime {
+    MonoTime(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX))
 }
 
 impl Shipment {
     /// Takes what the reader gives until there is no more, and all is sent or nobody is left to take it.
     async fn carry(&mut self, mut steps: mpsc::Receiver<Step>) -> Result<(), ShipError> {
         let mut open = true;
-        while open || !self.packing.is_empty() || !self.uploads.is_empty() {
-            let room = self.uploads.len() + self.packing.len() < UPLOADS_MAX;
+        let mut looks = tokio::time::interval(LOOK_INTERVAL);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while open || !self.packing.is_empty() || self.waiting() > 0 {
+            let room = self.waiting() + self.packing.len() < UPLOADS_MAX;
             tokio::select! {
                 step = steps.recv(), if open && room => match step {
                     Some(Step::Pack(pack, held)) => self.pack(pack, held),
@@ -360,7 +371,9 @@ impl Shipment {
                 },
                 Some(packed) = self.packing.join_next() => self.upload(packed?),
                 Some(uploaded) = self.uploads.join_next() => self.uploaded(uploaded?),
+                _ = looks.tick() => self.look(),
             }
+            self.begin_uploads();
             if !self.can_succeed() {
                 return Ok(());
             }
@@ -412,35 +425,61 @@ impl Shipment {
         wanted
     }
 
+    /// Hands a part to each region that lacks it.
     fn upload(&mut self, packed: Packed) {
         let Packed { part, body } = packed;
-        let key = self.prefix.key(part);
-        for (at, lane) in self.lanes.iter_mut().enumerate() {
-            if !lane.is_live() || !lane.lacks(part) {
-                continue;
+        for lane in self.lanes.iter_mut().filter(|lane| lane.is_live()) {
+            if lane.lacks(part) {
+                lane.pending.insert(part);
+                lane.queue.push_back((part, body.clone()));
             }
-            lane.pending.insert(part);
-            let (upload, bytes) =
-                (lane.upload(key.clone(), body.clone(), self.tries), body.bytes());
-            self.uploads.spawn(async move {
-                Uploaded { lane: at, part, bytes, result: upload.run().await }
-            });
+        }
+    }
+
+    /// Begins what the regions can take now.
+    fn begin_uploads(&mut self) {
+        let now = self.now();
+        for (at, lane) in self.lanes.iter_mut().enumerate() {
+            while let Some(upload) = lane.next(&self.prefix, self.tries, now) {
+                self.uploads.spawn(async move {
+                    let (part, bytes) = (upload.part, upload.bytes());
+                    Uploaded { lane: at, part, bytes, result: upload.run().await }
+                });
+            }
+        }
+    }
+
+    /// Uploads that are under way or wait for it.
+    fn waiting(&self) -> usize {
+        self.uploads.len() + self.lanes.iter().map(|lane| lane.queue.len()).sum::<usize>()
+    }
+
+    /// Time since the begin, as the controllers count it.
+    fn now(&self) -> MonoTime {
+        since(self.begun)
+    }
+
+    /// Looks how much left for each region.
+    fn look(&mut self) {
+        let now = self.now();
+        for lane in &mut self.lanes {
+            let bytes = lane.look(now);
+            self.progress.region(lane.region()).inspect(|shown| shown.bytes.add(bytes));
         }
     }
 
     fn uploaded(&mut self, uploaded: Uploaded) {
+        let now = self.now();
         let Some(lane) = self.lanes.get_mut(uploaded.lane) else { return };
         lane.pending.remove(&uploaded.part);
+        lane.ended(matches!(uploaded.result, Some(Ok(()))), now);
         match uploaded.result {
             None => {}
             Some(Ok(())) => {
                 lane.has.insert(uploaded.part);
                 lane.sent_bytes += uploaded.bytes;
                 lane.sent_objects += 1;
-                if let Some(shown) = self.progress.region(lane.region()) {
-                    shown.bytes.add(uploaded.bytes);
-                    shown.objects.add(1);
-                }
+                self.progress.region(lane.region()).inspect(|shown| shown.objects.add(1));
             }
             Some(Err(error)) if lane.is_live() => {
                 let at = uploaded.lane;

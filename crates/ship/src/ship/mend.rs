@@ -25,13 +25,14 @@ impl Shipment {
         }
         for at in 0..self.lanes.len() {
             let live = self.lanes.iter().filter(|lane| lane.is_live()).count();
+            let now = self.now();
             let Some(lane) = self.lanes.get_mut(at) else { continue };
             if live >= self.wanted || !matches!(lane.state, State::Lost(_)) {
                 continue;
             }
             let Ok(has) = present(&lane.remote, &self.prefix, LISTED_MAX).await else { continue };
             tracing::info!(region = %lane.region(), "the region answers again");
-            lane.revive(has);
+            lane.revive(has, now);
             self.mend_one(at, &parts.iter().copied().collect::<Vec<_>>()).await;
         }
     }

@@ -12,6 +12,7 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt as _, symlink},
     path::Path,
+    process::{Command, Stdio},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -25,7 +26,6 @@ use rhumb_ship::{
     Source, Target, Written, receive, ship,
 };
 use tempfile::TempDir;
-use tokio::task::JoinSet;
 
 use crate::{
     server::{Line, Moto, remote},
@@ -134,23 +134,34 @@ async fn a_tree_comes_back_to_the_last_bit(servers: &Servers) {
     assert_eq!(same.differences.count, 0, "{:?}", same.differences);
 }
 
-/// Drops a shipment when some packs are there, as the death of its process does, for it leaves nothing
-/// behind on this side.
+/// Names the folder and the server for the process that is killed.
+const KILLED: [&str; 2] = ["RHUMB_TEST_KILLED_FOLDER", "RHUMB_TEST_KILLED_SERVER"];
+
+/// Ships what it is told to, slowly, until it is killed.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by `what_was_broken_off_goes_on`, in a process that is killed"]
+async fn a_process_that_is_killed() {
+    let of = |wanted| std::env::vars().find(|(name, _)| name == wanted).map(|(_, value)| value);
+    let [Some(folder), Some(server)] = KILLED.map(of) else { return };
+    let slow = Line::to(server.parse().unwrap(), 20 << 20).await;
+    let settings = Settings { requests: 2, ..hasty() };
+    let line = vec![remote("east", slow.address)];
+    sent(Path::new(&folder), line, "broken", settings).await.unwrap();
+}
+
 async fn what_was_broken_off_goes_on(servers: &Servers) {
     let from = TempDir::new().unwrap();
     fs::write(from.path().join("large"), noise(3, 200 << 20)).unwrap();
-    let slow = Line::to(servers.east.address, 20 << 20).await;
-    let line = vec![remote("east", slow.address)];
-    let settings = Settings { requests: 2, ..hasty() };
-    let (top, mut begun) = (from.path().to_owned(), JoinSet::new());
-    begun.spawn(async move { sent(&top, line, "broken", settings).await });
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--ignored", "--exact", "a_process_that_is_killed"]);
+    command.env(KILLED[0], from.path()).env(KILLED[1], servers.east.address.to_string());
+    let mut killed = command.stdout(Stdio::null()).spawn().unwrap();
     while servers.east.keys("broken/packs/").len() < 3 {
+        assert!(killed.try_wait().unwrap().is_none(), "it ended before it was killed");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    begun.abort_all();
-    let broken = begun.join_next().await.unwrap();
-    assert!(broken.is_err(), "the shipment was not broken off");
-    drop(slow);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
     let there = servers.east.keys("broken/packs/").len() as u64;
     assert!(servers.east.keys("broken/manifest").is_empty());
     let nothing = got(vec![remote("east", servers.east.address)], "broken", Target::Nowhere).await;
@@ -163,6 +174,7 @@ async fn what_was_broken_off_goes_on(servers: &Servers) {
     assert_eq!(region.outcome, Outcome::Complete);
     // One more is the list of files. What was on its way may have arrived meanwhile.
     let sent_packs = region.sent_objects - 1;
+    eprintln!("of {} packs {there} were there; {sent_packs} were sent", report.packs);
     assert!(sent_packs <= report.packs as u64 - there, "{sent_packs} sent, {there} were there");
     assert!(sent_packs + 2 >= report.packs as u64 - there && region.present >= there);
     assert!(line.carried.load(Ordering::Relaxed) < (200 << 20) - there * (8 << 20));

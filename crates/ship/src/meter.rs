@@ -1,0 +1,135 @@
+//! The HTTP client below the S3 client, with a count of the bytes that leave: a request of many megabytes
+//! says how far it is while it is under way.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Frame, SizeHint};
+use object_store::{
+    ClientOptions,
+    client::{
+        HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody,
+        HttpResponse, HttpResponseBody, HttpService,
+    },
+};
+
+use crate::limits::{ANSWER_TIME_MAX, CONNECT_TIME_MAX};
+
+/// Bytes that left for one region.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Meter(Arc<AtomicU64>);
+
+impl Meter {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A client whose uploads are counted.
+#[derive(Clone, Debug)]
+pub(crate) struct Metered {
+    client: reqwest::Client,
+    meter: Meter,
+}
+
+impl Metered {
+    /// A client that trusts these authorities besides the system's.
+    pub(crate) fn new(authority: Option<&[u8]>, meter: Meter) -> reqwest::Result<Self> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("rhumb/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIME_MAX)
+            .read_timeout(ANSWER_TIME_MAX)
+            .redirect(reqwest::redirect::Policy::none())
+            // One connection per request that is under way, each with its own share of the link.
+            .http1_only();
+        if let Some(pem) = authority {
+            for certificate in reqwest::Certificate::from_pem_bundle(pem)? {
+                builder = builder.add_root_certificate(certificate);
+            }
+        }
+        Ok(Self { client: builder.build()?, meter })
+    }
+}
+
+impl HttpConnector for Metered {
+    /// The options are those of this client already.
+    fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(self.clone()))
+    }
+}
+
+type Answer<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'a>>;
+
+impl HttpService for Metered {
+    // What `async_trait` makes of `async fn call(&self, request: HttpRequest)`.
+    fn call<'a, 'b>(&'a self, request: HttpRequest) -> Answer<'b>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let address = parts.uri.to_string().parse();
+            let address = address.map_err(|error| HttpError::new(HttpErrorKind::Request, error))?;
+            let mut sent = reqwest::Request::new(parts.method, address);
+            *sent.headers_mut() = parts.headers;
+            let body = Counted { body, meter: self.meter.clone() };
+            *sent.body_mut() = Some(reqwest::Body::wrap(body));
+            let answer = self.client.execute(sent).await.map_err(told)?;
+            let answer: hyper::Response<reqwest::Body> = answer.into();
+            let (parts, body) = answer.into_parts();
+            Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body.map_err(told))))
+        })
+    }
+}
+
+fn told(error: reqwest::Error) -> HttpError {
+    let kind = if error.is_timeout() {
+        HttpErrorKind::Timeout
+    } else if error.is_connect() {
+        HttpErrorKind::Connect
+    } else if error.is_decode() {
+        HttpErrorKind::Decode
+    } else {
+        HttpErrorKind::Interrupted
+    };
+    HttpError::new(kind, error)
+}
+
+/// A body whose bytes are counted as they are taken.
+struct Counted {
+    body: HttpRequestBody,
+    meter: Meter,
+}
+
+impl Body for Counted {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
+            self.meter.0.fetch_add(data.len() as u64, Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
