@@ -5,7 +5,7 @@
 //! their last chunk. The parameters are frozen in [`limits`](crate::limits), and a test pins what they
 //! give.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use fastcdc::v2020::{MASKS, cut};
 
 use crate::{
@@ -64,7 +64,7 @@ impl Cutter {
         let mut packs = Vec::new();
         while !bytes.is_empty() {
             if self.rest.capacity() < CHUNK_BYTES_MAX {
-                self.rest.reserve(CHUNK_BYTES_MAX - self.rest.len());
+                self.rest.reserve(2 * CHUNK_BYTES_MAX - self.rest.len());
             }
             let room = CHUNK_BYTES_MAX - self.rest.len();
             let (now, later) = bytes.split_at(room.min(bytes.len()));
@@ -105,7 +105,9 @@ impl Cutter {
             MASK_SHORT << 1,
             MASK_LONG << 1,
         );
-        let bytes = self.rest.split_to(end.min(self.rest.len())).freeze();
+        // A copy of its own size: a part of the buffer would keep all of the buffer in memory.
+        let bytes = Bytes::copy_from_slice(self.rest.get(..end).unwrap_or(&self.rest));
+        self.rest.advance(bytes.len());
         let hash = ChunkHash::of(&bytes);
         self.bytes += bytes.len();
         self.chunks.push(PlainChunk { hash, bytes });

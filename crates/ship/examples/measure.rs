@@ -1,7 +1,7 @@
 //! Ships a folder to one endpoint, or receives it, and prints what it took: for benchmarks beside other
 //! tools, without the rest of the binary.
 //!
-//! `measure ship FOLDER ENDPOINT BUCKET PREFIX`, or `measure receive FOLDER ENDPOINT BUCKET PREFIX`
+//! `measure ship FOLDER|- ENDPOINT BUCKET PREFIX`, or `measure receive FOLDER ENDPOINT BUCKET PREFIX`
 
 #![expect(clippy::print_stdout, reason = "it prints what it measured")]
 
@@ -34,7 +34,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (remotes, settings) = (vec![remote], Settings::default());
     let bytes = if what == "ship" {
         let sealer = Sealer::Key(SecretKey::from_seed([1; 32]));
-        let source = Source::Tree(folder.into());
+        let source = match folder.as_str() {
+            "-" => Source::Stream { name: "stream".into(), input: Box::new(std::io::stdin()) },
+            folder => Source::Tree(folder.into()),
+        };
         let report = ship(source, remotes, &prefix, &sealer, settings, progress).await?;
         if report.is_failed() {
             return Err(format!("{report:?}").into());

@@ -34,8 +34,8 @@ mod tests {
     fn a_slow_link_raises_the_level_and_a_fast_one_lowers_it() {
         let mut level = Level::new(STAGED_BYTES_MIN);
         let full: Vec<i32> = (0..5).map(|_| level.next(0)).collect();
-        assert_eq!(full, [6, 9, 9, 9, 9]);
-        assert_eq!(level.next(STAGED_BYTES_MIN / 3), 9);
+        assert_eq!(full, [6, 8, 8, 8, 8]);
+        assert_eq!(level.next(STAGED_BYTES_MIN / 3), 8);
         let empty: Vec<i32> = (0..5).map(|_| level.next(STAGED_BYTES_MIN)).collect();
         assert_eq!(empty, [6, 3, 1, 1, 1]);
     }

@@ -72,8 +72,10 @@ pub const FETCHES_MAX: usize = 64;
 /// What the index of a pack may add to its chunks.
 pub const PACK_INDEX_BYTES_MAX: usize = 64 << 10;
 
+/// Packs that are compressed at a time; each takes up to 8 MiB besides at the highest level.
+pub const PACKERS_MAX: usize = 4;
 /// zstd's levels, from the fastest to the one for slow links.
-pub const LEVELS: [i32; 4] = [1, 3, 6, 9];
+pub const LEVELS: [i32; 4] = [1, 3, 6, 8];
 /// The level that a transfer begins with, as a place in [`LEVELS`].
 pub const LEVEL_FIRST: usize = 1;
 

@@ -241,8 +241,8 @@ impl Remote {
         in_time(most as u64, async {
             let found = self.store.get(&path).await?;
             let bytes = found.meta.size;
-            if usize::try_from(bytes).is_ok_and(|bytes| bytes <= most) {
-                return gathered(found.into_stream(), most).await;
+            if let Some(exact) = usize::try_from(bytes).ok().filter(|bytes| *bytes <= most) {
+                return gathered(found.into_stream(), exact).await;
             }
             let text = format!("`{key}` has {bytes} bytes, and at most {most} are allowed");
             Err(RemoteError::new(Reason::Long, text))
@@ -368,7 +368,7 @@ async fn gathered(
     mut pieces: BoxStream<'static, object_store::Result<Bytes>>,
     most: usize,
 ) -> Result<Bytes, RemoteError> {
-    let mut whole = BytesMut::new();
+    let mut whole = BytesMut::with_capacity(most);
     while let Some(piece) = pieces.try_next().await? {
         if whole.len() + piece.len() > most {
             return Err(RemoteError::new(Reason::Long, "more bytes came than the object has"));

@@ -25,8 +25,8 @@ use crate::{
     lane::{Body, Lane, State, Tries, retried},
     level::Level,
     limits::{
-        LISTED_MAX, LOOK_INTERVAL, REGIONS_MAX, REQUESTS_PER_REGION, REQUESTS_PER_REGION_MAX,
-        RETRIES, RETRY_DELAY, STAGED_BYTES, STEPS_MAX, UPLOADS_MAX,
+        LISTED_MAX, LOOK_INTERVAL, PACKERS_MAX, REGIONS_MAX, REQUESTS_PER_REGION,
+        REQUESTS_PER_REGION_MAX, RETRIES, RETRY_DELAY, STAGED_BYTES, STEPS_MAX, UPLOADS_MAX,
     },
     progress::Progress,
     read::{ReadError, Reading, Source, Step, Summary, read},
@@ -362,7 +362,7 @@ impl Shipment {
         let mut looks = tokio::time::interval(LOOK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while open || !self.packing.is_empty() || self.waiting() > 0 {
-            let room = self.waiting() + self.packing.len() < UPLOADS_MAX;
+            let room = self.waiting() < UPLOADS_MAX && self.packing.len() < PACKERS_MAX;
             tokio::select! {
                 step = steps.recv(), if open && room => match step {
                     Some(Step::Pack(pack, held)) => self.pack(pack, held),

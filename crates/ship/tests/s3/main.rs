@@ -22,8 +22,8 @@ use rhumb_pack::{
     SegmentWriter, Trust, assemble,
 };
 use rhumb_ship::{
-    Outcome, Prefix, Progress, ReceiveError, Received, Remote, Report, Said, Settings, ShipError,
-    Source, Target, Written, receive, ship,
+    Action, Objects, Outcome, Prefix, Progress, ReceiveError, Received, Remote, Report, Said,
+    Settings, ShipError, Source, Target, Written, receive, ship,
 };
 use tempfile::TempDir;
 
@@ -395,4 +395,57 @@ async fn a_stream_of_zeros_and_a_stranger(servers: &Servers) {
     let shown = progress(&remotes);
     let refused = receive(remotes, &prefix, stranger, Target::Nowhere, hasty(), shown).await;
     assert!(matches!(refused, Err(ReceiveError::NoManifest(why)) if why.contains("not trusted")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn single_objects_go_there_and_back() {
+    let Some(server) = Moto::start() else {
+        eprintln!("SKIPPED: there is no moto; `cargo xtask test` installs it");
+        return;
+    };
+    let nowhere = remote("east", "127.0.0.1:1".parse().unwrap());
+    // The first region does not answer, and the second does.
+    let remotes = vec![nowhere, remote("west", server.address)];
+    let objects = Objects::new(remotes, 3, 0, Duration::ZERO);
+    let (from, to) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let large = noise(1, 40 << 20);
+    fs::write(from.path().join("large"), &large).unwrap();
+    fs::create_dir(from.path().join("sub")).unwrap();
+    fs::write(from.path().join("sub/a b"), "small").unwrap();
+    symlink("large", from.path().join("link")).unwrap();
+
+    // In parts, and in ranges.
+    let (region, bytes) = objects.put(&from.path().join("large"), "one/large").await.unwrap();
+    assert_eq!((region.as_str(), bytes), ("west", large.len() as u64));
+    objects.copy("one/large", "one/again").await.unwrap();
+    objects.get("one/again", &to.path().join("new/again")).await.unwrap();
+    assert!(fs::read(to.path().join("new/again")).unwrap() == large);
+    let known = objects.stat("one/large").await;
+    assert!(known[0].1.is_err() && known[1].1.as_ref().unwrap().bytes == large.len() as u64);
+    let missing = objects.get("one/none", &to.path().join("none")).await;
+    assert!(missing.is_err() && fs::read_dir(to.path()).unwrap().count() == 1);
+
+    let plan = || objects.plan_up(from.path(), "site", true);
+    let first = plan().await.unwrap();
+    assert_eq!((first.actions.len(), first.alike, first.left_out), (2, 0, 1));
+    objects.carry_out(first, |_| {}).await.unwrap();
+    assert_eq!(plan().await.unwrap().alike, 2);
+    objects.put(&from.path().join("sub/a b"), "site/extra").await.unwrap();
+    let second = plan().await.unwrap();
+    assert_eq!(second.actions, [Action::RemoveObject("site/extra".to_owned())]);
+    objects.carry_out(second, |_| {}).await.unwrap();
+    let down = || objects.plan_down("site", to.path(), true);
+    let third = down().await.unwrap();
+    assert_eq!(third.actions.len(), 3, "two come, and one is too much");
+    objects.carry_out(third, |_| {}).await.unwrap();
+    assert_eq!(down().await.unwrap().alike, 2);
+    assert_eq!(fs::read(to.path().join("sub/a b")).unwrap(), b"small");
+    assert!(!to.path().join("new/again").exists());
+
+    let mut folders = Vec::new();
+    objects.list("", true, |listed| folders.push(listed.key)).await.unwrap();
+    assert_eq!(folders, ["one/", "site/"]);
+    objects.remove("one/large", false).await.unwrap();
+    assert!(objects.remove("one/again", true).await.is_err(), "one region does not answer");
+    assert_eq!(server.keys("one/"), Vec::<String>::new());
 }
