@@ -296,8 +296,8 @@ const CONTRADICTIONS: &[(&str, &str)] = &[
     ),
     (
         "acl: { access_keys: [{ id: a, secret_file: s, role: auditor }] }",
-        "5:53: acl.access_keys[0].role: an auditor has nothing to do with queues; use reader, \
-             operator or admin",
+        "5:53: acl.access_keys[0].role: an auditor has nothing to do with queues and \
+             buckets; use reader, operator or admin",
     ),
     (
         "listeners: { resp: { address: '127.0.0.1:9' }, sqs: { address: '127.0.0.1:9' } }",
