@@ -1,8 +1,9 @@
 //! A small HTTP client, for the commands that ask a running node.
 //!
-//! One connection per request: a command asks once or twice. Deliberately absent: retries (a person
+//! Connections are kept for a while, because a worker asks again and again. Deliberately absent: retries (a person
 //! or a script decides those), redirects (a node sends none), proxies.
 
+mod line;
 mod target;
 mod trust;
 mod visit;
@@ -11,9 +12,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use rustls_pki_types::ServerName;
 use serde_json::Value;
 use tokio::{
@@ -24,7 +23,10 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use self::target::{Target, TargetError};
+use self::{
+    line::{Lines, Said},
+    target::{Target, TargetError},
+};
 pub(crate) use self::{target::local, visit::Visit};
 use crate::cli::NodeArgs;
 
@@ -194,12 +196,13 @@ impl Http {
 #[derive(Clone)]
 pub(crate) struct Client {
     target: Arc<Target>,
+    lines: Arc<Lines>,
 }
 
 impl Client {
     /// The node that the arguments, or the configuration, name.
     pub(crate) fn new(args: &NodeArgs) -> Result<Self, HttpError> {
-        Ok(Self { target: Arc::new(Target::find(args)?) })
+        Ok(Self::to(Target::find(args)?))
     }
 
     /// Its address.
@@ -209,7 +212,11 @@ impl Client {
 
     /// The node at an address, without a token.
     pub(crate) fn open(url: &str) -> Result<Self, HttpError> {
-        Ok(Self { target: Arc::new(Target::open(url)?) })
+        Ok(Self::to(Target::open(url)?))
+    }
+
+    fn to(target: Target) -> Self {
+        Self { target: Arc::new(target), lines: Arc::default() }
     }
 
     /// Asks, and reads the answer to its end.
@@ -263,15 +270,29 @@ impl Client {
         let unreachable = |reason: String| HttpError::Unreachable { url: url(), reason };
         let broken = |reason: String| HttpError::Broken { url: url(), reason };
         let late = |wait: Duration| format!("nothing came within {} s", wait.as_secs());
-        let request = self.request(ask)?;
+        let mut request = self.request(ask)?;
+        while let Some(line) = self.lines.take() {
+            let asked = line.ask(request, body_max, &self.lines);
+            match timeout(ANSWER_WAIT, asked).await.map_err(|_| broken(late(ANSWER_WAIT)))? {
+                Said::Answer(answer, status) => return Ok((answer, status)),
+                Said::Broken(reason) => return Err(broken(reason)),
+                // The node closed it in the meantime: nothing was asked yet.
+                Said::Nothing(unsent, _) => request = unsent,
+            }
+        }
         let stream = timeout(CONNECT_WAIT, self.connect())
             .await
             .map_err(|_| unreachable(late(CONNECT_WAIT)))?
             .map_err(unreachable)?;
-        timeout(ANSWER_WAIT, converse(stream, request, body_max))
-            .await
-            .map_err(|_| broken(late(ANSWER_WAIT)))?
-            .map_err(broken)
+        let asked = async {
+            let line = line::Line::over(stream).await.map_err(broken)?;
+            match line.ask(request, body_max, &self.lines).await {
+                Said::Answer(answer, status) => Ok((answer, status)),
+                Said::Broken(reason) => Err(broken(reason)),
+                Said::Nothing(_, reason) => Err(unreachable(reason)),
+            }
+        };
+        timeout(ANSWER_WAIT, asked).await.map_err(|_| broken(late(ANSWER_WAIT)))?
     }
 
     fn request(&self, ask: Ask) -> Result<Request<Full<Bytes>>, HttpError> {
@@ -304,36 +325,6 @@ impl Client {
 /// A connection, encrypted or not.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-async fn converse(
-    stream: Box<dyn Stream>,
-    request: Request<Full<Bytes>>,
-    body_max: Option<usize>,
-) -> Result<(Answer, StatusCode), String> {
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-    let exchange = async {
-        let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
-        let (head, body) = response.into_parts();
-        let body = match body_max {
-            None => Bytes::new(),
-            Some(most) => {
-                let body = Limited::new(body, most).collect().await;
-                body.map_err(|error| error.to_string())?.to_bytes()
-            }
-        };
-        Ok((Answer { headers: head.headers, body }, head.status))
-    };
-    let mut connection = std::pin::pin!(connection);
-    let mut exchange = std::pin::pin!(exchange);
-    tokio::select! {
-        biased;
-        answered = exchange.as_mut() => return answered,
-        // The other side may close once it has said all; what it said is then all there is.
-        ended = connection.as_mut() => ended.map_err(|error| error.to_string())?,
-    }
-    exchange.await
-}
 
 /// Percent-encodes all but the unreserved characters (RFC 3986 section 2.3).
 fn encode(bytes: &[u8], out: &mut String) {

@@ -29,7 +29,7 @@ impl Visit {
         let tls = secure.then(|| trust::config(&Trust::System, None)).transpose()?;
         let target = Arc::new(Target { tls, ..Target::at(host, port, secure, None)? });
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        Ok(Self { client: Client { target }, path })
+        Ok(Self { client: Client { target, lines: Arc::default() }, path })
     }
 
     /// Reads from it.
