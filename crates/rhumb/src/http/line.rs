@@ -60,10 +60,13 @@ pub(super) enum Said {
     Broken(String),
 }
 
+/// What moves the bytes of a connection.
+type Driven = Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>;
+
 /// A connection.
 pub(super) struct Line {
     sender: SendRequest<Full<Bytes>>,
-    connection: Pin<Box<Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>>>,
+    connection: Pin<Box<Driven>>,
     used: Instant,
 }
 
@@ -137,7 +140,7 @@ mod tests {
 
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpListener,
+        net::{TcpListener, TcpStream},
         task::LocalSet,
     };
 
@@ -150,20 +153,24 @@ mod tests {
         let address = listener.local_addr().unwrap();
         tokio::task::spawn_local(async move {
             for nth in 1.. {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                for _ in 0..per_connection {
-                    let mut head = [0; 4_096];
-                    if stream.read(&mut head).await.unwrap_or(0) == 0 {
-                        break;
-                    }
-                    let body = format!("{nth}");
-                    let answer =
-                        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-                    stream.write_all(answer.as_bytes()).await.unwrap();
-                }
+                let (stream, _) = listener.accept().await.unwrap();
+                answer(stream, per_connection, nth).await;
             }
         });
         address
+    }
+
+    async fn answer(mut stream: TcpStream, times: usize, nth: u32) {
+        let mut head = [0; 4_096];
+        for _ in 0..times {
+            if stream.read(&mut head).await.unwrap_or(0) == 0 {
+                return;
+            }
+            let body = nth.to_string();
+            let length = body.len();
+            let text = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}");
+            stream.write_all(text.as_bytes()).await.unwrap();
+        }
     }
 
     async fn asked(client: &Client) -> Result<String, HttpError> {
