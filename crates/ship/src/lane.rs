@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -180,6 +180,11 @@ impl Upload {
         let put = || self.remote.put(&self.key, &self.body.pieces);
         self.stop.run_until_cancelled(retried(self.tries, put)).await
     }
+}
+
+/// Time since an instant of this process.
+pub(crate) fn since(begun: Instant) -> MonoTime {
+    MonoTime(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX))
 }
 
 /// Makes a request as often as it may be tried.

@@ -16,13 +16,13 @@ use bytes::Bytes;
 use rhumb_pack::{
     OpenError, PackRef, PlainPack, Root, Sealed, Sealer, Segment, SegmentRef, assemble,
 };
-use rhumb_types::{MonoTime, RegionId};
+use rhumb_types::MonoTime;
 use tokio::{runtime::Handle, sync::mpsc, task::JoinSet, time::MissedTickBehavior};
 
 use crate::{
     archive::{Part, Prefix, present},
     budget::{Budget, Held},
-    lane::{Body, Lane, State, Tries, retried},
+    lane::{Body, Lane, State, Tries, retried, since},
     level::Level,
     limits::{
         LISTED_MAX, LOOK_INTERVAL, PACKERS_MAX, REGIONS_MAX, REQUESTS_PER_REGION,
@@ -36,8 +36,10 @@ use crate::{
 
 mod mend;
 mod rehearsal;
+mod report;
 
 pub use rehearsal::{Estimate, RegionPlan, rehearse};
+pub use report::{Outcome, RegionReport, Report};
 
 /// How a shipment is made.
 #[derive(Clone, Copy, Debug)]
@@ -69,71 +71,6 @@ impl Default for Settings {
             retry_delay: RETRY_DELAY,
             owners: false,
         }
-    }
-}
-
-/// What became of one region.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It has the whole archive.
-    Complete,
-    /// It does not, and why.
-    Lost(String),
-    /// It was not needed.
-    Spare,
-}
-
-/// What was done in one region.
-#[derive(Clone, Debug)]
-pub struct RegionReport {
-    /// The region.
-    pub region: RegionId,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// Objects that were sent to it, and their bytes.
-    pub sent_objects: u64,
-    /// Bytes that were sent to it.
-    pub sent_bytes: u64,
-    /// Objects that it had already.
-    pub present: u64,
-    /// Objects that it got from another region.
-    pub mended: u64,
-}
-
-/// What was done.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// What was read.
-    pub summary: Summary,
-    /// Packs of the archive.
-    pub packs: usize,
-    /// In how many regions it was to be.
-    pub wanted: usize,
-    /// How many were enough.
-    pub enough: usize,
-    /// The regions, in the order in which they were named.
-    pub regions: Vec<RegionReport>,
-    /// How long it took.
-    pub took: Duration,
-}
-
-impl Report {
-    /// In how many regions the archive is.
-    #[must_use]
-    pub fn complete(&self) -> usize {
-        self.regions.iter().filter(|region| region.outcome == Outcome::Complete).count()
-    }
-
-    /// Whether it is in fewer regions than was asked for, and in enough.
-    #[must_use]
-    pub fn is_degraded(&self) -> bool {
-        (self.enough..self.wanted).contains(&self.complete())
-    }
-
-    /// Whether it is in too few regions.
-    #[must_use]
-    pub fn is_failed(&self) -> bool {
-        self.complete() < self.enough
     }
 }
 
@@ -348,11 +285,6 @@ struct Shipment {
     segments: Vec<SegmentRef>,
     progress: Arc<Progress>,
     begun: Instant,
-}
-
-/// Time since an instant of this process.
-fn since(begun: Instant) -> MonoTime {
-    MonoTime(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX))
 }
 
 impl Shipment {
