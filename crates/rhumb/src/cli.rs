@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::{
+    bucket::{Bucket, BucketCommand, BucketSettings},
     control::{ControlCommand, ControlStatus, Recover},
     identity::{Init, Join, JoinToken},
     node::{Kv, KvCommand, NodeArgs, Regions, Residency, Route, Shown, Status},
@@ -19,6 +20,7 @@ pub(crate) use self::{
     ship::{Endpoints, OfRegion, Receive, Ship, Transfers},
 };
 
+mod bucket;
 mod control;
 mod identity;
 mod node;
@@ -59,6 +61,8 @@ pub(crate) enum Command {
     Kv(Kv),
     /// Queues and their jobs.
     Queue(Queue),
+    /// Buckets and their settings.
+    Bucket(Bucket),
     /// Leases jobs and runs a command for each, until it is told to stop.
     ///
     /// Example: `rhumb worker --queue jobs --concurrency 4 -- ./build.sh --fast`

@@ -2,6 +2,7 @@
 
 mod attached;
 mod audit;
+mod bucket;
 mod change;
 mod config;
 mod control;
@@ -45,6 +46,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Route(args) => route::run(&args),
         Command::Kv(args) => kv::run(&args),
         Command::Queue(args) => queue::run(&args),
+        Command::Bucket(args) => bucket::run(&args),
         Command::Attached(args) => attached::run(&args),
         Command::Worker(args) => worker::run(*args),
         Command::Failover(args) => operate::start("failover", &args),

@@ -1,5 +1,6 @@
 //! Handlers of what programs ask for.
 
+pub(crate) mod buckets;
 pub(crate) mod events;
 pub(crate) mod feed;
 pub(crate) mod health;

@@ -7,7 +7,9 @@ use rhumb_types::control::ApiRole;
 
 use crate::{
     admin::{audit, documents, invite, members, namespaces, operate, regions, tokens},
-    api::{self, events, feed, health, kv, metrics, queues, route, status, webhooks, workers},
+    api::{
+        self, buckets, events, feed, health, kv, metrics, queues, route, status, webhooks, workers,
+    },
     limits::{JSON_BYTES_MAX, VALUE_BYTES_MAX, WEBHOOK_BYTES_MAX},
     request::{Call, Outcome},
 };
@@ -199,6 +201,10 @@ pub(crate) static ROUTES: &[Route] = &[
     post("/v1/queues/{queue}/purge", Operator, |call| boxed(queues::tend::purge(call))).about(Keys),
     post("/v1/queues/{queue}/redrive", Operator, |call| boxed(queues::tend::redrive(call)))
         .about(Keys),
+    get("/v1/buckets", Reader, |call| at_once(buckets::list(&call))).about(Keys),
+    get("/v1/buckets/{bucket}", Reader, |call| at_once(buckets::show(&call))).about(Keys),
+    put("/v1/buckets/{bucket}", Operator, |call| boxed(buckets::put(call))).about(Keys),
+    delete("/v1/buckets/{bucket}", Operator, |call| boxed(buckets::remove(call))).about(Keys),
     post("/v1/events/{topic}", Operator, |call| boxed(events::publish(call))).about(Keys),
     get("/api/health/workers", Reader, |call| boxed(workers::show(call))).about(Keys),
     post("/admin/failover/{region}", Operator, |call| boxed(operate::failover(call))),

@@ -2,6 +2,7 @@
 
 mod access;
 mod admin;
+mod buckets;
 mod connections;
 mod feed;
 mod harness;

@@ -17,7 +17,7 @@ pub mod query;
 pub mod token;
 
 pub use audit::{AuditEntry, AuditHead};
-pub use command::{AdminCommand, AdminRequest, NODE_ACTOR, QueueAct};
+pub use command::{AdminCommand, AdminRequest, BucketAct, NODE_ACTOR, QueueAct};
 pub use digest::{Digest, DigestError};
 pub use document::{AffinityRule, Document, DocumentVersion, NamespacePolicy, RuleMatch};
 pub use failover::{

@@ -57,12 +57,24 @@ impl ObjectClient {
         name: &BucketName,
         change: impl FnOnce(&mut BucketEntry) + Send,
     ) -> Result<(), ObjectError> {
-        let buckets = self.buckets();
-        let known = buckets.entries.get(name);
-        let known = known.ok_or_else(|| ObjectError::NoBucket(name.clone()))?;
-        let mut entry = known.entry.clone();
+        let version = self.buckets().entries.get(name).map(|bucket| bucket.version);
+        let version = version.ok_or_else(|| ObjectError::NoBucket(name.clone()))?;
+        self.change_bucket_at(name, version, change).await
+    }
+
+    /// As [`change_bucket`](Self::change_bucket), if the bucket is still as it was at a version.
+    ///
+    /// # Errors
+    /// [`ObjectError::BucketChanged`] when it is not.
+    pub async fn change_bucket_at(
+        &self,
+        name: &BucketName,
+        version: u64,
+        change: impl FnOnce(&mut BucketEntry) + Send,
+    ) -> Result<(), ObjectError> {
+        let mut entry = self.bucket(name)?;
         change(&mut entry);
-        self.agree(name, Some(entry), Expect::Version(known.version)).await
+        self.agree(name, Some(entry), Expect::Version(version)).await
     }
 
     /// Removes a bucket that is empty, as far as this node and those that it reaches know.

@@ -98,7 +98,9 @@ impl Agreed {
             | C::DropApiToken { .. } => self.execute_token(request),
             C::PublishHead { head } => self.publish_head(head),
             // The entry in the chain is all.
-            C::NoteQueue { .. } | C::NoteRunners { .. } => Ok(AdminOutcome::Done),
+            C::NoteQueue { .. } | C::NoteRunners { .. } | C::NoteBucket { .. } => {
+                Ok(AdminOutcome::Done)
+            }
             C::Together { .. } => Err(AdminRefusal::NotFound("single command".to_owned())),
         }
     }

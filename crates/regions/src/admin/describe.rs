@@ -6,7 +6,7 @@
 use rhumb_types::{
     UnixMillis,
     control::{
-        AdminCommand, AdminOutcome, AdminRefusal, AdminRequest, Digest, QueueAct,
+        AdminCommand, AdminOutcome, AdminRefusal, AdminRequest, BucketAct, Digest, QueueAct,
         limits::LABEL_BYTES_MAX, limits::REASON_BYTES_MAX,
     },
 };
@@ -118,6 +118,14 @@ fn name(command: &AdminCommand) -> (&'static str, String) {
                 QueueAct::Redrive => "redrive-queue",
             };
             (act, queue.to_string())
+        }
+        C::NoteBucket { bucket, act } => {
+            let act = match act {
+                BucketAct::Create => "create-bucket",
+                BucketAct::Change => "change-bucket",
+                BucketAct::Delete => "delete-bucket",
+            };
+            (act, bucket.to_string())
         }
         C::NoteRunners { region, set, started, ended } => {
             let list = |names: &[String]| match names {

@@ -7,12 +7,12 @@ use std::fmt::Write as _;
 use rhumb_types::{
     ClusterId, Epoch, NodeId, OriginId, RegionId, UnixMillis,
     control::{
-        AdminState, AffinityRule, ApiRole, ApiToken, AuditHead, Ballot, Digest, Document, DutyMove,
-        FailoverId, FailoverKind, FailoverMode, FailoverPlan, FailoverState, FailoverStep,
-        FailoverStrategy, JoinToken, Member, MemberRole, QueueAct, RuleMatch, StepRecord,
-        StepState,
+        AdminState, AffinityRule, ApiRole, ApiToken, AuditHead, Ballot, BucketAct, Digest,
+        Document, DutyMove, FailoverId, FailoverKind, FailoverMode, FailoverPlan, FailoverState,
+        FailoverStep, FailoverStrategy, JoinToken, Member, MemberRole, QueueAct, RuleMatch,
+        StepRecord, StepState,
     },
-    record::QueueName,
+    record::{BucketName, QueueName},
 };
 
 use super::*;
@@ -133,6 +133,7 @@ fn failovers_and_tokens() -> Vec<AdminCommand> {
             started: vec!["a".to_owned(), "b".to_owned()],
             ended: vec![],
         },
+        C::NoteBucket { bucket: BucketName::new("photos").unwrap(), act: BucketAct::Change },
     ]
 }
 
@@ -187,4 +188,5 @@ ddd74f11 create-api-token: ci as Auditor
 7f7b6d67 together: 1 commands
 a224732f redrive-queue: jobs
 7ac1b3d6 note-runners: linux in eu: started a, b; ended none
+7e819504 change-bucket: photos
 ";

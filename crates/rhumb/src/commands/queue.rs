@@ -16,7 +16,7 @@ use crate::{
     http::{Ask, Http},
 };
 
-mod shown;
+pub(super) mod shown;
 
 /// What queues are under.
 const PATH: &str = "/v1/queues";

@@ -9,13 +9,13 @@ use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use rhumb_engine::telemetry::Metrics;
 use rhumb_engine::{
-    Agreement, Engine, EngineConfig, HostedAdmin, HostedStrong, OsEntropy, OversightConfig,
-    QueuesConfig, SystemClock, Tasks, node::oversee::OverseerConfig, queue,
+    Agreement, Engine, EngineConfig, HostedAdmin, HostedStrong, ObjectsConfig, OsEntropy,
+    OversightConfig, QueuesConfig, SystemClock, Tasks, node::oversee::OverseerConfig, queue,
 };
 use rhumb_node::{NodeConfig, Retention};
 use rhumb_ports::{
     contract::control::MemoryControl,
-    memory::MemoryDisk,
+    memory::{MemoryBlobs, MemoryDisk},
     peer::{PeerLink, PeerMessage, SendError},
 };
 use rhumb_regions::{
@@ -189,6 +189,8 @@ impl Node {
             spillover: None,
         };
         engine.start_queues(QueuesConfig { machine, seed: Default::default() }).unwrap();
+        let blobs = Arc::new(MemoryBlobs::new());
+        engine.start_objects(ObjectsConfig::new(region(HERE)), blobs);
         until("the cluster", || {
             engine.admin().unwrap().view().cluster.is_some() && engine.is_ready()
         })

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     ClusterId, Epoch, NodeId, OriginId, RegionId, UnixMillis,
-    record::{QueueName, Record},
+    record::{BucketName, QueueName, Record},
 };
 
 /// What the actor of a request begins with when a node asks by itself, before the node's id.
@@ -264,6 +264,24 @@ pub enum AdminCommand {
         /// The names of those that ended.
         ended: Vec<String>,
     },
+    /// Notes that somebody is about to change a bucket; see [`NoteQueue`](Self::NoteQueue).
+    NoteBucket {
+        /// Which bucket.
+        bucket: BucketName,
+        /// What is done to it.
+        act: BucketAct,
+    },
+}
+
+/// What is done to a bucket as a whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum BucketAct {
+    /// It is made.
+    Create,
+    /// Its settings change.
+    Change,
+    /// It is removed.
+    Delete,
 }
 
 /// What is done to a queue as a whole.

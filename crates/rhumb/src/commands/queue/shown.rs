@@ -11,7 +11,7 @@ use super::super::{
 use crate::{cli::Asked, table::table, when};
 
 /// Prints an answer: as it is, or in lines.
-pub(super) fn print(
+pub(in super::super) fn print(
     asked: &Asked,
     answer: &Value,
     lines: impl FnOnce(&Value) -> Vec<String>,

@@ -1,0 +1,131 @@
+//! `rhumb bucket`: buckets and their settings.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use http::{HeaderValue, Method, header};
+use rhumb_types::record::BucketName;
+use serde_json::{Map, Value};
+
+use super::{
+    queue::shown::print,
+    show::{items, word},
+};
+use crate::{
+    cli::{Bucket, BucketCommand, BucketSettings, Change},
+    http::{Ask, Http},
+    table::table,
+};
+
+/// What buckets are under.
+const PATH: &str = "/v1/buckets";
+
+/// Does what was asked.
+pub(crate) fn run(args: &Bucket) -> Result<ExitCode> {
+    use BucketCommand as C;
+    match &args.command {
+        C::List { asked } => print(asked, &Http::new(&asked.node)?.json(Ask::get(PATH))?, list)?,
+        C::Show { bucket, asked } => {
+            print(asked, &Http::new(&asked.node)?.json(of(bucket))?, lines)?;
+        }
+        C::Create { bucket, settings, change } => {
+            let any = HeaderValue::from_static("*");
+            let ask = write(bucket, change).header(header::IF_NONE_MATCH, any);
+            let ask = ask.json(&said(settings).into());
+            print(&change.asked, &Http::new(&change.asked.node)?.json(ask)?, lines)?;
+        }
+        C::Change { bucket, settings, unset, change } => alter(bucket, settings, unset, change)?,
+        C::Delete { bucket, change: Change { asked, reason } } => {
+            let ask = Ask::new(Method::DELETE, PATH).part(bucket.as_str().as_bytes());
+            Http::new(&asked.node)?.send(ask.param("reason", reason))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn of(bucket: &BucketName) -> Ask {
+    Ask::get(PATH).part(bucket.as_str().as_bytes())
+}
+
+fn write(bucket: &BucketName, change: &Change) -> Ask {
+    let ask = Ask::new(Method::PUT, PATH).part(bucket.as_str().as_bytes());
+    ask.param("reason", &change.reason)
+}
+
+/// Reads the settings and writes them with the changes, unless somebody else changed them meanwhile.
+fn alter(
+    bucket: &BucketName,
+    settings: &BucketSettings,
+    unset: &[String],
+    change: &Change,
+) -> Result<()> {
+    let node = Http::new(&change.asked.node)?;
+    let mut present = node.json(of(bucket))?;
+    let version = HeaderValue::try_from(format!("\"{}\"", word(&present, "/version")))?;
+    let Some(Value::Object(mut body)) = present.get_mut("settings").map(Value::take) else {
+        bail!("the node's answer has no settings");
+    };
+    for name in unset {
+        body.remove(name).with_context(|| format!("there is no setting `{name}`"))?;
+    }
+    body.extend(said(settings));
+    let ask = write(bucket, change).header(header::IF_MATCH, version);
+    print(&change.asked, &node.json(ask.json(&body.into()))?, lines)
+}
+
+/// The settings that were given, by their names.
+fn said(settings: &BucketSettings) -> Map<String, Value> {
+    let texts = [
+        ("replication", &settings.replication),
+        ("consistency", &settings.consistency),
+        ("ack", &settings.ack),
+        ("versioning", &settings.versioning),
+        ("miss", &settings.miss),
+    ];
+    let texts = texts.into_iter().filter_map(|(name, text)| Some((name, text.clone()?.into())));
+    let numbers = [
+        ("copies", settings.copies.map(u64::from)),
+        ("min_copies", settings.min_copies.map(u64::from)),
+        ("inline_max", settings.inline_max),
+        ("promote_after", settings.promote_after.map(u64::from)),
+    ];
+    let numbers = numbers.into_iter().filter_map(|(name, number)| Some((name, number?.into())));
+    let regions = settings.regions.iter().map(|region| region.as_str().into()).collect();
+    let residency = settings.residency.iter().map(|tag| tag.as_str().into()).collect();
+    let lists: [(&str, Vec<Value>); 2] = [("regions", regions), ("residency", residency)];
+    let lists = lists.into_iter().filter(|(_, list)| !list.is_empty());
+    let lists = lists.map(|(name, list)| (name, list.into()));
+    texts.chain(numbers).chain(lists).map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn list(answer: &Value) -> Vec<String> {
+    let row = |bucket: &Value| -> [String; 6] {
+        [
+            word(bucket, "/bucket"),
+            word(bucket, "/settings/replication"),
+            word(bucket, "/settings/copies"),
+            word(bucket, "/settings/consistency"),
+            word(bucket, "/settings/versioning"),
+            word(bucket, "/settings/ack"),
+        ]
+    };
+    let rows: Vec<_> = items(answer, "/buckets").iter().map(row).collect();
+    table(["bucket", "replication", "copies", "consistency", "versioning", "ack"], &rows)
+}
+
+/// A line per setting.
+fn lines(answer: &Value) -> Vec<String> {
+    let mut rows = vec![["bucket".to_owned(), word(answer, "/bucket")]];
+    let settings = answer.get("settings").and_then(Value::as_object);
+    for (name, value) in settings.into_iter().flatten() {
+        let value = match value {
+            Value::Array(words) => {
+                words.iter().map(|it| word(it, "")).collect::<Vec<_>>().join(", ")
+            }
+            value => word(value, ""),
+        };
+        rows.push([name.clone(), value]);
+    }
+    rows.push(["version".to_owned(), word(answer, "/version")]);
+    table(["setting", "value"], &rows)
+}

@@ -1,0 +1,247 @@
+//! `/v1/buckets`: buckets and their settings.
+//!
+//! Objects themselves are the business of the S3 server, and so are lifecycles, policies and tags; they
+//! stay as they are when the settings change. A bucket is within a token's scope when `bucket:NAME` is.
+//! A change is noted in the audit chain before it is made.
+
+use http::{StatusCode, header};
+use rhumb_engine::{ObjectClient, ObjectError, Versioned};
+use rhumb_types::{
+    AckLevel, ByteSize, ErrorCode, RegionId,
+    control::{AdminCommand, BucketAct},
+    record::{
+        BucketConsistency, BucketDefinition, BucketEntry, BucketName, Miss, Replication, Versioning,
+    },
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    admin::{check_reason, reason_of},
+    encode,
+    problem::Problem,
+    request::{Call, Outcome},
+};
+
+/// What a bucket's name has before it in a token's scopes.
+const SCOPE: &str = "bucket:";
+
+/// A bucket's settings; what is left out is as usual.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Settings {
+    replication: Replication,
+    copies: u8,
+    min_copies: Option<u8>,
+    regions: Vec<RegionId>,
+    residency: Vec<String>,
+    consistency: BucketConsistency,
+    ack: AckLevel,
+    versioning: Versioning,
+    inline_max: ByteSize,
+    promote_after: u32,
+    miss: Miss,
+    cache_bytes_max: Option<ByteSize>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::from(&BucketDefinition::default())
+    }
+}
+
+impl From<&BucketDefinition> for Settings {
+    fn from(definition: &BucketDefinition) -> Self {
+        let BucketDefinition {
+            replication,
+            copies,
+            min_copies,
+            regions,
+            residency,
+            consistency,
+            ack,
+            versioning,
+            inline_max,
+            promote_after,
+            miss,
+            cache_bytes_max,
+            ..
+        } = definition.clone();
+        Self {
+            replication,
+            copies,
+            min_copies,
+            regions,
+            residency,
+            consistency,
+            ack,
+            versioning,
+            inline_max,
+            promote_after,
+            miss,
+            cache_bytes_max,
+        }
+    }
+}
+
+impl Settings {
+    /// The definition, with what is set elsewhere left as it is.
+    fn over(self, definition: &BucketDefinition) -> BucketDefinition {
+        let BucketDefinition { lifecycle, policy, protocol, .. } = definition.clone();
+        BucketDefinition {
+            replication: self.replication,
+            copies: self.copies,
+            min_copies: self.min_copies,
+            regions: self.regions,
+            residency: self.residency,
+            consistency: self.consistency,
+            ack: self.ack,
+            versioning: self.versioning,
+            inline_max: self.inline_max,
+            promote_after: self.promote_after,
+            miss: self.miss,
+            cache_bytes_max: self.cache_bytes_max,
+            lifecycle,
+            policy,
+            protocol,
+        }
+    }
+}
+
+impl From<ObjectError> for Problem {
+    fn from(error: ObjectError) -> Self {
+        let text = error.to_string();
+        match error {
+            ObjectError::BucketExists(_) | ObjectError::BucketChanged(_) => {
+                Self::precondition(text)
+            }
+            error => Self::new(error.code(), text),
+        }
+    }
+}
+
+impl Call {
+    fn objects(&self) -> Result<ObjectClient, Problem> {
+        let away = "the objects of this node have not started";
+        self.engine().objects().ok_or_else(|| Problem::new(ErrorCode::Unavailable, away))
+    }
+
+    fn bucket(&self) -> Result<BucketName, Problem> {
+        let name =
+            self.read_part("bucket", "a bucket's name", |text| BucketName::new(text).ok())?;
+        self.principal.check(&scoped(&name))?;
+        Ok(name)
+    }
+
+    async fn note_bucket(
+        &self,
+        bucket: &BucketName,
+        act: BucketAct,
+        reason: &str,
+    ) -> Result<(), Problem> {
+        let bucket = bucket.clone();
+        self.propose(reason, AdminCommand::NoteBucket { bucket, act }).await.map(|_| ())
+    }
+}
+
+fn scoped(bucket: &BucketName) -> Vec<u8> {
+    format!("{SCOPE}{bucket}").into_bytes()
+}
+
+pub(crate) fn list(call: &Call) -> Outcome {
+    call.params()?.done()?;
+    let agreed = call.objects()?.buckets();
+    let seen = agreed.entries.iter().filter(|(name, _)| call.principal.covers(&scoped(name)));
+    let buckets: Vec<Value> = seen.map(|(name, bucket)| shown(name, bucket)).collect();
+    Ok(encode::json(&json!({ "buckets": buckets })))
+}
+
+fn shown(name: &BucketName, bucket: &Versioned<BucketEntry>) -> Value {
+    let BucketEntry { definition, created_at, owner, tags } = &bucket.entry;
+    json!({
+        "bucket": name,
+        "version": bucket.version,
+        "created_unix_ms": created_at,
+        "owner": owner,
+        "tags": tags,
+        "settings": Settings::from(definition),
+        "lifecycle_rules": definition.lifecycle.len(),
+        "has_policy": definition.policy.is_some(),
+    })
+}
+
+pub(crate) fn show(call: &Call) -> Outcome {
+    call.params()?.done()?;
+    let name = call.bucket()?;
+    let agreed = call.objects()?.buckets();
+    let Some(bucket) = agreed.entries.get(&name) else {
+        return Err(ObjectError::NoBucket(name).into());
+    };
+    let mut response = encode::json(&shown(&name, bucket));
+    encode::set_etag(&mut response, bucket.version);
+    Ok(response)
+}
+
+/// Makes a bucket, or gives it other settings: all of them, those left out being the usual ones.
+pub(crate) async fn put(call: Call) -> Outcome {
+    let name = call.bucket()?;
+    let mut params = call.params()?;
+    let reason = reason_of(&mut params)?;
+    params.done()?;
+    check_reason(&reason)?;
+    let client = call.objects()?;
+    let known = client.buckets().entries.get(&name).cloned();
+    let absent = call.header(header::IF_NONE_MATCH.as_str())?;
+    let expected = call.header(header::IF_MATCH.as_str())?.map(|_| call.expected_version());
+    let expected = expected.transpose()?;
+    match (absent, expected, &known) {
+        (Some("*"), None, Some(_)) => return Err(ObjectError::BucketExists(name).into()),
+        (Some("*"), None, None) | (None, None, _) => {}
+        (None, Some(version), Some(known)) if known.version == version => {}
+        (None, Some(_), Some(_)) => return Err(ObjectError::BucketChanged(name).into()),
+        (None, Some(_), None) => return Err(ObjectError::NoBucket(name).into()),
+        _ => {
+            let detail = "a bucket is made with `if-none-match: *` or changed with `if-match`";
+            return Err(Problem::invalid(detail));
+        }
+    }
+    let settings = call.json::<Settings>()?;
+    let before = known.as_ref().map(|bucket| bucket.entry.definition.clone()).unwrap_or_default();
+    let definition = settings.over(&before);
+    definition.check().map_err(|error| Problem::invalid(error.to_string()))?;
+    let act = if known.is_some() { BucketAct::Change } else { BucketAct::Create };
+    call.note_bucket(&name, act, &reason).await?;
+    match &known {
+        Some(bucket) => {
+            let change = |entry: &mut BucketEntry| entry.definition = definition;
+            client.change_bucket_at(&name, bucket.version, change).await?;
+        }
+        None => {
+            let owner = call.principal.id.to_string();
+            let entry = BucketEntry { definition, owner, ..BucketEntry::default() };
+            client.make_bucket(&name, entry).await?;
+        }
+    }
+    let status = if known.is_some() { StatusCode::OK } else { StatusCode::CREATED };
+    let agreed = client.buckets();
+    let Some(bucket) = agreed.entries.get(&name) else {
+        // Removed again since.
+        return Ok(encode::json_as(status, &json!({ "bucket": name })));
+    };
+    let mut response = encode::json_as(status, &shown(&name, bucket));
+    encode::set_etag(&mut response, bucket.version);
+    Ok(response)
+}
+
+/// Removes a bucket that is empty.
+pub(crate) async fn remove(call: Call) -> Outcome {
+    let name = call.bucket()?;
+    let mut params = call.params()?;
+    let reason = reason_of(&mut params)?;
+    params.done()?;
+    check_reason(&reason)?;
+    let client = call.objects()?;
+    call.note_bucket(&name, BucketAct::Delete, &reason).await?;
+    client.remove_bucket(&name).await?;
+    Ok(encode::empty(StatusCode::NO_CONTENT))
+}
