@@ -49,6 +49,7 @@ mod peers;
 mod refer;
 mod replicate;
 mod scrub;
+mod uploads;
 mod wire;
 
 pub use client::{About, ByteStream, CopyResult, Deleted, Done, ObjectClient, Put};

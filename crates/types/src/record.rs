@@ -4,10 +4,12 @@
 //! Plain data. What a change does to a cell, and which entry wins, is the business of
 //! `rhumb-state`.
 
+pub mod bucket;
 pub mod cell;
 pub mod cleared;
 pub mod codec;
 pub mod head;
+pub mod index_key;
 pub mod job;
 pub mod object;
 pub mod owned;
@@ -16,17 +18,21 @@ pub mod topic;
 pub mod transaction;
 pub mod vector;
 
+pub use bucket::{
+    BucketConsistency, BucketDefinition, BucketEntry, BucketName, LifecycleRule, Miss, Replication,
+    Versioning,
+};
 pub use cell::{
     Amount, Cell, CellId, Delta, Dot, Entry, Field, Kind, ROW_BYTES_MAX, Space, Stamp, Value,
 };
 pub use cleared::{Cleared, Removal};
 pub use codec::{CodecError, Record};
 pub use head::Head;
+pub use index_key::IndexKey;
 pub use job::{Ending, Job, JobAttribute, JobId, JobKey, Progress, Provenance};
 pub use object::{
-    BlobHash, BlobRef, Body, BucketConsistency, BucketDefinition, BucketEntry, BucketName,
-    Checksums, Content, HolderRecord, IndexKey, LifecycleRule, Miss, ObjectRecord, PartRecord,
-    Replication, UploadRecord, VersionId, Versioning,
+    BlobHash, BlobRef, Body, Checksums, Content, HolderRecord, ObjectRecord, PartRecord,
+    UploadRecord, VersionId,
 };
 pub use owned::{OwnedId, OwnedOp, OwnedRow, OwnedState};
 pub use queue::{Frontier, FrontierKey, QueueDefinition, QueueEntry, QueueName};

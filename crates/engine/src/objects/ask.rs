@@ -34,13 +34,37 @@ pub(super) struct Ask {
 /// What it is about. The order of variants and fields is frozen (rule 16).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum What {
-    Put { content: Content, condition: Condition },
-    Delete { which: Which, condition: Condition },
-    Tag { which: Which, tags: BTreeMap<String, String> },
-    Begin { upload: UploadRecord },
-    Part { upload: VersionId, number: u16, part: PartRecord },
-    Complete { upload: VersionId, chosen: Vec<ChosenPart>, whole: Whole, condition: Condition },
-    Abort { upload: VersionId },
+    Put {
+        content: Content,
+        condition: Condition,
+    },
+    Delete {
+        which: Which,
+        condition: Condition,
+    },
+    /// Of the version that is named only: its bytes are kept where this is asked.
+    Tag {
+        which: Which,
+        version: VersionId,
+        tags: BTreeMap<String, String>,
+    },
+    Begin {
+        upload: UploadRecord,
+    },
+    Part {
+        upload: VersionId,
+        number: u16,
+        part: PartRecord,
+    },
+    Complete {
+        upload: VersionId,
+        chosen: Vec<ChosenPart>,
+        whole: Whole,
+        condition: Condition,
+    },
+    Abort {
+        upload: VersionId,
+    },
 }
 
 /// What came of it.
@@ -104,11 +128,15 @@ impl Engine {
                     let marker = deleted.marker.as_ref().map(|marker| marker.version);
                     (Answer::Deleted { marker, told: deleted.told() }, deleted.change)
                 }
-                What::Tag { which, tags } => {
+                What::Tag { which, version, tags } => {
                     let any = Condition::default();
                     let edited = index::edit(rows, target, *which, &any, |content| {
                         content.tags.clone_from(tags);
                     })?;
+                    if edited.record.version != *version {
+                        let why = "the object was written meanwhile; try again";
+                        return Err(ObjectError::Unavailable(why.to_owned()));
+                    }
                     (Answer::Record(edited.record.into()), edited.change)
                 }
                 What::Begin { upload } => {

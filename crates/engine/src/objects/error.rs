@@ -8,7 +8,7 @@ use rhumb_objects::{
 use rhumb_ports::{blobs::BlobError, store::StoreError};
 use rhumb_types::{
     ErrorCode,
-    record::{BucketName, object::BucketDefinitionError},
+    record::{BucketName, bucket::BucketDefinitionError},
 };
 
 use crate::{StrongError, WriteError};

@@ -17,7 +17,10 @@ use rhumb_types::{
     AckLevel, RegionId,
     record::{BlobHash, Dot, IndexKey, VersionVector},
 };
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::timeout,
+};
 
 use super::ObjectClient;
 use crate::limits::LEAVING_WAIT;
@@ -140,9 +143,17 @@ impl ObjectClient {
         let (round, hash) = (grant.round, grant.hash);
         let mut effects = keeper.on_event(HolderEvent::Granted { from, grant });
         if let Some(HolderEffect::Remove(hash)) = effects.first().cloned() {
-            let gone = self.remove(hash).await;
-            effects = keeper.on_event(HolderEvent::Removed { hash, gone });
-            keeper.shared.removed.notify_waiters();
+            // Once begun it goes on to its end, whether the home still waits or not.
+            let (done, ended) = oneshot::channel();
+            let client = self.clone();
+            self.engine().tasks().spawn_until_drained(async move {
+                let gone = client.remove(hash).await;
+                let keeper = &client.running().keeper;
+                let effects = keeper.on_event(HolderEvent::Removed { hash, gone });
+                keeper.shared.removed.notify_waiters();
+                let _nobody = done.send(effects);
+            });
+            effects = ended.await.unwrap_or_default();
         }
         let ended = effects.into_iter().find_map(|effect| match effect {
             HolderEffect::End(_, outcome) => Some(outcome),

@@ -80,7 +80,9 @@ fn minio_py_finds_what_it_expects() {
 
 /// A folder with a few files, one of them large enough for several parts.
 fn files(folder: &Path) -> Vec<(&'static str, Vec<u8>)> {
-    let large: Vec<u8> = (0..9_u32 << 20).map(|n| n.to_le_bytes()[n as usize % 3]).collect();
+    let large: Vec<u8> = (0..9_u32 << 20)
+        .flat_map(|n| (n >> (n % 3 * 8)).to_le_bytes().into_iter().take(1))
+        .collect();
     let files = vec![
         ("empty", Vec::new()),
         ("hello world.txt", b"hello".to_vec()),

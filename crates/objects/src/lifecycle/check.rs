@@ -4,10 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use rhumb_types::{
     ErrorCode,
-    record::{
-        LifecycleRule,
-        object::{LIFECYCLE_RULES_MAX, OBJECT_KEY_BYTES_MAX},
-    },
+    record::{LifecycleRule, bucket::LIFECYCLE_RULES_MAX, object::OBJECT_KEY_BYTES_MAX},
 };
 
 use super::{DAY, is_plain};

@@ -1,6 +1,6 @@
 //! Reading a policy: first its form, then its meaning.
 
-use rhumb_types::record::{BucketName, object::BUCKET_POLICY_BYTES_MAX};
+use rhumb_types::record::{BucketName, bucket::BUCKET_POLICY_BYTES_MAX};
 
 use super::{
     Effect, Policy, PolicyError, Principals, Statement, action,

@@ -109,6 +109,15 @@ fn name(command: &AdminCommand) -> (&'static str, String) {
         C::RevokeApiToken { id } => ("revoke-api-token", id.clone()),
         C::DropApiToken { id } => ("drop-api-token", id.clone()),
         C::PublishHead { head } => ("publish-head", format!("{} at {}", head.region, head.index)),
+        C::NoteQueue { .. } | C::NoteBucket { .. } | C::NoteRunners { .. } => note(command),
+        // Of a whole group only a malformed one is told; otherwise each has an entry of its own.
+        C::Together { commands } => ("together", format!("{} commands", commands.len())),
+    }
+}
+/// What was about to be done elsewhere.
+fn note(command: &AdminCommand) -> (&'static str, String) {
+    use AdminCommand as C;
+    match command {
         C::NoteQueue { queue, act } => {
             let act = match act {
                 QueueAct::Create => "create-queue",
@@ -135,7 +144,6 @@ fn name(command: &AdminCommand) -> (&'static str, String) {
             let (started, ended) = (list(started), list(ended));
             ("note-runners", format!("{set} in {region}: started {started}; ended {ended}"))
         }
-        // Of a whole group only a malformed one is told; otherwise each has an entry of its own.
-        C::Together { commands } => ("together", format!("{} commands", commands.len())),
+        _ => ("note", String::new()),
     }
 }

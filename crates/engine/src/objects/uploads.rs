@@ -1,0 +1,184 @@
+//! Objects that come in parts.
+
+use bytes::Bytes;
+use rhumb_objects::{
+    condition::Condition,
+    etag,
+    index::Target,
+    list::LISTED_MAX,
+    multipart::{self, ChosenPart, Whole},
+    rows::Rows as _,
+};
+use rhumb_types::{
+    AckLevel,
+    record::{
+        Body, BucketName, IndexKey, ObjectRecord, PartRecord, Record as _, UploadRecord, VersionId,
+    },
+};
+
+use super::{
+    ByteStream, Digests, ObjectClient, ObjectError,
+    ask::{Answer, Ask, What},
+    client::foreign,
+    keep::Pin,
+};
+
+impl ObjectClient {
+    /// Keeps the blobs of all parts of an upload here.
+    async fn parts_here(
+        &self,
+        bucket: &BucketName,
+        upload: VersionId,
+    ) -> Result<Vec<Pin>, ObjectError> {
+        let (mut pins, mut after) = (Vec::new(), 0);
+        loop {
+            let (parts, more) = self.list_parts(upload, after, LISTED_MAX)?;
+            for listed in &parts {
+                let here = self.region();
+                pins.extend(self.ensure_here(bucket, &listed.part.body, here).await?);
+            }
+            match parts.last() {
+                Some(last) if more => after = last.number,
+                _ => return Ok(pins),
+            }
+        }
+    }
+
+    /// Begins an upload in parts.
+    ///
+    /// # Errors
+    /// [`ObjectError`].
+    pub async fn begin_upload(
+        &self,
+        bucket: &BucketName,
+        key: Bytes,
+        upload: UploadRecord,
+    ) -> Result<VersionId, ObjectError> {
+        let definition = self.definition(bucket)?;
+        let ask = Ask { bucket: bucket.clone(), key, what: What::Begin { upload } };
+        match self.change(&definition, &ask, Vec::new()).await?.0 {
+            Answer::Begun(id) => Ok(id),
+            other => Err(foreign(&other)),
+        }
+    }
+
+    /// An upload that was begun and not ended.
+    ///
+    /// # Errors
+    /// [`ObjectError`]; [`NoUpload`](rhumb_objects::multipart::NoUpload) as a refusal.
+    pub fn upload(
+        &self,
+        bucket: &BucketName,
+        key: &Bytes,
+        upload: VersionId,
+    ) -> Result<UploadRecord, ObjectError> {
+        let row = IndexKey::Upload { bucket: bucket.clone(), key: key.clone(), upload };
+        let found = self.engine().index().row(&row.encode())?;
+        let found = found.ok_or(multipart::NoUpload)?;
+        UploadRecord::decode(&found).map_err(|error| ObjectError::Damaged(error.to_string()))
+    }
+
+    /// Writes a part of an upload.
+    ///
+    /// # Errors
+    /// [`ObjectError`].
+    pub async fn put_part(
+        &self,
+        bucket: &BucketName,
+        key: Bytes,
+        (upload, number): (VersionId, u16),
+        (body, bytes): (ByteStream, Option<u64>),
+        digests: Digests,
+    ) -> Result<PartRecord, ObjectError> {
+        let definition = self.definition(bucket)?;
+        self.upload(bucket, &key, upload)?;
+        let taken = self.take_in(&definition, bucket, &key, (body, bytes, 0), digests).await?;
+        let part = PartRecord {
+            bytes: taken.bytes,
+            etag: etag::hex(&taken.digested.md5),
+            body: in_blobs(taken.body.clone()),
+            checksums: taken.digested.checksums.clone(),
+            modified: self.engine().clock().now().wall,
+        };
+        let what = What::Part { upload, number, part: part.clone() };
+        let ask = Ask { bucket: bucket.clone(), key, what };
+        let needed = usize::from(definition.copies_needed());
+        if let Some(copier) = taken.copier.filter(|_| !ask.what.blobs().is_empty()) {
+            let copies = copier.finish(self.running().config.copy_wait).await;
+            let had = 1 + copies.iter().filter(|copy| copy.outcome.is_ok()).count();
+            if had < needed {
+                let why = copies.into_iter().find_map(|copy| copy.outcome.err());
+                return Err(ObjectError::Copies { had, needed, why: why.unwrap_or_default() });
+            }
+        }
+        self.change(&definition, &ask, taken.pins).await?;
+        Ok(part)
+    }
+
+    /// Makes an object of the parts of an upload.
+    ///
+    /// # Errors
+    /// [`ObjectError`]; the upload goes on then.
+    pub async fn complete_upload(
+        &self,
+        bucket: &BucketName,
+        key: Bytes,
+        upload: VersionId,
+        (chosen, whole): (Vec<ChosenPart>, Whole),
+        condition: Condition,
+    ) -> Result<ObjectRecord, ObjectError> {
+        let definition = self.definition(bucket)?;
+        let what = What::Complete { upload, chosen, whole, condition };
+        let ask = Ask { bucket: bucket.clone(), key: key.clone(), what };
+        let pins = self.parts_here(bucket, upload).await?;
+        let record = self.recorded(&definition, &ask, pins).await?;
+        self.clear(bucket, &key, upload).await;
+        Ok(record)
+    }
+
+    /// Gives an upload up.
+    ///
+    /// # Errors
+    /// [`ObjectError`].
+    pub async fn abort_upload(
+        &self,
+        bucket: &BucketName,
+        key: Bytes,
+        upload: VersionId,
+    ) -> Result<(), ObjectError> {
+        let definition = self.definition(bucket)?;
+        let what = What::Abort { upload };
+        let ask = Ask { bucket: bucket.clone(), key: key.clone(), what };
+        self.change(&definition, &ask, Vec::new()).await?;
+        self.clear(bucket, &key, upload).await;
+        Ok(())
+    }
+
+    /// Removes what is left of an upload that has ended. What this does not get to, a walk does.
+    async fn clear(&self, bucket: &BucketName, key: &Bytes, upload: VersionId) {
+        let Ok(definition) = self.definition(bucket) else { return };
+        let target = Target { bucket, versioning: definition.versioning, key };
+        loop {
+            let cleared = self.engine().change_index(AckLevel::Local, |rows| {
+                let change = multipart::leftovers(rows, target, upload)?;
+                Ok((change.write.len(), change))
+            });
+            match cleared.await {
+                Ok((1.., _)) => {}
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::debug!(%error, %upload, "parts are left for the next walk");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// A part lies in blobs, if only in none: it may become one of many.
+fn in_blobs(body: Body) -> Body {
+    match body {
+        Body::Inline(bytes) if bytes.is_empty() => Body::Blobs(Vec::new()),
+        body => body,
+    }
+}
