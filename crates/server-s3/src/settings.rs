@@ -5,7 +5,7 @@ use std::time::Duration;
 use rhumb_objects::policy::Policy;
 use rhumb_types::record::{
     LifecycleRule as Rule, Versioning,
-    object::{BUCKET_POLICY_BYTES_MAX, LIFECYCLE_RULES_MAX},
+    bucket::{BUCKET_POLICY_BYTES_MAX, LIFECYCLE_RULES_MAX},
 };
 use s3s::{
     S3Request, S3Response, S3Result,

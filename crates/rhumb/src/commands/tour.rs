@@ -1,13 +1,14 @@
 //! `rhumb tour`: what Rhumb promises, measured on a fresh cluster on this machine.
 //!
 //! Every row is a promise, what was measured, and whether it held. Nothing is simulated: three
-//! processes, messages between them delayed as between the real regions, and clients over RESP.
+//! processes, messages between them delayed as between the real regions, and clients over RESP, HTTP and S3.
 
 mod duties;
 mod flood;
 mod jobs;
 mod load;
 mod loss;
+mod objects;
 mod orders;
 mod report;
 mod state;
@@ -59,6 +60,7 @@ pub(crate) fn run(args: Tour) -> Result<ExitCode> {
     state::messages(&cluster, &mut report)?;
     flood::flood(&cluster, &mut report)?;
     orders.all_ran(&mut report, killed)?;
+    objects::objects(&mut cluster, &mut report)?;
     report.step("the processes stop");
     cluster.stop()?;
     say(&report.render());

@@ -64,6 +64,15 @@ impl Node {
         Ok(())
     }
 
+    /// Makes a bucket.
+    pub(super) fn put_bucket(&self, bucket: &str, settings: &Value) -> Result<()> {
+        let path = format!("/v1/buckets/{bucket}");
+        let ask = Ask::new(Method::PUT, &path).param("reason", "the tour");
+        self.ask(ask.json(settings), DEFINE_WAIT)
+            .with_context(|| format!("the bucket {bucket}"))?;
+        Ok(())
+    }
+
     /// Sends jobs; gives what became of each.
     pub(super) fn send(
         &self,
