@@ -250,10 +250,10 @@ fn by_script(runners: &mut RunnersSettings, folder: &Path, work: &str) {
     set.command = Some([words.as_slice(), &[work.to_owned()]].concat());
 }
 
-/// Whether the process whose number is in a file still runs.
-fn runs(pid_file: &Path) -> bool {
-    let pid = fs::read_to_string(pid_file).unwrap();
-    Path::new(&format!("/proc/{}", pid.trim())).exists()
+/// Whether the process whose number is in a file runs; nothing before there is a file.
+fn runs(pid_file: &Path) -> Option<bool> {
+    let pid = fs::read_to_string(pid_file).ok()?;
+    Some(Path::new(&format!("/proc/{}", pid.trim())).exists())
 }
 
 /// How long a runner may take to come in these tests.
@@ -292,21 +292,27 @@ fn what_nobody_tells_of_is_found_out() {
     assert!(stage.happened(0, "ended_unheard") >= 1);
     stage.github.mute([]);
 
-    // A runner that never comes is ended, and another one takes its place.
+    // A runner that never comes is ended, and another one takes its place. No other may be left that
+    // would take the job.
+    stage.until("no runner is left", LINGER_MAX, |stage| stage.github.registered() == 0);
     fs::write(stage.file("never-comes"), "").unwrap();
     let lonely = stage.queue("acme/web");
     stage.until("the job whose runner never came is done", SERVED_MAX, |stage| {
         stage.is_done(lonely)
     });
-    stage.until("the first runner is ended", SERVED_MAX, |stage| !runs(&stage.file("came.pid")));
+    stage.until("the first runner is ended", SERVED_MAX, |stage| {
+        runs(&stage.file("came.pid")) == Some(false)
+    });
 
     // One that never ends after its job is ended too.
     fs::write(stage.file("never-ends"), "").unwrap();
     let last = stage.queue("acme/web");
     stage
         .until("the job of the runner that stays is done", SERVED_MAX, |stage| stage.is_done(last));
-    assert!(runs(&stage.file("ended.pid")));
-    stage.until("the runner is ended", LINGER_MAX, |stage| !runs(&stage.file("ended.pid")));
+    assert_eq!(runs(&stage.file("ended.pid")), Some(true));
+    stage.until("the runner is ended", LINGER_MAX, |stage| {
+        runs(&stage.file("ended.pid")) == Some(false)
+    });
     assert_eq!(stage.github.registered(), 0);
     assert_eq!(stage.held(0), 0);
     // All of that stands in the audit chain.
