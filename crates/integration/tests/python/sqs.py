@@ -302,7 +302,7 @@ def batches_fail_in_part():
         ("InvalidBatchEntryId", [one | {"Id": "a b"}]),
         ("TooManyEntriesInBatchRequest", [one | {"Id": str(nth)} for nth in range(11)]),
         ("BatchRequestTooLong",
-         [{"Id": str(nth), "MessageBody": "x" * 200_000} for nth in range(4)]),
+         [{"Id": str(nth), "MessageBody": "x" * 300_000} for nth in range(4)]),
     ]:
         error = refused(simple + code, here.send_message_batch, QueueUrl=url, Entries=batch)
         assert isinstance(error, getattr(here.exceptions, code))
