@@ -24,7 +24,7 @@ const FAILOVER_MAX: Duration = Duration::from_secs(60);
 
 const NO_CURL: &str = "curl is not installed";
 
-fn curl(cluster: &Cluster, nth: usize, path: &str) -> Command {
+pub(super) fn curl(cluster: &Cluster, nth: usize, path: &str) -> Command {
     let mut command = Command::new("curl");
     command.args(["--silent", "--show-error", "--max-time", "30"]);
     command.arg(format!("http://{}{path}", cluster.http(nth)));
@@ -38,7 +38,7 @@ fn ask(command: &mut Command) -> (u16, String) {
     (status.parse().unwrap(), body.to_owned())
 }
 
-fn json(command: &mut Command) -> Value {
+pub(super) fn json(command: &mut Command) -> Value {
     let (status, body) = ask(command);
     assert!((200..300).contains(&status), "{command:?}: {status} {body}");
     serde_json::from_str(&body).unwrap()

@@ -255,6 +255,7 @@ const TAKEOVER_WAIT_MAX: Duration = Duration::from_secs(120);
 fn messages_of_a_lost_region_are_received_in_another() {
     let mut cluster = Layout::regions(3).start().unwrap();
     let (lost, other) = (cluster.sqs(0), cluster.sqs(1));
+    crate::wait_for_duties(&cluster, 0..3);
     ask(lost, "CreateQueue", &json!({ "QueueName": "jobs" })).unwrap();
     for nth in 0..MESSAGES {
         let message = json!({ "QueueUrl": "jobs", "MessageBody": nth.to_string() });
@@ -265,6 +266,19 @@ fn messages_of_a_lost_region_are_received_in_another() {
         let read = ask(other, "GetQueueAttributes", &names)?;
         let there = &read["Attributes"]["ApproximateNumberOfMessages"];
         anyhow::ensure!(there == &Value::from(MESSAGES.to_string()), "{read}");
+        Ok(())
+    })
+    .unwrap();
+    // What came before the region acted under its lease stays with it until then (rule 5).
+    eventually(TAKEOVER_WAIT_MAX, || {
+        let jobs = super::http::json(&mut super::http::curl(
+            &cluster,
+            1,
+            "/v1/queues/jobs/jobs?limit=100",
+        ));
+        let jobs = jobs["jobs"].as_array().cloned().unwrap_or_default();
+        let pinned = jobs.iter().filter(|job| job["pinned"] != false).count();
+        anyhow::ensure!(jobs.len() == MESSAGES && pinned == 0, "{pinned} of {}", jobs.len());
         Ok(())
     })
     .unwrap();
