@@ -230,7 +230,7 @@ mod tests {
         for other in others {
             assert_eq!(open(&key, other, b"about", &tag, sealed), Err(Forged), "{other:?}");
         }
-        assert_eq!(open(&key, place, b"abour", &tag, sealed), Err(Forged));
+        assert_eq!(open(&key, place, b"other", &tag, sealed), Err(Forged));
         assert_eq!(open(&key, place, b"about", &[0; 16], sealed), Err(Forged));
         let salted = BlobKey::derive(&Key::new([1; 32]), &[3; 32]);
         assert_eq!(open(&salted, place, b"about", &tag, sealed), Err(Forged));
