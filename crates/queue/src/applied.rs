@@ -26,7 +26,7 @@ impl Queues {
     pub(crate) fn apply(&mut self, now: Timestamp, row: &OwnedRow, out: &mut Effects) {
         let done = match row.id.table {
             JOBS => self.apply_job(now, row, out),
-            FRONTIERS => self.apply_frontier(now, row),
+            FRONTIERS => self.apply_frontier(row),
             _ => Ok(()),
         };
         if let Err(error) = done {
@@ -35,14 +35,12 @@ impl Queues {
         }
     }
 
-    fn apply_frontier(&mut self, now: Timestamp, row: &OwnedRow) -> Result<(), CodecError> {
+    fn apply_frontier(&mut self, row: &OwnedRow) -> Result<(), CodecError> {
         let FrontierKey { home, queue } = FrontierKey::of_row(&row.id)?;
         let frontier = Frontier::decode(&row.payload)?;
         let queue = self.queue_id(&queue);
         let shard = self.shard_for(queue, &Whose { home, pinned: false });
-        let front = &mut self.index.shard_mut(shard).front;
-        front.known = Some(frontier);
-        front.known_at = now.mono;
+        self.index.shard_mut(shard).front.known = Some(frontier);
         Ok(())
     }
 
@@ -295,8 +293,7 @@ impl Queues {
     /// Holds back what an earlier owner may have leased. One that opened without a majority does not
     /// know the last frontier, and holds everything back.
     fn bar(&mut self, shard: ShardId, duty: &Duty) {
-        let front = &self.index.shard(shard).front;
-        let (known, known_at) = (front.known.unwrap_or_default(), front.known_at);
+        let known = self.index.shard(shard).front.known.unwrap_or_default();
         let mut through = known.through;
         let mut longest = known.span_ms;
         let blind = !duty.majority || known.blind;
@@ -310,10 +307,7 @@ impl Queues {
         if planted::is(Planted::LeaseAtOnce) {
             through = 0;
         }
-        // What the frontier allowed is over so long after it was asked for, which was before it came here.
-        // One that is not known was asked for before this node began.
-        let since = if blind { duty.began } else { duty.began.min(known_at) };
-        let until = since + self.stretch(longest);
+        let until = duty.began + self.stretch(longest);
         let shard = self.index.shard_mut(shard);
         shard.front.blind = blind;
         shard.bar(through, until);

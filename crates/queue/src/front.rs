@@ -2,8 +2,8 @@
 //!
 //! "Jobs up to this order may be leased; no such lease lasts longer than the span after this was asked
 //! for; numbers are below this." The owner counts the span from before it asked, and shrinks it by the
-//! drift; a successor counts it from when the frontier came to it, and from when it began to act if that was
-//! earlier or the frontier is not known, and stretches it (rule 7). A lease is given only under a frontier that was answered with a yes.
+//! drift; a successor counts it from when it began to act, which is after the owner's tenure, and
+//! stretches it (rule 7). A lease is given only under a frontier that was answered with a yes.
 
 use std::time::Duration;
 

@@ -45,8 +45,6 @@ pub(crate) struct Shard {
 pub(crate) struct Front {
     /// The row, as applied last, and whether there is one.
     pub(crate) known: Option<Frontier>,
-    /// When that was; whoever wrote it had asked for it before.
-    pub(crate) known_at: MonoTime,
     /// An earlier owner, or this process before it was started again, may have leased the jobs up to
     /// this order; they are held back until then.
     pub(crate) barrier: u64,

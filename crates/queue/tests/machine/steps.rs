@@ -97,27 +97,6 @@ fn after_a_restart_only_what_may_be_leased_is_held_back() {
 }
 
 #[test]
-fn what_a_frontier_allowed_is_held_back_no_longer_for_a_late_successor() {
-    let mut rig = Rig::plain();
-    for _ in 0..40 {
-        rig.add("q");
-    }
-    let leased = rig.receive_for("q", 10, None);
-    // The lease of the region is lost and comes back, under the next epoch, when the frontier is 50 s old:
-    // all that was leased under it is over 10 s after that.
-    rig.host.grant(rig.now, &region(0), None);
-    rig.wait(50);
-    rig.lease(2);
-    assert!(rig.receive_for("q", 40, None).is_empty());
-    assert!(rig.stats("q").held > 0);
-    rig.wait(12);
-    assert_eq!(rig.stats("q").held, 0);
-    let again = rig.receive_for("q", 40, None);
-    assert_eq!(again.len(), 40);
-    assert_eq!(rig.complete(leased[0].receipt.clone()), Err(Refused::Stale));
-}
-
-#[test]
 fn a_long_lease_is_in_the_row_and_outlasts_a_restart() {
     let mut rig = Rig::plain();
     let id = rig.add("q");
