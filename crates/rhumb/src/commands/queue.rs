@@ -21,7 +21,7 @@ pub(super) mod shown;
 /// What queues are under.
 const PATH: &str = "/v1/queues";
 /// The largest body that is read from standard input, in bytes; a queue takes no larger one.
-const BODY_BYTES_MAX: u64 = 256 << 10;
+const BODY_BYTES_MAX: u64 = 1 << 20;
 /// Jobs of one page.
 const PAGE: usize = 1_000;
 
@@ -202,7 +202,7 @@ fn content(argument: &str) -> Result<Vec<u8>> {
     }
     let mut read = Vec::new();
     std::io::stdin().take(BODY_BYTES_MAX + 1).read_to_end(&mut read).context("read the body")?;
-    anyhow::ensure!(read.len() as u64 <= BODY_BYTES_MAX, "the body has more than 256 KiB");
+    anyhow::ensure!(read.len() as u64 <= BODY_BYTES_MAX, "the body has more than 1 MiB");
     Ok(read)
 }
 

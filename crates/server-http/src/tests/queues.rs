@@ -189,7 +189,7 @@ async fn what_is_wrong_is_said() {
         ("jobs/jobs", json!({ "body": "a", "priority": 10 })),
         ("jobs/jobs", json!({ "body": "a", "delay": "13h" })),
         ("jobs/jobs", json!({ "jobs": vec![json!({ "body": "" }); 101] })),
-        ("jobs/jobs", json!({ "body": "x".repeat(300 << 10) })),
+        ("jobs/jobs", json!({ "body": "x".repeat((1 << 20) + 1) })),
         ("jobs/receive", json!({ "max": 0 })),
         ("jobs/receive", json!({ "max": 11 })),
         ("jobs/receive", json!({ "wait": "21s" })),
