@@ -1,10 +1,15 @@
 //! Where the bytes of objects are kept.
 
+use std::{ops::RangeInclusive, time::Duration};
+
 use super::Review;
 use crate::{path::Path, settings::ObjectsSettings};
 
 /// Most blobs that are fetched at a time.
 const FETCHES_MAX: usize = 32;
+/// Shortest and longest time in which everything that is held is read again.
+const SCRUB: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(366 * 24 * 3_600);
 /// The buckets that are known.
 const SCHEMES: [&str; 3] = ["s3://", "gs://", "az://"];
 
@@ -37,6 +42,9 @@ fn one(review: &mut Review<'_>, path: &Path, objects: &ObjectsSettings) {
     }
     if !(1..=FETCHES_MAX).contains(&objects.fetches) {
         review.refuse(&path.key("fetches"), "fetch 1 to 32 at a time");
+    }
+    if !SCRUB.contains(&objects.scrub.0) {
+        review.refuse(&path.key("scrub"), "read everything again in 1s to 366d");
     }
     if objects.key_file.is_none() && !objects.old_key_files.is_empty() {
         let message = "earlier keys without a key to seal with: name `key_file` too";

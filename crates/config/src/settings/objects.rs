@@ -37,6 +37,9 @@ pub struct ObjectsSettings {
     pub delay: Period,
     /// How long an upload waits for the copies that its bucket asks for.
     pub copy_wait: Period,
+    /// In what time everything that is held is read again, to find what the disk has damaged: 1 s to
+    /// 366 days.
+    pub scrub: Period,
 }
 
 impl Default for ObjectsSettings {
@@ -51,6 +54,7 @@ impl Default for ObjectsSettings {
             retries: 2,
             delay: Period(Duration::from_secs(5)),
             copy_wait: Period(Duration::from_secs(30)),
+            scrub: Period(Duration::from_secs(14 * 24 * 3_600)),
         }
     }
 }

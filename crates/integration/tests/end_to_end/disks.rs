@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -20,11 +20,11 @@ const VALUE_BYTES: usize = 256 << 10;
 const VALUES_MAX: usize = 1_200;
 
 /// A small file system in memory, unmounted at the end.
-struct SmallDisk(PathBuf);
+pub(crate) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     /// Mounts one; none where that is not allowed.
-    fn mount(folder: PathBuf) -> Option<Self> {
+    pub(crate) fn mount(folder: PathBuf) -> Option<Self> {
         fs::create_dir_all(&folder).unwrap();
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=160m", "none"])
@@ -32,6 +32,15 @@ impl SmallDisk {
             .stderr(Stdio::null())
             .status();
         mounted.is_ok_and(|status| status.success()).then_some(Self(folder))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Makes it three times as large.
+    pub(crate) fn grow(&self) {
+        run(Command::new("mount").args(["-o", "remount,size=512m"]).arg(&self.0));
     }
 }
 
@@ -71,8 +80,7 @@ fn a_full_disk_stops_acknowledgements_and_loses_nothing() {
     assert!(!acknowledged.is_empty());
     assert!(cluster.log(0).to_lowercase().contains("space"), "the log does not say why");
     cluster.kill(0).unwrap();
-    let grown = Command::new("mount").args(["-o", "remount,size=512m"]).arg(&disk.0).status();
-    assert!(grown.unwrap().success());
+    disk.grow();
     cluster.start(0).unwrap();
     cluster.wait_until_ready(0).unwrap();
     let mut connection = cluster.connect(0).unwrap();

@@ -20,6 +20,7 @@ mod identities;
 mod kills;
 mod malformed;
 mod members;
+mod objects;
 mod observed;
 mod operators;
 mod partitions;

