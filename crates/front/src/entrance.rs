@@ -1,6 +1,6 @@
 //! Where clients come in: one address, so many places, and a count of who is inside.
 
-use std::{error::Error, fmt, future::Future, io, net::SocketAddr, pin::Pin, sync::Arc};
+use std::{error::Error, fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc};
 
 use http::{Request, Response};
 use hyper::{
@@ -15,7 +15,7 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{connection::Spawner, limits::ACCEPT_PAUSE, serve};
+use crate::{Listener, ListenerError, connection::Spawner, limits::ACCEPT_PAUSE, serve};
 
 type BoxTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -57,6 +57,7 @@ pub struct Entrance {
 
 #[derive(Debug)]
 struct Inside {
+    address: SocketAddr,
     tls: Option<Tls>,
     places: Arc<Semaphore>,
     most: usize,
@@ -65,11 +66,22 @@ struct Inside {
 }
 
 impl Entrance {
-    /// An entrance with so many places, with TLS where there is a certificate.
-    #[must_use]
-    pub fn new(tls: Option<Tls>, most: usize, connections: Connections, group: Group) -> Self {
+    /// An entrance with so many places that nobody has come through yet. `protocol` is how the operator
+    /// knows what is spoken inside.
+    ///
+    /// # Errors
+    /// [`ListenerError`]; above all [`ListenerError::Exposed`] for an address that others can reach
+    /// without both proofs and TLS.
+    pub fn new(
+        listener: &Listener,
+        protocol: &'static str,
+        most: usize,
+        connections: Connections,
+        group: Group,
+    ) -> Result<Self, ListenerError> {
+        let (address, tls) = (listener.address, listener.prepare(protocol)?);
         let places = Arc::new(Semaphore::new(most));
-        Self { inside: Arc::new(Inside { tls, places, most, connections, group }) }
+        Ok(Self { inside: Arc::new(Inside { address, tls, places, most, connections, group }) })
     }
 
     /// Whether clients speak TLS here.
@@ -79,15 +91,15 @@ impl Entrance {
     }
 
     /// Takes connections until the group is asked to stop; says on which address. Each is served by what
-    /// `service` makes for the client's address.
+    /// `service` makes for the client's address. The entrance opens the address itself, so that nothing
+    /// is served on another than the one that was looked at.
     ///
     /// # Errors
-    /// What the system says of an address that cannot be listened on.
+    /// [`ListenerError::Listen`].
     pub async fn open<S, B>(
         &self,
-        address: SocketAddr,
         service: impl Fn(SocketAddr) -> S + Send + 'static,
-    ) -> io::Result<SocketAddr>
+    ) -> Result<SocketAddr, ListenerError>
     where
         S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
         S::Future: Send + 'static,
@@ -96,8 +108,10 @@ impl Entrance {
         B::Data: Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let listener = TcpListener::bind(address).await?;
-        let bound = listener.local_addr()?;
+        let address = self.inside.address;
+        let failed = |source| ListenerError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let bound = listener.local_addr().map_err(failed)?;
         let own = self.clone();
         self.spawn(async move {
             let mut stopping = (own.inside.group.stopping)();
@@ -194,14 +208,15 @@ mod tests {
                 }
             },
         );
-        let entrance = Entrance::new(None, 2, connections.clone(), group);
+        let listener = Listener::open(([127, 0, 0, 1], 0).into());
+        let entrance = Entrance::new(&listener, "test", 2, connections.clone(), group).unwrap();
         let service = |client: SocketAddr| {
             service_fn(move |_: Request<Incoming>| async move {
                 let body = Full::new(Bytes::from(client.to_string()));
                 Ok::<_, Infallible>(Response::new(body))
             })
         };
-        let address = entrance.open(([127, 0, 0, 1], 0).into(), service).await.unwrap();
+        let address = entrance.open(service).await.unwrap();
         (address, connections, stop)
     }
 

@@ -5,8 +5,8 @@ use std::{net::SocketAddr, sync::Arc};
 use http::Request;
 use hyper::{body::Incoming, service::service_fn};
 use rhumb_engine::Engine;
-use rhumb_front::{Buckets, Entrance, Group};
-use rhumb_tls::{Tls, TlsError};
+use rhumb_front::{Buckets, Entrance, Group, ListenerError};
+use rhumb_tls::TlsError;
 use tokio::sync::Semaphore;
 use tower_service::Service;
 
@@ -18,9 +18,6 @@ use crate::{
     limits::{BODIES_KIB_MAX, CONNECTIONS_MAX, FEEDS_MAX, REQUESTS_BURST, REQUESTS_PER_SECOND},
     surroundings::Surroundings,
 };
-
-/// What is spoken inside TLS.
-const PROTOCOLS: &[&str] = &["h2", "http/1.1"];
 
 /// Why certificates were not read anew; the old ones stay in use.
 pub type ReloadError = TlsError;
@@ -48,35 +45,34 @@ pub(crate) struct Shared {
 pub struct HttpServer {
     shared: Arc<Shared>,
     entrance: Entrance,
-    address: SocketAddr,
 }
 
 impl HttpServer {
     /// A server that is not listening yet.
     ///
     /// # Errors
-    /// [`HttpError`]; above all [`HttpError::Exposed`] for an address that others can reach without
+    /// [`HttpError`]; above all [`ListenerError::Exposed`] for an address that others can reach without
     /// both tokens and TLS.
     pub fn new(
         config: &HttpConfig,
         engine: Engine,
         surroundings: Surroundings,
     ) -> Result<Self, HttpError> {
-        config::check(config)?;
-        let tls = config.tls.clone().map(|files| Tls::load(files, PROTOCOLS)).transpose()?;
-        if !config.auth {
-            let address = config.address;
-            tracing::warn!(%address, "HTTP asks for no token: everything is allowed to this machine");
-        }
+        config::check(&config.tokens)?;
         engine.measure(&surroundings.metrics);
         let (tasks, watched) = (engine.tasks().clone(), engine.tasks().clone());
         let group =
             Group::new(move |task| tasks.spawn(task), move || watched.clone().until_stopping());
         let connections = surroundings.metrics.connections("http");
-        let entrance = Entrance::new(tls, CONNECTIONS_MAX, connections, group);
+        let entrance =
+            Entrance::new(&config.listener, "HTTP", CONNECTIONS_MAX, connections, group)?;
         let shared = Shared {
-            door: Door::new(config.auth, config.tokens.clone(), surroundings.metrics.clone()),
-            asks: config.auth,
+            door: Door::new(
+                config.listener.auth,
+                config.tokens.clone(),
+                surroundings.metrics.clone(),
+            ),
+            asks: config.listener.auth,
             encrypted: entrance.is_encrypted(),
             rates: Buckets::new(REQUESTS_PER_SECOND, REQUESTS_BURST),
             bodies: Semaphore::new(BODIES_KIB_MAX as usize),
@@ -85,16 +81,14 @@ impl HttpServer {
             engine,
             surroundings,
         };
-        Ok(Self { shared: Arc::new(shared), entrance, address: config.address })
+        Ok(Self { shared: Arc::new(shared), entrance })
     }
 
-    /// Takes connections until the engine's tasks are stopped; says on which address. The server
-    /// opens the configured address itself, so that it serves on no other.
+    /// Takes connections until the engine's tasks are stopped; says on which address.
     ///
     /// # Errors
-    /// [`HttpError::Listen`].
-    pub async fn listen(&self) -> Result<SocketAddr, HttpError> {
-        let failed = |source| HttpError::Listen { address: self.address, source };
+    /// [`ListenerError::Listen`].
+    pub async fn listen(&self) -> Result<SocketAddr, ListenerError> {
         let router = dispatch::router(&self.shared);
         let service = move |client| {
             let router = router.clone();
@@ -103,7 +97,7 @@ impl HttpServer {
                 router.clone().call(request)
             })
         };
-        self.entrance.open(self.address, service).await.map_err(failed)
+        self.entrance.open(service).await
     }
 
     /// Reads the certificate anew, for connections from now on.

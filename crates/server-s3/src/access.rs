@@ -194,7 +194,7 @@ pub(crate) fn visible(caller: &Caller, bucket: &str) -> bool {
 fn granted(caller: &Caller, target: &Target<'_>) -> bool {
     let role = if target.reads { ApiRole::Reader } else { ApiRole::Operator };
     let grant = caller.grant.as_ref();
-    grant.is_some_and(|grant| grant.role.includes(role) && grant.covers(target.bucket))
+    grant.is_some_and(|grant| grant.includes(role) && grant.covers(target.bucket))
 }
 
 /// What a policy says. One that cannot be read allows nothing.
@@ -205,7 +205,7 @@ fn decide(policy: &str, bucket: &BucketName, caller: &Caller, target: &Target<'_
     let texts: Vec<(TextKey, &str)> =
         caller.told.texts.iter().map(|(key, text)| (*key, text.as_str())).collect();
     policy.decide(&Request {
-        principal: caller.grant.as_ref().and_then(|grant| grant.key.as_deref()),
+        principal: caller.grant.as_ref().and_then(|grant| grant.key()),
         action: target.action,
         key: target.key,
         address: Some(caller.client.ip().to_canonical()),
@@ -219,7 +219,7 @@ impl Objects {
     /// Whether somebody may do something.
     pub(crate) fn allows(&self, caller: &Caller, target: Target<'_>) -> bool {
         let granted = granted(caller, &target);
-        let administers = caller.grant.as_ref().is_some_and(|it| it.role == ApiRole::Admin);
+        let administers = caller.grant.as_ref().is_some_and(|it| it.includes(ApiRole::Admin));
         if granted && administers {
             return true;
         }
@@ -320,6 +320,8 @@ impl S3Auth for NoSignatures {
 
 #[cfg(test)]
 mod tests {
+    use rhumb_front::Grant;
+
     use super::*;
 
     #[test]
@@ -353,7 +355,7 @@ mod tests {
 
     fn caller(key: Option<&str>, query: &str) -> Caller {
         Caller {
-            grant: key.map(crate::door::Grant::reader),
+            grant: key.map(|key| Grant::new(key, ApiRole::Reader, &[])),
             client: "192.0.2.7:5".parse().unwrap(),
             secure: false,
             told: Arc::new(Told::of(&HeaderMap::new(), query)),

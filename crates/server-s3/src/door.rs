@@ -8,14 +8,13 @@ use std::{net::SocketAddr, sync::Arc};
 
 use http::{StatusCode, request::Parts};
 use rhumb_engine::telemetry::Metrics;
-use rhumb_front::{Bearer, Buckets, Doubt, Keys, SignedKey, is_foreign_page};
+use rhumb_front::{Bearer, Buckets, Doubt, Grant, KeyTwice, Keys, SignedConfig, is_foreign_page};
 use rhumb_sigv4::{Chain, Content, Form, PathStyle, Refusal, Rules};
-use rhumb_types::{Timestamp, control::ApiRole};
+use rhumb_types::Timestamp;
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
 use crate::{
     access::Told,
-    config::{AccessKey, S3Config},
     declared::{Declared, asks, says_content},
     limits::{FAILURES_BURST, FAILURES_PER_SECOND},
 };
@@ -24,34 +23,6 @@ use crate::{
 const SERVICE: &str = "s3";
 /// The region that clients sign for when nobody told them one.
 const UNTOLD_REGION: &str = "us-east-1";
-
-/// What somebody may do.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Grant {
-    /// The id of the access key; none where none is asked for.
-    pub(crate) key: Option<Arc<str>>,
-    pub(crate) role: ApiRole,
-    /// Prefixes of names of buckets; none means all.
-    buckets: Vec<String>,
-}
-
-impl Grant {
-    /// What whoever reaches a server may do that asks for no key.
-    const fn anything() -> Self {
-        Self { key: None, role: ApiRole::Admin, buckets: Vec::new() }
-    }
-
-    /// What a reader may do everywhere.
-    #[cfg(test)]
-    pub(crate) fn reader(key: &str) -> Self {
-        Self { key: Some(key.into()), role: ApiRole::Reader, buckets: Vec::new() }
-    }
-
-    /// Whether a bucket is within reach.
-    pub(crate) fn covers(&self, bucket: &str) -> bool {
-        self.buckets.is_empty() || self.buckets.iter().any(|it| bucket.starts_with(it))
-    }
-}
 
 /// Who asks, once that is proved.
 #[derive(Clone, Debug)]
@@ -69,18 +40,13 @@ pub(crate) struct Caller {
 impl Caller {
     /// As logs and buckets' owners name it.
     pub(crate) fn name(&self) -> &str {
-        match &self.grant {
-            Some(grant) => grant.key.as_deref().unwrap_or("anybody"),
-            None => "anonymous",
-        }
+        self.grant.as_ref().map_or("anonymous", Grant::name)
     }
 
     /// Whose rate is counted.
     pub(crate) fn bearer(&self) -> Bearer {
-        match self.grant.as_ref().and_then(|grant| grant.key.clone()) {
-            Some(key) => Bearer::Token(key),
-            None => Bearer::address(self.client.ip()),
-        }
+        let client = self.client.ip();
+        self.grant.as_ref().map_or_else(|| Bearer::address(client), |grant| grant.bearer(client))
     }
 }
 
@@ -89,28 +55,22 @@ impl Caller {
 pub(crate) struct Door {
     asks: bool,
     secure: bool,
-    keys: Keys<Grant>,
+    keys: Keys,
     failures: Buckets,
     metrics: Arc<Metrics>,
 }
 
 impl Door {
-    pub(crate) fn new(config: &S3Config, metrics: Arc<Metrics>) -> Self {
-        let signed = |key: &AccessKey| {
-            let AccessKey { id, secret, role, buckets } = key.clone();
-            let grant = Grant { key: Some(id.as_str().into()), role, buckets };
-            SignedKey { id, secret, grant }
-        };
+    pub(crate) fn new(config: &SignedConfig, metrics: Arc<Metrics>) -> Result<Self, KeyTwice> {
         let mut regions = config.regions.clone();
         regions.insert(UNTOLD_REGION.to_owned());
-        let rules = Rules::new(SERVICE, PathStyle::Plain, regions);
-        Self {
-            asks: config.auth,
-            secure: config.tls.is_some(),
-            keys: Keys::new(config.keys.iter().map(signed), rules),
+        Ok(Self {
+            asks: config.listener.auth,
+            secure: config.listener.tls.is_some(),
+            keys: Keys::new(&config.keys, Rules::new(SERVICE, PathStyle::Plain, regions))?,
             failures: Buckets::new(FAILURES_PER_SECOND, FAILURES_BURST),
             metrics,
-        }
+        })
     }
 
     /// Who asks, and what the signatures of the chunks of the body are chained to.
@@ -242,9 +202,9 @@ pub(crate) fn sentence(fragment: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use rhumb_front::with_request;
+    use rhumb_front::{AccessKey, Listener, with_request};
     use rhumb_sigv4::{Scope, Secret, SigningKey, Stamp, sign};
-    use rhumb_types::{MonoTime, RegionId, UnixMillis};
+    use rhumb_types::{MonoTime, RegionId, UnixMillis, control::ApiRole};
 
     use super::*;
 
@@ -253,23 +213,22 @@ mod tests {
     const HOUR: u64 = 3_600_000;
 
     fn door(auth: bool) -> Door {
-        let key = |id: &str, role, buckets: &[&str]| AccessKey {
+        let key = |id: &str, role, reach: &[&str]| AccessKey {
             id: id.to_owned(),
             secret: Secret::new(format!("secret of {id}")),
             role,
-            buckets: buckets.iter().map(|it| (*it).to_owned()).collect(),
+            reach: reach.iter().map(|it| (*it).to_owned()).collect(),
         };
-        let config = S3Config {
-            address: "127.0.0.1:0".parse().unwrap(),
-            auth,
+        let config = SignedConfig {
+            listener: Listener { auth, ..Listener::open(([127, 0, 0, 1], 0).into()) },
             keys: vec![
                 key("OPERATOR", ApiRole::Operator, &[]),
                 key("READER", ApiRole::Reader, &["team-"]),
             ],
             regions: ["eu-west-1".to_owned()].into(),
-            tls: None,
         };
-        Door::new(&config, Arc::new(Metrics::new("0", &RegionId::new("eu-west-1").unwrap())))
+        let metrics = Metrics::new("0", &RegionId::new("eu-west-1").unwrap());
+        Door::new(&config, Arc::new(metrics)).unwrap()
     }
 
     fn parts(method: &str, uri: &str, headers: &[(&str, &str)]) -> Parts {

@@ -21,7 +21,6 @@ mod attributes;
 mod buckets;
 mod chunked;
 mod conditions;
-mod config;
 mod copy;
 mod declared;
 mod delete;
@@ -44,5 +43,4 @@ mod tagging;
 mod tags;
 
 use about::{checksums_of, with_checksums};
-pub use config::{AccessKey, S3Config, S3ServerError};
 pub use server::S3Server;

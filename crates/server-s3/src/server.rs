@@ -8,8 +8,8 @@ use rhumb_engine::{
     Engine,
     telemetry::{Metrics, metrics::Command},
 };
-use rhumb_front::{Buckets, Entrance, Group};
-use rhumb_tls::{Tls, TlsError};
+use rhumb_front::{Buckets, Entrance, Group, ListenerError, SignedConfig, SignedError};
+use rhumb_tls::TlsError;
 use s3s::{
     config::{S3Config as CodecConfig, StaticConfigProvider},
     service::{S3Service, S3ServiceBuilder},
@@ -18,7 +18,6 @@ use tokio::sync::Semaphore;
 
 use crate::{
     access::{Access, NoSignatures, OPERATIONS},
-    config::{self, S3Config, S3ServerError},
     dispatch,
     door::Door,
     limits::{
@@ -26,9 +25,6 @@ use crate::{
     },
     service::Objects,
 };
-
-/// What is spoken inside TLS.
-const PROTOCOLS: &[&str] = &["h2", "http/1.1"];
 
 /// What all requests share.
 #[derive(Debug)]
@@ -48,51 +44,48 @@ pub(crate) struct Shared {
 pub struct S3Server {
     shared: Arc<Shared>,
     entrance: Entrance,
-    address: SocketAddr,
 }
 
 impl S3Server {
     /// A server that is not listening yet.
     ///
     /// # Errors
-    /// [`S3ServerError`]; above all [`S3ServerError::Exposed`] for an address that others can reach
+    /// [`SignedError`]; above all [`ListenerError::Exposed`] for an address that others can reach
     /// without both keys and TLS.
     pub fn new(
-        config: &S3Config,
+        config: &SignedConfig,
         engine: Engine,
         region: &str,
         metrics: &Arc<Metrics>,
-    ) -> Result<Self, S3ServerError> {
-        config::check(config)?;
-        let tls = config.tls.clone().map(|files| Tls::load(files, PROTOCOLS)).transpose()?;
-        if !config.auth {
-            let address = config.address;
-            tracing::warn!(%address, "S3 asks for no key: everything is allowed to this machine");
-        }
+    ) -> Result<Self, SignedError> {
         let (tasks, watched) = (engine.tasks().clone(), engine.tasks().clone());
         let group =
             Group::new(move |task| tasks.spawn(task), move || watched.clone().until_stopping());
-        let entrance = Entrance::new(tls, CONNECTIONS_MAX, metrics.connections("s3"), group);
+        let entrance = Entrance::new(
+            &config.listener,
+            "S3",
+            CONNECTIONS_MAX,
+            metrics.connections("s3"),
+            group,
+        )?;
         let commands = OPERATIONS.iter().map(|it| (it.name, metrics.command(it.metric)));
         let objects = Objects::new(engine.clone(), region, &config.regions);
         let shared = Shared {
-            door: Door::new(config, metrics.clone()),
+            door: Door::new(config, metrics.clone())?,
             rates: Buckets::new(REQUESTS_PER_SECOND, REQUESTS_BURST),
             documents: Semaphore::new(DOCUMENTS_KIB_MAX as usize),
             commands: commands.collect(),
             codec: codec(objects),
             engine,
         };
-        Ok(Self { shared: Arc::new(shared), entrance, address: config.address })
+        Ok(Self { shared: Arc::new(shared), entrance })
     }
 
-    /// Takes connections until the engine's tasks are stopped; says on which address. The server opens
-    /// the configured address itself, so that it serves on no other.
+    /// Takes connections until the engine's tasks are stopped; says on which address.
     ///
     /// # Errors
-    /// [`S3ServerError::Listen`].
-    pub async fn listen(&self) -> Result<SocketAddr, S3ServerError> {
-        let failed = |source| S3ServerError::Listen { address: self.address, source };
+    /// [`ListenerError::Listen`].
+    pub async fn listen(&self) -> Result<SocketAddr, ListenerError> {
         let shared = self.shared.clone();
         let service = move |client| {
             let shared = shared.clone();
@@ -101,7 +94,7 @@ impl S3Server {
                 async move { Ok::<_, Infallible>(dispatch::answer(&shared, request, client).await) }
             })
         };
-        self.entrance.open(self.address, service).await.map_err(failed)
+        self.entrance.open(service).await
     }
 
     /// Reads the certificate anew, for connections from now on.

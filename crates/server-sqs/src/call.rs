@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use rhumb_engine::QueueClient;
+use rhumb_front::Grant;
 use rhumb_types::{
     control::{AdminCommand, QueueAct},
     record::{QueueDefinition, QueueEntry, QueueName},
@@ -11,7 +12,7 @@ use rhumb_types::{
 use serde::de::DeserializeOwned;
 
 use crate::{
-    door::Principal,
+    door::check_queue,
     fault::{Code, Fault},
     names,
     server::Shared,
@@ -23,7 +24,7 @@ const AUDIT_REASON: &str = "asked for over SQS";
 /// A request whose sender is known.
 pub(crate) struct Call {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) principal: Principal,
+    pub(crate) grant: Grant,
     pub(crate) client: SocketAddr,
     /// Scheme and host that the client has called, for addresses of queues.
     pub(crate) origin: String,
@@ -64,7 +65,7 @@ impl Call {
 
     /// The queue of a name.
     pub(crate) fn queue_named(&self, name: &QueueName) -> Result<Queue, Fault> {
-        self.principal.check_queue(name)?;
+        check_queue(&self.grant, name)?;
         let agreed = self.queues()?.agreed();
         let agreed = agreed.borrow();
         let found = agreed.entries.get(name).ok_or_else(Fault::no_queue)?;
@@ -75,7 +76,7 @@ impl Call {
     pub(crate) async fn note(&self, queue: &QueueName, act: QueueAct) -> Result<(), Fault> {
         let admin = self.shared.engine.admin().ok_or_else(Fault::starting)?;
         let command = AdminCommand::NoteQueue { queue: queue.clone(), act };
-        admin.propose(self.principal.name(), AUDIT_REASON, command).await?;
+        admin.propose(self.grant.name(), AUDIT_REASON, command).await?;
         Ok(())
     }
 

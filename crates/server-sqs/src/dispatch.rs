@@ -15,6 +15,7 @@ use tokio::{
 
 use crate::{
     call::Call,
+    door::check_role,
     fault::{Code, Fault},
     limits::{
         BODIES_KIB_MAX, BODY_BYTES_MAX, BODY_WAIT_MAX, LOGGED_CHARACTERS_MAX, REQUEST_WAIT_MAX,
@@ -103,16 +104,16 @@ async fn serve(
         }
     };
     let body = read_body(body).await?;
-    let principal = shared.door.prove(&claim, &parts, &body, client, now())?;
-    shared.rates.take(principal.bearer(client), now().mono).map_err(|wait| {
+    let grant = shared.door.prove(&claim, &parts, &body, client, now())?;
+    shared.rates.take(grant.bearer(client.ip()), now().mono).map_err(|wait| {
         let message = "More requests than one access key or address may send.";
         Fault { retry_after: Some(wait), ..Fault::new(Code::RequestThrottled, message) }
     })?;
-    principal.check_role(operation)?;
+    check_role(&grant, operation)?;
     let origin = origin(&parts, shared.encrypted);
-    let call = Call { shared: shared.clone(), principal, client, origin, body };
+    let call = Call { shared: shared.clone(), grant, client, origin, body };
     if operation.is_administrative() {
-        let key = call.principal.name();
+        let key = call.grant.name();
         let body = String::from_utf8_lossy(&call.body);
         let body: String = body.chars().take(LOGGED_CHARACTERS_MAX).collect();
         tracing::info!(%key, %client, operation = operation.name(), %body, "administration of SQS");

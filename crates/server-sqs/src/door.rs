@@ -7,12 +7,11 @@ use std::{net::SocketAddr, sync::Arc};
 
 use http::{HeaderMap, request::Parts};
 use rhumb_engine::telemetry::Metrics;
-use rhumb_front::{Bearer, Buckets, Keys, SignedKey, is_foreign_page};
+use rhumb_front::{Bearer, Buckets, Grant, KeyTwice, Keys, SignedConfig, is_foreign_page};
 use rhumb_sigv4::{Authorization, Content, PathStyle, Rules};
-use rhumb_types::{Timestamp, control::ApiRole, record::QueueName};
+use rhumb_types::{Timestamp, record::QueueName};
 
 use crate::{
-    config::{AccessKey, SqsConfig},
     fault::{Code, Fault},
     limits::{FAILURES_BURST, FAILURES_PER_SECOND},
     operation::Operation,
@@ -21,57 +20,29 @@ use crate::{
 /// The service of the scopes that are taken.
 const SERVICE: &str = "sqs";
 
-/// Who asks, once that is proved.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Principal {
-    /// The id of the access key; none for those who need none.
-    pub(crate) key: Option<Arc<str>>,
-    role: ApiRole,
-    queues: Vec<String>,
+/// Whether an operation is allowed at all.
+///
+/// # Errors
+/// What a client is told whose key has not got the role.
+pub(crate) fn check_role(grant: &Grant, operation: Operation) -> Result<(), Fault> {
+    if grant.includes(operation.role()) {
+        return Ok(());
+    }
+    let (key, name) = (grant.name(), operation.name());
+    let message = format!("The access key {key} has not got the role that {name} needs.");
+    Err(Fault::new(Code::AccessDenied, message))
 }
 
-impl Principal {
-    /// Whoever reaches a server that asks for no key.
-    const fn anybody() -> Self {
-        Self { key: None, role: ApiRole::Admin, queues: Vec::new() }
+/// Refuses a queue out of reach.
+///
+/// # Errors
+/// What a client is told whose key is limited to other queues.
+pub(crate) fn check_queue(grant: &Grant, queue: &QueueName) -> Result<(), Fault> {
+    if grant.covers(queue.as_str()) {
+        return Ok(());
     }
-
-    /// As logs and workers' lists name it.
-    pub(crate) fn name(&self) -> &str {
-        self.key.as_deref().unwrap_or("anybody")
-    }
-
-    /// Whether an operation is allowed at all.
-    pub(crate) fn check_role(&self, operation: Operation) -> Result<(), Fault> {
-        if self.role.includes(operation.role()) {
-            return Ok(());
-        }
-        let (key, name) = (self.name(), operation.name());
-        let message = format!("The access key {key} has not got the role that {name} needs.");
-        Err(Fault::new(Code::AccessDenied, message))
-    }
-
-    /// Whether a queue is within reach.
-    pub(crate) fn covers(&self, queue: &QueueName) -> bool {
-        self.queues.is_empty() || self.queues.iter().any(|it| queue.as_str().starts_with(it))
-    }
-
-    /// Refuses a queue out of reach.
-    pub(crate) fn check_queue(&self, queue: &QueueName) -> Result<(), Fault> {
-        if self.covers(queue) {
-            return Ok(());
-        }
-        let message = format!("The access key {} is limited to other queues.", self.name());
-        Err(Fault::new(Code::AccessDenied, message))
-    }
-
-    /// Whose rate and places are counted.
-    pub(crate) fn bearer(&self, client: SocketAddr) -> Bearer {
-        match &self.key {
-            Some(key) => Bearer::Token(key.clone()),
-            None => Bearer::address(client.ip()),
-        }
-    }
+    let message = format!("The access key {} is limited to other queues.", grant.name());
+    Err(Fault::new(Code::AccessDenied, message))
 }
 
 /// What a request says of who sent it, before that is proved.
@@ -86,25 +57,20 @@ pub(crate) enum Claim {
 #[derive(Debug)]
 pub(crate) struct Door {
     asks: bool,
-    keys: Keys<Principal>,
+    keys: Keys,
     failures: Buckets,
     metrics: Arc<Metrics>,
 }
 
 impl Door {
-    pub(crate) fn new(config: &SqsConfig, metrics: Arc<Metrics>) -> Self {
-        let signed = |key: &AccessKey| {
-            let AccessKey { id, secret, role, queues } = key.clone();
-            let grant = Principal { key: Some(id.as_str().into()), role, queues };
-            SignedKey { id, secret, grant }
-        };
+    pub(crate) fn new(config: &SignedConfig, metrics: Arc<Metrics>) -> Result<Self, KeyTwice> {
         let rules = Rules::new(SERVICE, PathStyle::Normalized, config.regions.clone());
-        Self {
-            asks: config.auth,
-            keys: Keys::new(config.keys.iter().map(signed), rules),
+        Ok(Self {
+            asks: config.listener.auth,
+            keys: Keys::new(&config.keys, rules)?,
             failures: Buckets::new(FAILURES_PER_SECOND, FAILURES_BURST),
             metrics,
-        }
+        })
     }
 
     /// What the head of a request says, as far as it can be held against anything.
@@ -130,11 +96,11 @@ impl Door {
         body: &[u8],
         client: SocketAddr,
         now: Timestamp,
-    ) -> Result<Principal, Fault> {
-        let Claim::Signed(authorization) = claim else { return Ok(Principal::anybody()) };
+    ) -> Result<Grant, Fault> {
+        let Claim::Signed(authorization) = claim else { return Ok(Grant::anything()) };
         let proved = self.keys.prove(authorization, parts, Content::of_body(body), now.wall);
-        let principal = proved.map(|(principal, _)| principal.clone());
-        principal.map_err(|doubt| self.refused(doubt.into(), client, now))
+        let grant = proved.map(|(grant, _)| grant.clone());
+        grant.map_err(|doubt| self.refused(doubt.into(), client, now))
     }
 
     /// A refusal that is counted and logged. Who fails too often is not logged any more, and told to
@@ -164,9 +130,9 @@ fn refuse_foreign_pages(headers: &HeaderMap) -> Result<(), Fault> {
 
 #[cfg(test)]
 mod tests {
-    use rhumb_front::with_request;
+    use rhumb_front::{AccessKey, Listener, with_request};
     use rhumb_sigv4::{Scope, Secret, SigningKey, Stamp, sign};
-    use rhumb_types::{MonoTime, RegionId, UnixMillis};
+    use rhumb_types::{MonoTime, RegionId, UnixMillis, control::ApiRole};
 
     use super::*;
 
@@ -174,23 +140,22 @@ mod tests {
         Timestamp { wall: UnixMillis(1_795_266_900_000), mono: MonoTime(1_000_000) };
 
     fn door(auth: bool) -> Door {
-        let key = |id: &str, role, queues: &[&str]| AccessKey {
+        let key = |id: &str, role, reach: &[&str]| AccessKey {
             id: id.to_owned(),
             secret: Secret::new(format!("secret of {id}")),
             role,
-            queues: queues.iter().map(|it| (*it).to_owned()).collect(),
+            reach: reach.iter().map(|it| (*it).to_owned()).collect(),
         };
-        let config = SqsConfig {
-            address: "127.0.0.1:0".parse().unwrap(),
-            auth,
+        let config = SignedConfig {
+            listener: Listener { auth, ..Listener::open(([127, 0, 0, 1], 0).into()) },
             keys: vec![
                 key("OPERATOR", ApiRole::Operator, &[]),
                 key("READER", ApiRole::Reader, &["team-"]),
             ],
             regions: ["us-east-1".to_owned()].into(),
-            tls: None,
         };
-        Door::new(&config, Arc::new(Metrics::new("0", &RegionId::new("us-east-1").unwrap())))
+        let metrics = Metrics::new("0", &RegionId::new("us-east-1").unwrap());
+        Door::new(&config, Arc::new(metrics)).unwrap()
     }
 
     fn parts(headers: &[(&str, &str)]) -> Parts {
@@ -227,7 +192,7 @@ mod tests {
         "192.0.2.1:1".parse().unwrap()
     }
 
-    fn enter(door: &Door, parts: &Parts, body: &[u8]) -> Result<Principal, Fault> {
+    fn enter(door: &Door, parts: &Parts, body: &[u8]) -> Result<Grant, Fault> {
         let claim = door.hear(parts, client(), NOW)?;
         door.prove(&claim, parts, body, client(), NOW)
     }
@@ -273,14 +238,14 @@ mod tests {
         let door = door(true);
         let reader = signed("READER", "secret of READER", NOW.wall, b"");
         let reader = enter(&door, &reader, b"").unwrap();
-        assert!(reader.check_role(Operation::ListQueues).is_ok());
+        assert!(check_role(&reader, Operation::ListQueues).is_ok());
         for changes in [Operation::SendMessage, Operation::ReceiveMessage, Operation::PurgeQueue] {
-            let refused = reader.check_role(changes).unwrap_err();
+            let refused = check_role(&reader, changes).unwrap_err();
             assert_eq!(refused.code, Code::AccessDenied, "{changes:?}");
         }
         let queue = |name| QueueName::new(name).unwrap();
-        assert!(reader.check_queue(&queue("team-a")).is_ok());
-        assert_eq!(reader.check_queue(&queue("a")).unwrap_err().code, Code::AccessDenied);
+        assert!(check_queue(&reader, &queue("team-a")).is_ok());
+        assert_eq!(check_queue(&reader, &queue("a")).unwrap_err().code, Code::AccessDenied);
     }
 
     #[test]

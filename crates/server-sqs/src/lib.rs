@@ -13,7 +13,6 @@
 //! any decision about jobs, which are those of `rhumb-queue`.
 
 mod call;
-mod config;
 mod dispatch;
 mod door;
 mod fault;
@@ -31,5 +30,4 @@ mod settings;
 mod settle;
 mod waiting;
 
-pub use config::{AccessKey, SqsConfig, SqsError};
 pub use server::SqsServer;

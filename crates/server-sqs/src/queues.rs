@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     call::{Call, Queue},
+    door::check_queue,
     fault::{Code, Fault},
     limits::{LIST_MAX, PURGE_PAUSE, TAG_KEY_MAX, TAG_VALUE_MAX, TAGS_MAX},
     names,
@@ -47,7 +48,7 @@ pub(crate) async fn create(call: &Call) -> Outcome {
     }
     let fifo = settings::asks_for_fifo(&attributes)?;
     let name = names::new_queue(&queue_name, fifo)?;
-    call.principal.check_queue(&name)?;
+    check_queue(&call.grant, &name)?;
     check_tags(&tags, tags.len())?;
     let url = QueueUrl { queue_url: call.url(&name) };
     match call.queue_named(&name) {
@@ -175,7 +176,7 @@ fn read_token(token: &str) -> Result<QueueName, Fault> {
 fn known(call: &Call) -> Result<Vec<(QueueName, QueueDefinition)>, Fault> {
     let definitions = call.queues()?.definitions();
     let definitions = definitions.borrow();
-    let known = definitions.iter().filter(|(name, _)| call.principal.covers(name));
+    let known = definitions.iter().filter(|(name, _)| call.grant.covers(name.as_str()));
     Ok(known.map(|(name, definition)| (name.clone(), definition.clone())).collect())
 }
 

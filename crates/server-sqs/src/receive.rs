@@ -96,7 +96,7 @@ pub(crate) async fn receive(call: &Call) -> Outcome {
         jobs_max: wanted.messages_max,
         visibility: wanted.visibility,
         wait: wanted.wait,
-        worker: format!("{}@{}", call.principal.name(), call.client.ip()).into(),
+        worker: format!("{}@{}", call.grant.name(), call.client.ip()).into(),
     };
     let leased = call.queues()?.receive(request).await?;
     let receipts = leased.iter().map(|it| it.receipt.clone()).collect();
@@ -160,7 +160,7 @@ fn place(call: &Call, wait: Duration) -> Result<Option<Place>, Fault> {
     if wait.is_zero() {
         return Ok(None);
     }
-    let place = call.shared.waiting.place(&call.principal.bearer(call.client));
+    let place = call.shared.waiting.place(&call.grant.bearer(call.client.ip()));
     place.map(Some).ok_or_else(|| {
         let message = "Too many requests wait for messages already.";
         Fault::new(Code::OverLimit, message)

@@ -234,7 +234,7 @@ fn prepare(call: &Call, queue: &Queue, entry: Entry) -> Result<Ready, Fault> {
     job.group = order.group;
     job.key = order.key;
     job.key_alone = true;
-    job.tenant = call.principal.key.as_deref().map(str::to_owned);
+    job.tenant = call.grant.key().map(str::to_owned);
     Ok(Ready { id: None, job, bytes, md5_of_body, md5_of_attributes, md5_of_system })
 }
 

@@ -13,8 +13,8 @@ use rhumb_engine::{
     Engine,
     telemetry::{Metrics, metrics::Command},
 };
-use rhumb_front::{Buckets, Entrance, Group};
-use rhumb_tls::{Tls, TlsError};
+use rhumb_front::{Buckets, Entrance, Group, ListenerError, SignedConfig, SignedError};
+use rhumb_tls::TlsError;
 use rhumb_types::{
     MonoTime, UnixMillis,
     record::{JobKey, QueueName},
@@ -22,7 +22,6 @@ use rhumb_types::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    config::{self, SqsConfig, SqsError},
     dispatch,
     door::Door,
     limits::{
@@ -34,9 +33,6 @@ use crate::{
     recent::Recent,
     waiting::Waiting,
 };
-
-/// What is spoken inside TLS.
-const PROTOCOLS: &[&str] = &["h2", "http/1.1"];
 
 /// What all requests share. The locks are held for a few instructions, by requests of all threads.
 #[derive(Debug)]
@@ -63,36 +59,29 @@ pub(crate) struct Shared {
 pub struct SqsServer {
     shared: Arc<Shared>,
     entrance: Entrance,
-    address: SocketAddr,
 }
 
 impl SqsServer {
     /// A server that is not listening yet.
     ///
     /// # Errors
-    /// [`SqsError`]; above all [`SqsError::Exposed`] for an address that others can reach without both
-    /// keys and TLS.
+    /// [`SignedError`]; above all [`ListenerError::Exposed`] for an address that others can reach
+    /// without both keys and TLS.
     pub fn new(
-        config: &SqsConfig,
+        config: &SignedConfig,
         engine: Engine,
         region: &str,
         metrics: &Arc<Metrics>,
-    ) -> Result<Self, SqsError> {
-        config::check(config)?;
-        let tls = config.tls.clone().map(|files| Tls::load(files, PROTOCOLS)).transpose()?;
-        if !config.auth {
-            let address = config.address;
-            tracing::warn!(%address, "SQS asks for no key: everything is allowed to this machine");
-        }
+    ) -> Result<Self, SignedError> {
         let (tasks, watched) = (engine.tasks().clone(), engine.tasks().clone());
         let group =
             Group::new(move |task| tasks.spawn(task), move || watched.clone().until_stopping());
         let connections = metrics.connections("sqs");
-        let entrance = Entrance::new(tls, CONNECTIONS_MAX, connections, group);
+        let entrance = Entrance::new(&config.listener, "SQS", CONNECTIONS_MAX, connections, group)?;
         let commands = Operation::ALL.iter().map(|it| (*it, metrics.command(it.metric())));
         let shared = Shared {
             region: region.to_owned(),
-            door: Door::new(config, metrics.clone()),
+            door: Door::new(config, metrics.clone())?,
             encrypted: entrance.is_encrypted(),
             rates: Buckets::new(REQUESTS_PER_SECOND, REQUESTS_BURST),
             bodies: Semaphore::new(BODIES_KIB_MAX as usize),
@@ -103,16 +92,14 @@ impl SqsServer {
             attempts: Mutex::new(Attempts::new(ATTEMPTS_MAX)),
             engine,
         };
-        Ok(Self { shared: Arc::new(shared), entrance, address: config.address })
+        Ok(Self { shared: Arc::new(shared), entrance })
     }
 
-    /// Takes connections until the engine's tasks are stopped; says on which address. The server opens
-    /// the configured address itself, so that it serves on no other.
+    /// Takes connections until the engine's tasks are stopped; says on which address.
     ///
     /// # Errors
-    /// [`SqsError::Listen`].
-    pub async fn listen(&self) -> Result<SocketAddr, SqsError> {
-        let failed = |source| SqsError::Listen { address: self.address, source };
+    /// [`ListenerError::Listen`].
+    pub async fn listen(&self) -> Result<SocketAddr, ListenerError> {
         let shared = self.shared.clone();
         let service = move |client| {
             let shared = shared.clone();
@@ -121,7 +108,7 @@ impl SqsServer {
                 async move { Ok::<_, Infallible>(dispatch::answer(&shared, request, client).await) }
             })
         };
-        self.entrance.open(self.address, service).await.map_err(failed)
+        self.entrance.open(service).await
     }
 
     /// Reads the certificate anew, for connections from now on.

@@ -3,11 +3,16 @@
 use std::fs;
 
 use anyhow::{Context, Result, bail};
-use rhumb_config::{Config, settings::AccessKeySettings};
+use rhumb_config::{
+    Config,
+    settings::{AccessKeySettings, ListenerSettings, Server},
+};
+use rhumb_front::{AccessKey, SignedConfig};
 use rhumb_peer::Peer;
 use rhumb_sigv4::Secret;
 use rhumb_types::control::ApiRole;
 
+use super::settings;
 use crate::machine_token::{MachineToken, access_key_secret};
 
 /// Shorter secrets are guessed; those of AWS have 40 letters.
@@ -15,32 +20,36 @@ const SECRET_BYTES_MIN: usize = 16;
 /// Longest file that is taken for a secret, in bytes.
 const SECRET_BYTES_MAX: usize = 1 << 10;
 
-/// A key, as far as one server is concerned.
-pub(super) struct Key {
-    pub(super) id: String,
-    pub(super) secret: Secret,
-    pub(super) role: ApiRole,
-    /// Prefixes of the names that it is limited to; none means all.
-    pub(super) reach: Vec<String>,
+/// How a server whose requests are signed listens, and whom it believes.
+pub(super) fn signed(
+    config: &Config,
+    listener: &ListenerSettings,
+    server: Server,
+    peer: &Peer,
+) -> Result<SignedConfig> {
+    Ok(SignedConfig {
+        listener: settings::listener(config, listener, server),
+        keys: keys(config, server, peer)?,
+        regions: config.settings().regions.keys().map(ToString::to_string).collect(),
+    })
 }
 
-/// The keys of a server, the machine's among them. `limits` gives what a key is limited to here, and in
-/// the other server: one that is limited there alone is no key here.
-pub(super) fn keys(
-    config: &Config,
-    peer: &Peer,
-    limits: impl Fn(&AccessKeySettings) -> (&Vec<String>, &Vec<String>),
-) -> Result<Vec<Key>> {
+/// The keys of a server, the machine's among them. A key that is limited in other servers alone is none
+/// here.
+fn keys(config: &Config, server: Server, peer: &Peer) -> Result<Vec<AccessKey>> {
     let mut keys = Vec::new();
     for key in &config.settings().acl.access_keys {
-        let (here, elsewhere) = limits(key);
+        let (here, elsewhere) = match server {
+            Server::S3 => (&key.buckets, &key.queues),
+            _ => (&key.queues, &key.buckets),
+        };
         if here.is_empty() && !elsewhere.is_empty() {
             continue;
         }
         let AccessKeySettings { id, role, .. } = key.clone();
-        keys.push(Key { id, secret: secret(key)?, role, reach: here.clone() });
+        keys.push(AccessKey { id, secret: secret(key)?, role, reach: here.clone() });
     }
-    keys.push(Key {
+    keys.push(AccessKey {
         id: MachineToken::ID.to_owned(),
         secret: Secret::new(access_key_secret(&peer.identities().secret())),
         role: ApiRole::Admin,

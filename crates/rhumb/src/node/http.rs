@@ -66,8 +66,7 @@ pub(super) async fn serve(
 fn http(config: &Config, listener: &ListenerSettings, peer: &Peer) -> HttpConfig {
     let machine = MachineToken::of(&peer.identities().secret());
     HttpConfig {
-        address: listener.address(Server::Http),
-        auth: listener.auth,
+        listener: settings::listener(config, listener, Server::Http),
         tokens: vec![StaticToken {
             id: MachineToken::ID.to_owned(),
             secret: machine.digest(),
@@ -75,7 +74,6 @@ fn http(config: &Config, listener: &ListenerSettings, peer: &Peer) -> HttpConfig
             scopes: Vec::new(),
             expires: None,
         }],
-        tls: settings::tls(config, listener),
     }
 }
 

@@ -7,8 +7,12 @@ use std::{
 };
 
 use anyhow::Result;
-use rhumb_config::{Config, settings::ListenerSettings};
+use rhumb_config::{
+    Config,
+    settings::{ListenerSettings, Server},
+};
 use rhumb_engine::node::{Member, NodeConfig, Retention};
+use rhumb_front::Listener;
 use rhumb_peer::Identity;
 use rhumb_regions::locations;
 use rhumb_server_resp::{RespConfig, TlsFiles, UserConfig};
@@ -83,8 +87,14 @@ pub(super) fn resp(config: &Config, listener: &ListenerSettings) -> RespConfig {
     RespConfig { users: users.collect(), auth: listener.auth, tls: tls(config, listener) }
 }
 
+/// Where a server of HTTP listens, and what protects it there.
+pub(super) fn listener(config: &Config, listener: &ListenerSettings, server: Server) -> Listener {
+    let address = listener.address(server);
+    Listener { address, auth: listener.auth, tls: tls(config, listener) }
+}
+
 /// The certificate of a listener, where it encrypts.
-pub(super) fn tls(config: &Config, listener: &ListenerSettings) -> Option<TlsFiles> {
+fn tls(config: &Config, listener: &ListenerSettings) -> Option<TlsFiles> {
     config.settings().tls.as_ref().filter(|_| listener.tls).map(|tls| TlsFiles {
         certificate: tls.certificate.clone(),
         key: tls.key.clone(),

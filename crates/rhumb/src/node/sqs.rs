@@ -3,16 +3,13 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use rhumb_config::{
-    Config,
-    settings::{ListenerSettings, Server},
-};
+use rhumb_config::{Config, settings::Server};
 use rhumb_engine::Engine;
 use rhumb_peer::Peer;
-use rhumb_server_sqs::{AccessKey, SqsConfig, SqsServer};
+use rhumb_server_sqs::SqsServer;
 use rhumb_telemetry::Metrics;
 
-use super::{access, settings};
+use super::access;
 
 /// Starts the SQS server, where it is on and there are queues.
 pub(super) async fn serve(
@@ -26,25 +23,9 @@ pub(super) async fn serve(
     if engine.queues().is_none() {
         return Ok(None);
     }
-    let sqs = sqs(config, listener, peer)?;
-    let server = SqsServer::new(&sqs, engine.clone(), region.as_str(), metrics)?;
+    let signed = access::signed(config, listener, Server::Sqs, peer)?;
+    let server = SqsServer::new(&signed, engine.clone(), region.as_str(), metrics)?;
     let address = server.listen().await?;
     tracing::info!(%address, "SQS is served");
     Ok(Some(server))
-}
-
-fn sqs(config: &Config, listener: &ListenerSettings, peer: &Peer) -> Result<SqsConfig> {
-    let keys = access::keys(config, peer, |key| (&key.queues, &key.buckets))?;
-    let key = |key: access::Key| {
-        let access::Key { id, secret, role, reach } = key;
-        AccessKey { id, secret, role, queues: reach }
-    };
-    let keys = keys.into_iter().map(key).collect();
-    Ok(SqsConfig {
-        address: listener.address(Server::Sqs),
-        auth: listener.auth,
-        keys,
-        regions: config.settings().regions.keys().map(ToString::to_string).collect(),
-        tls: settings::tls(config, listener),
-    })
 }

@@ -6,7 +6,7 @@ use rhumb_types::{
 };
 use serde_json::json;
 
-use super::harness::{Client, HERE, Node, bearer, loopback, token};
+use super::harness::{Client, HERE, Node, bearer, token, with_tokens};
 use crate::{
     HttpConfig, StaticToken,
     auth::digest_of,
@@ -63,7 +63,7 @@ fn guarded() -> HttpConfig {
     let scopes = vec!["ci:".to_owned(), "queue:ci-".to_owned(), "event:ci.".to_owned()];
     tokens.push(StaticToken { scopes, ..token("scoped", ApiRole::Admin) });
     tokens.push(StaticToken { expires: Some(UnixMillis(1)), ..token("expired", ApiRole::Admin) });
-    HttpConfig { auth: true, tokens, ..HttpConfig::open(loopback()) }
+    with_tokens(tokens)
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use rhumb_types::control::ApiRole;
 use serde_json::json;
 
-use super::harness::{Client, HERE, Node, bearer, loopback, region, token, until};
+use super::harness::{Client, HERE, Node, bearer, loopback, region, token, until, with_tokens};
 use crate::HttpConfig;
 
 async fn node() -> (Node, Client) {
@@ -63,7 +63,7 @@ async fn what_cannot_be_is_refused() {
 async fn a_token_reaches_the_buckets_of_its_scopes() {
     let mut tokens = vec![token("all", ApiRole::Operator), token("album", ApiRole::Operator)];
     tokens[1].scopes = vec!["bucket:photos-".to_owned()];
-    let config = HttpConfig { auth: true, tokens, ..HttpConfig::open(loopback()) };
+    let config = with_tokens(tokens);
     let node = Node::alone(config).await;
     until("the lease", || node.engine.may_act(&region(HERE)).is_some()).await;
     let mut client = node.client().await.with("authorization", bearer("all"));

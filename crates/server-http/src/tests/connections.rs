@@ -13,6 +13,8 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::harness::{Client, Node, bearer, engine, loopback, token};
+use rhumb_front::{Listener, ListenerError};
+
 use crate::{HttpConfig, HttpError, HttpServer, Surroundings, TlsError, TlsFiles};
 
 /// Writes a fresh certificate; gives it back for the client to trust.
@@ -51,11 +53,10 @@ async fn handshake(
 }
 
 fn exposed(folder: &Path) -> HttpConfig {
+    let (address, tls) = (SocketAddr::from(([0, 0, 0, 0], 0)), Some(files(folder)));
     HttpConfig {
-        address: SocketAddr::from(([0, 0, 0, 0], 0)),
-        auth: true,
+        listener: Listener { address, auth: true, tls },
         tokens: vec![token("reader", ApiRole::Reader)],
-        tls: Some(files(folder)),
     }
 }
 
@@ -104,7 +105,9 @@ async fn with_authorities_a_client_must_show_a_certificate_of_theirs() {
     let trusted = certificate(folder.path());
     let client_authorities = Some(folder.path().join("c.pem"));
     let tls = Some(TlsFiles { client_authorities, ..files(folder.path()) });
-    let node = Node::start(HttpConfig { tls, ..exposed(folder.path()) }, |_| {}).await;
+    let mut config = exposed(folder.path());
+    config.listener.tls = tls;
+    let node = Node::start(config, |_| {}).await;
     // With TLS 1.3 the refusal comes after the client's side of the handshake.
     let refused = async {
         let mut stream = handshake(node.address, &trusted, b"http/1.1").await?;
@@ -146,20 +149,26 @@ async fn it_is_not_built_without_what_its_address_needs() {
     };
     let engine = engine();
     let build = |config: &HttpConfig| HttpServer::new(config, engine.clone(), metrics());
-    let open = HttpConfig { auth: false, ..exposed(folder.path()) };
-    assert!(matches!(build(&open), Err(HttpError::Exposed { missing: "`auth: true`", .. })));
-    let plain = HttpConfig { tls: None, ..exposed(folder.path()) };
-    assert!(matches!(build(&plain), Err(HttpError::Exposed { missing: "`tls: true`", .. })));
+    let refused = |config: &HttpConfig| match build(config) {
+        Err(HttpError::Listener(error)) => error,
+        built => panic!("{built:?}"),
+    };
+    let mut open = exposed(folder.path());
+    open.listener.auth = false;
+    assert!(matches!(refused(&open), ListenerError::Exposed { missing: "`auth: true`", .. }));
+    let mut plain = exposed(folder.path());
+    plain.listener.tls = None;
+    assert!(matches!(refused(&plain), ListenerError::Exposed { missing: "`tls: true`", .. }));
     std::fs::write(folder.path().join("c.pem"), "").unwrap();
-    let empty = build(&exposed(folder.path()));
-    assert!(matches!(empty, Err(HttpError::Tls(TlsError::Empty(_)))), "{empty:?}");
+    let empty = refused(&exposed(folder.path()));
+    assert!(matches!(empty, ListenerError::Tls(TlsError::Empty(_))), "{empty:?}");
     std::fs::remove_file(folder.path().join("c.pem")).unwrap();
-    let gone = build(&exposed(folder.path()));
-    assert!(matches!(gone, Err(HttpError::Tls(TlsError::File { .. }))));
+    let gone = refused(&exposed(folder.path()));
+    assert!(matches!(gone, ListenerError::Tls(TlsError::File { .. })));
     let taken = build(&HttpConfig::open(loopback())).unwrap();
     let address = taken.listen().await.unwrap();
     let second = build(&HttpConfig::open(address)).unwrap().listen().await;
-    assert!(matches!(second, Err(HttpError::Listen { .. })));
+    assert!(matches!(second, Err(ListenerError::Listen { .. })));
 }
 
 async fn raw(node: &Node, request: &[u8]) -> String {

@@ -11,7 +11,9 @@ use rhumb_state::Op;
 use rhumb_types::control::ApiRole;
 use serde_json::{Value, json};
 
-use super::harness::{Client, HERE, Node, bearer, engine_keeping, loopback, token, until};
+use super::harness::{
+    Client, HERE, Node, bearer, engine_keeping, loopback, token, until, with_tokens,
+};
 use crate::{HttpConfig, StaticToken, limits::FEED_HEARTBEAT};
 
 const STREAM: (&str, &str) = ("accept", "text/event-stream");
@@ -261,7 +263,7 @@ async fn a_cursor_that_is_too_old_is_gone_and_told_where_to_go_on() {
 async fn a_token_with_scopes_sees_only_its_changes() {
     let scoped = StaticToken { scopes: vec!["ci:".to_owned()], ..token("scoped", ApiRole::Reader) };
     let tokens = vec![scoped, token("admin", ApiRole::Admin)];
-    let config = HttpConfig { auth: true, tokens, ..HttpConfig::open(loopback()) };
+    let config = with_tokens(tokens);
     let node = Node::start(config, |_| {}).await;
     let mut admin = node.client().await.with("authorization", bearer("admin"));
     for key in ["user:1", "ci:1", "user:2", "ci:2"] {
@@ -282,7 +284,7 @@ async fn a_token_with_scopes_sees_only_its_changes() {
 /// A stream whose token is revoked while it runs.
 async fn revoked() -> (Node, Events) {
     let tokens = vec![token("admin", ApiRole::Admin)];
-    let config = HttpConfig { auth: true, tokens, ..HttpConfig::open(loopback()) };
+    let config = with_tokens(tokens);
     let node = Node::start(config, |_| {}).await;
     let mut admin = node.client().await.with("authorization", bearer("admin"));
     let body = json!({ "id": "brief", "role": "reader", "reason": "test" });

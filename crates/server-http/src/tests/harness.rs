@@ -12,6 +12,7 @@ use rhumb_engine::{
     Agreement, Engine, EngineConfig, HostedAdmin, HostedStrong, ObjectsConfig, OsEntropy,
     OversightConfig, QueuesConfig, SystemClock, Tasks, node::oversee::OverseerConfig, queue,
 };
+use rhumb_front::Listener;
 use rhumb_node::{NodeConfig, Retention};
 use rhumb_ports::{
     contract::control::MemoryControl,
@@ -33,6 +34,12 @@ use tokio::{
 };
 
 use crate::{HttpConfig, HttpServer, StaticToken, Surroundings, auth::digest_of};
+
+/// A server on the loopback address that asks for tokens.
+pub(super) fn with_tokens(tokens: Vec<StaticToken>) -> HttpConfig {
+    let listener = Listener { auth: true, ..Listener::open(loopback()) };
+    HttpConfig { listener, tokens }
+}
 
 pub(super) const HERE: &str = "us-east-1";
 pub(super) const THERE: &str = "eu-west-1";

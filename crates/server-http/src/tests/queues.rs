@@ -5,7 +5,7 @@ use std::time::Duration;
 use rhumb_types::control::ApiRole;
 use serde_json::{Value, json};
 
-use super::harness::{Client, HERE, Node, bearer, loopback, region, token, until};
+use super::harness::{Client, HERE, Node, bearer, loopback, region, token, until, with_tokens};
 use crate::HttpConfig;
 
 async fn node() -> (Node, Client) {
@@ -239,7 +239,7 @@ async fn a_token_reaches_the_queues_of_its_scopes() {
     let mut reader = token("reader", ApiRole::Reader);
     reader.scopes = vec!["queue:ci-".to_owned()];
     tokens.push(reader);
-    let config = HttpConfig { auth: true, tokens, ..HttpConfig::open(loopback()) };
+    let config = with_tokens(tokens);
     let node = Node::alone(config).await;
     until("the lease", || node.engine.may_act(&region(HERE)).is_some()).await;
     let mut all = node.client().await.with("authorization", bearer("all"));
