@@ -25,6 +25,7 @@ mod observed;
 mod operators;
 mod partitions;
 mod queues;
+mod races;
 mod recovery;
 mod rehearsed;
 mod residency;

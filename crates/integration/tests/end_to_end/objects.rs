@@ -19,7 +19,7 @@ use crate::{
     rhumb, run, skipped, works,
 };
 
-const NO_PYTHON: &str = "there is no Python with boto3; `cargo xtask test` makes one";
+pub(crate) const NO_PYTHON: &str = "there is no Python with boto3; `cargo xtask test` makes one";
 /// The bucket of the scripts.
 const BUCKET: &str = "load";
 /// How long clients write while a region is killed, in seconds.
@@ -31,47 +31,47 @@ const HEAL_MAX: Duration = Duration::from_secs(60);
 /// How long damage may take to be found and mended: two steps of the scrub.
 const MEND_MAX: Duration = Duration::from_secs(45);
 
-fn python() -> Option<PathBuf> {
+pub(crate) fn python() -> Option<PathBuf> {
     programs::python().filter(|path| programs::answers(path, &["-c", "import boto3"]))
 }
 
-fn script(python: &Path, name: &str) -> Command {
+pub(crate) fn script(python: &Path, name: &str) -> Command {
     let mut command = Command::new(python);
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(name));
     command
 }
 
 /// A script that goes on while something is done to the nodes.
-struct Script {
+pub(crate) struct Script {
     child: Child,
     input: Option<ChildStdin>,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
 }
 
 impl Script {
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { input: child.stdin.take(), child, lines }
     }
 
     /// Waits until it says this.
-    fn until(&mut self, said: &str) {
+    pub(crate) fn until(&mut self, said: &str) {
         let found = self.lines.by_ref().map_while(Result::ok).any(|line| line == said);
         assert!(found, "the script ended before it said `{said}`");
     }
 
-    fn tell(&mut self, word: &str) {
+    pub(crate) fn tell(&mut self, word: &str) {
         writeln!(self.input.as_mut().unwrap(), "{word}").unwrap();
     }
 
     /// Waits until it has ended well; what it said since.
-    fn finish(mut self) -> String {
+    pub(crate) fn finish(mut self) -> Vec<String> {
         drop(self.input.take());
-        let said: Vec<String> = self.lines.by_ref().map_while(Result::ok).collect();
+        let mut said: Vec<String> = self.lines.by_ref().map_while(Result::ok).collect();
         let status = self.child.wait().unwrap();
-        assert!(status.success() && said.last().is_some_and(|it| it == "ok"), "{said:?}");
-        said.join(", ")
+        assert!(status.success() && said.pop().is_some_and(|it| it == "ok"), "{said:?}");
+        said
     }
 }
 
@@ -84,7 +84,7 @@ impl Drop for Script {
 }
 
 /// Makes the bucket, and waits until every region knows it.
-fn make_bucket(cluster: &Cluster, settings: &[&str]) {
+pub(crate) fn make_bucket(cluster: &Cluster, settings: &[&str]) {
     let words = ["bucket", "create", BUCKET, "--reason", "a test"];
     works(rhumb(cluster, 0, &[&words[..], settings].concat()));
     for nth in 0..cluster.len() {
@@ -128,7 +128,7 @@ fn a_region_killed_in_mid_upload_of_many_clients_loses_nothing_and_leaves_nothin
     writers.until("begun");
     thread::sleep(KILLED_AFTER);
     cluster.kill(1).unwrap();
-    println!("{}", writers.finish());
+    println!("{:?}", writers.finish());
     for nth in [0, 2] {
         println!("{} has {}", cluster.region(nth), check(&python, &keys, &cluster, nth));
     }
@@ -262,7 +262,7 @@ fn a_disk_that_fills_in_mid_upload_refuses_the_upload_and_nothing_else() {
     full.until("full");
     disk.grow();
     full.tell("room");
-    println!("{}", full.finish());
+    println!("{:?}", full.finish());
     let leftovers = fs::read_dir(disk.path().join("blobs/incoming")).unwrap().count();
     assert_eq!(leftovers, 0, "what was refused is still on the disk");
     check(&python, &keys, &cluster, 0);

@@ -1,4 +1,4 @@
-//! Clients of Amazon S3: boto3, the AWS command line, minio-py, rclone.
+//! Clients of Amazon S3: boto3, the AWS command line, minio-py, rclone, s5cmd.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use rhumb_types::control::ApiRole;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{run, skipped};
+use crate::{encrypted::Authority, run, skipped};
 
 const NO_PYTHON: &str = "there is no Python with boto3; `cargo xtask test` makes one";
 
@@ -166,4 +166,60 @@ fn rclone_copies_a_folder_there_and_back_and_finds_it_the_same() {
     assert_same(&to, &files);
     assert_eq!(rclone(&["lsf", ":s3:cloned/some"]).lines().count(), files.len());
     rclone(&["purge", ":s3:cloned"]);
+}
+
+#[test]
+fn what_is_wrong_in_one_place_is_refused_and_stores_nothing() {
+    let Some(python) = python("boto3") else { return skipped(NO_PYTHON) };
+    let secrets = TempDir::new().unwrap();
+    let cluster = cluster(1, secrets.path());
+    let (id, secret, ..) = KEYS[0];
+    let mut command = Command::new(python);
+    command.arg(script("s3_wrong.py")).arg(cluster.s3(0).port().to_string()).args([id, secret]);
+    assert!(run(&mut command).ends_with("ok\n"));
+}
+
+/// s5cmd over TLS: it believes whom the variable of Go's programs names, and nobody else.
+#[test]
+fn s5cmd_copies_a_folder_there_and_back_over_tls() {
+    let s5cmd = programs::python().map(|python| python.with_file_name("s5cmd"));
+    let Some(s5cmd) = s5cmd.filter(|it| programs::answers(it, &["version"])) else {
+        return skipped("there is no s5cmd; `cargo xtask test` installs it");
+    };
+    let folder = TempDir::new().unwrap();
+    let authority = Authority::new(folder.path(), "ours");
+    let tls = authority.settings();
+    let encrypt = move |settings: &mut Settings| {
+        settings.tls = Some(tls);
+        for region in settings.regions.values_mut() {
+            if let Some(s3) = &mut region.listeners.s3 {
+                s3.tls = true;
+            }
+        }
+    };
+    let cluster = Layout::regions(1).adjust(encrypt).start().unwrap();
+    let command = |believed: &Authority, words: &[&str]| {
+        let mut command = Command::new(&s5cmd);
+        command.args(["--endpoint-url", &format!("https://{}", cluster.s3(0))]);
+        command.args(["--retry-count", "0"]).args(words);
+        command.env_remove("AWS_CA_BUNDLE").env("SSL_CERT_FILE", believed.file("authority.pem"));
+        command.env("AWS_ACCESS_KEY_ID", "anybody").env("AWS_SECRET_ACCESS_KEY", "anything");
+        command.env("AWS_REGION", "us-east-1");
+        command
+    };
+    let other = Authority::new(folder.path(), "other");
+    assert!(!command(&other, &["ls"]).output().unwrap().status.success(), "a foreign authority");
+    let s5cmd = |words: &[&str]| run(&mut command(&authority, words));
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    let files = files(&from);
+    let all = format!("{}/", from.to_str().unwrap());
+    s5cmd(&["mb", "s3://fast"]);
+    s5cmd(&["cp", "--part-size", "5", &all, "s3://fast/some/"]);
+    assert_eq!(s5cmd(&["ls", "s3://fast/some/*"]).lines().count(), files.len());
+    s5cmd(&["cp", "s3://fast/some/*", &format!("{}/", to.to_str().unwrap())]);
+    assert_same(&to, &files);
+    assert_eq!(s5cmd(&["sync", &all, "s3://fast/some/"]), "", "nothing has changed");
+    s5cmd(&["mv", "s3://fast/some/empty", "s3://fast/moved"]);
+    s5cmd(&["rm", "s3://fast/*"]);
+    s5cmd(&["rb", "s3://fast"]);
 }

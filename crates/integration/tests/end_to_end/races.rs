@@ -1,0 +1,93 @@
+//! A linearizable bucket over S3: conditional writes that meet, from three regions, one of which is cut off
+//! for a while.
+
+use std::{collections::BTreeMap, thread, time::Duration};
+
+use rhumb_check::{
+    CallId, History, Limits, Register, RegisterAnswer, RegisterCall, Verdict, check,
+};
+use rhumb_integration::Layout;
+use serde_json::Value;
+
+use crate::{
+    json,
+    objects::{NO_PYTHON, Script, make_bucket, python, script},
+    skipped,
+};
+
+/// How long clients race, in seconds;
+const RACING: &str = "10";
+/// after how long a region is cut off,
+const CUT_AFTER: Duration = Duration::from_secs(3);
+/// and for how long.
+const CUT_FOR: Duration = Duration::from_secs(2);
+/// Calls that must have been answered, so that something is shown.
+const ANSWERED_MIN: usize = 100;
+
+/// What clients saw of each key.
+#[derive(Default)]
+struct Seen {
+    histories: BTreeMap<String, History<RegisterCall, RegisterAnswer>>,
+    calls: BTreeMap<u64, CallId>,
+}
+
+impl Seen {
+    fn note(&mut self, event: &Value) {
+        let history = self.histories.entry(event["key"].as_str().unwrap().to_owned()).or_default();
+        if let Some(number) = event["start"].as_u64() {
+            let call = &event["call"];
+            let call = match call[0].as_str().unwrap() {
+                "read" => RegisterCall::Read,
+                "write" => RegisterCall::Write(call[1].as_u64().unwrap()),
+                _ => {
+                    let new = call[2].as_u64().unwrap();
+                    RegisterCall::CompareAndSet { expected: call[1].as_u64(), new }
+                }
+            };
+            self.calls.insert(number, history.start(call));
+            return;
+        }
+        let id = self.calls.remove(&event["end"].as_u64().unwrap()).unwrap();
+        let answer = &event["answer"];
+        match answer[0].as_str().unwrap() {
+            "value" => history.answer(id, RegisterAnswer::Value(answer[1].as_u64())),
+            "written" => history.answer(id, RegisterAnswer::Written),
+            "swapped" => history.answer(id, RegisterAnswer::Swapped(answer[1] == true)),
+            _ => history.discard(id),
+        }
+    }
+}
+
+#[test]
+fn conditional_writes_of_three_regions_have_one_order() {
+    let Some(python) = python() else { return skipped(NO_PYTHON) };
+    let cluster = Layout::regions(3).relayed().start().unwrap();
+    make_bucket(&cluster, &["--consistency", "linearizable"]);
+    crate::wait_for_duties(&cluster, 0..3);
+    let mut race = script(&python, "s3_races.py");
+    let addresses = (0..3).map(|nth| cluster.s3(nth).to_string());
+    let mut race = Script::start(race.arg(RACING).args(addresses));
+    race.until("racing");
+    let fault = thread::scope(|scope| {
+        let cut = scope.spawn(|| {
+            thread::sleep(CUT_AFTER);
+            cluster.set_cut_off(2, true).unwrap();
+            thread::sleep(CUT_FOR);
+            cluster.set_cut_off(2, false).unwrap();
+        });
+        let events = race.finish();
+        cut.join().unwrap();
+        events
+    });
+    let mut seen = Seen::default();
+    fault.iter().for_each(|line| seen.note(&json(line)));
+    let (mut answered, mut unknown) = (0, 0);
+    for (key, history) in &seen.histories {
+        let ended = history.calls().filter(|call| call.answered.is_some()).count();
+        answered += ended;
+        unknown += history.len() - ended;
+        assert_eq!(check(&Register, history, Limits::default()), Verdict::Linearizable, "{key}");
+    }
+    println!("{answered} calls of {} keys were answered, {unknown} were not", seen.histories.len());
+    assert!(answered >= ANSWERED_MIN, "only {answered} calls were answered");
+}
