@@ -140,8 +140,6 @@ pub const COPY_PAUSE: Duration = Duration::from_secs(5);
 pub const COPY_WAIT: Duration = Duration::from_secs(30);
 /// Most questions of other regions about objects that are answered at once.
 pub const OBJECT_CALLS_MAX: usize = 256;
-/// Holders of a blob that are looked at.
-pub const HOLDERS_MAX: usize = 64;
 /// Commits whose rows wait for who fetches bytes; what is left out is found by a walk.
 pub const OBJECT_ROWS_UNREAD_MAX: usize = 1_024;
 /// Reads from other regions that wait to be counted.

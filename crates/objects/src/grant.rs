@@ -90,7 +90,7 @@ pub mod walk;
 pub use holder::{Holder, HolderConfig, HolderEffect, HolderEvent, Pinning};
 pub use home::{Home, HomeEffect, HomeEvent};
 pub use references::{Memory, References};
-pub use walk::{Walk, WalkConfig};
+pub use walk::{Homes, Walk, WalkConfig};
 
 /// Under what a home acts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

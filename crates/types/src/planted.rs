@@ -130,6 +130,26 @@ pub enum Planted {
     WalkWinners,
     /// Objects: a row that names blobs is written anew where they are not held.
     CommitUnheld,
+    /// Objects: who is asked for what another does not know answers with what that one has deleted.
+    AnswerDeleted,
+    /// Objects: a region that may know an object, and is not reached, counts as one that does not.
+    MissSilent,
+    /// Objects: a change of the index is made whatever its rows hold by then.
+    CompareNothing,
+    /// Objects: a blob is said to be held before it is durable.
+    HoldEarly,
+    /// Objects: an upload is answered before the copies that it must have are made.
+    AnswerBeforeCopies,
+    /// Objects: copies are made where the bucket's residency does not allow them.
+    PlaceAnywhere,
+    /// Objects: an upload in parts is completed whatever its parts are.
+    CompleteUnchecked,
+    /// Objects: deleting an object takes away every version that there is.
+    DeleteAll,
+    /// Objects: a region acts for the home of a key of a linearizable bucket without its lease.
+    ActWithoutLease,
+    /// Objects: what was found damaged is not fetched again.
+    NeverRepair,
 }
 
 /// Whether a fault is planted.

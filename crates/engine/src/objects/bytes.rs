@@ -11,20 +11,18 @@ use std::{
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use rhumb_objects::{
-    place,
-    rows::Rows as _,
+    refer,
     want::{Priority, Wish},
 };
 use rhumb_ports::blobs::{BLOB_READ_BYTES_MAX, BlobError};
-use rhumb_regions::{RegionIndex, RegionSet};
 use rhumb_types::{
     RegionId, UnixMillis,
-    record::{BlobHash, BlobRef, Body, BucketName, IndexKey, ObjectRecord},
+    record::{BlobHash, BlobRef, Body, BucketName, ObjectRecord},
 };
 use tokio::sync::OnceCell;
 
 use super::{ByteStream, ObjectClient, ObjectError, replicate::Wished};
-use crate::limits::{HOLDERS_MAX, READ_AHEAD_BLOCKS};
+use crate::limits::READ_AHEAD_BLOCKS;
 
 /// A blob that is being read.
 #[derive(Debug)]
@@ -132,27 +130,7 @@ impl ObjectClient {
     pub(super) fn holders(&self, hash: &BlobHash, taken_in: &RegionId) -> Vec<RegionId> {
         let Some(snapshot) = self.engine().routing() else { return Vec::new() };
         let Some(here) = snapshot.index(self.region()) else { return Vec::new() };
-        let rows = self.engine().index().rows(&IndexKey::holders_of(hash), None, HOLDERS_MAX);
-        let rows = rows.inspect_err(|error| tracing::warn!(%error, "holders cannot be read"));
-        let region = |key: &[u8]| match IndexKey::decode(key) {
-            Ok(IndexKey::Holder { region, .. }) => Some(region),
-            _ => None,
-        };
-        let said: Vec<RegionId> =
-            rows.unwrap_or_default().iter().filter_map(|(key, _)| region(key)).collect();
-        let known: RegionSet = said
-            .iter()
-            .chain(std::iter::once(taken_in))
-            .filter_map(|region| snapshot.index(region))
-            .filter(|at| *at != here)
-            .collect();
-        let others: RegionSet =
-            snapshot.data().iter().filter(|at| *at != here && !known.contains(*at)).collect();
-        let name = |at: RegionIndex| snapshot.id(at).clone();
-        let mut order: Vec<RegionId> =
-            place::nearest(&snapshot, here, known).into_iter().map(name).collect();
-        order.extend(place::nearest(&snapshot, here, others).into_iter().map(name));
-        order
+        refer::sources(&self.engine().index(), &snapshot, here, (hash, taken_in))
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use rhumb_objects::{
+    ask::{Answer, Ask, What},
     condition::Condition,
     etag,
     index::{self, Which},
@@ -21,7 +22,6 @@ use rhumb_types::{
 
 use super::{
     Digests, ObjectError, Running,
-    ask::{Answer, Ask, What},
     body::{Intake, TakenIn},
     copies::Copier,
     digest::Digester,

@@ -9,26 +9,26 @@ use std::{
 };
 
 use bytes::Bytes;
-use rhumb_objects::grant::{
-    Authority, Home, HomeEffect, HomeEvent, Walk, WalkConfig,
-    walk::{Candidate, Taken},
+use rhumb_objects::{
+    grant::{
+        Authority, Home, HomeEffect, HomeEvent, Homes, Walk, WalkConfig,
+        walk::{Candidate, Taken},
+    },
+    refer::{KINDS, Placements, Referred},
 };
 use rhumb_ports::store::Range;
 use rhumb_regions::{RegionSet, RoutingSnapshot};
 use rhumb_types::{
     RegionId,
     control::MemberRole,
-    record::{BlobHash, BlobRef, Cell, HolderRecord, IndexKey, Record as _, Space, Value},
+    record::{BlobHash, BlobRef, Cell, IndexKey, Space},
 };
 use tokio::{
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use super::{
-    ObjectClient, ObjectError,
-    refer::{KINDS, Placements, Referred, referred},
-};
+use super::{ObjectClient, ObjectError};
 use crate::{
     Engine,
     limits::{COLLECT_TICK, WALK_PAGE_ROWS},
@@ -197,19 +197,8 @@ impl ObjectClient {
         let mut after = after.map(|hash| IndexKey::after_holders_of(&hash));
         loop {
             let rows = self.page(b"h", &mut after)?;
-            for (key, cell) in &rows {
-                let Ok(IndexKey::Holder { hash, region }) = IndexKey::decode(key) else { continue };
-                let (Some(at), Some(record)) = (snapshot.index(&region), holder(cell)) else {
-                    continue;
-                };
-                if home_of(&homes, &hash) != Some(home) {
-                    continue;
-                }
-                if walk.on_holder(hash, at, &record) == Taken::Full {
-                    return Ok(());
-                }
-            }
-            if rows.len() < WALK_PAGE_ROWS {
+            let taken = walk.on_holders((&homes, home), snapshot, &rows);
+            if taken == Taken::Full || rows.len() < WALK_PAGE_ROWS {
                 return Ok(());
             }
             tokio::task::yield_now().await;
@@ -221,13 +210,13 @@ impl ObjectClient {
         snapshot: &RoutingSnapshot,
         walk: &mut Walk,
     ) -> Result<(), ObjectError> {
-        let mut buckets = BTreeMap::new();
+        let mut buckets = Placements::new();
         for kind in KINDS {
             let mut after = None;
             loop {
                 let rows = self.page(kind, &mut after)?;
-                for (key, cell) in &rows {
-                    self.refer(snapshot, &mut buckets, (key, cell), walk)?;
+                for row in &rows {
+                    self.refer(snapshot, &mut buckets, row, walk)?;
                 }
                 if rows.len() < WALK_PAGE_ROWS {
                     break;
@@ -238,28 +227,17 @@ impl ObjectClient {
         Ok(())
     }
 
-    /// Strikes out what a row refers to: each entry of its cell, for a delete that saw only the winner
-    /// leaves the others.
     fn refer(
         &self,
         snapshot: &RoutingSnapshot,
         buckets: &mut Placements,
-        (key, cell): (&Bytes, &Cell),
+        (key, cell): &(Bytes, Cell),
         walk: &mut Walk,
     ) -> Result<(), ObjectError> {
-        for entry in &cell.entries {
-            let Value::Bytes(bytes) = &entry.value else { continue };
-            // What cannot be read may refer to anything: the walk ends.
-            let referred = referred(key, bytes).map_err(|error| {
-                ObjectError::Damaged(format!("{}: {error}", key.escape_ascii()))
-            })?;
-            let Some(referred) = referred else { continue };
-            for blob in &referred.blobs {
-                let (wanted, copies) = self.wanted(snapshot, buckets, &referred, blob);
-                walk.on_reference(&blob.hash, wanted, copies);
-            }
-        }
-        Ok(())
+        let wanted =
+            |referred: &Referred, blob: &BlobRef| self.wanted(snapshot, buckets, referred, blob);
+        let struck = walk.on_row((key, cell), wanted);
+        struck.map_err(|error| ObjectError::Damaged(format!("{}: {error}", key.escape_ascii())))
     }
 
     /// Where copies of a blob ought to be, and how many.
@@ -297,29 +275,10 @@ impl ObjectClient {
     }
 
     /// The regions among which hashes are shared out, in order: the agreed members that hold data.
-    fn hash_homes(&self) -> Vec<RegionId> {
-        let Some(view) = self.engine().agreed() else { return Vec::new() };
+    fn hash_homes(&self) -> Homes {
+        let Some(view) = self.engine().agreed() else { return Homes::default() };
         let view = view.borrow();
         let data = view.members.iter().filter(|member| member.role != MemberRole::Witness);
-        let mut homes: Vec<RegionId> = data.map(|member| member.region.clone()).collect();
-        homes.sort();
-        homes.dedup();
-        homes
+        data.map(|member| member.region.clone()).collect()
     }
-}
-
-/// The home of a hash. BLAKE3 is even, so the first bytes do.
-fn home_of<'h>(homes: &'h [RegionId], hash: &BlobHash) -> Option<&'h RegionId> {
-    let [first, second, ..] = hash.0;
-    let number = usize::from(u16::from_be_bytes([first, second]));
-    homes.get(number % homes.len().max(1))
-}
-
-/// The youngest of what a cell says of a holder.
-fn holder(cell: &Cell) -> Option<HolderRecord> {
-    let records = cell.entries.iter().filter_map(|entry| match &entry.value {
-        Value::Bytes(bytes) => HolderRecord::decode(bytes).ok(),
-        _ => None,
-    });
-    records.max_by_key(|record| record.since)
 }

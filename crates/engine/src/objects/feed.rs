@@ -1,23 +1,21 @@
 //! What is committed of the index, told to who fetches and who keeps bytes.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
 };
 
 use bytes::Bytes;
+use rhumb_objects::refer::Committed;
 use rhumb_ports::store::{Batch, MetaName, Write};
 use rhumb_state::visible;
 use rhumb_types::{
     DomainId,
-    record::{BlobHash, Dot, Record as _, Space, Value, VersionVector},
+    record::{Dot, Record as _, Space, VersionVector},
 };
 use tokio::sync::mpsc;
 
-use super::{keep::Keeper, refer::referred};
+use super::keep::Keeper;
 
 /// Rows of the index: their keys, and what they hold.
 pub(super) type Rows = Vec<(Bytes, Bytes)>;
@@ -61,35 +59,21 @@ fn row(write: &Write) -> Option<(Bytes, Bytes)> {
 
 /// Tells which transactions were committed, and to which blobs their rows refer.
 fn tell_references(batch: &Batch, keeper: &Keeper) {
-    let mut dots: BTreeMap<Dot, Vec<BlobHash>> = BTreeMap::new();
-    let mut applied = None;
+    let (mut committed, mut applied) = (Committed::default(), None);
     for write in &batch.writes {
         match write {
             Write::Log { origin, version, .. } if origin.domain() == DomainId::EVERYWHERE => {
-                dots.insert(Dot { origin: *origin, version: *version }, Vec::new());
+                committed.on_transaction(Dot { origin: *origin, version: *version });
             }
             Write::Meta { name: MetaName::Applied, value: Some(bytes) } => applied = Some(bytes),
             _ => {}
         }
     }
     for write in &batch.writes {
-        let Write::Head { space: Space::OBJECTS, key, head: Some(head) } = write else { continue };
-        for entry in &head.cell.entries {
-            if let (Some(hashes), Value::Bytes(bytes)) = (dots.get_mut(&entry.dot), &entry.value) {
-                hashes.extend(references(key, bytes));
-            }
+        if let Write::Head { space: Space::OBJECTS, key, head: Some(head) } = write {
+            committed.on_cell(key, &head.cell);
         }
     }
-    let is_snapshot = dots.is_empty();
-    for (dot, hashes) in dots {
-        keeper.applied(dot, &hashes);
-    }
-    if is_snapshot && let Some(vector) = applied.and_then(|it| VersionVector::decode(it).ok()) {
-        keeper.covered(&vector);
-    }
-}
-
-fn references(key: &[u8], row: &[u8]) -> Vec<BlobHash> {
-    let blobs = referred(key, row).ok().flatten().map(|it| it.blobs).unwrap_or_default();
-    blobs.into_iter().map(|blob| blob.hash).collect()
+    let applied = applied.and_then(|bytes| VersionVector::decode(bytes).ok());
+    committed.tell(applied.as_ref(), |event| keeper.committed(event));
 }

@@ -1,12 +1,15 @@
 //! Reading the index, and carrying changes of it out.
 
 use bytes::Bytes;
-use rhumb_objects::rows::{Change, Rows};
+use rhumb_objects::{
+    miss,
+    rows::{Change, Rows},
+};
 use rhumb_ports::store::{Range, ReadStore, StoreError};
 use rhumb_state::{Op, Reply, visible};
 use rhumb_types::{
     AckLevel,
-    record::{Space, VersionVector},
+    record::{Cell, Head, Space, VersionVector},
 };
 use tokio::time::sleep;
 
@@ -17,14 +20,28 @@ use crate::{
 };
 
 /// The newest rows of the index.
-pub(super) struct IndexRows<'e>(pub(super) &'e dyn ReadStore);
+pub(super) struct IndexRows<'e> {
+    store: &'e dyn ReadStore,
+    /// What is passed over.
+    seen: Option<&'e VersionVector>,
+}
+
+impl IndexRows<'_> {
+    fn whole(&self, cell: Cell) -> Option<Bytes> {
+        let cell = match self.seen {
+            Some(seen) => miss::unseen(cell, seen),
+            None => cell,
+        };
+        visible::whole(&cell).cloned()
+    }
+}
 
 impl Rows for IndexRows<'_> {
     type Error = StoreError;
 
     fn row(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let head = self.0.head(Space::OBJECTS, key)?;
-        Ok(head.and_then(|head| visible::whole(&head.cell).cloned()))
+        let head = self.store.head(Space::OBJECTS, key)?;
+        Ok(head.and_then(|head| self.whole(head.cell)))
     }
 
     fn rows(
@@ -38,12 +55,10 @@ impl Rows for IndexRows<'_> {
         while found.len() < limit {
             let wanted = limit - found.len();
             let range = Range { after: after.clone(), limit: wanted };
-            let page = self.0.keys(Space::OBJECTS, prefix, range)?;
+            let page = self.store.keys(Space::OBJECTS, prefix, range)?;
             let last = page.len() < wanted;
             after = page.last().map(|(key, _)| key.clone()).or(after);
-            let held = |(key, head): (Bytes, rhumb_types::record::Head)| {
-                visible::whole(&head.cell).cloned().map(|bytes| (key, bytes))
-            };
+            let held = |(key, head): (Bytes, Head)| Some((key, self.whole(head.cell)?));
             found.extend(page.into_iter().filter_map(held));
             if last {
                 break;
@@ -55,7 +70,12 @@ impl Rows for IndexRows<'_> {
 
 impl Engine {
     pub(super) fn index(&self) -> IndexRows<'_> {
-        IndexRows(self.shared().store.as_ref())
+        IndexRows { store: self.shared().store.as_ref(), seen: None }
+    }
+
+    /// The rows that somebody has not applied.
+    pub(super) fn index_unseen<'e>(&'e self, seen: &'e VersionVector) -> IndexRows<'e> {
+        IndexRows { store: self.shared().store.as_ref(), seen: Some(seen) }
     }
 
     /// Follows a rule: reads, carries its change out, and asks it anew when a row has changed

@@ -59,9 +59,9 @@ impl Keeper {
         effects
     }
 
-    /// A transaction is committed here, and refers to blobs.
-    pub(super) fn applied(&self, dot: Dot, references: &[BlobHash]) {
-        self.on_event(HolderEvent::Applied { dot, references });
+    /// Something was committed here.
+    pub(super) fn committed(&self, event: HolderEvent<'_>) {
+        self.on_event(event);
     }
 
     /// More is committed than was told one by one.

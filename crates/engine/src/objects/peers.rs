@@ -5,8 +5,10 @@ use std::{ops::Range, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use rhumb_objects::{
+    ask::{Answer, Ask},
     grant,
     index::{self, ReadRefused, Target, Which},
+    miss::{Heard, Inquiry, Verdict},
 };
 use rhumb_ports::{
     BoxFuture,
@@ -25,7 +27,6 @@ use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 
 use super::{
     ObjectClient, ObjectError,
-    ask::{Answer, Ask},
     wire::{Call, Refusal, Told},
 };
 use crate::{
@@ -204,50 +205,67 @@ impl ObjectClient {
             return self.head_at_home(&definition, bucket, key, which).await;
         }
         let target = Target { bucket, versioning: definition.versioning, key };
-        let found = index::find(&self.engine().index(), target, which)?;
-        if found.record().is_some() || definition.miss == rhumb_types::record::Miss::Local {
+        let find = || index::find(&self.engine().index(), target, which);
+        let local = definition.miss == rhumb_types::record::Miss::Local;
+        let found = find()?;
+        if found.record().is_some() || local {
             return Ok(found.object(which)?);
         }
-        match self.find_elsewhere(bucket, key, which).await? {
+        // Looked for again after what is applied was noted: what that covers, and is not here, was
+        // deleted.
+        let seen = self.engine().committed_vector();
+        let found = find()?;
+        if found.record().is_some() {
+            return Ok(found.object(which)?);
+        }
+        match self.find_elsewhere(bucket, key, which, seen).await? {
             Some(record) if record.content.is_some() => Ok(record),
             _ => Ok(found.object(which)?),
         }
     }
 
-    /// Asks all other regions at once; the first that knows a version answers.
+    /// Asks all other regions at once for what is not applied here.
     async fn find_elsewhere(
         &self,
         bucket: &BucketName,
         key: &Bytes,
         which: Which,
+        seen: VersionVector,
     ) -> Result<Option<ObjectRecord>, ObjectError> {
-        let call = Arc::new(Call::Find { bucket: bucket.clone(), key: key.clone(), which });
         let status = self.engine().status();
+        let peers = status.peers.iter().filter(|peer| !peer.witness);
+        // All that it ever told is here: its silence hides nothing that was told.
+        let peers = peers.map(|peer| (peer.region.clone(), peer.ahead_transactions > 0));
+        let mut inquiry = Inquiry::new(peers);
+        let call = Call::Find { bucket: bucket.clone(), key: key.clone(), which, seen };
+        let call = Arc::new(call);
         let mut asked = JoinSet::new();
-        for peer in status.peers.iter().filter(|peer| !peer.witness) {
-            let (client, call, region) = (self.clone(), call.clone(), peer.region.clone());
-            // All that it ever told is here: its silence hides nothing that was told.
-            let behind = peer.ahead_transactions > 0;
+        for region in inquiry.asked() {
+            let (client, call, region) = (self.clone(), call.clone(), region.clone());
             asked.spawn(async move {
                 let told = client.call(&region, &call, INDEX_CALL_WAIT).await;
-                (region, behind, told)
+                let heard = match told {
+                    Ok(Told::Found(Some(record))) => Heard::Found(record),
+                    Ok(Told::Found(None)) => Heard::Nothing,
+                    Ok(_) | Err(_) => Heard::Silence,
+                };
+                (region, heard)
             });
         }
-        let mut silent = None;
-        while let Some(answer) = asked.join_next().await {
-            let Ok((region, behind, told)) = answer else { continue };
-            match told {
-                Ok(Told::Found(Some(record))) => return Ok(Some(*record)),
-                Ok(Told::Found(None)) => {}
-                Ok(_) | Err(_) if behind => silent = Some(region),
-                Ok(_) | Err(_) => {}
-            }
+        let mut verdict = inquiry.verdict();
+        while verdict.is_none()
+            && let Some(answer) = asked.join_next().await
+        {
+            let Ok((region, heard)) = answer else { continue };
+            verdict = inquiry.on_answer(&region, heard);
         }
-        match silent {
-            None => Ok(None),
-            Some(region) => Err(ObjectError::Unavailable(format!(
+        match verdict {
+            Some(Verdict::Found(record)) => Ok(Some(*record)),
+            Some(Verdict::NotThere) => Ok(None),
+            Some(Verdict::Unsure(region)) => Err(ObjectError::Unavailable(format!(
                 "{region} may know the object, and cannot be reached"
             ))),
+            None => Err(ObjectError::Unavailable("the search broke off".to_owned())),
         }
     }
 
@@ -261,7 +279,8 @@ impl ObjectClient {
     ) -> Result<ObjectRecord, ObjectError> {
         let acting = self.acting(bucket, key)?;
         if acting != *self.region() {
-            let call = Call::Find { bucket: bucket.clone(), key: key.clone(), which };
+            let (bucket, key) = (bucket.clone(), key.clone());
+            let call = Call::Find { bucket, key, which, seen: VersionVector::new() };
             let told = self.call(&acting, &call, INDEX_CALL_WAIT).await;
             return match told {
                 Ok(Told::Found(Some(record))) if record.content.is_some() => Ok(*record),
@@ -363,7 +382,9 @@ impl ObjectService {
         match Call::decode(request).map_err(|error| error.to_string())? {
             Call::Read { hash, from, to } => Ok(read(&client, hash, from..to).await),
             Call::Keep(keep) => Ok(keep_from(&client, from, keep).await),
-            Call::Find { bucket, key, which } => Ok(find(&client, &bucket, &key, which)),
+            Call::Find { bucket, key, which, seen } => {
+                Ok(find(&client, &bucket, &key, which, &seen))
+            }
             Call::Change(ask) => Ok(change(&client, &ask).await),
             Call::Ask(ask) => client
                 .asked(from.clone(), ask)
@@ -415,14 +436,20 @@ async fn keep_from(client: &ObjectClient, from: &RegionId, keep: Keep) -> Told {
     }
 }
 
-fn find(client: &ObjectClient, bucket: &BucketName, key: &Bytes, which: Which) -> Told {
+fn find(
+    client: &ObjectClient,
+    bucket: &BucketName,
+    key: &Bytes,
+    which: Which,
+    seen: &VersionVector,
+) -> Told {
     let found = || -> Result<Option<ObjectRecord>, ObjectError> {
         let definition = client.definition(bucket)?;
         let target = Target { bucket, versioning: definition.versioning, key };
         if definition.consistency == BucketConsistency::Linearizable {
             client.still_acts(bucket, key)?;
         }
-        let found = index::find(&client.engine().index(), target, which)?;
+        let found = index::find(&client.engine().index_unseen(seen), target, which)?;
         Ok(found.record().cloned())
     };
     match found() {

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use rhumb_objects::{
+    refer::{KINDS, Placements, Referred, referred},
     rows::Rows as _,
     want::{Fetch, FetchEnd, Priority, Want, Wish, promotion::Promotions},
 };
@@ -18,12 +19,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{
-    ObjectClient,
-    feed::Rows,
-    peers::FetchError,
-    refer::{KINDS, Placements, Referred, referred},
-};
+use super::{ObjectClient, feed::Rows, peers::FetchError};
 use crate::{
     Engine,
     limits::{WALK_INTERVAL, WALK_PAGE_ROWS, WISHES_MAX},

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use rhumb_objects::{
+    ask::{Answer, Ask, What},
     condition::Condition,
     etag,
     index::Target,
@@ -16,12 +17,7 @@ use rhumb_types::{
     },
 };
 
-use super::{
-    ByteStream, Digests, ObjectClient, ObjectError,
-    ask::{Answer, Ask, What},
-    client::foreign,
-    keep::Pin,
-};
+use super::{ByteStream, Digests, ObjectClient, ObjectError, client::foreign, keep::Pin};
 
 impl ObjectClient {
     /// Keeps the blobs of all parts of an upload here.

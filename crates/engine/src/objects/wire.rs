@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use rhumb_objects::{
+    ask::{Answer, Ask},
     grant,
     index::{Refused, Which},
     multipart::{CompleteRefused, NoUpload, PartRefused},
@@ -13,11 +14,7 @@ use rhumb_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{
-    ObjectError,
-    ask::{Answer, Ask},
-    peers::Keep,
-};
+use super::{ObjectError, peers::Keep};
 
 /// A question of one node to another.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -26,8 +23,8 @@ pub(super) enum Call {
     Read { hash: BlobHash, from: u64, to: u64 },
     /// To fetch blobs from the asker, and to keep them.
     Keep(Keep),
-    /// A version of an object, as the asked node knows it.
-    Find { bucket: BucketName, key: Bytes, which: Which },
+    /// A version of an object, as the asked node knows it, of what the asker has not applied.
+    Find { bucket: BucketName, key: Bytes, which: Which, seen: VersionVector },
     /// A change of the index, at the home of its key.
     Change(Box<Ask>),
     /// Whether a blob is held (rule 12).

@@ -6,11 +6,17 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use rhumb_regions::{RegionIndex, RegionSet, RoutingSnapshot};
 use rhumb_types::{
     RegionId, UnixMillis,
-    record::{BlobHash, HolderRecord, VersionVector},
+    planted::{self, Planted},
+    record::{
+        BlobHash, BlobRef, Cell, CodecError, HolderRecord, IndexKey, Record, Value, VersionVector,
+    },
 };
+
+use crate::refer::{Referred, referred};
 
 use super::limits::{CACHED_GRACE, GRACE, SURPLUS_GRACE, WALK_HASHES_MAX};
 
@@ -100,6 +106,29 @@ pub struct Pass {
     pub counts: WalkCounts,
 }
 
+/// The regions among which hashes are shared out, in order: the agreed members that hold data.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Homes(Vec<RegionId>);
+
+impl FromIterator<RegionId> for Homes {
+    fn from_iter<I: IntoIterator<Item = RegionId>>(members: I) -> Self {
+        let mut homes: Vec<RegionId> = members.into_iter().collect();
+        homes.sort();
+        homes.dedup();
+        Self(homes)
+    }
+}
+
+impl Homes {
+    /// The home of a hash. BLAKE3 is even, so the first bytes do.
+    #[must_use]
+    pub fn of(&self, hash: &BlobHash) -> Option<&RegionId> {
+        let [first, second, ..] = hash.0;
+        let number = usize::from(u16::from_be_bytes([first, second]));
+        self.0.get(number % self.0.len().max(1))
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Row {
     holders: RegionSet,
@@ -160,6 +189,50 @@ impl Walk {
         Taken::Yes
     }
 
+    /// The same of a page of rows, with all that their cells hold: those of hashes whose home this is.
+    pub fn on_holders(
+        &mut self,
+        (homes, home): (&Homes, &RegionId),
+        snapshot: &RoutingSnapshot,
+        rows: &[(Bytes, Cell)],
+    ) -> Taken {
+        for (key, cell) in rows {
+            let Ok(IndexKey::Holder { hash, region }) = IndexKey::decode(key) else { continue };
+            let (Some(at), Some(record)) = (snapshot.index(&region), youngest(cell)) else {
+                continue;
+            };
+            if homes.of(&hash) == Some(home) && self.on_holder(hash, at, &record) == Taken::Full {
+                return Taken::Full;
+            }
+        }
+        Taken::Yes
+    }
+
+    /// Strikes out what a row refers to: each entry of its cell, for a delete that saw only the winner
+    /// leaves the others. `wanted` says where copies ought to be, and how many.
+    ///
+    /// # Errors
+    /// When an entry cannot be understood: it may refer to anything, so that the walk must end.
+    pub fn on_row(
+        &mut self,
+        (key, cell): (&[u8], &Cell),
+        mut wanted: impl FnMut(&Referred, &BlobRef) -> (RegionSet, u8),
+    ) -> Result<(), CodecError> {
+        let winner = cell.entries.iter().map(rhumb_types::record::Entry::stamp).max();
+        for entry in &cell.entries {
+            let Value::Bytes(bytes) = &entry.value else { continue };
+            if planted::is(Planted::WalkWinners) && Some(entry.stamp()) != winner {
+                continue;
+            }
+            let Some(referred) = referred(key, bytes)? else { continue };
+            for blob in &referred.blobs {
+                let (regions, copies) = wanted(&referred, blob);
+                self.on_reference(&blob.hash, regions, copies);
+            }
+        }
+        Ok(())
+    }
+
     /// Then, every row that refers to a blob: of each entry of each cell. `wanted` is where copies ought
     /// to be by the bucket of that row, `copies` how many there must be.
     pub fn on_reference(&mut self, hash: &BlobHash, wanted: RegionSet, copies: u8) {
@@ -202,6 +275,15 @@ impl Walk {
         }
         Pass { candidates, next, counts }
     }
+}
+
+/// The youngest of what a cell says of a holder.
+fn youngest(cell: &Cell) -> Option<HolderRecord> {
+    let records = cell.entries.iter().filter_map(|entry| match &entry.value {
+        Value::Bytes(bytes) => HolderRecord::decode(bytes).ok(),
+        _ => None,
+    });
+    records.max_by_key(|record| record.since)
 }
 
 #[cfg(test)]

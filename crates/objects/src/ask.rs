@@ -1,0 +1,247 @@
+//! Changes of the index as values: carried out where they are asked, or in a linearizable bucket by the
+//! region that acts for the key's home (rule 10).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use rhumb_types::{
+    ErrorCode, RegionId, UnixMillis,
+    record::{
+        BlobRef, Body, BucketName, Content, HolderRecord, IndexKey, ObjectRecord, PartRecord,
+        Record, UploadRecord, VersionId, Versioning,
+    },
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    condition::Condition,
+    index::{self, Refused, Target, Which, Writing},
+    multipart::{self, BeginRefused, ChosenPart, CompleteRefused, NoUpload, PartRefused, Whole},
+    rows::{Change, Failed, Refusal, Rows},
+};
+
+/// A change that somebody wants.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Ask {
+    /// In which bucket.
+    pub bucket: BucketName,
+    /// Of which key.
+    pub key: Bytes,
+    /// What.
+    pub what: What,
+}
+
+/// What it is about. The order of variants and fields is frozen (rule 16).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum What {
+    /// A new version.
+    Put {
+        /// What it holds.
+        content: Content,
+        /// Under which condition.
+        condition: Condition,
+    },
+    /// The end of an object, or of a version of it.
+    Delete {
+        /// Which version.
+        which: Which,
+        /// Under which condition.
+        condition: Condition,
+    },
+    /// Other tags, of the version that is named only: its bytes are kept where this is asked.
+    Tag {
+        /// As the client named it.
+        which: Which,
+        /// Which that was.
+        version: VersionId,
+        /// The tags.
+        tags: BTreeMap<String, String>,
+    },
+    /// The beginning of an upload in parts.
+    Begin {
+        /// What is known of it.
+        upload: UploadRecord,
+    },
+    /// A part of one.
+    Part {
+        /// Of which.
+        upload: VersionId,
+        /// The part's number.
+        number: u16,
+        /// The part.
+        part: PartRecord,
+    },
+    /// An object of the parts of an upload.
+    Complete {
+        /// Of which.
+        upload: VersionId,
+        /// Of which parts.
+        chosen: Vec<ChosenPart>,
+        /// What is said of the whole.
+        whole: Whole,
+        /// Under which condition.
+        condition: Condition,
+    },
+    /// The end of an upload without an object.
+    Abort {
+        /// Of which.
+        upload: VersionId,
+    },
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// There is this version now.
+    Record(Box<ObjectRecord>),
+    /// It is gone.
+    Deleted {
+        /// The delete marker that was written,
+        marker: Option<VersionId>,
+        /// and the version that was removed, which may have been a marker.
+        told: Option<(Option<VersionId>, bool)>,
+    },
+    /// An upload was begun.
+    Begun(VersionId),
+    /// Done.
+    Done,
+}
+
+/// Why a change was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AskRefused {
+    /// A change of an object.
+    #[error(transparent)]
+    Object(#[from] Refused),
+    /// An upload is not begun.
+    #[error(transparent)]
+    Begin(#[from] BeginRefused),
+    /// A part is not taken.
+    #[error(transparent)]
+    Part(#[from] PartRefused),
+    /// An upload is not completed.
+    #[error(transparent)]
+    Complete(#[from] CompleteRefused),
+    /// There is no such upload.
+    #[error(transparent)]
+    NoUpload(#[from] NoUpload),
+    /// The version is not the one that the asker saw.
+    #[error("the object was written meanwhile; try again")]
+    Meanwhile,
+}
+
+impl Refusal for AskRefused {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Object(refused) => refused.code(),
+            Self::Begin(refused) => refused.code(),
+            Self::Part(refused) => refused.code(),
+            Self::Complete(refused) => refused.code(),
+            Self::NoUpload(refused) => refused.code(),
+            Self::Meanwhile => ErrorCode::Unavailable,
+        }
+    }
+}
+
+impl What {
+    /// The blobs that it refers to.
+    #[must_use]
+    pub fn blobs(&self) -> &[BlobRef] {
+        let body = match self {
+            Self::Put { content, .. } => &content.body,
+            Self::Part { part, .. } => &part.body,
+            _ => return &[],
+        };
+        match body {
+            Body::Blobs(blobs) => blobs,
+            Body::Inline(_) => &[],
+        }
+    }
+}
+
+/// What a change comes to, by the rows as they are.
+///
+/// # Errors
+/// [`AskRefused`]; rows may be damaged, or not be readable.
+pub fn decide<S: Rows>(
+    rows: &S,
+    versioning: Versioning,
+    ask: &Ask,
+    writing: Writing,
+) -> Result<(Answer, Change), Failed<AskRefused, S::Error>> {
+    let Ask { bucket, key, what } = ask;
+    let target = Target { bucket, versioning, key };
+    match what {
+        What::Put { content, condition } => {
+            let put = index::put(rows, target, writing, content.clone(), condition);
+            let put = put.map_err(|failed| failed.map_refused(AskRefused::from))?;
+            Ok((Answer::Record(put.record.into()), put.change))
+        }
+        What::Delete { which, condition } => {
+            let deleted = index::delete(rows, target, *which, writing, condition);
+            let deleted = deleted.map_err(|failed| failed.map_refused(AskRefused::from))?;
+            let marker = deleted.marker.as_ref().map(|marker| marker.version);
+            Ok((Answer::Deleted { marker, told: deleted.told() }, deleted.change))
+        }
+        What::Tag { which, version, tags } => tag(rows, target, (*which, *version), tags),
+        What::Begin { upload } => {
+            let id = writing.version;
+            let change = multipart::begin(target, id, upload.clone());
+            let change = change.map_err(|refused| Failed::Refused(refused.into()))?;
+            Ok((Answer::Begun(id), change))
+        }
+        What::Part { upload, number, part } => {
+            let change = multipart::put_part(rows, target, *upload, *number, part);
+            Ok((Answer::Done, change.map_err(|failed| failed.map_refused(AskRefused::from))?))
+        }
+        What::Complete { upload, chosen, whole, condition } => {
+            let done =
+                multipart::complete(rows, target, *upload, writing, chosen, whole, condition);
+            let done = done.map_err(|failed| failed.map_refused(AskRefused::from))?;
+            Ok((Answer::Record(done.record.into()), done.change))
+        }
+        What::Abort { upload } => {
+            let change = multipart::abort(rows, target, *upload);
+            Ok((Answer::Done, change.map_err(|failed| failed.map_refused(AskRefused::from))?))
+        }
+    }
+}
+
+fn tag<S: Rows>(
+    rows: &S,
+    target: Target<'_>,
+    (which, version): (Which, VersionId),
+    tags: &BTreeMap<String, String>,
+) -> Result<(Answer, Change), Failed<AskRefused, S::Error>> {
+    let edited = index::edit(rows, target, which, &Condition::default(), |content| {
+        content.tags.clone_from(tags);
+    });
+    let edited = edited.map_err(|failed| failed.map_refused(AskRefused::from))?;
+    if edited.record.version != version {
+        return Err(Failed::Refused(AskRefused::Meanwhile));
+    }
+    Ok((Answer::Record(edited.record.into()), edited.change))
+}
+
+/// Adds to a change that a region holds some blobs, for good.
+///
+/// # Errors
+/// When rows cannot be read.
+pub fn say_held<S: Rows>(
+    rows: &S,
+    (region, since): (&RegionId, UnixMillis),
+    blobs: &[BlobRef],
+    change: &mut Change,
+) -> Result<(), S::Error> {
+    for blob in blobs {
+        let key = IndexKey::Holder { hash: blob.hash, region: region.clone() }.encode();
+        let known = rows.row(&key)?;
+        let known = known.and_then(|known| HolderRecord::decode(&known).ok());
+        if known.is_some_and(|known| !known.cached) {
+            continue;
+        }
+        let holder = HolderRecord { bytes: blob.bytes, since, cached: false };
+        change.set(key, holder.encode());
+    }
+    Ok(())
+}
