@@ -4,7 +4,7 @@
 //! the bytes has asked for them, checked them, and says so in the index. One that fails is tried again
 //! a few times; then the next region of the plan gets all of it, from the first blob on.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use rhumb_types::{
     RegionId,
@@ -20,9 +20,9 @@ use super::{CopyResult, ObjectClient, ObjectsConfig, peers::Keep};
 use crate::limits::COPY_BLOBS_PER_CALL;
 
 /// What a copy is made of so far.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Source {
-    blobs: Arc<Vec<BlobRef>>,
+    blobs: Vec<BlobRef>,
     ended: bool,
 }
 
@@ -72,7 +72,7 @@ impl Copier {
 
     /// One more blob is here.
     pub(super) fn add(&mut self, blob: BlobRef) {
-        self.source.send_modify(|source| Arc::make_mut(&mut source.blobs).push(blob));
+        self.source.send_modify(|source| source.blobs.push(blob));
     }
 
     /// All of it is here: waits for the copies, as long as that may take.
@@ -103,9 +103,11 @@ async fn copy(
 ) -> Result<(), String> {
     let mut copied = 0;
     loop {
-        let Source { blobs, ended } = source.borrow_and_update().clone();
-        let new: Vec<BlobRef> =
-            blobs.iter().skip(copied).take(COPY_BLOBS_PER_CALL).copied().collect();
+        let (new, ended) = {
+            let source = source.borrow_and_update();
+            let new = source.blobs.iter().skip(copied).take(COPY_BLOBS_PER_CALL);
+            (new.copied().collect::<Vec<BlobRef>>(), source.ended)
+        };
         if new.is_empty() {
             if ended {
                 return Ok(());
