@@ -278,6 +278,12 @@ impl Want {
         self.wanted.len()
     }
 
+    /// Blobs whose fetch could begin, as far as they themselves go.
+    #[must_use]
+    pub fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
     /// Whether nothing is wanted.
     #[must_use]
     pub fn is_empty(&self) -> bool {

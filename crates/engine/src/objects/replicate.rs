@@ -1,7 +1,8 @@
 //! Fetching what this region ought to hold, and does not.
 //!
-//! Rows tell it as they are committed; a walk over the index finds what was missed, after a start and
-//! from time to time. What is fetched first, and how often, is the business of `rhumb_objects::want`.
+//! Rows tell it as they are committed; a walk over the index finds what was missed: after a start, when
+//! a bucket has other settings, when rows came too fast, and from time to time. What is fetched first,
+//! and how often, is the business of `rhumb_objects::want`.
 
 use bytes::Bytes;
 use rhumb_objects::{
@@ -72,7 +73,8 @@ impl Engine {
             fetching: JoinSet::new(),
             fetches,
             walk: Some(Walk::default()),
-            walk_again: Instant::now() + WALK_INTERVAL,
+            walk_again: false,
+            walks_at: Instant::now() + WALK_INTERVAL,
         };
         self.tasks().spawn_until_stopped(replicator.run(committed, wishes));
     }
@@ -92,7 +94,10 @@ struct Replicator {
     fetching: JoinSet<(BlobRef, FetchEnd)>,
     fetches: usize,
     walk: Option<Walk>,
-    walk_again: Instant,
+    /// Whether another follows the one under way, which may have passed what it would look for.
+    walk_again: bool,
+    /// When the next one begins in any case.
+    walks_at: Instant,
 }
 
 impl Replicator {
@@ -101,8 +106,12 @@ impl Replicator {
         mut committed: mpsc::Receiver<Rows>,
         mut wishes: mpsc::Receiver<Wished>,
     ) {
+        let mut buckets = self.client.running().buckets.clone();
         loop {
             self.begin_fetches();
+            if self.client.engine().shared().object_feed.has_missed() {
+                self.walk_anew();
+            }
             let wakes = self.wakes_at();
             tokio::select! {
                 Some(rows) = committed.recv() => self.look(rows, Priority::Written).await,
@@ -114,6 +123,8 @@ impl Replicator {
                     let now = self.client.engine().clock().now().mono;
                     self.want.on_end(now, &blob.hash, end);
                 }
+                // Where the bytes of a bucket ought to be may be another question now.
+                Ok(()) = buckets.changed() => self.walk_anew(),
                 () = sleep_until(wakes) => self.on_time().await,
                 else => return,
             }
@@ -122,29 +133,39 @@ impl Replicator {
 
     /// When there is something to do that nobody tells.
     fn wakes_at(&self) -> Instant {
-        if self.walk.is_some() {
+        if self.walk.is_some() && !self.is_behind() {
             return Instant::now();
         }
-        let pause = self.want.wakes_at().map(|at| {
+        // Without room for a fetch its end is what is waited for.
+        let room = self.fetching.len() < self.fetches;
+        let pause = self.want.wakes_at().filter(|_| room).map(|at| {
             let now = self.client.engine().clock().now().mono;
             Instant::now() + at.saturating_since(now)
         });
-        pause.map_or(self.walk_again, |pause| pause.min(self.walk_again))
+        pause.map_or(self.walks_at, |pause| pause.min(self.walks_at))
+    }
+
+    /// Whether there is so much to fetch that a walk would only fill the queue. It goes on from where it
+    /// is once there is less. What waits for a region that does not answer holds nobody up.
+    fn is_behind(&self) -> bool {
+        self.want.ready() > WALK_PAGE_ROWS
+    }
+
+    /// Something may be missing that no row will tell.
+    fn walk_anew(&mut self) {
+        self.walk_again = self.walk.is_some();
+        self.walk.get_or_insert_default();
     }
 
     async fn on_time(&mut self) {
-        if self.client.engine().shared().object_feed.has_missed()
-            || Instant::now() >= self.walk_again
-        {
+        if Instant::now() >= self.walks_at {
+            self.walks_at = Instant::now() + WALK_INTERVAL;
             self.walk.get_or_insert_default();
-            self.walk_again = Instant::now() + WALK_INTERVAL;
         }
-        let Some(mut walk) = self.walk.take() else { return };
-        // Behind on fetches: a walk would only fill the queue.
-        if self.want.len() > WALK_PAGE_ROWS {
-            self.walk_again = Instant::now() + WALK_INTERVAL / 10;
+        if self.is_behind() {
             return;
         }
+        let Some(mut walk) = self.walk.take() else { return };
         let Some(kind) = KINDS.get(walk.kind) else { return };
         let engine = self.client.engine();
         let page = engine.index().rows(kind, walk.after.as_deref(), WALK_PAGE_ROWS);
@@ -161,6 +182,8 @@ impl Replicator {
         }
         if walk.kind < KINDS.len() {
             self.walk = Some(walk);
+        } else if std::mem::take(&mut self.walk_again) {
+            self.walk = Some(Walk::default());
         }
         self.look(rows, Priority::Missing).await;
     }

@@ -18,9 +18,12 @@ use rhumb_ports::{
     blobs::{BLOB_BYTES_MAX, Blobs as _},
     memory::{BlobFaults, MemoryDisk},
 };
-use rhumb_types::record::{
-    BlobRef, Body, BucketConsistency, BucketDefinition, BucketEntry, BucketName, LifecycleRule,
-    Miss, ObjectRecord, Replication, UploadRecord, Versioning,
+use rhumb_types::{
+    ByteSize,
+    record::{
+        BlobRef, Body, BucketConsistency, BucketDefinition, BucketEntry, BucketName, LifecycleRule,
+        Miss, ObjectRecord, Replication, UploadRecord, Versioning,
+    },
 };
 
 use tokio::task::JoinSet;
@@ -309,6 +312,28 @@ async fn bytes_reach_every_region_and_are_read_before_they_do() {
     cluster.cut(&us.region, true);
     assert_eq!(eu.get("k").await.unwrap(), content);
     cluster.cut(&us.region, false);
+    stop([us, eu, ap]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_is_to_be_everywhere_from_now_on_is_copied_to_the_last_blob() {
+    // More than a walk looks at in one step.
+    const OBJECTS: u64 = 700;
+    let (_cluster, [us, eu, ap], _disks) = three().await;
+    let everywhere = BucketDefinition { inline_max: ByteSize(0), ..BucketDefinition::default() };
+    us.make(BucketDefinition { replication: Replication::Regional, ..everywhere.clone() }).await;
+    eu.knows_bucket().await;
+    let put = |nth: u64| {
+        let us = &us;
+        async move { us.put(&nth.to_string(), &bytes(64, nth)).await.unwrap().record }
+    };
+    let records: Vec<ObjectRecord> = stream::iter(0..OBJECTS).map(put).buffered(32).collect().await;
+    let all: Vec<BlobRef> = records.iter().flat_map(blobs).collect();
+    until("the rows", || eu.names().len() == all.len() && ap.names().len() == all.len()).await;
+    assert!(!eu.holds(&all).await);
+    us.objects.change_bucket(&bucket(), |entry| entry.definition = everywhere).await.unwrap();
+    until_held(&eu, &all).await;
+    until_held(&ap, &all).await;
     stop([us, eu, ap]).await;
 }
 
