@@ -28,8 +28,8 @@ use rhumb_types::{ByteSize, MonoTime};
 #[cfg(test)]
 mod tests;
 
-/// Shortest and longest part that measurement leads to.
-pub const PART_BYTES: (u64, u64) = (5_000_000, 100_000_000);
+/// Shortest and longest part that measurement leads to. S3 takes no shorter ones but the last.
+pub const PART_BYTES: (u64, u64) = (5 << 20, 100 << 20);
 /// Most parts of one upload; the bound of S3.
 pub const PARTS_MAX: u64 = 10_000;
 /// Most streams to one region, whatever its capacity says.

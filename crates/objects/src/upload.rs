@@ -1,9 +1,10 @@
 //! One upload to several regions at once.
 //!
 //! The source is cut into parts, and each region of the plan has a *lane* that sends all of them. What
-//! fails is tried again in the same region, and then the next region of the plan takes the lane over
-//! and begins with the first part that it lacks. The parts that all lanes have, or that the fastest has
-//! while others lag too far behind, are not kept; who needs one again reads the source from its offset.
+//! fails is tried again in the same region, and then the next region of the plan takes its place: it
+//! begins with the parts that are still kept, and gets what came before from the source's beginning, as
+//! [`Rewind`] allows. Parts that all lanes have are not kept; nor, where reading again costs nothing,
+//! are those that the fastest has while others lag too far behind.
 //!
 //! The upload ends when every lane has, or when the lanes that are left could only have made it more
 //! than good enough and have been waited for long enough. It says what it is: whole, degraded, or
@@ -25,10 +26,21 @@ mod lane;
 #[cfg(test)]
 mod tests;
 
-/// Most parts of one upload.
+/// Most parts of one upload, unless its parts are objects of their own: the bound of S3.
 pub const PARTS_MAX: usize = 10_000;
 /// Most regions of one plan, spares included.
 pub const LANES_MAX: usize = 64;
+
+/// Whether a part that is kept no longer can be had again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rewind {
+    /// No. A region that lacks such a part is out.
+    Never,
+    /// At a price, so for a region that takes another's place, while one that is slow is waited for.
+    Dear,
+    /// Yes. A region that is slow holds nobody up.
+    Free,
+}
 
 /// How an upload behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,12 +51,15 @@ pub struct UploadConfig {
     pub delay: Duration,
     /// In how many regions the bytes must be: fewer is a failure.
     pub copies_needed: u8,
-    /// How long the other lanes are waited for once there are enough: 60 s.
+    /// How long the other lanes are waited for once there are enough: 60 s. [`Duration::MAX`]: until
+    /// they end.
     pub patience: Duration,
     /// How many parts are kept at once, at least 1: 8.
     pub parts_kept: usize,
+    /// Of how many parts it may be: [`PARTS_MAX`].
+    pub parts_max: usize,
     /// Whether the source can be read again from an offset.
-    pub rewindable: bool,
+    pub rewind: Rewind,
 }
 
 impl Default for UploadConfig {
@@ -55,7 +70,8 @@ impl Default for UploadConfig {
             copies_needed: 1,
             patience: Duration::from_secs(60),
             parts_kept: 8,
-            rewindable: true,
+            parts_max: PARTS_MAX,
+            rewind: Rewind::Free,
         }
     }
 }
@@ -100,6 +116,8 @@ pub enum Event<'a> {
     Part {
         /// Its length.
         bytes: u64,
+        /// Which regions of the plan have it already, from an earlier try or for other reasons.
+        there: &'a [RegionId],
     },
     /// The source is at its end.
     End,
@@ -110,7 +128,7 @@ pub enum Event<'a> {
         /// How many.
         parts: usize,
     },
-    /// A region has a part already that was read, from an earlier try or for other reasons.
+    /// A region, which may be a spare one, has a part that was read, though it was not sent.
     Present {
         /// Which.
         region: &'a RegionId,
@@ -217,7 +235,7 @@ pub struct Upload {
     config: UploadConfig,
     planned: usize,
     lanes: Vec<Lane>,
-    spares: VecDeque<RegionId>,
+    spares: VecDeque<Lane>,
     windows: BTreeMap<RegionId, usize>,
     parts: Vec<Part>,
     ended: bool,
@@ -238,7 +256,8 @@ impl Upload {
     ) -> Self {
         let lanes: Vec<_> =
             targets.into_iter().take(LANES_MAX).map(|region| Lane::new(region, None)).collect();
-        let spares = spares.into_iter().take(LANES_MAX - lanes.len()).collect();
+        let spares = spares.into_iter().take(LANES_MAX - lanes.len());
+        let spares = spares.map(|region| Lane::new(region, None)).collect();
         Self {
             config,
             planned: lanes.len(),
@@ -258,8 +277,13 @@ impl Upload {
     pub fn may_read(&self) -> bool {
         !self.done
             && !self.ended
-            && self.parts.len() < PARTS_MAX
+            && self.parts.len() < self.config.parts_max
             && self.parts.len() - self.kept_from < self.config.parts_kept.max(1)
+    }
+
+    /// The regions that are being sent to.
+    pub fn active(&self) -> impl Iterator<Item = &RegionId> {
+        self.lanes.iter().filter(|lane| lane.is_active()).map(|lane| &lane.region)
     }
 
     /// Takes in what happened. Nothing changes once the upload has ended.
@@ -268,21 +292,14 @@ impl Upload {
             return;
         }
         match event {
-            Event::Part { bytes } => self.read(bytes),
+            Event::Part { bytes, there } => self.read(bytes, there),
             Event::End => self.ended = true,
             Event::Window { region, parts } => {
-                if self.lanes.iter().any(|lane| lane.region == *region)
-                    || self.spares.contains(region)
-                {
+                if self.lanes.iter().chain(&self.spares).any(|lane| lane.region == *region) {
                     self.windows.insert(region.clone(), parts.max(1));
                 }
             }
-            Event::Present { region, part } => {
-                let bytes = self.parts.get(part).map(|part| part.bytes);
-                if let (Some(lane), Some(bytes)) = (self.lane(region), bytes) {
-                    lane.has(part, bytes);
-                }
-            }
+            Event::Present { region, part } => self.present(region, part),
             Event::Sent { region, part, result } => self.sent(now, region, part, result, out),
             Event::Finished { region, result } => self.finished(now, region, result, out),
             Event::Abandoned => return self.end(Verdict::Failed, out),
@@ -309,10 +326,20 @@ impl Upload {
         self.lanes.iter_mut().find(|lane| lane.region == *region && lane.is_active())
     }
 
-    fn read(&mut self, bytes: u64) {
+    fn read(&mut self, bytes: u64, there: &[RegionId]) {
         debug_assert!(self.may_read(), "a part is read only when it may be");
         let offset = self.parts.last().map_or(0, |last| last.offset + last.bytes);
         self.parts.push(Part { offset, bytes });
+        let part = self.parts.len() - 1;
+        there.iter().for_each(|region| self.present(region, part));
+    }
+
+    fn present(&mut self, region: &RegionId, part: usize) {
+        let Some(bytes) = self.parts.get(part).map(|part| part.bytes) else { return };
+        let mut lanes = self.lanes.iter_mut().chain(&mut self.spares);
+        if let Some(lane) = lanes.find(|lane| lane.region == *region && lane.is_active()) {
+            lane.has(part, bytes);
+        }
     }
 
     fn sent(
@@ -361,21 +388,28 @@ impl Upload {
         let Some(lane) = self.lane(region) else { return };
         lane.stage = Stage::Ended(Err(fault));
         out.push(Effect::Abort(region.clone()));
-        let Some(spare) = self.spares.pop_front() else { return };
-        let mut lane = Lane::new(spare, Some(region.clone()));
-        if !self.config.rewindable && self.kept_from > 0 {
-            lane.stage = Stage::Ended(Err(Fault::SourceGone));
+        while let Some(mut spare) = self.spares.pop_front() {
+            spare.in_place_of = Some(region.clone());
+            let late = spare.first_lacking() < self.kept_from;
+            if self.config.rewind == Rewind::Never && late {
+                spare.stage = Stage::Ended(Err(Fault::SourceGone));
+            }
+            let found = spare.is_active();
+            self.lanes.push(spare);
+            if found {
+                return;
+            }
         }
-        self.lanes.push(lane);
     }
 
     /// Drops what every lane has; and, where the source can be read again, what the fastest has when
     /// others hold up everything.
     fn keep(&mut self, out: &mut Vec<Effect>) {
-        let lacking = || self.lanes.iter().filter(|lane| lane.is_active()).map(Lane::first_lacking);
+        let active = || self.lanes.iter().filter(|lane| lane.is_active());
+        let lacking = || active().map(|lane| lane.first_lacking_from(self.kept_from));
         let mut from = lacking().min().unwrap_or(self.parts.len());
         let full = self.parts.len().saturating_sub(from) >= self.config.parts_kept.max(1);
-        if full && self.config.rewindable && !self.ended {
+        if full && self.config.rewind == Rewind::Free && !self.ended {
             from = lacking().max().unwrap_or(from);
         }
         let from = from.min(self.parts.len());
@@ -389,7 +423,7 @@ impl Upload {
         let (count, ended, kept_from) = (self.parts.len(), self.ended, self.kept_from);
         for lane in self.lanes.iter_mut().filter(|lane| lane.is_active()) {
             let window = self.windows.get(&lane.region).copied().unwrap_or(lane::WINDOW);
-            while let Some(part) = lane.next(now, count, window)
+            while let Some(part) = lane.next(now, kept_from..count, window)
                 && let Some(Part { offset, bytes }) = self.parts.get(part).copied()
             {
                 let region = lane.region.clone();

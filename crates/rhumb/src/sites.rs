@@ -47,12 +47,10 @@ pub(crate) fn remotes(args: &Endpoints, bucket: &str) -> Result<Vec<Remote>> {
             .map_or(bucket, |named| named.value.as_str());
         let signing = args.signing_region.clone().unwrap_or_else(|| region.to_string());
         let site = Site {
-            bucket: bucket.to_owned(),
             signing_region: signing,
-            endpoint,
             credentials: credentials.clone(),
             authority: authority.clone(),
-            region,
+            ..Site::new(region, &endpoint, bucket)
         };
         remotes.push(Remote::new(site)?);
     }

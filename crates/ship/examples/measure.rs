@@ -9,9 +9,8 @@ use std::{error::Error, fs, sync::Arc, time::Instant};
 
 use rhumb_pack::{Sealer, SecretKey, Trust};
 use rhumb_ship::{
-    Credentials, Prefix, Progress, Remote, Settings, Site, Source, Target, receive, ship,
+    Credentials, Prefix, Progress, RegionId, Remote, Settings, Site, Source, Target, receive, ship,
 };
-use rhumb_types::RegionId;
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -21,14 +20,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let credentials =
         Credentials { key_id: "tester".into(), secret: "testersecret".into(), token: None };
-    let remote = Remote::new(Site {
-        region: RegionId::new("us-east-1")?,
-        endpoint: endpoint.clone(),
-        bucket: bucket.clone(),
-        signing_region: "us-east-1".to_owned(),
-        credentials: Some(credentials),
-        authority: None,
-    })?;
+    let site = Site::new(RegionId::new("us-east-1")?, endpoint, bucket);
+    let remote = Remote::new(site.signed(credentials))?;
     let (prefix, begun) = (Prefix::new(prefix)?, Instant::now());
     let progress = Arc::new(Progress::new([remote.region()]));
     let (remotes, settings) = (vec![remote], Settings::default());

@@ -1,32 +1,15 @@
-//! One region of a shipment: what it has, and what is on its way to it.
+//! One region of a transfer: how much may be on its way there, and what came of it.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
-    sync::Arc,
+    collections::VecDeque,
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use rhumb_objects::transfer::{Controller, Event, Limits, Start, Trouble};
+use rhumb_objects::transfer::{Controller, Event, Limits, Start};
 use rhumb_types::{MonoTime, RegionId};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    archive::{Part, Prefix},
-    budget::Held,
-    remote::{Remote, RemoteError},
-};
-
-/// How a lane stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    /// It gets what there is.
-    Live,
-    /// It would take the place of another.
-    Spare,
-    /// It was set aside.
-    Lost(String),
-}
+use crate::remote::{Remote, RemoteError};
 
 /// How requests are made.
 #[derive(Clone, Copy, Debug)]
@@ -35,52 +18,40 @@ pub(crate) struct Tries {
     pub(crate) delay: Duration,
 }
 
-/// One region of a shipment.
+/// One region of a transfer. `T` is what waits to be sent.
 #[derive(Debug)]
-pub(crate) struct Lane {
+pub(crate) struct Lane<T> {
     pub(crate) remote: Remote,
-    pub(crate) state: State,
-    /// What the region has, as far as is known.
-    pub(crate) has: BTreeSet<Part>,
-    /// What is on its way.
-    pub(crate) pending: BTreeSet<Part>,
-    /// What waits to be sent, in order.
-    pub(crate) queue: VecDeque<(Part, Body)>,
+    /// What waits until it may begin, in order.
+    queue: VecDeque<(u64, T)>,
     /// How much may be under way at a time.
     pace: Controller,
-    limits: Limits,
+    /// What was last said of that.
+    told: Option<u32>,
     /// What the meter said last.
     metered: u64,
-    stop: CancellationToken,
-    pub(crate) sent_bytes: u64,
-    pub(crate) sent_objects: u64,
-    /// Parts that needed not be sent.
-    pub(crate) present: u64,
-    /// Parts that came from another region.
-    pub(crate) mended: u64,
+    pub(crate) stop: CancellationToken,
+    /// What the region failed with last.
+    pub(crate) reason: Option<String>,
 }
 
-impl Lane {
+impl<T> Lane<T> {
+    /// A region that nothing is on its way to. Its site says how much may be, and so does the caller.
     pub(crate) fn new(remote: Remote, requests: usize, now: MonoTime) -> Self {
-        let limits = Limits {
-            concurrency_max: u32::try_from(requests).unwrap_or(u32::MAX),
-            bytes_per_second_max: None,
-            ..Limits::default()
+        let usual = Limits { bytes_per_second_max: None, ..Limits::default() };
+        let most = u32::try_from(requests).unwrap_or(u32::MAX).max(1);
+        let limits = match remote.site().limits {
+            Some(limits) => Limits { concurrency_max: limits.concurrency_max.min(most), ..limits },
+            None => Limits { concurrency_max: most, ..usual },
         };
         Self {
+            metered: remote.moved(),
             remote,
-            state: State::Spare,
-            has: BTreeSet::new(),
-            pending: BTreeSet::new(),
             queue: VecDeque::new(),
             pace: Controller::new(now, limits),
-            limits,
-            metered: 0,
+            told: None,
             stop: CancellationToken::new(),
-            sent_bytes: 0,
-            sent_objects: 0,
-            present: 0,
-            mended: 0,
+            reason: None,
         }
     }
 
@@ -88,47 +59,57 @@ impl Lane {
         self.remote.region()
     }
 
-    pub(crate) fn is_live(&self) -> bool {
-        self.state == State::Live
+    /// How long the parts of an object should be whose length is known, or not.
+    pub(crate) fn part_bytes(&self, total: Option<u64>) -> u64 {
+        self.pace.part_bytes(total)
     }
 
-    /// Whether the region has yet to get this part.
-    pub(crate) fn lacks(&self, part: Part) -> bool {
-        !self.has.contains(&part) && !self.pending.contains(&part)
+    /// How many requests may be under way from now on, if that is not what was said last.
+    pub(crate) fn window(&mut self) -> Option<usize> {
+        let window = self.pace.gauge().window;
+        (self.told.replace(window) != Some(window))
+            .then(|| usize::try_from(window).unwrap_or(usize::MAX))
     }
 
-    /// Sets the region aside, with all that is on its way to it.
-    pub(crate) fn lose(&mut self, reason: String) {
-        self.stop.cancel();
-        self.pending.clear();
-        self.queue.clear();
-        self.state = State::Lost(reason);
+    /// Has something of so many bytes wait for its turn.
+    pub(crate) fn push(&mut self, bytes: u64, what: T) {
+        self.queue.push_back((bytes, what));
     }
 
-    /// The region answers again.
-    pub(crate) fn revive(&mut self, has: BTreeSet<Part>, now: MonoTime) {
-        self.pace = Controller::new(now, self.limits);
-        self.stop = CancellationToken::new();
-        self.has = has;
-        self.state = State::Live;
-    }
-
-    /// The next upload, if one may begin now.
-    pub(crate) fn next(&mut self, prefix: &Prefix, tries: Tries, now: MonoTime) -> Option<Upload> {
+    /// What may begin now, and from then on is under way.
+    pub(crate) fn next(&mut self, now: MonoTime) -> Option<T> {
         if self.pace.may_start(now) != Start::Now {
             return None;
         }
-        let (part, body) = self.queue.pop_front()?;
-        self.pace.on_event(now, Event::Started { bytes: body.bytes() });
-        let (remote, stop) = (self.remote.clone(), self.stop.clone());
-        Some(Upload { remote, stop, part, key: prefix.key(part), body, tries })
+        let (bytes, what) = self.queue.pop_front()?;
+        self.pace.on_event(now, Event::Started { bytes });
+        Some(what)
     }
 
-    /// An upload ended, after so many tries that failed.
-    pub(crate) fn ended(&mut self, good: bool, now: MonoTime) {
-        self.look(now);
-        let event = if good { Event::Done } else { Event::Failed(Trouble::Broken) };
+    /// When what waits may begin, if time alone decides.
+    pub(crate) fn starts_at(&self, now: MonoTime) -> Option<MonoTime> {
+        match self.pace.may_start(now) {
+            Start::At(at) if !self.queue.is_empty() => Some(at),
+            _ => None,
+        }
+    }
+
+    /// Gives up all that waits or is under way.
+    pub(crate) fn stop(&mut self) {
+        self.stop.cancel();
+        self.queue.clear();
+    }
+
+    /// A request ended; `None` when it was given up on this side.
+    pub(crate) fn ended(&mut self, result: Option<Result<(), &RemoteError>>, now: MonoTime) {
+        let event = match result {
+            Some(Err(error)) => Event::Failed(error.trouble()),
+            Some(Ok(())) | None => Event::Done,
+        };
         self.pace.on_event(now, event);
+        if let Some(Err(error)) = result {
+            self.reason = Some(error.to_string());
+        }
     }
 
     /// Looks how many bytes left since the last look.
@@ -139,46 +120,6 @@ impl Lane {
         let event = if bytes > 0 { Event::Sent { bytes } } else { Event::Tick };
         self.pace.on_event(now, event);
         bytes
-    }
-}
-
-/// The bytes of an object, with their share of the budget; all regions send the same.
-#[derive(Clone, Debug)]
-pub(crate) struct Body {
-    pub(crate) pieces: Arc<[Bytes]>,
-    pub(crate) _held: Arc<Held>,
-}
-
-impl Body {
-    pub(crate) fn new(pieces: Vec<Bytes>, held: Held) -> Self {
-        Self { pieces: pieces.into(), _held: Arc::new(held) }
-    }
-
-    pub(crate) fn bytes(&self) -> u64 {
-        self.pieces.iter().map(|piece| piece.len() as u64).sum()
-    }
-}
-
-/// An upload that was not begun yet.
-#[derive(Debug)]
-pub(crate) struct Upload {
-    remote: Remote,
-    stop: CancellationToken,
-    pub(crate) part: Part,
-    key: String,
-    body: Body,
-    tries: Tries,
-}
-
-impl Upload {
-    pub(crate) fn bytes(&self) -> u64 {
-        self.body.bytes()
-    }
-
-    /// Uploads, as often as it may be tried; nothing when the region was set aside meanwhile.
-    pub(crate) async fn run(self) -> Option<Result<(), RemoteError>> {
-        let put = || self.remote.put(&self.key, &self.body.pieces);
-        self.stop.run_until_cancelled(retried(self.tries, put)).await
     }
 }
 

@@ -13,6 +13,7 @@
 
 mod archive;
 mod budget;
+mod drive;
 mod lane;
 mod level;
 pub mod limits;
@@ -23,6 +24,7 @@ mod read;
 mod receive;
 mod remote;
 mod ship;
+mod upload;
 mod walk;
 
 pub use archive::Prefix;
@@ -31,7 +33,10 @@ pub use progress::{Count, Progress, RegionProgress};
 pub use read::{ReadError, Source, Summary};
 pub use receive::{Differences, Holding, ReceiveError, Received, Said, Target, Written, receive};
 pub use remote::{Credentials, Listed, Reason, Remote, RemoteError, Site, SiteError};
+pub use rhumb_objects::{transfer::Limits, upload::Verdict};
+pub use rhumb_types::RegionId;
 pub use ship::{
     Estimate, Outcome, RegionPlan, RegionReport, Report, Settings, ShipError, rehearse, ship,
 };
+pub use upload::{UploadError, UploadSettings, UploadSource, Uploaded, UploadedRegion, Uploader};
 pub use walk::{Found, Walk, WalkError};

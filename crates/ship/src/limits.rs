@@ -28,12 +28,17 @@ pub const RETRY_DELAY: Duration = Duration::from_secs(5);
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long an answer may take to begin, or to go on,
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+/// or a request to move on by so many bytes,
+pub const COUNTED_BYTES: usize = 64 << 10;
 /// and how slow an upload may be, in bytes per second, before it counts as stalled.
 pub const UPLOAD_RATE_MIN: u64 = 64 << 10;
-/// What large objects are sent and fetched in, in bytes,
-pub const PART_BYTES: u64 = 16 << 20;
-/// unless that made more parts than this, which is S3's bound.
-pub const PARTS_MAX: u64 = 10_000;
+/// What large objects are fetched in, in bytes.
+pub const RANGE_BYTES: u64 = 16 << 20;
+/// Of a stream whose length is not known, the shortest part doubles after so many parts, so that S3's
+/// bound on their number is not met before its bytes are many.
+pub const PARTS_PER_DOUBLING: usize = 1_000;
+/// How long a region may take to forget an upload that was given up.
+pub const ABORT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Most regions of a transfer.
 pub const REGIONS_MAX: usize = 64;
 /// Most objects that a listing is kept of in memory.
@@ -50,8 +55,12 @@ pub const STAT_ALONE_MAX: usize = 64;
 pub const HARD_LINKS_MAX: usize = 1 << 18;
 /// Warnings about single files that are kept; more are counted.
 pub const WARNINGS_MAX: usize = 100;
-/// Objects that wait to be packed or sent, all regions together.
-pub const UPLOADS_MAX: usize = 1_024;
+/// Parts of an archive that are on their way to the regions, or wait for it, at a time.
+pub const PARTS_KEPT_MAX: usize = 512;
+/// Bytes of parts that go from one region to another, besides those that are staged.
+pub const REFILL_BYTES: usize = 2 * (PACK_BYTES_MAX + PACK_INDEX_BYTES_MAX);
+/// How often a tree is read again because the only region that had its beginning was lost.
+pub const REREADS_MAX: u32 = 2;
 /// Samples of which an estimate is made, more or less,
 pub const SAMPLES_MAX: u64 = 256;
 /// and how long each is.

@@ -21,9 +21,9 @@ use object_store::{
     },
 };
 
-use crate::limits::{ANSWER_TIME_MAX, CONNECT_TIME_MAX};
+use crate::limits::{ANSWER_TIME_MAX, CONNECT_TIME_MAX, COUNTED_BYTES};
 
-/// Bytes that left for one region.
+/// Bytes that left.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Meter(Arc<AtomicU64>);
 
@@ -81,9 +81,12 @@ impl HttpService for Metered {
             let address = address.map_err(|error| HttpError::new(HttpErrorKind::Request, error))?;
             let mut sent = reqwest::Request::new(parts.method, address);
             *sent.headers_mut() = parts.headers;
-            let body = Counted { body, meter: self.meter.clone() };
-            *sent.body_mut() = Some(reqwest::Body::wrap(body));
-            let answer = self.client.execute(sent).await.map_err(told)?;
+            let left = Meter::default();
+            let counted =
+                Counted { body, rest: Bytes::new(), meters: [self.meter.clone(), left.clone()] };
+            *sent.body_mut() = Some(reqwest::Body::wrap(counted));
+            let answer = unless_stalled(self.client.execute(sent), &left).await?;
+            let answer = answer.map_err(told)?;
             let answer: hyper::Response<reqwest::Body> = answer.into();
             let (parts, body) = answer.into_parts();
             Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body.map_err(told))))
@@ -104,10 +107,37 @@ fn told(error: reqwest::Error) -> HttpError {
     HttpError::new(kind, error)
 }
 
-/// A body whose bytes are counted as they are taken.
+/// Waits for an answer as long as the request moves.
+async fn unless_stalled<T>(request: impl Future<Output = T>, left: &Meter) -> Result<T, HttpError> {
+    let mut request = std::pin::pin!(request);
+    loop {
+        let before = left.bytes();
+        match tokio::time::timeout(ANSWER_TIME_MAX, &mut request).await {
+            Ok(answer) => return Ok(answer),
+            Err(late) if left.bytes() == before => {
+                return Err(HttpError::new(HttpErrorKind::Timeout, late));
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// A body whose bytes are counted as they are taken, a little at a time.
 struct Counted {
     body: HttpRequestBody,
-    meter: Meter,
+    /// What is left of the frame that is being taken.
+    rest: Bytes,
+    meters: [Meter; 2],
+}
+
+impl Counted {
+    fn piece(&mut self) -> Frame<Bytes> {
+        let piece = self.rest.split_to(self.rest.len().min(COUNTED_BYTES));
+        for meter in &self.meters {
+            meter.0.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        }
+        Frame::data(piece)
+    }
 }
 
 impl Body for Counted {
@@ -118,18 +148,29 @@ impl Body for Counted {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
-            self.meter.0.fetch_add(data.len() as u64, Ordering::Relaxed);
+        if self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(other) => return Poll::Ready(Some(Ok(other))),
+                },
+                end => return Poll::Ready(end),
+            }
         }
-        Poll::Ready(frame)
+        Poll::Ready(Some(Ok(self.piece())))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (rest, hint) = (self.rest.len() as u64, self.body.size_hint());
+        let mut whole = SizeHint::new();
+        whole.set_lower(hint.lower() + rest);
+        if let Some(upper) = hint.upper() {
+            whole.set_upper(upper + rest);
+        }
+        whole
     }
 }

@@ -3,12 +3,13 @@
 //! A request goes to the first region that answers, in the order in which they were named: with Rhumb's
 //! own regions one is as good as another. What is to be done in each region is asked of each.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{io, path::PathBuf};
 
 use futures_util::TryStreamExt as _;
 use rhumb_types::RegionId;
 
 use crate::{
+    UploadError, UploadSettings,
     lane::{Tries, retried},
     remote::{Listed, Reason, Remote, RemoteError},
     walk::WalkError,
@@ -23,8 +24,7 @@ pub use sync::{Action, SyncPlan};
 #[derive(Clone, Debug)]
 pub struct Objects {
     remotes: Vec<Remote>,
-    tries: Tries,
-    requests: usize,
+    settings: UploadSettings,
 }
 
 /// Why something was not done with an object.
@@ -53,16 +53,23 @@ pub enum ObjectsError {
     /// A file's name is no key that S3 clients agree on.
     #[error("`{}` cannot be the key of an object", .0.display())]
     Key(PathBuf),
+    /// Nothing was uploaded.
+    #[error(transparent)]
+    Upload(#[from] UploadError),
     /// A thread of this program broke off.
     #[error("a task broke off")]
     Broken(#[from] tokio::task::JoinError),
 }
 
 impl Objects {
-    /// The objects in these regions.
+    /// The objects in these regions, requested as uploads are made.
     #[must_use]
-    pub fn new(remotes: Vec<Remote>, requests: usize, retries: u32, delay: Duration) -> Self {
-        Self { remotes, tries: Tries { retries, delay }, requests: requests.max(1) }
+    pub const fn new(remotes: Vec<Remote>, settings: UploadSettings) -> Self {
+        Self { remotes, settings }
+    }
+
+    const fn tries(&self) -> Tries {
+        Tries { retries: self.settings.retries, delay: self.settings.retry_delay }
     }
 
     /// What the first region that answers makes of a request.
@@ -76,7 +83,7 @@ impl Objects {
     {
         let (mut reasons, mut missing) = (Vec::new(), true);
         for remote in &self.remotes {
-            match retried(self.tries, || request(remote.clone())).await {
+            match retried(self.tries(), || request(remote.clone())).await {
                 Ok(answer) => return Ok((remote.region().clone(), answer)),
                 Err(error) => {
                     missing &= error.reason == Reason::Missing;
@@ -126,7 +133,7 @@ impl Objects {
     pub async fn stat(&self, key: &str) -> Vec<(RegionId, Result<Listed, RemoteError>)> {
         let mut all = Vec::new();
         for remote in &self.remotes {
-            let known = retried(self.tries, || remote.head(key)).await;
+            let known = retried(self.tries(), || remote.head(key)).await;
             all.push((remote.region().clone(), known));
         }
         all
@@ -145,7 +152,7 @@ impl Objects {
         }
         let mut reasons = Vec::new();
         for remote in &self.remotes {
-            if let Err(error) = retried(self.tries, || remote.delete(key)).await {
+            if let Err(error) = retried(self.tries(), || remote.delete(key)).await {
                 reasons.push(format!("{}: {error}", remote.region()));
             }
         }

@@ -8,8 +8,13 @@ use object_store::{
     GetOptions, GetRange, ObjectMeta, ObjectStore as _, ObjectStoreExt as _, PutPayload,
     RetryConfig,
     aws::{AmazonS3, AmazonS3Builder},
+    client::{HttpError, HttpErrorKind},
     multipart::{MultipartStore as _, PartId},
     path::Path,
+};
+use rhumb_objects::{
+    transfer::{Limits, Trouble},
+    upload::Fault,
 };
 use rhumb_types::RegionId;
 
@@ -20,6 +25,9 @@ use crate::{
 
 /// What a region may have to copy before it answers, in bytes.
 const COPIED_BYTES_MAX: u64 = 256 << 20;
+
+/// How the client tells of a region that asks for less: RFC 9110, 15.6.4, and RFC 6585, 4.
+const BUSY: [&str; 2] = ["status code: 503", "status code: 429"];
 
 /// Who asks.
 #[derive(Clone)]
@@ -53,6 +61,30 @@ pub struct Site {
     pub credentials: Option<Credentials>,
     /// PEM of an authority that signed the endpoint's certificate, if the system does not know it.
     pub authority: Option<Vec<u8>>,
+    /// How much may go there at a time; without, only what each transfer says.
+    pub limits: Option<Limits>,
+}
+
+impl Site {
+    /// A bucket that anybody may ask, at an endpoint whose signing region has the region's own name.
+    #[must_use]
+    pub fn new(region: RegionId, endpoint: &str, bucket: &str) -> Self {
+        Self {
+            signing_region: region.to_string(),
+            region,
+            endpoint: endpoint.to_owned(),
+            bucket: bucket.to_owned(),
+            credentials: None,
+            authority: None,
+            limits: None,
+        }
+    }
+
+    /// The same, asked as this user.
+    #[must_use]
+    pub fn signed(self, credentials: Credentials) -> Self {
+        Self { credentials: Some(credentials), ..self }
+    }
 }
 
 /// Why a site cannot be used.
@@ -70,8 +102,14 @@ pub enum Reason {
     Missing,
     /// The credentials are not allowed to do that.
     Refused,
-    /// Nobody answered, or not in time, or with an error of the server.
+    /// Nobody answered, or with an error of the server.
     Failed,
+    /// No answer came in time.
+    Late,
+    /// The region asks for less.
+    Busy,
+    /// What was to be sent cannot be had again.
+    Gone,
     /// The object is longer than it may be.
     Long,
     /// A key that S3 clients cannot name.
@@ -92,22 +130,48 @@ impl RemoteError {
         Self { reason, text: text.into() }
     }
 
-    pub(crate) fn missing(text: &str) -> Self {
-        Self::new(Reason::Missing, text)
+    pub(crate) fn gone(text: impl Into<String>) -> Self {
+        Self::new(Reason::Gone, text)
+    }
+
+    pub(crate) fn failed(text: impl Into<String>) -> Self {
+        Self::new(Reason::Failed, text)
     }
 
     /// Whether the same request may go well a little later.
     #[must_use]
-    pub fn may_pass(&self) -> bool {
-        self.reason == Reason::Failed
+    pub const fn may_pass(&self) -> bool {
+        matches!(self.reason, Reason::Failed | Reason::Late | Reason::Busy)
+    }
+
+    /// What it means for the upload that the request belongs to.
+    pub(crate) const fn fault(&self) -> Fault {
+        match self.reason {
+            Reason::Failed => Fault::Broken,
+            Reason::Late => Fault::TimedOut,
+            Reason::Busy => Fault::Refused,
+            Reason::Missing | Reason::Refused | Reason::Long | Reason::Key => Fault::Denied,
+            Reason::Gone => Fault::SourceGone,
+        }
+    }
+
+    /// What it means for how much may go to the region.
+    pub(crate) const fn trouble(&self) -> Trouble {
+        match self.reason {
+            Reason::Late => Trouble::TimedOut,
+            Reason::Busy => Trouble::Refused,
+            _ => Trouble::Broken,
+        }
     }
 }
 
 impl From<object_store::Error> for RemoteError {
     fn from(error: object_store::Error) -> Self {
         // The innermost cause says what happened; the outer ones repeat the address.
-        let mut cause = error.source();
+        let (mut cause, mut late) = (error.source(), false);
         while let Some(next) = cause.and_then(std::error::Error::source) {
+            let of_client = next.downcast_ref::<HttpError>();
+            late |= of_client.is_some_and(|error| error.kind() == HttpErrorKind::Timeout);
             cause = Some(next);
         }
         let whole = cause.map_or_else(|| error.to_string(), ToString::to_string);
@@ -121,6 +185,9 @@ impl From<object_store::Error> for RemoteError {
             | (_, Some("AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch")) => {
                 Reason::Refused
             }
+            (_, Some("SlowDown" | "ServiceUnavailable" | "TooManyRequests")) => Reason::Busy,
+            _ if BUSY.iter().any(|status| whole.contains(status)) => Reason::Busy,
+            _ if late => Reason::Late,
             _ => Reason::Failed,
         };
         let text = match (code, between(&whole, "<Message>", "</Message>")) {
@@ -360,7 +427,7 @@ async fn in_time<T>(
     request: impl Future<Output = Result<T, RemoteError>>,
 ) -> Result<T, RemoteError> {
     let most = ANSWER_TIME_MAX + Duration::from_secs(bytes / UPLOAD_RATE_MIN);
-    let late = || RemoteError::new(Reason::Failed, format!("no answer within {most:?}"));
+    let late = || RemoteError::new(Reason::Late, format!("no answer within {most:?}"));
     tokio::time::timeout(most, request).await.unwrap_or_else(|_| Err(late()))
 }
 

@@ -1,40 +1,40 @@
 //! `ship`: from one source to several regions.
 //!
-//! A thread reads, packs are compressed on other threads, and one task hands each pack to every region
-//! that lacks it. A region that fails all tries of a request is set aside, and the next in order takes
-//! its place. At the end regions that lack something get it from one that has it. The manifest is
-//! written last, so that a region has either all of an archive or none of it.
+//! A thread reads, packs are compressed on other threads, and the machine of uploads says where each pack
+//! goes, with the [`Cargo`] of packs as its source. A region that fails all tries of a request is set
+//! aside, and the next in order takes its place; what that lacks and is in memory no longer comes from a
+//! region that has it. The manifest is written last, so that a region has either all of an archive or
+//! none of it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use rhumb_pack::{
-    OpenError, PackRef, PlainPack, Root, Sealed, Sealer, Segment, SegmentRef, assemble,
-};
-use rhumb_types::MonoTime;
-use tokio::{runtime::Handle, sync::mpsc, task::JoinSet, time::MissedTickBehavior};
+use rhumb_objects::upload::{self as machine, Fault, RegionResult, Rewind, Upload, UploadConfig};
+use rhumb_pack::{OpenError, Sealer};
+use rhumb_types::RegionId;
+use tokio::task::JoinSet;
 
+use self::cargo::{Cargo, Feed};
 use crate::{
     archive::{Part, Prefix, present},
-    budget::{Budget, Held},
-    lane::{Body, Lane, State, Tries, retried, since},
-    level::Level,
+    drive::{Lanes, drive},
+    lane::{Tries, retried},
     limits::{
-        LISTED_MAX, LOOK_INTERVAL, PACKERS_MAX, REGIONS_MAX, REQUESTS_PER_REGION,
-        REQUESTS_PER_REGION_MAX, RETRIES, RETRY_DELAY, STAGED_BYTES, STEPS_MAX, UPLOADS_MAX,
+        LISTED_MAX, PARTS_KEPT_MAX, REQUESTS_PER_REGION, REQUESTS_PER_REGION_MAX, REREADS_MAX,
+        RETRIES, RETRY_DELAY, STAGED_BYTES,
     },
     progress::Progress,
-    read::{ReadError, Reading, Source, Step, Summary, read},
+    read::{ReadError, Source},
     remote::{Remote, RemoteError},
+    upload::{UploadError, enough},
     walk::Walk,
 };
 
-mod mend;
+mod cargo;
 mod rehearsal;
 mod report;
 
@@ -56,6 +56,8 @@ pub struct Settings {
     pub retries: u32,
     /// The pause before that.
     pub retry_delay: Duration,
+    /// How long other regions are waited for once there are enough copies; by default until they end.
+    pub patience: Option<Duration>,
     /// Whether users and groups are written down.
     pub owners: bool,
 }
@@ -69,6 +71,7 @@ impl Default for Settings {
             requests: REQUESTS_PER_REGION,
             retries: RETRIES,
             retry_delay: RETRY_DELAY,
+            patience: None,
             owners: false,
         }
     }
@@ -78,15 +81,8 @@ impl Default for Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum ShipError {
     /// The numbers of copies cannot be met.
-    #[error("{copies} copies, {min_copies} at least, cannot be made in {regions} regions")]
-    Copies {
-        /// How many are wanted.
-        copies: usize,
-        /// How many are enough.
-        min_copies: usize,
-        /// How many regions there are.
-        regions: usize,
-    },
+    #[error(transparent)]
+    Copies(#[from] UploadError),
     /// Too few regions answer.
     #[error("only {answered} regions answered, and {enough} copies are needed: {reasons}")]
     Unreachable {
@@ -121,63 +117,146 @@ pub async fn ship(
     settings: Settings,
     progress: Arc<Progress>,
 ) -> Result<Report, ShipError> {
-    let begun = Instant::now();
-    let (wanted, enough) = copies(&settings, remotes.len())?;
-    let name = shown_name(&source);
-    let lanes = survey(remotes, prefix, &settings, wanted, enough).await?;
-    let budget = Budget::new(settings.staged);
-    let (steps, incoming) = mpsc::channel(STEPS_MAX);
-    let reading = Reading {
-        budget: budget.clone(),
-        steps,
-        progress: Arc::clone(&progress),
-        owners: settings.owners,
-        runtime: Handle::current(),
+    let (begun, name) = (Instant::now(), shown_name(&source));
+    let again = match &source {
+        Source::Tree(top) => Some(top.clone()),
+        Source::Stream { .. } => None,
     };
-    let counting = count(&source, &progress);
-    let reader = tokio::task::spawn_blocking(move || read(source, reading));
-    let mut shipment = Shipment {
-        lanes,
-        prefix: prefix.clone(),
-        tries: Tries { retries: settings.retries, delay: settings.retry_delay },
-        enough,
-        wanted,
-        budget,
-        requests: settings.requests.clamp(1, REQUESTS_PER_REGION_MAX),
-        level: Level::new(settings.staged),
-        packing: JoinSet::new(),
-        uploads: JoinSet::new(),
-        packs: Vec::new(),
-        segments: Vec::new(),
-        progress,
-        begun,
-    };
-    let carried = shipment.carry(incoming).await;
-    drop(counting);
-    let summary = match (reader.await?, carried) {
-        // The reader ended because nobody was left to take anything; the report says why.
-        (Err(ReadError::GivenUp), _) => Summary::default(),
-        (read, carried) => {
-            carried?;
-            let summary = read?;
-            shipment.mend().await;
-            shipment.seal(sealer, &name).await?;
-            summary
+    let _counting = count(&source, &progress);
+    let shipment = Shipment { prefix, sealer, settings, progress: &progress, name: &name, begun };
+    let (mut report, mut gone) = shipment.once(source, &remotes).await?;
+    for _ in 0..REREADS_MAX {
+        // What only a lost region had is read again for those that are left.
+        let Some(top) = again.clone().filter(|_| gone && report.is_failed()) else { break };
+        tracing::warn!("what only a lost region had is read again");
+        match shipment.once(Source::Tree(top), &remotes).await {
+            Ok((next, still_gone)) => {
+                report.follow(next);
+                gone = still_gone;
+            }
+            Err(ShipError::Unreachable { .. }) => break,
+            Err(error) => return Err(error),
         }
-    };
-    Ok(shipment.report(summary, begun))
+    }
+    report.took = begun.elapsed();
+    Ok(report)
 }
 
-fn copies(settings: &Settings, regions: usize) -> Result<(usize, usize), ShipError> {
-    let copies = settings.copies.unwrap_or(regions);
-    let min_copies = settings.min_copies.unwrap_or(copies / 2 + 1);
-    let fits =
-        (1..=regions.min(REGIONS_MAX)).contains(&copies) && (1..=copies).contains(&min_copies);
-    if fits {
-        Ok((copies, min_copies))
-    } else {
-        Err(ShipError::Copies { copies, min_copies, regions })
+/// What is asked of a shipment.
+struct Shipment<'a> {
+    prefix: &'a Prefix,
+    sealer: &'a Sealer,
+    settings: Settings,
+    progress: &'a Arc<Progress>,
+    name: &'a str,
+    begun: Instant,
+}
+
+impl Shipment<'_> {
+    /// Reads the source once, and sends it. Says, too, whether what was read before was needed again and
+    /// nowhere to be had.
+    async fn once(&self, source: Source, remotes: &[Remote]) -> Result<(Report, bool), ShipError> {
+        let (wanted, enough) = copies(&self.settings, remotes.len())?;
+        let survey = survey(remotes, self.prefix, &self.settings, enough).await?;
+        let feed = Feed::of(source, &self.settings, self.progress);
+        let mut cargo = Cargo::new(self, &survey, feed);
+        let (targets, spares) = survey.order.split_at(wanted.min(survey.order.len()));
+        let upload = Upload::new(self.config(enough), targets.to_vec(), spares.to_vec());
+        let mut lanes = self.lanes(remotes);
+        let sent = drive(&mut cargo, &mut lanes, upload, self.begun, self.progress).await;
+        let summary = cargo.end().await;
+        let sent = sent?;
+        let mut ends = survey.ends();
+        ends.extend(outcomes(&sent, &lanes));
+        let missing = wanted.saturating_sub(complete(&ends));
+        if missing > 0 && cargo.is_sealed() {
+            self.refill(&mut cargo, remotes, missing, &mut ends).await?;
+        }
+        let gone = sent.regions.iter().any(|it| it.result == Err(Fault::SourceGone));
+        let packs = cargo.packs();
+        let regions = remotes.iter().map(|remote| {
+            let region = remote.region();
+            let outcome = ends.remove(region).unwrap_or(Outcome::Spare);
+            RegionReport { region: region.clone(), outcome, ..cargo.counts(region) }
+        });
+        let regions = regions.collect();
+        let took = self.begun.elapsed();
+        Ok((Report { summary: summary?, packs, wanted, enough, regions, took }, gone))
     }
+
+    /// Regions that were lost and answer again get what they lack from those that have it.
+    async fn refill(
+        &self,
+        cargo: &mut Cargo<'_>,
+        remotes: &[Remote],
+        missing: usize,
+        ends: &mut BTreeMap<RegionId, Outcome>,
+    ) -> Result<(), ShipError> {
+        let mut back = Vec::new();
+        for remote in remotes {
+            let lost = matches!(ends.get(remote.region()), Some(Outcome::Lost(_)));
+            if lost && let Ok(has) = present(remote, self.prefix, LISTED_MAX).await {
+                tracing::info!(region = %remote.region(), "the region answers again");
+                cargo.returns(remote.region(), has);
+                if let Some(shown) = self.progress.region(remote.region()) {
+                    shown.lost.store(false, Ordering::Relaxed);
+                }
+                back.push(remote.region().clone());
+            }
+        }
+        if back.is_empty() {
+            return Ok(());
+        }
+        cargo.rewind();
+        let (targets, spares) = back.split_at(missing.min(back.len()));
+        let upload = Upload::new(self.config(1), targets.to_vec(), spares.to_vec());
+        let mut lanes = self.lanes(remotes);
+        let sent = drive(cargo, &mut lanes, upload, self.begun, self.progress).await?;
+        ends.extend(outcomes(&sent, &lanes));
+        Ok(())
+    }
+
+    fn config(&self, enough: usize) -> UploadConfig {
+        UploadConfig {
+            retries: self.settings.retries,
+            delay: self.settings.retry_delay,
+            copies_needed: u8::try_from(enough).unwrap_or(u8::MAX),
+            patience: self.settings.patience.unwrap_or(Duration::MAX),
+            // Memory is what bounds them, and the budget is the one who knows.
+            parts_kept: PARTS_KEPT_MAX,
+            parts_max: LISTED_MAX,
+            rewind: Rewind::Dear,
+        }
+    }
+
+    fn lanes<P>(&self, remotes: &[Remote]) -> Lanes<P> {
+        let requests = self.settings.requests.clamp(1, REQUESTS_PER_REGION_MAX);
+        Lanes::new(remotes.iter().cloned(), requests, self.begun)
+    }
+}
+
+fn complete(ends: &BTreeMap<RegionId, Outcome>) -> usize {
+    ends.values().filter(|end| **end == Outcome::Complete).count()
+}
+
+fn outcomes<P>(report: &machine::Report, lanes: &Lanes<P>) -> Vec<(RegionId, Outcome)> {
+    let outcome = |it: &RegionResult| {
+        let end = match it.result {
+            Ok(()) => Outcome::Complete,
+            Err(fault) => {
+                let reason = lanes.reason(&it.region);
+                Outcome::Lost(reason.unwrap_or_else(|| fault.to_string()))
+            }
+        };
+        (it.region.clone(), end)
+    };
+    report.regions.iter().map(outcome).collect()
+}
+
+/// How many copies are wanted, and how many are enough.
+fn copies(settings: &Settings, regions: usize) -> Result<(usize, usize), UploadError> {
+    let wanted = settings.copies.unwrap_or(regions);
+    Ok((wanted, enough(wanted, settings.min_copies, regions)?))
 }
 
 fn shown_name(source: &Source) -> String {
@@ -209,288 +288,60 @@ fn count(source: &Source, progress: &Arc<Progress>) -> JoinSet<()> {
     counting
 }
 
-/// Asks every region what it has, and chooses those that answer first.
+/// What the regions said when they were asked what they have.
+struct Survey {
+    /// In the order in which they were named.
+    regions: Vec<(Remote, Result<BTreeSet<Part>, String>)>,
+    /// Those that answered, the first first.
+    order: Vec<RegionId>,
+}
+
+impl Survey {
+    /// What is known of the regions before anything is sent.
+    fn ends(&self) -> BTreeMap<RegionId, Outcome> {
+        let end = |(remote, answer): &(Remote, Result<_, String>)| {
+            let end = match answer {
+                Ok(_) => Outcome::Spare,
+                Err(reason) => Outcome::Lost(reason.clone()),
+            };
+            (remote.region().clone(), end)
+        };
+        self.regions.iter().map(end).collect()
+    }
+}
+
+/// Asks every region what it has.
 async fn survey(
-    remotes: Vec<Remote>,
+    remotes: &[Remote],
     prefix: &Prefix,
     settings: &Settings,
-    wanted: usize,
     enough: usize,
-) -> Result<Vec<Lane>, ShipError> {
-    let requests = settings.requests.clamp(1, REQUESTS_PER_REGION_MAX);
+) -> Result<Survey, ShipError> {
     let tries = Tries { retries: settings.retries, delay: settings.retry_delay };
-    let mut lanes: Vec<Lane> = remotes
-        .into_iter()
-        .map(|remote| Lane::new(remote, requests, MonoTime::default()))
-        .collect();
     let mut asked = JoinSet::new();
-    for (at, lane) in lanes.iter().enumerate() {
-        let (remote, prefix) = (lane.remote.clone(), prefix.clone());
+    for (at, remote) in remotes.iter().enumerate() {
+        let (remote, prefix) = (remote.clone(), prefix.clone());
         asked.spawn(
             async move { (at, retried(tries, || present(&remote, &prefix, LISTED_MAX)).await) },
         );
     }
-    let mut answered = 0;
+    let late = || Err("no answer".to_owned());
+    let mut regions: Vec<_> = remotes.iter().map(|remote| (remote.clone(), late())).collect();
+    let mut order = Vec::new();
     while let Some(answer) = asked.join_next().await {
         let (at, answer) = answer?;
-        let Some(lane) = lanes.get_mut(at) else { continue };
-        match answer {
-            Ok(has) => {
-                lane.has = has;
-                answered += 1;
-                if answered <= wanted {
-                    lane.state = State::Live;
-                }
-            }
-            Err(error) => lane.lose(error.to_string()),
+        let Some((remote, said)) = regions.get_mut(at) else { continue };
+        if answer.is_ok() {
+            order.push(remote.region().clone());
         }
+        *said = answer.map_err(|error: RemoteError| error.to_string());
     }
-    if answered >= enough {
-        return Ok(lanes);
+    if order.len() >= enough {
+        return Ok(Survey { regions, order });
     }
-    let lost = lanes.iter().filter_map(|lane| match &lane.state {
-        State::Lost(reason) => Some(format!("{}: {reason}", lane.region())),
-        State::Live | State::Spare => None,
+    let silent = regions.iter().filter_map(|(remote, said)| {
+        said.as_ref().err().map(|reason| format!("{}: {reason}", remote.region()))
     });
-    Err(ShipError::Unreachable { answered, enough, reasons: lost.collect::<Vec<_>>().join("; ") })
-}
-
-/// A part that is ready to be sent.
-struct Packed {
-    part: Part,
-    body: Body,
-}
-
-/// What became of an upload.
-struct Uploaded {
-    lane: usize,
-    part: Part,
-    bytes: u64,
-    /// Nothing when the region was set aside meanwhile.
-    result: Option<Result<(), RemoteError>>,
-}
-
-struct Shipment {
-    lanes: Vec<Lane>,
-    prefix: Prefix,
-    tries: Tries,
-    wanted: usize,
-    enough: usize,
-    budget: Budget,
-    requests: usize,
-    level: Level,
-    packing: JoinSet<Packed>,
-    uploads: JoinSet<Uploaded>,
-    packs: Vec<PackRef>,
-    segments: Vec<SegmentRef>,
-    progress: Arc<Progress>,
-    begun: Instant,
-}
-
-impl Shipment {
-    /// Takes what the reader gives until there is no more, and all is sent or nobody is left to take it.
-    async fn carry(&mut self, mut steps: mpsc::Receiver<Step>) -> Result<(), ShipError> {
-        let mut open = true;
-        let mut looks = tokio::time::interval(LOOK_INTERVAL);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while open || !self.packing.is_empty() || self.waiting() > 0 {
-            let room = self.waiting() < UPLOADS_MAX && self.packing.len() < PACKERS_MAX;
-            tokio::select! {
-                step = steps.recv(), if open && room => match step {
-                    Some(Step::Pack(pack, held)) => self.pack(pack, held),
-                    Some(Step::Segment(segment)) => self.segment(segment),
-                    None => open = false,
-                },
-                Some(packed) = self.packing.join_next() => self.upload(packed?),
-                Some(uploaded) = self.uploads.join_next() => self.uploaded(uploaded?),
-                _ = looks.tick() => self.look(),
-            }
-            self.begin_uploads();
-            if !self.can_succeed() {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether enough regions are left, those counted that were set aside for now and may come back.
-    fn can_succeed(&self) -> bool {
-        self.lanes.iter().any(Lane::is_live)
-    }
-
-    /// Compresses a pack, unless every region has it.
-    fn pack(&mut self, pack: PlainPack, mut held: Held) {
-        self.packs.push(PackRef { id: pack.id, bytes: pack.bytes });
-        let part = Part::Pack(pack.id);
-        if !self.wanted_somewhere(part) {
-            return;
-        }
-        let level = self.level.next(self.budget.free());
-        self.packing.spawn_blocking(move || {
-            let chunks: Vec<Sealed> =
-                pack.chunks.into_iter().map(|chunk| Sealed::new(&chunk, level)).collect();
-            let pieces = assemble(chunks);
-            held.shrink(pieces.iter().map(Bytes::len).sum());
-            Packed { part, body: Body::new(pieces, held) }
-        });
-    }
-
-    fn segment(&mut self, segment: Segment) {
-        self.segments.push(segment.named);
-        let part = Part::Segment(segment.named.hash);
-        if self.wanted_somewhere(part) {
-            self.upload(Packed { part, body: Body::new(vec![segment.bytes], Held::default()) });
-        }
-    }
-
-    /// Whether a region lacks this part; those that have it are counted.
-    fn wanted_somewhere(&mut self, part: Part) -> bool {
-        let mut wanted = false;
-        for lane in self.lanes.iter_mut().filter(|lane| lane.is_live()) {
-            if lane.lacks(part) {
-                wanted = true;
-            } else {
-                lane.present += 1;
-                self.progress.region(lane.region()).inspect(|shown| shown.present.add(1));
-            }
-        }
-        wanted
-    }
-
-    /// Hands a part to each region that lacks it.
-    fn upload(&mut self, packed: Packed) {
-        let Packed { part, body } = packed;
-        for lane in self.lanes.iter_mut().filter(|lane| lane.is_live()) {
-            if lane.lacks(part) {
-                lane.pending.insert(part);
-                lane.queue.push_back((part, body.clone()));
-            }
-        }
-    }
-
-    /// Begins what the regions can take now.
-    fn begin_uploads(&mut self) {
-        let now = self.now();
-        for (at, lane) in self.lanes.iter_mut().enumerate() {
-            while let Some(upload) = lane.next(&self.prefix, self.tries, now) {
-                self.uploads.spawn(async move {
-                    let (part, bytes) = (upload.part, upload.bytes());
-                    Uploaded { lane: at, part, bytes, result: upload.run().await }
-                });
-            }
-        }
-    }
-
-    /// Uploads that are under way or wait for it.
-    fn waiting(&self) -> usize {
-        self.uploads.len() + self.lanes.iter().map(|lane| lane.queue.len()).sum::<usize>()
-    }
-
-    /// Time since the begin, as the controllers count it.
-    fn now(&self) -> MonoTime {
-        since(self.begun)
-    }
-
-    /// Looks how much left for each region.
-    fn look(&mut self) {
-        let now = self.now();
-        for lane in &mut self.lanes {
-            let bytes = lane.look(now);
-            self.progress.region(lane.region()).inspect(|shown| shown.bytes.add(bytes));
-        }
-    }
-
-    fn uploaded(&mut self, uploaded: Uploaded) {
-        let now = self.now();
-        let Some(lane) = self.lanes.get_mut(uploaded.lane) else { return };
-        lane.pending.remove(&uploaded.part);
-        lane.ended(matches!(uploaded.result, Some(Ok(()))), now);
-        match uploaded.result {
-            None => {}
-            Some(Ok(())) => {
-                lane.has.insert(uploaded.part);
-                lane.sent_bytes += uploaded.bytes;
-                lane.sent_objects += 1;
-                self.progress.region(lane.region()).inspect(|shown| shown.objects.add(1));
-            }
-            Some(Err(error)) if lane.is_live() => {
-                let at = uploaded.lane;
-                self.set_aside(at, &error);
-            }
-            Some(Err(_)) => {}
-        }
-    }
-
-    /// Sets a region aside; a spare one takes its place. What that lacks it gets at the end.
-    fn set_aside(&mut self, at: usize, error: &RemoteError) {
-        let Some(lane) = self.lanes.get_mut(at) else { return };
-        tracing::warn!(region = %lane.region(), %error, "the region is set aside");
-        lane.lose(error.to_string());
-        if let Some(shown) = self.progress.region(lane.region()) {
-            shown.lost.store(true, Ordering::Relaxed);
-        }
-        if let Some(spare) = self.lanes.iter_mut().find(|lane| lane.state == State::Spare) {
-            tracing::warn!(region = %spare.region(), "the region takes its place");
-            spare.state = State::Live;
-        }
-    }
-
-    /// All parts of the archive.
-    fn parts(&self) -> BTreeSet<Part> {
-        let packs = self.packs.iter().map(|pack| Part::Pack(pack.id));
-        packs.chain(self.segments.iter().map(|segment| Part::Segment(segment.hash))).collect()
-    }
-
-    /// Writes the manifest to every region that has all parts.
-    async fn seal(&mut self, sealer: &Sealer, name: &str) -> Result<(), ShipError> {
-        let parts = self.parts();
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let created = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        let root = Root::new(created, name, self.segments.clone(), self.packs.clone());
-        let bytes = Bytes::from(root.seal(sealer)?);
-        let (key, tries) = (self.prefix.manifest(), self.tries);
-        let mut writes = JoinSet::new();
-        for (at, lane) in self.lanes.iter_mut().enumerate().filter(|(_, lane)| lane.is_live()) {
-            let missing = parts.difference(&lane.has).count();
-            if missing > 0 {
-                lane.lose(format!("{missing} of {} objects are missing", parts.len()));
-                continue;
-            }
-            let (remote, key, body) = (lane.remote.clone(), key.clone(), bytes.clone());
-            writes.spawn(async move {
-                (at, retried(tries, || remote.put(&key, std::slice::from_ref(&body))).await)
-            });
-        }
-        while let Some(written) = writes.join_next().await {
-            let (at, result) = written?;
-            let Some(lane) = self.lanes.get_mut(at) else { continue };
-            if let Err(error) = result {
-                lane.lose(error.to_string());
-            }
-        }
-        Ok(())
-    }
-
-    fn report(&self, summary: Summary, begun: Instant) -> Report {
-        let region = |lane: &Lane| RegionReport {
-            region: lane.region().clone(),
-            outcome: match &lane.state {
-                State::Live => Outcome::Complete,
-                State::Spare => Outcome::Spare,
-                State::Lost(reason) => Outcome::Lost(reason.clone()),
-            },
-            sent_objects: lane.sent_objects,
-            sent_bytes: lane.sent_bytes,
-            present: lane.present,
-            mended: lane.mended,
-        };
-        Report {
-            summary,
-            packs: self.packs.len(),
-            wanted: self.wanted,
-            enough: self.enough,
-            regions: self.lanes.iter().map(region).collect(),
-            took: begun.elapsed(),
-        }
-    }
+    let reasons = silent.collect::<Vec<_>>().join("; ");
+    Err(ShipError::Unreachable { answered: order.len(), enough, reasons })
 }

@@ -1,6 +1,9 @@
 //! What one region has of an upload, and what it is still to get.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use rhumb_types::{MonoTime, RegionId};
 
@@ -24,14 +27,17 @@ pub(super) enum Stage {
 pub(super) struct Lane {
     pub(super) region: RegionId,
     pub(super) stage: Stage,
-    in_place_of: Option<RegionId>,
+    pub(super) in_place_of: Option<RegionId>,
     /// All parts before this one are there.
     first_lacking: usize,
     /// Parts after that which are there.
     beyond: BTreeSet<usize>,
-    /// The next part that was never sent.
+    /// The kept parts before this one were all sent, or are there.
     next: usize,
+    /// So were all parts before this one, kept or not.
+    behind: usize,
     in_flight: BTreeSet<usize>,
+    /// How often parts were sent that are not there.
     tries: BTreeMap<usize, u32>,
     again: BTreeSet<(MonoTime, usize)>,
     bytes: u64,
@@ -47,6 +53,7 @@ impl Lane {
             first_lacking: 0,
             beyond: BTreeSet::new(),
             next: 0,
+            behind: 0,
             in_flight: BTreeSet::new(),
             tries: BTreeMap::new(),
             again: BTreeSet::new(),
@@ -61,6 +68,15 @@ impl Lane {
 
     pub(super) const fn first_lacking(&self) -> usize {
         self.first_lacking
+    }
+
+    /// The first part that is not there, of those from a certain one on.
+    pub(super) fn first_lacking_from(&self, from: usize) -> usize {
+        let mut part = from.max(self.first_lacking);
+        while self.beyond.contains(&part) {
+            part += 1;
+        }
+        part
     }
 
     fn is_there(&self, part: usize) -> bool {
@@ -97,8 +113,14 @@ impl Lane {
         }
     }
 
-    /// The next part to send now, of `count` that were read. It is in flight from here on.
-    pub(super) fn next(&mut self, now: MonoTime, count: usize, window: usize) -> Option<usize> {
+    /// The next part to send now: one that is due again, else a kept one, else one that was read before
+    /// those. It is in flight from here on.
+    pub(super) fn next(
+        &mut self,
+        now: MonoTime,
+        kept: Range<usize>,
+        window: usize,
+    ) -> Option<usize> {
         if self.stage != Stage::Sending || self.in_flight.len() >= window {
             return None;
         }
@@ -107,19 +129,26 @@ impl Lane {
             self.again.remove(&(at, part));
             part
         } else {
-            while self.is_there(self.next) || self.in_flight.contains(&self.next) {
-                self.next += 1;
-            }
-            if self.next >= count {
-                return None;
-            }
-            self.next += 1;
-            self.next - 1
+            self.unsent(kept)?
         };
         self.in_flight.insert(part);
         *self.tries.entry(part).or_default() += 1;
         self.attempts += 1;
         Some(part)
+    }
+
+    fn unsent(&mut self, kept: Range<usize>) -> Option<usize> {
+        let passed = |part: &usize| self.is_there(*part) || self.tries.contains_key(part);
+        self.next =
+            (self.next.max(kept.start)..kept.end).find(|part| !passed(part)).unwrap_or(kept.end);
+        if self.next < kept.end {
+            return Some(self.next);
+        }
+        let passed = |part: &usize| self.is_there(*part) || self.tries.contains_key(part);
+        self.behind = (self.behind.max(self.first_lacking)..kept.start)
+            .find(|part| !passed(part))
+            .unwrap_or(kept.start);
+        (self.behind < kept.start).then_some(self.behind)
     }
 
     /// Whether the region is to be told now that it has all of `count` parts.

@@ -60,9 +60,9 @@ fn report(effects: &[Effect]) -> Option<&Report> {
 #[test]
 fn parts_go_to_all_regions_at_once() {
     let mut driver = Driver::new(UploadConfig::default(), &["a", "b"], &[]);
-    let first = driver.tell(Event::Part { bytes: 10 });
+    let first = driver.tell(Event::Part { bytes: 10, there: &[] });
     assert_eq!(sends(&first), [("a".into(), 0, 0, false), ("b".into(), 0, 0, false)]);
-    let second = driver.tell(Event::Part { bytes: 7 });
+    let second = driver.tell(Event::Part { bytes: 7, there: &[] });
     assert_eq!(sends(&second), [("a".into(), 1, 10, false), ("b".into(), 1, 10, false)]);
     driver.tell(Event::End);
     driver.sent("a", 1, Ok(()));
@@ -77,10 +77,10 @@ fn parts_go_to_all_regions_at_once() {
 }
 
 #[test]
-fn tries_twice_again_after_a_pause_and_then_the_next_region_begins_from_the_start() {
+fn tries_twice_again_after_a_pause_and_then_the_next_region_takes_over() {
     let mut driver = Driver::new(UploadConfig::default(), &["a"], &["b"]);
-    driver.tell(Event::Part { bytes: 10 });
-    driver.tell(Event::Part { bytes: 10 });
+    driver.tell(Event::Part { bytes: 10, there: &[] });
+    driver.tell(Event::Part { bytes: 10, there: &[] });
     assert_eq!(driver.sent("a", 0, Ok(())), [Effect::Keep { from: 1 }]);
     for retry in 1..=2 {
         assert_eq!(driver.sent("a", 1, Err(Fault::TimedOut)), []);
@@ -91,8 +91,8 @@ fn tries_twice_again_after_a_pause_and_then_the_next_region_begins_from_the_star
     }
     let moved = driver.sent("a", 1, Err(Fault::TimedOut));
     assert_eq!(moved[0], Effect::Abort(id("a")));
-    let rewound = [("b".into(), 0, 0, true), ("b".into(), 1, 10, false)];
-    assert_eq!(sends(&moved), rewound, "the source is read again from offset 0");
+    let rewound = [("b".into(), 1, 10, false), ("b".into(), 0, 0, true)];
+    assert_eq!(sends(&moved), rewound, "what is kept first, and then again from offset 0");
     driver.tell(Event::End);
     driver.sent("b", 0, Ok(()));
     driver.sent("b", 1, Ok(()));
@@ -108,12 +108,12 @@ fn tries_twice_again_after_a_pause_and_then_the_next_region_begins_from_the_star
 fn retries_and_delay_may_be_zero() {
     let config = UploadConfig { retries: 0, ..UploadConfig::default() };
     let mut driver = Driver::new(config, &["a"], &["b"]);
-    driver.tell(Event::Part { bytes: 10 });
+    driver.tell(Event::Part { bytes: 10, there: &[] });
     let moved = driver.sent("a", 0, Err(Fault::Broken));
     assert_eq!(sends(&moved), [("b".into(), 0, 0, false)]);
     let config = UploadConfig { delay: Duration::ZERO, ..UploadConfig::default() };
     let mut driver = Driver::new(config, &["a"], &["b"]);
-    driver.tell(Event::Part { bytes: 10 });
+    driver.tell(Event::Part { bytes: 10, there: &[] });
     let again = driver.sent("a", 0, Err(Fault::Broken));
     assert_eq!(sends(&again), [("a".into(), 0, 0, false)]);
     let moved = driver.sent("a", 0, Err(Fault::Full));
@@ -125,7 +125,7 @@ fn fewer_copies_than_planned_are_degraded_and_too_few_a_failure() {
     for (needed, verdict) in [(1, Verdict::Degraded), (2, Verdict::Failed)] {
         let config = UploadConfig { copies_needed: needed, ..UploadConfig::default() };
         let mut driver = Driver::new(config, &["a", "b"], &[]);
-        driver.tell(Event::Part { bytes: 10 });
+        driver.tell(Event::Part { bytes: 10, there: &[] });
         driver.tell(Event::End);
         driver.sent("a", 0, Ok(()));
         driver.finished("a");
@@ -138,7 +138,7 @@ fn fewer_copies_than_planned_are_degraded_and_too_few_a_failure() {
 #[test]
 fn a_region_that_stalls_is_waited_for_only_so_long() {
     let mut driver = Driver::new(UploadConfig::default(), &["a", "b"], &["c"]);
-    driver.tell(Event::Part { bytes: 10 });
+    driver.tell(Event::Part { bytes: 10, there: &[] });
     driver.tell(Event::End);
     driver.sent("a", 0, Ok(()));
     driver.now = at(1);
@@ -154,12 +154,12 @@ fn a_region_that_stalls_is_waited_for_only_so_long() {
 
 #[test]
 fn a_source_that_cannot_be_read_again_does_not_move() {
-    let config = UploadConfig { rewindable: false, retries: 0, ..UploadConfig::default() };
+    let config = UploadConfig { rewind: Rewind::Never, retries: 0, ..UploadConfig::default() };
     let mut driver = Driver::new(config, &["a", "b"], &["c"]);
-    driver.tell(Event::Part { bytes: 10 });
+    driver.tell(Event::Part { bytes: 10, there: &[] });
     driver.sent("a", 0, Ok(()));
     driver.sent("b", 0, Ok(()));
-    driver.tell(Event::Part { bytes: 10 });
+    driver.tell(Event::Part { bytes: 10, there: &[] });
     let moved = driver.sent("b", 1, Err(Fault::Broken));
     assert_eq!(sends(&moved), [], "its first part is gone");
     driver.tell(Event::End);
@@ -175,14 +175,31 @@ fn what_a_region_has_is_not_sent_again() {
     let mut driver = Driver::new(UploadConfig::default(), &["a"], &["b"]);
     let b = id("b");
     for _ in 0..3 {
-        driver.tell(Event::Part { bytes: 10 });
+        driver.tell(Event::Part { bytes: 10, there: &[] });
     }
-    driver.sent("a", 0, Err(Fault::Denied));
-    let resumed = driver.tell(Event::Present { region: &b, part: 2 });
-    assert_eq!(sends(&resumed), []);
-    assert_eq!(sends(&driver.sent("b", 0, Ok(()))), []);
+    // A spare region, too, is known to have some of it.
+    driver.tell(Event::Present { region: &b, part: 0 });
+    let both = [id("a"), b.clone()];
+    assert_eq!(driver.tell(Event::Part { bytes: 10, there: &both }), []);
+    let moved = driver.sent("a", 0, Err(Fault::Denied));
+    assert_eq!(sends(&moved), [("b".into(), 1, 10, false), ("b".into(), 2, 20, false)]);
     driver.sent("b", 1, Ok(()));
-    assert_eq!(driver.tell(Event::End), [Effect::Finish(b)]);
+    driver.tell(Event::Present { region: &b, part: 2 });
+    assert_eq!(driver.tell(Event::End), []);
+    assert_eq!(driver.sent("b", 2, Ok(())), [Effect::Finish(b)]);
+}
+
+#[test]
+fn a_slow_region_holds_up_the_source_only_where_reading_again_is_dear() {
+    for (rewind, reads) in [(Rewind::Never, false), (Rewind::Dear, false), (Rewind::Free, true)] {
+        let config = UploadConfig { rewind, parts_kept: 2, ..UploadConfig::default() };
+        let mut driver = Driver::new(config, &["a", "b"], &[]);
+        for part in 0..2 {
+            driver.tell(Event::Part { bytes: 10, there: &[] });
+            driver.sent("a", part, Ok(()));
+        }
+        assert_eq!(driver.upload.may_read(), reads, "{rewind:?}");
+    }
 }
 
 /// A region that answers each request after a while, and fails some.
@@ -210,16 +227,21 @@ struct Case {
     config: UploadConfig,
 }
 
+fn rewinds() -> impl Strategy<Value = Rewind> {
+    prop_oneof![Just(Rewind::Never), Just(Rewind::Dear), Just(Rewind::Free)]
+}
+
 fn cases() -> impl Strategy<Value = Case> {
-    (servers(), 0_usize..25, 1_usize..4, 0_u32..3, 0_u64..6, 1_u8..4, 1_usize..6, any::<bool>())
-        .prop_map(|(servers, parts, targets, retries, delay, needed, parts_kept, rewindable)| {
+    (servers(), 0_usize..25, 1_usize..4, 0_u32..3, 0_u64..6, 1_u8..4, 1_usize..6, rewinds())
+        .prop_map(|(servers, parts, targets, retries, delay, needed, parts_kept, rewind)| {
             let config = UploadConfig {
                 retries,
                 delay: Duration::from_secs(delay),
                 copies_needed: needed,
                 patience: Duration::from_secs(20),
                 parts_kept,
-                rewindable,
+                parts_max: PARTS_MAX,
+                rewind,
             };
             Case { servers, parts, targets, config }
         })
@@ -240,7 +262,7 @@ fn run(case: &Case) -> (Report, BTreeMap<RegionId, BTreeSet<usize>>, usize) {
         let time = |millis: u64| MonoTime(millis * 1_000);
         if upload.may_read() && !told {
             told = read == case.parts;
-            let event = if told { Event::End } else { Event::Part { bytes: 5 } };
+            let event = if told { Event::End } else { Event::Part { bytes: 5, there: &[] } };
             read += usize::from(!told);
             upload.on_event(time(now), event, &mut out);
         } else {
@@ -277,7 +299,7 @@ fn run(case: &Case) -> (Report, BTreeMap<RegionId, BTreeSet<usize>>, usize) {
                 Effect::Send { region, part, offset, rewind, .. } => {
                     assert_eq!(offset, u64::try_from(part).unwrap() * 5);
                     assert_eq!(rewind, part < kept_from, "who must rewind is told so");
-                    assert!(!rewind || case.config.rewindable);
+                    assert!(!rewind || case.config.rewind != Rewind::Never);
                     after(&region, Some(part));
                 }
                 Effect::Finish(region) => after(&region, None),

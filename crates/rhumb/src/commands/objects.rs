@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Result, bail, ensure};
-use rhumb_ship::{Action, Listed, Objects};
+use rhumb_ship::{Action, Listed, Objects, Progress, UploadSettings, UploadSource};
 use rhumb_types::ByteSize;
 use serde_json::{Value, json};
 
@@ -18,20 +18,18 @@ use crate::{
     when,
 };
 
-/// Requests of commands that do not say how many.
-const REQUESTS: usize = 8;
 /// What begins the name of an object, where a file could be meant.
 const SCHEME: &str = "s3://";
 
 fn objects(endpoints: &Endpoints, transfers: Option<&Transfers>, bucket: &str) -> Result<Objects> {
-    let remotes = remotes(endpoints, bucket)?;
-    let usual = rhumb_ship::Settings::default();
-    Ok(match transfers {
-        Some(args) => {
-            Objects::new(remotes, usize::from(args.concurrency), args.retries, args.retry_delay)
-        }
-        None => Objects::new(remotes, REQUESTS, usual.retries, usual.retry_delay),
-    })
+    let settings = transfers.map_or_else(UploadSettings::default, |args| UploadSettings {
+        requests: usize::from(args.concurrency),
+        memory: usize::try_from(args.memory.0).unwrap_or(usize::MAX),
+        retries: args.retries,
+        retry_delay: args.retry_delay,
+        ..UploadSettings::default()
+    });
+    Ok(Objects::new(remotes(endpoints, bucket)?, settings))
 }
 
 /// Lists what is there.
@@ -131,8 +129,10 @@ pub(crate) fn cp(args: &cli::Cp) -> Result<ExitCode> {
                 place.prefix = format!("{}{folder}{name}", place.prefix);
             }
             let objects = objects(&args.endpoints, Some(&args.transfers), &place.bucket)?;
-            let (region, bytes) = runtime.block_on(objects.put(file, &place.prefix))?;
-            told(&region, Some(bytes));
+            let source = UploadSource::File(file.to_owned());
+            let progress = Progress::new([]);
+            let uploaded = runtime.block_on(objects.put(source, &place.prefix, &progress))?;
+            uploaded.holders().for_each(|region| told(region, Some(uploaded.bytes)));
         }
         (Some(source), None) => {
             let place = one(source)?;

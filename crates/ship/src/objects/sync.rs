@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::{Objects, ObjectsError};
 use crate::{
+    Progress, UploadSettings, UploadSource,
     limits::LISTED_MAX,
     remote::{Listed, path},
     walk::Walk,
@@ -139,13 +140,14 @@ impl Objects {
     ) -> Result<(), ObjectsError> {
         let mut under_way: JoinSet<Result<Action, ObjectsError>> = JoinSet::new();
         for action in plan.actions {
-            if under_way.len() >= self.requests
+            if under_way.len() >= self.settings.requests.max(1)
                 && let Some(ended) = under_way.join_next().await
             {
                 done(&ended??);
             }
             // Large ones go one part at a time, because there are several.
-            let objects = Self { requests: 1, ..self.clone() };
+            let settings = UploadSettings { requests: 1, ..self.settings };
+            let objects = Self { remotes: self.remotes.clone(), settings };
             under_way.spawn(async move { objects.act(&action).await.map(|()| action) });
         }
         while let Some(ended) = under_way.join_next().await {
@@ -156,7 +158,10 @@ impl Objects {
 
     async fn act(&self, action: &Action) -> Result<(), ObjectsError> {
         match action {
-            Action::Upload { file, key, .. } => self.put(file, key).await.map(drop),
+            Action::Upload { file, key, .. } => {
+                let progress = Progress::new([]);
+                self.put(UploadSource::File(file.clone()), key, &progress).await.map(drop)
+            }
             Action::RemoveObject(key) => self.remove(key, false).await,
             Action::RemoveFile(path) => fs::remove_file(path)
                 .map_err(|source| ObjectsError::File { path: path.clone(), source }),

@@ -1,6 +1,6 @@
 //! What a shipment would do: how much there is, what it is likely to shrink to, and where it would go.
 
-use std::{fs::File, os::unix::fs::FileExt as _, path::Path};
+use std::{collections::BTreeSet, fs::File, os::unix::fs::FileExt as _, path::Path};
 
 use bytes::Bytes;
 use rhumb_pack::{ChunkHash, PlainChunk, Sealed};
@@ -9,7 +9,6 @@ use rhumb_types::RegionId;
 use super::{Settings, ShipError, copies, survey};
 use crate::{
     archive::{Part, Prefix},
-    lane::{Lane, State},
     limits::{LEVEL_FIRST, LEVELS, SAMPLE_BYTES, SAMPLES_MAX},
     read::ReadError,
     remote::Remote,
@@ -70,19 +69,17 @@ pub async fn rehearse(
     settings: Settings,
 ) -> Result<(Estimate, Vec<RegionPlan>), ShipError> {
     let (wanted, enough) = copies(&settings, remotes.len())?;
-    let lanes = survey(remotes, prefix, &settings, wanted, enough).await?;
+    let survey = survey(&remotes, prefix, &settings, enough).await?;
     let top = top.to_owned();
     let estimate = tokio::task::spawn_blocking(move || estimate(&top)).await?;
-    let plan = |lane: &Lane| RegionPlan {
-        region: lane.region().clone(),
-        chosen: lane.is_live(),
-        packs: lane.has.iter().filter(|part| matches!(part, Part::Pack(_))).count() as u64,
-        silent: match &lane.state {
-            State::Lost(reason) => Some(reason.clone()),
-            State::Live | State::Spare => None,
-        },
+    let chosen = survey.order.get(..wanted).unwrap_or(&survey.order);
+    let plan = |(remote, said): &(Remote, Result<BTreeSet<Part>, String>)| {
+        let is_pack = |part: &&Part| matches!(part, Part::Pack(_));
+        let packs = said.as_ref().map_or(0, |has| has.iter().filter(is_pack).count() as u64);
+        let (region, silent) = (remote.region().clone(), said.as_ref().err().cloned());
+        RegionPlan { chosen: chosen.contains(&region), region, packs, silent }
     };
-    Ok((estimate.map_err(ReadError::from)?, lanes.iter().map(plan).collect()))
+    Ok((estimate.map_err(ReadError::from)?, survey.regions.iter().map(plan).collect()))
 }
 
 fn estimate(top: &Path) -> Result<Estimate, WalkError> {

@@ -52,6 +52,16 @@ pub struct Report {
 }
 
 impl Report {
+    /// The source was read again, for what had become of it.
+    pub(super) fn follow(&mut self, next: Self) {
+        let before = std::mem::replace(self, next);
+        for (now, before) in self.regions.iter_mut().zip(before.regions) {
+            now.sent_objects += before.sent_objects;
+            now.sent_bytes += before.sent_bytes;
+            now.mended += before.mended;
+        }
+    }
+
     /// In how many regions the archive is.
     #[must_use]
     pub fn complete(&self) -> usize {

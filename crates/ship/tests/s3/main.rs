@@ -23,7 +23,8 @@ use rhumb_pack::{
 };
 use rhumb_ship::{
     Action, Objects, Outcome, Prefix, Progress, ReceiveError, Received, Remote, Report, Said,
-    Settings, ShipError, Source, Target, Written, receive, ship,
+    Settings, ShipError, Source, Target, UploadSettings, UploadSource, Verdict, Written, receive,
+    ship,
 };
 use tempfile::TempDir;
 
@@ -406,7 +407,10 @@ async fn single_objects_go_there_and_back() {
     let nowhere = remote("east", "127.0.0.1:1".parse().unwrap());
     // The first region does not answer, and the second does.
     let remotes = vec![nowhere, remote("west", server.address)];
-    let objects = Objects::new(remotes, 3, 0, Duration::ZERO);
+    let settings =
+        UploadSettings { requests: 3, retries: 0, memory: 15 << 20, ..UploadSettings::default() };
+    let objects = Objects::new(remotes.clone(), settings);
+    let shown = progress(&remotes);
     let (from, to) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let large = noise(1, 40 << 20);
     fs::write(from.path().join("large"), &large).unwrap();
@@ -415,8 +419,10 @@ async fn single_objects_go_there_and_back() {
     symlink("large", from.path().join("link")).unwrap();
 
     // In parts, and in ranges.
-    let (region, bytes) = objects.put(&from.path().join("large"), "one/large").await.unwrap();
-    assert_eq!((region.as_str(), bytes), ("west", large.len() as u64));
+    let file = UploadSource::File(from.path().join("large"));
+    let uploaded = objects.put(file, "one/large", &shown).await.unwrap();
+    assert_eq!((uploaded.verdict, uploaded.bytes), (Verdict::Whole, large.len() as u64));
+    assert_eq!(uploaded.regions[1].in_place_of.as_ref().unwrap().as_str(), "east");
     objects.copy("one/large", "one/again").await.unwrap();
     objects.get("one/again", &to.path().join("new/again")).await.unwrap();
     assert!(fs::read(to.path().join("new/again")).unwrap() == large);
@@ -430,7 +436,7 @@ async fn single_objects_go_there_and_back() {
     assert_eq!((first.actions.len(), first.alike, first.left_out), (2, 0, 1));
     objects.carry_out(first, |_| {}).await.unwrap();
     assert_eq!(plan().await.unwrap().alike, 2);
-    objects.put(&from.path().join("sub/a b"), "site/extra").await.unwrap();
+    objects.put(UploadSource::Bytes("x".into()), "site/extra", &shown).await.unwrap();
     let second = plan().await.unwrap();
     assert_eq!(second.actions, [Action::RemoveObject("site/extra".to_owned())]);
     objects.carry_out(second, |_| {}).await.unwrap();

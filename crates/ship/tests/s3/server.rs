@@ -106,14 +106,9 @@ impl Drop for Moto {
 /// The bucket of a region at this address.
 pub(crate) fn remote(region: &str, address: SocketAddr) -> Remote {
     let credentials = Credentials { key_id: "tester".into(), secret: "secret".into(), token: None };
-    let site = Site {
-        region: RegionId::new(region).expect("a region's name"),
-        endpoint: format!("http://{address}"),
-        bucket: BUCKET.to_owned(),
-        signing_region: "us-east-1".to_owned(),
-        credentials: Some(credentials),
-        authority: None,
-    };
+    let region = RegionId::new(region).expect("a region's name");
+    let site = Site::new(region, &format!("http://{address}"), BUCKET);
+    let site = Site { signing_region: "us-east-1".to_owned(), ..site.signed(credentials) };
     Remote::new(site).expect("a client")
 }
 

@@ -39,14 +39,8 @@ struct Shelf {
 
 impl Shelf {
     fn of(cluster: &Local, region: &RegionId) -> Result<Self> {
-        let remote = Remote::new(Site {
-            region: region.clone(),
-            endpoint: format!("http://{}", cluster.address(region, Server::S3)),
-            bucket: BUCKET.to_owned(),
-            signing_region: region.to_string(),
-            credentials: None,
-            authority: None,
-        })?;
+        let endpoint = format!("http://{}", cluster.address(region, Server::S3));
+        let remote = Remote::new(Site::new(region.clone(), &endpoint, BUCKET))?;
         Ok(Self { remote, runtime: Builder::new_current_thread().enable_all().build()? })
     }
 
