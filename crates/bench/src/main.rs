@@ -1,4 +1,4 @@
-//! Rhumb beside Redis, and its queues beside others, in one run, at equal durability; and what Rhumb
+//! Rhumb beside Redis, and its queues, objects and uploads beside others, in one run, at equal durability; and what Rhumb
 //! alone promises: footprint, replication lag, the cost of a selection.
 //!
 //! Every figure comes from the binary that ships and from the tools that Debian ships. The two
@@ -11,6 +11,7 @@ mod footprint;
 mod lag;
 mod load;
 mod machine;
+mod objects;
 mod plan;
 mod queues;
 mod report;
@@ -18,6 +19,7 @@ mod selection;
 mod server;
 mod stats;
 mod throughput;
+mod uploads;
 
 use std::{fs, path::PathBuf};
 
@@ -33,7 +35,8 @@ use crate::{
 #[command(name = "cargo xtask bench", about = "Side-by-side benchmarks of Rhumb and Redis")]
 struct Arguments {
     /// Only the rows whose name contains one of these words: `local/50/16/set`, `memory/`,
-    /// `/get`, `footprint`, `lag`, `selection`, `queues/50/10`.
+    /// `/get`, `footprint`, `lag`, `selection`, `queues/50/10`, `objects/`,
+    /// `uploads/`.
     #[arg(long, value_delimiter = ',')]
     rows: Vec<String>,
     /// One short round of everything: shows that it works, not how fast it is.
@@ -63,6 +66,8 @@ fn main() -> Result<()> {
     report.lag = lag::measure(&wanted, effort)?;
     report.selection = selection::measure(&wanted)?;
     report.queues = queues::measure(&wanted, effort)?;
+    report.objects = objects::measure(&wanted, effort)?;
+    report.uploads = uploads::measure(&wanted, effort)?;
     let markdown = report.to_markdown();
     println!("{markdown}");
     if let Some(path) = arguments.markdown {

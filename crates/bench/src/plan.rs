@@ -31,6 +31,11 @@ impl Effort {
         Self { rounds: 3, run: Duration::from_secs(2), starts: 10, lag: Duration::from_secs(20) }
     }
 
+    /// Whether it is about working, not about figures.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.run < Self::full().run
+    }
+
     /// Shows that everything works.
     pub(crate) const fn quick() -> Self {
         Self { rounds: 1, run: Duration::from_millis(500), starts: 2, lag: Duration::from_secs(4) }

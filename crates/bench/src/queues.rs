@@ -22,6 +22,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
+pub(crate) use rhumb::Session as Api;
 use rhumb_integration::programs;
 use serde::Serialize;
 
@@ -363,16 +364,16 @@ impl Queues {
 }
 
 /// An address that is free now; nobody else is given it so soon.
-fn free_address() -> Result<SocketAddr> {
+pub(crate) fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
-fn quietly(command: &mut Command) -> &mut Command {
+pub(crate) fn quietly(command: &mut Command) -> &mut Command {
     command.stdout(Stdio::null()).stderr(Stdio::null())
 }
 
 /// Tries until a server that starts is there.
-fn eventually(name: &str, attempt: impl Fn() -> Result<()>) -> Result<()> {
+pub(crate) fn eventually(name: &str, attempt: impl Fn() -> Result<()>) -> Result<()> {
     let since = Instant::now();
     while let Err(error) = attempt() {
         if since.elapsed() > START_WAIT {

@@ -8,11 +8,13 @@ use crate::{
     footprint::Footprint,
     lag::Lag,
     machine::Machine,
+    objects::Objects,
     plan::{CLIENT_THREADS, Effort, KEYS, VALUE_BYTES},
     queues::Queues,
     selection::Selection,
     stats::Spread,
     throughput::{Row, Throughput},
+    uploads::Uploads,
 };
 
 /// Everything of one run.
@@ -25,6 +27,8 @@ pub(crate) struct Report {
     pub(crate) lag: Vec<Lag>,
     pub(crate) selection: Vec<Selection>,
     pub(crate) queues: Queues,
+    pub(crate) objects: Objects,
+    pub(crate) uploads: Uploads,
 }
 
 impl Report {
@@ -37,6 +41,8 @@ impl Report {
             lag: Vec::new(),
             selection: Vec::new(),
             queues: Queues::default(),
+            objects: Objects::default(),
+            uploads: Uploads::default(),
         }
     }
 
@@ -50,6 +56,8 @@ impl Report {
             self.lag_table(),
             self.selection_table(),
             self.queues.to_markdown(),
+            self.objects.to_markdown(),
+            self.uploads.to_markdown(),
         ];
         for part in parts.into_iter().filter(|part| !part.is_empty()) {
             text.push('\n');
@@ -188,7 +196,7 @@ fn throughput_row(row: &Row) -> String {
     )
 }
 
-fn joined(lines: &[String]) -> String {
+pub(crate) fn joined(lines: &[String]) -> String {
     lines.join("\n") + "\n"
 }
 
@@ -214,7 +222,7 @@ pub(crate) fn spread(spread: Spread) -> String {
 }
 
 /// A number without decimals, its thousands set apart.
-fn thousands(number: f64) -> String {
+pub(crate) fn thousands(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (nth, digit) in digits.chars().enumerate() {

@@ -51,7 +51,7 @@ impl Broker for Rhumb {
 }
 
 /// A connection to a server.
-struct Session {
+pub(crate) struct Session {
     stream: BufReader<TcpStream>,
     host: String,
     out: String,
@@ -59,7 +59,7 @@ struct Session {
 }
 
 impl Session {
-    fn open(from: Ipv4Addr, address: SocketAddr) -> Result<Self> {
+    pub(crate) fn open(from: Ipv4Addr, address: SocketAddr) -> Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.bind(&SocketAddr::from((from, 0)).into())?;
         socket.connect(&address.into())?;
@@ -71,7 +71,7 @@ impl Session {
     }
 
     /// Asks, and gives the body of an answer that is a yes.
-    fn ask(&mut self, method: &str, path: &str, body: &str) -> Result<Vec<u8>> {
+    pub(crate) fn ask(&mut self, method: &str, path: &str, body: &str) -> Result<Vec<u8>> {
         self.out.clear();
         write!(
             self.out,
