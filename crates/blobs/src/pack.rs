@@ -12,6 +12,9 @@ use crate::{
 /// Bytes that are hashed and written at once: whole blocks.
 pub(crate) const PIECE_BYTES: usize = 16 * BLOCK_BYTES;
 
+/// From here on a piece gets the room of a whole one, so that it is not moved each time it grows.
+const SMALL_BYTES: usize = BLOCK_BYTES;
+
 /// Gathers what callers write into pieces of [`PIECE_BYTES`]. A piece leaves only when more follows
 /// it, so that the last one is known to be the last.
 #[derive(Debug, Default)]
@@ -29,6 +32,11 @@ impl Gathered {
             return Some(std::mem::take(&mut self.buffer));
         }
         let taken = bytes.split_to(room.min(bytes.len()));
+        let wanted = self.buffer.len() + taken.len();
+        let is_long = wanted > SMALL_BYTES || self.bytes > PIECE_BYTES as u64;
+        if is_long && wanted > self.buffer.capacity() {
+            self.buffer.reserve(PIECE_BYTES - self.buffer.len());
+        }
         self.bytes += taken.len() as u64;
         self.buffer.extend_from_slice(&taken);
         None

@@ -118,8 +118,10 @@ pub const INDEX_CALL_WAIT: Duration = Duration::from_secs(6);
 pub const OBJECT_BYTES_MAX: u64 = 5 << 30;
 /// Blobs of one upload that are being made durable while the next is written.
 pub const BLOBS_FINISHING_MAX: usize = 3;
-/// Pieces of a body that wait for the thread that computes over them.
-pub const DIGEST_UNREAD_MAX: usize = 16;
+/// Bytes of a body that are handed to the threads that compute over it at a time, or one piece more.
+pub const DIGEST_PIECE_BYTES: usize = 128 << 10;
+/// How many times that waits for each of them.
+pub const DIGEST_UNREAD_MAX: usize = 4;
 /// Blocks of one read that are fetched ahead of the reader, of 1 MiB each.
 pub const READ_AHEAD_BLOCKS: usize = 4;
 /// Blocks of one blob that are on their way from another region, of 1 MiB each.

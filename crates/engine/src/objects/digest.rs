@@ -1,7 +1,10 @@
 //! What is computed over a body while it comes in.
 //!
-//! MD5 and its kin are slower than a disk, so that those of a longer body are computed by a thread
-//! beside the one that stores it.
+//! MD5 and its kin are slower than a disk, so that those of a longer body are computed beside what
+//! stores it: MD5, which is the slowest and always wanted, on a thread of its own, and all others on
+//! another.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, Digest as Crc};
@@ -13,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::ObjectError;
-use crate::limits::DIGEST_UNREAD_MAX;
+use crate::limits::{DIGEST_PIECE_BYTES, DIGEST_UNREAD_MAX};
 
 /// Gives the checksums that came after the body.
 pub type Late = Box<dyn FnOnce() -> Result<Checksums, ObjectError> + Send>;
@@ -55,7 +58,7 @@ pub(super) struct Digested {
 
 /// What is under way.
 struct Hashes {
-    md5: Md5,
+    md5: Option<Md5>,
     sha1: Option<Sha1>,
     sha256: Option<Sha256>,
     crcs: Vec<(Algorithm, Crc)>,
@@ -74,15 +77,24 @@ impl Hashes {
             wants(algorithm).then(|| (algorithm, Crc::new(kind)))
         };
         Self {
-            md5: Md5::new(),
+            md5: Some(Md5::new()),
             sha1: wants(Algorithm::Sha1).then(Sha1::new),
             sha256: (signed || wants(Algorithm::Sha256)).then(Sha256::new),
             crcs: Algorithm::ALL.into_iter().filter_map(crc).collect(),
         }
     }
 
+    /// MD5, and what else there is.
+    fn split(mut self) -> (Self, Option<Self>) {
+        let md5 = Self { md5: self.md5.take(), sha1: None, sha256: None, crcs: Vec::new() };
+        let others = self.sha1.is_some() || self.sha256.is_some() || !self.crcs.is_empty();
+        (md5, others.then_some(self))
+    }
+
     fn update(&mut self, bytes: &[u8]) {
-        self.md5.update(bytes);
+        if let Some(md5) = &mut self.md5 {
+            md5.update(bytes);
+        }
         if let Some(sha1) = &mut self.sha1 {
             sha1.update(bytes);
         }
@@ -101,13 +113,76 @@ impl Hashes {
         }
         values.extend(self.sha1.map(|sha1| (Algorithm::Sha1, sha1.finalize().to_vec())));
         values.extend(self.sha256.map(|it| (Algorithm::Sha256, it.finalize().to_vec())));
-        Finished { md5: self.md5.finalize().into(), values }
+        Finished { md5: self.md5.map(|md5| md5.finalize().into()), values }
     }
 }
 
+#[derive(Default)]
 struct Finished {
-    md5: [u8; 16],
+    md5: Option<[u8; 16]>,
     values: Vec<(Algorithm, Vec<u8>)>,
+}
+
+/// A thread that computes.
+struct Lane {
+    parts: mpsc::Sender<Arc<[Bytes]>>,
+    thread: JoinHandle<Finished>,
+}
+
+impl Lane {
+    fn begin(mut hashes: Hashes) -> Self {
+        let (parts, mut coming) = mpsc::channel::<Arc<[Bytes]>>(DIGEST_UNREAD_MAX);
+        let thread = tokio::task::spawn_blocking(move || {
+            while let Some(parts) = coming.blocking_recv() {
+                parts.iter().for_each(|part| hashes.update(part));
+            }
+            hashes.finish()
+        });
+        Self { parts, thread }
+    }
+}
+
+/// The threads that compute over one body. What comes in small pieces is handed over in larger ones: to
+/// wake a thread costs more than to hash a piece.
+struct Beside {
+    lanes: Vec<Lane>,
+    gathered: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Beside {
+    async fn update(&mut self, bytes: &Bytes) {
+        self.bytes += bytes.len();
+        self.gathered.push(bytes.clone());
+        if self.bytes >= DIGEST_PIECE_BYTES {
+            self.hand_over().await;
+        }
+    }
+
+    async fn hand_over(&mut self) {
+        self.bytes = 0;
+        let parts: Arc<[Bytes]> = std::mem::take(&mut self.gathered).into();
+        for lane in &self.lanes {
+            // A thread that is gone is noticed at the end.
+            let _gone = lane.parts.send(parts.clone()).await;
+        }
+    }
+
+    /// What all threads came to.
+    async fn finish(mut self) -> Result<Finished, ObjectError> {
+        self.hand_over().await;
+        let (parts, threads): (Vec<_>, Vec<_>) =
+            self.lanes.into_iter().map(|lane| (lane.parts, lane.thread)).unzip();
+        // The body has ended, for all of them.
+        drop(parts);
+        let mut all = Finished::default();
+        for thread in threads {
+            let one = thread.await.map_err(|error| ObjectError::Body(error.to_string()))?;
+            all.md5 = all.md5.or(one.md5);
+            all.values.extend(one.values);
+        }
+        Ok(all)
+    }
 }
 
 /// Computes over a body as it comes in.
@@ -118,7 +193,7 @@ pub(super) struct Digester {
 
 enum At {
     Here(Box<Hashes>),
-    Thread(mpsc::Sender<Bytes>, JoinHandle<Finished>),
+    Beside(Beside),
 }
 
 impl Digester {
@@ -133,24 +208,16 @@ impl Digester {
 
     /// The body is long: computes it beside what stores it from now on.
     pub(super) fn move_away(self) -> Self {
-        let At::Here(mut hashes) = self.at else { return self };
-        let (parts, mut coming) = mpsc::channel::<Bytes>(DIGEST_UNREAD_MAX);
-        let thread = tokio::task::spawn_blocking(move || {
-            while let Some(part) = coming.blocking_recv() {
-                hashes.update(&part);
-            }
-            hashes.finish()
-        });
-        Self { at: At::Thread(parts, thread), ..self }
+        let At::Here(hashes) = self.at else { return self };
+        let (md5, others) = hashes.split();
+        let lanes = std::iter::once(md5).chain(others).map(Lane::begin).collect();
+        Self { at: At::Beside(Beside { lanes, gathered: Vec::new(), bytes: 0 }), ..self }
     }
 
     pub(super) async fn update(&mut self, bytes: &Bytes) {
         match &mut self.at {
             At::Here(hashes) => hashes.update(bytes),
-            At::Thread(parts, _) => {
-                // A thread that is gone is noticed at the end.
-                let _gone = parts.send(bytes.clone()).await;
-            }
+            At::Beside(beside) => beside.update(bytes).await,
         }
     }
 
@@ -158,11 +225,9 @@ impl Digester {
     pub(super) async fn finish(self) -> Result<Digested, ObjectError> {
         let Finished { md5, values } = match self.at {
             At::Here(hashes) => hashes.finish(),
-            At::Thread(parts, thread) => {
-                drop(parts);
-                thread.await.map_err(|error| ObjectError::Body(error.to_string()))?
-            }
+            At::Beside(beside) => beside.finish().await?,
         };
+        let md5 = md5.ok_or_else(|| ObjectError::Body("its MD5 was not computed".to_owned()))?;
         let Digests { md5: said, sha256, mut expected, late, compute } = self.expected;
         if said.is_some_and(|said| said != md5) {
             return Err(ObjectError::Digest("MD5"));
