@@ -43,7 +43,7 @@ pub use forward::{ChooseError, ForwardError, Forwarded};
 pub use log::{LogCursorError, LogPage};
 pub use objects::{
     About, ByteStream, CopyResult, Deleted, Digests, Done, Late, ObjectClient, ObjectError,
-    ObjectService, ObjectsConfig, Put,
+    ObjectService, ObjectsConfig, Opened, Put,
 };
 pub use oversee::{
     HookCall, HookRunner, OperateError, Operation, OversightConfig, RoutingError, Seat,

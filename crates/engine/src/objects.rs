@@ -52,6 +52,7 @@ mod scrub;
 mod uploads;
 mod wire;
 
+pub use bytes::Opened;
 pub use client::{About, ByteStream, CopyResult, Deleted, Done, ObjectClient, Put};
 pub use digest::{Digests, Late};
 pub use error::ObjectError;

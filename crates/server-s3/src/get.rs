@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
-use rhumb_engine::ByteStream;
+use rhumb_engine::{ByteStream, Opened};
 use rhumb_objects::condition::Verdict;
 use rhumb_types::record::{BucketName, Content, ObjectRecord};
 use s3s::{
@@ -30,7 +30,7 @@ use crate::{
 /// What is read of an object.
 struct Reading {
     bucket: BucketName,
-    record: ObjectRecord,
+    opened: Opened,
     content: Content,
     range: Range<u64>,
     /// Whether it is a part of the whole.
@@ -47,6 +47,8 @@ struct Question<'q> {
     range: Option<Asked>,
     part: Option<i32>,
     checksums: bool,
+    /// Whether its bytes are wanted too.
+    reads: bool,
 }
 
 impl Reading {
@@ -57,12 +59,20 @@ impl Reading {
     ) -> S3Result<Self> {
         let (bucket, _, key) = place(objects, question.bucket, question.key)?;
         let which = names::which(question.version)?;
-        let record = objects.client()?.head(&bucket, &key, which).await.map_err(fault::of)?;
+        let client = objects.client()?;
+        let from_start = question.range.is_none() && question.part.is_none();
+        let opened = if question.reads && from_start {
+            client.open(&bucket, &key, which).await
+        } else {
+            client.head(&bucket, &key, which).await.map(Opened::from)
+        };
+        let opened = opened.map_err(fault::of)?;
+        let record = &opened.record;
         let content = record.content.clone().ok_or_else(fault::no_content)?;
         let conditions: &Conditions = along(request)?;
-        match conditions.target.of_read(validators(&record, &content)) {
+        match conditions.target.of_read(validators(record, &content)) {
             Verdict::Pass => {}
-            Verdict::NotModified => return Err(not_modified(&record, &content)),
+            Verdict::NotModified => return Err(not_modified(record, &content)),
             Verdict::Fails => return Err(fault::unmet()),
         }
         let (range, partial) = range_of(&content, question.range, question.part)?;
@@ -70,7 +80,7 @@ impl Reading {
         let whole = range == (0..content.bytes);
         // Checksums are those of the whole.
         let checksums = question.checksums && whole;
-        Ok(Self { bucket, record, content, range, partial, parts, checksums })
+        Ok(Self { bucket, opened, content, range, partial, parts, checksums })
     }
 
     fn content_range(&self) -> Option<String> {
@@ -163,10 +173,11 @@ pub(crate) async fn get(
         range: input.range,
         part: input.part_number,
         checksums: input.checksum_mode.is_some(),
+        reads: true,
     };
     let reading = Reading::of(objects, &request, question).await?;
     let client = objects.client()?;
-    let stream = client.read(&reading.bucket, &reading.record, reading.range.clone());
+    let stream = client.read_opened(&reading.bucket, &reading.opened, reading.range.clone());
     let body = begun(stream).await?;
     let mut headers = about::given_back(&reading.content);
     // What the client asks to be told in their place is set by the codec.
@@ -187,11 +198,11 @@ pub(crate) async fn get(
         content_length: Some(reading.length()),
         content_range: reading.content_range(),
         e_tag: Some(about::etag(&reading.content.etag)),
-        last_modified: Some(about::time(reading.record.modified)),
+        last_modified: Some(about::time(reading.opened.record.modified)),
         metadata: about::metadata_of(&reading.content),
         parts_count: reading.parts,
         tag_count: Some(int(reading.content.tags.len())).filter(|count| *count > 0),
-        version_id: about::version(&reading.record),
+        version_id: about::version(&reading.opened.record),
         ..GetObjectOutput::default()
     };
     let output = if reading.checksums {
@@ -229,6 +240,7 @@ pub(crate) async fn head(
         range: input.range,
         part: input.part_number,
         checksums: input.checksum_mode.is_some(),
+        reads: false,
     };
     let reading = Reading::of(objects, &request, question).await?;
     let output = HeadObjectOutput {
@@ -236,10 +248,10 @@ pub(crate) async fn head(
         content_length: Some(reading.length()),
         content_range: reading.content_range(),
         e_tag: Some(about::etag(&reading.content.etag)),
-        last_modified: Some(about::time(reading.record.modified)),
+        last_modified: Some(about::time(reading.opened.record.modified)),
         metadata: about::metadata_of(&reading.content),
         parts_count: reading.parts,
-        version_id: about::version(&reading.record),
+        version_id: about::version(&reading.opened.record),
         ..HeadObjectOutput::default()
     };
     let output = if reading.checksums {

@@ -24,10 +24,27 @@ use tokio::sync::OnceCell;
 use super::{ByteStream, ObjectClient, ObjectError, replicate::Wished};
 use crate::limits::READ_AHEAD_BLOCKS;
 
+/// An object that was found to be read.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// What is there.
+    pub record: ObjectRecord,
+    /// The beginning of its first blob, if another region sent that along.
+    pub(super) first: Bytes,
+}
+
+impl From<ObjectRecord> for Opened {
+    fn from(record: ObjectRecord) -> Self {
+        Self { record, first: Bytes::new() }
+    }
+}
+
 /// A blob that is being read.
 #[derive(Debug)]
 struct Source {
     blob: BlobRef,
+    /// Its beginning, if another region sent that along.
+    first: Bytes,
     taken_in: RegionId,
     bucket: BucketName,
     /// Where else it may be, the nearest first; looked up once it is not here.
@@ -46,6 +63,27 @@ impl ObjectClient {
         record: &ObjectRecord,
         range: Range<u64>,
     ) -> ByteStream {
+        self.read_from(bucket, record, &Bytes::new(), range)
+    }
+
+    /// As [`read`](Self::read), of what was found by [`open`](Self::open).
+    #[must_use]
+    pub fn read_opened(
+        &self,
+        bucket: &BucketName,
+        opened: &Opened,
+        range: Range<u64>,
+    ) -> ByteStream {
+        self.read_from(bucket, &opened.record, &opened.first, range)
+    }
+
+    fn read_from(
+        &self,
+        bucket: &BucketName,
+        record: &ObjectRecord,
+        first: &Bytes,
+        range: Range<u64>,
+    ) -> ByteStream {
         let Some(content) = &record.content else { return Box::pin(stream::empty()) };
         let blobs = match &content.body {
             Body::Inline(bytes) => {
@@ -55,7 +93,7 @@ impl ObjectClient {
             }
             Body::Blobs(blobs) => blobs,
         };
-        let blocks = blocks(bucket, record, blobs, &range);
+        let blocks = blocks((bucket, record, first), blobs, &range);
         let client = self.clone();
         let read = move |(source, range): (Arc<Source>, Range<u64>)| {
             let client = client.clone();
@@ -106,6 +144,10 @@ impl ObjectClient {
             self.holders(&source.blob.hash, &source.taken_in)
         };
         let regions = source.elsewhere.get_or_init(|| look).await;
+        if end <= source.first.len() as u64 {
+            let at = |place: u64| usize::try_from(place).unwrap_or(usize::MAX);
+            return Ok(source.first.slice(at(start)..at(end)));
+        }
         let mut why = "no region is known to hold it".to_owned();
         for turn in 0..regions.len() {
             let at = (source.answering.load(Ordering::Relaxed) + turn) % regions.len().max(1);
@@ -136,8 +178,7 @@ impl ObjectClient {
 
 /// The blocks of a range, each within one blob and no longer than a read.
 fn blocks(
-    bucket: &BucketName,
-    record: &ObjectRecord,
+    (bucket, record, beginning): (&BucketName, &ObjectRecord, &Bytes),
     blobs: &[BlobRef],
     range: &Range<u64>,
 ) -> Vec<(Arc<Source>, Range<u64>)> {
@@ -149,6 +190,7 @@ fn blocks(
         if first < last {
             let source = Arc::new(Source {
                 blob: *blob,
+                first: if begin == 0 { beginning.clone() } else { Bytes::new() },
                 taken_in: record.region.clone(),
                 bucket: bucket.clone(),
                 elsewhere: OnceCell::new(),

@@ -18,7 +18,7 @@ use rhumb_ports::{
 use rhumb_types::{
     AckLevel, RegionId,
     record::{
-        BlobHash, BlobRef, BucketConsistency, BucketDefinition, BucketName, ObjectRecord,
+        BlobHash, BlobRef, Body, BucketConsistency, BucketDefinition, BucketName, ObjectRecord,
         Record as _, VersionVector,
     },
 };
@@ -27,6 +27,7 @@ use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 
 use super::{
     ObjectClient, ObjectError,
+    bytes::Opened,
     wire::{Call, Refusal, Told},
 };
 use crate::{
@@ -42,6 +43,13 @@ use crate::{
 pub(super) struct Keep {
     pub(super) bucket: BucketName,
     pub(super) blobs: Vec<BlobRef>,
+}
+
+/// What an object is looked up for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Purpose {
+    Know,
+    Read,
 }
 
 /// Why a blob did not come from another region.
@@ -200,67 +208,94 @@ impl ObjectClient {
         key: &Bytes,
         which: Which,
     ) -> Result<ObjectRecord, ObjectError> {
+        self.look_up(bucket, key, which, Purpose::Know).await.map(|opened| opened.record)
+    }
+
+    /// As [`head`](Self::head), to be [read](Self::read_opened): where another region is asked, the
+    /// first bytes come with its answer.
+    ///
+    /// # Errors
+    /// As [`head`](Self::head).
+    pub async fn open(
+        &self,
+        bucket: &BucketName,
+        key: &Bytes,
+        which: Which,
+    ) -> Result<Opened, ObjectError> {
+        self.look_up(bucket, key, which, Purpose::Read).await
+    }
+
+    async fn look_up(
+        &self,
+        bucket: &BucketName,
+        key: &Bytes,
+        which: Which,
+        purpose: Purpose,
+    ) -> Result<Opened, ObjectError> {
         let definition = self.definition(bucket)?;
         if definition.consistency == BucketConsistency::Linearizable {
-            return self.head_at_home(&definition, bucket, key, which).await;
+            let record = self.head_at_home(&definition, bucket, key, which).await?;
+            return Ok(record.into());
         }
         let target = Target { bucket, versioning: definition.versioning, key };
         let find = || index::find(&self.engine().index(), target, which);
         let local = definition.miss == rhumb_types::record::Miss::Local;
         let found = find()?;
         if found.record().is_some() || local {
-            return Ok(found.object(which)?);
+            return Ok(found.object(which)?.into());
         }
         // Looked for again after what is applied was noted: what that covers, and is not here, was
         // deleted.
         let seen = self.engine().committed_vector();
         let found = find()?;
         if found.record().is_some() {
-            return Ok(found.object(which)?);
+            return Ok(found.object(which)?.into());
         }
-        match self.find_elsewhere(bucket, key, which, seen).await? {
-            Some(record) if record.content.is_some() => Ok(record),
-            _ => Ok(found.object(which)?),
+        let (bucket, key) = (bucket.clone(), key.clone());
+        let call = match purpose {
+            Purpose::Know => Call::Find { bucket, key, which, seen },
+            Purpose::Read => Call::FindToRead { bucket, key, which, seen },
+        };
+        match self.find_elsewhere(call).await? {
+            Some(opened) if opened.record.content.is_some() => Ok(opened),
+            _ => Ok(found.object(which)?.into()),
         }
     }
 
     /// Asks all other regions at once for what is not applied here.
-    async fn find_elsewhere(
-        &self,
-        bucket: &BucketName,
-        key: &Bytes,
-        which: Which,
-        seen: VersionVector,
-    ) -> Result<Option<ObjectRecord>, ObjectError> {
+    async fn find_elsewhere(&self, call: Call) -> Result<Option<Opened>, ObjectError> {
         let status = self.engine().status();
         let peers = status.peers.iter().filter(|peer| !peer.witness);
         // All that it ever told is here: its silence hides nothing that was told.
         let peers = peers.map(|peer| (peer.region.clone(), peer.ahead_transactions > 0));
         let mut inquiry = Inquiry::new(peers);
-        let call = Call::Find { bucket: bucket.clone(), key: key.clone(), which, seen };
         let call = Arc::new(call);
         let mut asked = JoinSet::new();
         for region in inquiry.asked() {
             let (client, call, region) = (self.clone(), call.clone(), region.clone());
             asked.spawn(async move {
                 let told = client.call(&region, &call, INDEX_CALL_WAIT).await;
-                let heard = match told {
-                    Ok(Told::Found(Some(record))) => Heard::Found(record),
-                    Ok(Told::Found(None)) => Heard::Nothing,
-                    Ok(_) | Err(_) => Heard::Silence,
+                let (heard, first) = match told {
+                    Ok(Told::Found(Some(record))) => (Heard::Found(record), Bytes::new()),
+                    Ok(Told::FoundWith(record, first)) => (Heard::Found(record), first),
+                    Ok(Told::Found(None)) => (Heard::Nothing, Bytes::new()),
+                    Ok(_) | Err(_) => (Heard::Silence, Bytes::new()),
                 };
-                (region, heard)
+                (region, heard, first)
             });
         }
         let mut verdict = inquiry.verdict();
+        let mut along = Bytes::new();
         while verdict.is_none()
             && let Some(answer) = asked.join_next().await
         {
-            let Ok((region, heard)) = answer else { continue };
+            let Ok((region, heard, first)) = answer else { continue };
             verdict = inquiry.on_answer(&region, heard);
+            along = first;
         }
         match verdict {
-            Some(Verdict::Found(record)) => Ok(Some(*record)),
+            // The first that finds something to read is believed, and nothing was heard since.
+            Some(Verdict::Found(record)) => Ok(Some(Opened { record: *record, first: along })),
             Some(Verdict::NotThere) => Ok(None),
             Some(Verdict::Unsure(region)) => Err(ObjectError::Unavailable(format!(
                 "{region} may know the object, and cannot be reached"
@@ -385,6 +420,9 @@ impl ObjectService {
             Call::Find { bucket, key, which, seen } => {
                 Ok(find(&client, &bucket, &key, which, &seen))
             }
+            Call::FindToRead { bucket, key, which, seen } => {
+                Ok(with_first(&client, find(&client, &bucket, &key, which, &seen)).await)
+            }
             Call::Change(ask) => Ok(change(&client, &ask).await),
             Call::Ask(ask) => client
                 .asked(from.clone(), ask)
@@ -455,6 +493,22 @@ fn find(
     match found() {
         Ok(record) => Told::Found(record.map(Box::new)),
         Err(error) => refused(&error),
+    }
+}
+
+/// What was found, with its first bytes where they are here.
+async fn with_first(client: &ObjectClient, told: Told) -> Told {
+    let Told::Found(Some(record)) = told else { return told };
+    let body = record.content.as_ref().map(|content| &content.body);
+    let first = match body {
+        Some(Body::Blobs(blobs)) => blobs.first().copied(),
+        _ => None,
+    };
+    let Some(first) = first else { return Told::Found(Some(record)) };
+    let range = 0..first.bytes.min(BLOB_READ_BYTES_MAX);
+    match client.running().blobs.read(first.hash, range).await {
+        Ok(bytes) => Told::FoundWith(record, bytes),
+        Err(_elsewhere) => Told::Found(Some(record)),
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) enum Call {
     Ask(grant::Ask),
     /// To remove one.
     Grant(grant::Grant),
+    /// As `Find`, by who goes on to read: the first bytes come along, which saves a round trip.
+    FindToRead { bucket: BucketName, key: Bytes, which: Which, seen: VersionVector },
 }
 
 impl Record for Call {
@@ -51,6 +53,8 @@ pub(super) enum Told {
     NoBlob,
     Holding(grant::Told),
     Outcome(grant::Outcome),
+    /// A version, and the first bytes of its first blob.
+    FoundWith(Box<ObjectRecord>, Bytes),
 }
 
 /// Why nothing was done.
