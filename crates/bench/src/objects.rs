@@ -7,6 +7,7 @@
 mod body;
 mod listing;
 mod load;
+mod multipart;
 mod regions;
 mod report;
 mod session;
@@ -18,7 +19,7 @@ use anyhow::{Context, Result};
 use rhumb_integration::programs;
 use serde::Serialize;
 
-use self::{body::Mould, listing::Listing, load::Load, regions::Regions};
+use self::{body::Mould, listing::Listing, load::Load, multipart::Upload, regions::Regions};
 pub(crate) use self::{
     body::noise,
     store::{BUCKET, Store, program},
@@ -146,6 +147,7 @@ struct Row {
 pub(crate) struct Objects {
     rows: Vec<Row>,
     listings: Vec<Listing>,
+    uploads: Vec<Upload>,
     regions: Regions,
     /// The most that each server held of the memory in a round.
     peaks_mebibytes: Vec<(Side, Spread)>,
@@ -213,6 +215,7 @@ pub(crate) fn measure(wanted: &Wanted, effort: Effort) -> Result<Objects> {
         all.peaks_mebibytes.extend(Spread::of(&of).map(|peak| (side, peak)));
     }
     all.listings = listing::measure(wanted, &sides, effort)?;
+    all.uploads = multipart::measure(wanted, &sides, effort)?;
     all.regions = regions::measure(wanted, effort)?;
     all.busy_by_others = Spread::of(&busy);
     Ok(all)

@@ -72,6 +72,12 @@ impl Body {
         Self { bytes: 0, hash, noise: Arc::from([]), blocks: 0, seed: 0 }
     }
 
+    /// What stands for a text that the caller sends.
+    pub(crate) fn of_text(text: &str) -> Self {
+        let hash = Sha256::digest(text).into();
+        Self { bytes: text.len() as u64, hash, ..Self::empty() }
+    }
+
     /// Sends it behind what the buffer holds.
     pub(crate) fn write(&self, buffer: &mut Vec<u8>, to: &mut impl Write) -> Result<()> {
         for at in 0..self.blocks {

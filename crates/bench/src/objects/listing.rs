@@ -34,7 +34,10 @@ pub(crate) struct Listing {
 
 /// Fills all stores, and then lists them in turns.
 pub(crate) fn measure(wanted: &Wanted, sides: &[Side], effort: Effort) -> Result<Vec<Listing>> {
-    let wants = |side: &&Side| wanted.includes(&format!("{NAME}/list/{}", side.slug()));
+    // What is synced when it is written is listed as fast, and filled for an hour.
+    let wants = |side: &&Side| {
+        **side != Side::GarageSynced && wanted.includes(&format!("{NAME}/list/{}", side.slug()))
+    };
     let mut stores = Vec::new();
     for side in sides.iter().filter(wants) {
         let store = side.start().with_context(|| side.to_string())?;

@@ -21,7 +21,7 @@ const WARM_UP: Duration = Duration::from_millis(500);
 /// From here on each client does one object, and the time until all are done counts.
 const LARGE_BYTES: u64 = 64 << 20;
 /// Objects of each client that are there to be read,
-const READ_KEYS: u64 = 100;
+const READ_KEYS: u64 = 10;
 /// and most bytes of them.
 const READ_BYTES: u64 = 32 << 20;
 /// Threads that wait need little stack.

@@ -1,6 +1,6 @@
 //! The tables about objects.
 
-use super::{Objects, Row, Side, Verb, listing};
+use super::{Objects, Row, Side, Verb, listing, multipart};
 use crate::{
     report::{busy, joined, spread},
     stats::Spread,
@@ -13,6 +13,7 @@ impl Objects {
             self.rows_table(),
             self.list_table(),
             self.memory_table(),
+            multipart::table(&self.uploads),
             self.regions.reads_table(),
             self.regions.copies_table(),
         ];

@@ -53,6 +53,8 @@ pub(crate) struct Session {
     key: SigningKey,
     head: String,
     buffer: Vec<u8>,
+    /// The tag of the last answer.
+    tag: Option<String>,
 }
 
 impl Session {
@@ -80,6 +82,7 @@ impl Session {
             key,
             head: String::new(),
             buffer: Vec::new(),
+            tag: None,
         })
     }
 
@@ -96,6 +99,49 @@ impl Session {
         self.buffer.clear();
         self.buffer.extend_from_slice(self.head.as_bytes());
         body.write(&mut self.buffer, self.stream.get_mut())?;
+        self.answer().map(drop)
+    }
+
+    /// Begins an upload in parts; its id.
+    pub(crate) fn begin_upload(&mut self, path: &str) -> Result<String> {
+        self.head("POST", path, "uploads=", &Body::empty())?;
+        self.send_head()?;
+        let text = String::from_utf8(self.answer()?)?;
+        between(&text, "<UploadId>", "</UploadId>").context("no id of an upload")
+    }
+
+    /// Writes a part; its tag.
+    pub(crate) fn put_part(
+        &mut self,
+        path: &str,
+        (upload, number): (&str, usize),
+        body: &Body,
+    ) -> Result<String> {
+        let query = format!("partNumber={number}&uploadId={}", encoded(upload));
+        self.head("PUT", path, &query, body)?;
+        self.buffer.clear();
+        self.buffer.extend_from_slice(self.head.as_bytes());
+        body.write(&mut self.buffer, self.stream.get_mut())?;
+        self.answer()?;
+        self.tag.clone().context("a part without a tag")
+    }
+
+    /// Ends an upload.
+    pub(crate) fn complete_upload(
+        &mut self,
+        path: &str,
+        upload: &str,
+        tags: &[String],
+    ) -> Result<()> {
+        let part = |(number, tag): (usize, &String)| {
+            format!("<Part><PartNumber>{number}</PartNumber><ETag>{tag}</ETag></Part>")
+        };
+        let parts: String = (1..).zip(tags).map(part).collect();
+        let text = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
+        let body = Body::of_text(&text);
+        self.head("POST", path, &format!("uploadId={}", encoded(upload)), &body)?;
+        self.send_head()?;
+        self.stream.get_mut().write_all(text.as_bytes())?;
         self.answer().map(drop)
     }
 
@@ -123,9 +169,7 @@ impl Session {
         self.head("GET", &format!("/{bucket}"), &query, &Body::empty())?;
         self.send_head()?;
         let text = String::from_utf8(self.answer()?)?;
-        let next = text.split_once("<NextContinuationToken>").and_then(|(_, rest)| {
-            rest.split_once("</NextContinuationToken>").map(|(token, _)| token.to_owned())
-        });
+        let next = between(&text, "<NextContinuationToken>", "</NextContinuationToken>");
         Ok(Page { keys: text.matches("<Key>").count(), next })
     }
 
@@ -190,6 +234,9 @@ impl Session {
             if name.eq_ignore_ascii_case("content-length") {
                 length = Some(value.trim().parse()?);
             }
+            if name.eq_ignore_ascii_case("etag") {
+                self.tag = Some(value.trim().to_owned());
+            }
             is_chunked |= name.eq_ignore_ascii_case("transfer-encoding");
         }
         ensure!(!is_chunked, "an answer in chunks: {line}");
@@ -201,6 +248,12 @@ impl Session {
         }
         Ok(length)
     }
+}
+
+/// What stands between two marks.
+fn between(text: &str, begin: &str, end: &str) -> Option<String> {
+    let (_, rest) = text.split_once(begin)?;
+    rest.split_once(end).map(|(found, _)| found.to_owned())
 }
 
 fn now() -> Result<Stamp> {

@@ -99,8 +99,10 @@ impl Node {
     }
 
     async fn get(&self, name: &str) -> Result<Vec<u8>, ObjectError> {
-        let record = self.head(name).await?;
-        self.read(&record).await
+        let opened = self.objects.open(&bucket(), &key(name), Which::Newest).await?;
+        let length = opened.record.content.as_ref().unwrap().bytes;
+        let parts = self.objects.read_opened(&bucket(), &opened, 0..length);
+        Ok(parts.try_collect::<Vec<Bytes>>().await?.concat())
     }
 
     async fn delete(&self, name: &str) {
