@@ -8,6 +8,7 @@ mod objects;
 pub(crate) mod probes;
 mod queues;
 mod runners;
+mod ship;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,6 +99,7 @@ pub(crate) fn check(reading: &Reading, outside: &Outside<'_>) -> Checked {
     objects::check(&mut review);
     queues::check(&mut review);
     runners::check(&mut review);
+    ship::check(&mut review);
     let rules = cluster::rules(&mut review);
     let (namespaces, domains) = state::check(&mut review);
     let Review { faults, notes, health, .. } = review;

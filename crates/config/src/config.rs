@@ -238,6 +238,22 @@ impl Config {
         own.or_else(|| self.settings.listeners.get(server))
     }
 
+    /// Where clients reach the S3 server of a region, if it is on there: at its own address, unless that is
+    /// any or its certificate is for a name; then at the host where the other nodes reach it.
+    #[must_use]
+    pub fn s3_url(&self, region: &RegionId) -> Option<String> {
+        let listener = self.listener(region, Server::S3)?;
+        let at = listener.address(Server::S3);
+        let peer = &self.settings.regions.get(region)?.address;
+        let host = peer.rsplit_once(':').map_or(peer.as_str(), |(host, _)| host);
+        let scheme = if listener.tls { "https" } else { "http" };
+        Some(if listener.tls || at.ip().is_unspecified() {
+            format!("{scheme}://{host}:{}", at.port())
+        } else {
+            format!("{scheme}://{at}")
+        })
+    }
+
     /// What is allowed but worth knowing, as sentences.
     #[must_use]
     pub fn notes(&self) -> &[String] {

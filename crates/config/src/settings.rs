@@ -11,6 +11,7 @@ mod probes;
 mod queues;
 mod regions;
 mod runners;
+mod ship;
 mod state;
 
 use std::{collections::BTreeMap, path::PathBuf};
@@ -38,6 +39,7 @@ pub use self::{
     runners::{
         AppSettings, HookOfGitHub, LauncherSettings, RunnerLevel, RunnersSettings, SetSettings,
     },
+    ship::{CredentialsSettings, EndpointSettings, ShipSettings},
     state::{NamespaceSettings, RetentionSettings, StateSettings, StoreKind},
 };
 
@@ -95,6 +97,9 @@ pub struct Settings {
     /// Self-hosted runners of GitHub.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runners: Option<RunnersSettings>,
+    /// What `rhumb ship` and the commands for objects work with.
+    #[serde(skip_serializing_if = "ShipSettings::is_default")]
+    pub ship: ShipSettings,
     /// What the node writes about itself.
     pub log: LogSettings,
 }
@@ -121,6 +126,7 @@ impl Default for Settings {
             tls: None,
             acl: AccessSettings::default(),
             runners: None,
+            ship: ShipSettings::default(),
             log: LogSettings::default(),
         }
     }

@@ -55,6 +55,8 @@ fn the_example_is_sound_and_says_the_defaults_truly() {
     assert_eq!(inside, ["eu-central-1", "eu-west-1"]);
     let redis = config.listener(&region("attic"), Server::Resp).unwrap();
     assert_eq!(redis.address(Server::Resp).port(), 6379);
+    let east = &config.settings().ship.endpoints[&region("us-east-1")];
+    assert_eq!(east.buckets["backup"], "acme-backup-use1");
 }
 
 #[test]
@@ -285,6 +287,19 @@ const CONTRADICTIONS: &[(&str, &str)] = &[
     (
         "acl: { access_keys: [{ id: 'a b', secret_file: s, role: reader }] }",
         "5:28: acl.access_keys[0].id: an access key's id is 1 to 128 of a-z, A-Z, 0-9, `-` and `_`",
+    ),
+    (
+        "ship: { endpoints: { a: { url: 'ftp://x' } } }",
+        "5:32: ship.endpoints.a.url: an endpoint is https://HOST or http://HOST, with a port where it \
+         is not 443 or 80",
+    ),
+    (
+        "ship: { endpoints: { a: { url: 'https://id:secret@x' } } }",
+        "5:32: ship.endpoints.a.url: no user and no secret here; they go under `credentials`",
+    ),
+    (
+        "ship: { endpoints: { a: { url: 'http://x', credentials: { key_id: b } } } }",
+        "5:57: ship.endpoints.a.credentials: a key has a `secret_file` or a `secret_variable`",
     ),
     (
         "acl: { access_keys: [{ id: machine, secret_file: s, role: reader }] }",

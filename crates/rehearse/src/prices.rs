@@ -13,6 +13,9 @@ use rhumb_types::RegionId;
 pub(crate) use self::parse::dollars;
 pub use self::{list::listed, parse::parse};
 
+/// Clouds bill by 10^9 bytes.
+const BYTES_PER_GB: u128 = 1_000_000_000;
+
 /// Millionths of a dollar.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, serde::Serialize)]
 pub struct MicroDollars(pub u64);
@@ -45,6 +48,17 @@ impl Prices {
     pub fn per_gb(&self, from: &RegionId, to: &RegionId) -> Option<MicroDollarsPerGb> {
         let pair = self.between.get(&(from.clone(), to.clone()));
         pair.or_else(|| self.egress.get(from)).copied()
+    }
+
+    /// What so many bytes from one region to another cost, if that is known; nothing within a region.
+    #[must_use]
+    pub fn traffic(&self, from: &RegionId, to: &RegionId, bytes: u64) -> Option<MicroDollars> {
+        if from == to {
+            return Some(MicroDollars(0));
+        }
+        let price = self.per_gb(from, to)?;
+        let micros = u128::from(price.0) * u128::from(bytes) / BYTES_PER_GB;
+        Some(MicroDollars(u64::try_from(micros).unwrap_or(u64::MAX)))
     }
 
     /// What has no price, in words; it costs nothing in a rehearsal, which then says so.

@@ -66,7 +66,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Runners(command) => runners::run(&command),
         Command::Ship(args) => ship::run(&args),
         Command::Receive(args) => receive::run(&args),
-        Command::Cp(args) => objects::cp(&args),
+        Command::Cp(args) => objects::copy::run(&args),
         Command::Ls(args) => objects::ls(&args),
         Command::Rm(args) => objects::rm(&args),
         Command::Stat(args) => objects::stat(&args),

@@ -1,17 +1,22 @@
-//! The S3 endpoints that a command works with, from its flags, the environment and the credentials file.
+//! The S3 endpoints that a command works with, from its flags, the environment and the configuration.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs};
 
 use anyhow::{Context, Result, bail, ensure};
-use rhumb_ship::{Credentials, Remote, Site};
+use rhumb_config::{Config, settings::EndpointSettings};
+use rhumb_ship::{Credentials, Limits, Remote, Site};
 use rhumb_types::RegionId;
 
-use crate::cli::{Endpoints, OfRegion};
+pub(crate) use self::credentials::small_text;
+use crate::{
+    cli::{ConfigArgs, Endpoints, OfRegion},
+    commands::serve::load,
+};
+
+mod credentials;
 
 /// The region of requests to an endpoint of which none is known.
 const REGION_USUAL: &str = "us-east-1";
-/// Longest credentials file that is read, in bytes.
-const CREDENTIALS_BYTES_MAX: u64 = 1 << 20;
 
 /// A bucket, and what stands before keys in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,53 +37,120 @@ impl Place {
 
 /// A client for each endpoint, in the order in which the regions are named.
 pub(crate) fn remotes(args: &Endpoints, bucket: &str) -> Result<Vec<Remote>> {
-    let endpoints = endpoints(args)?;
-    let credentials = credentials(args)?;
-    let authority = match &args.s3_ca {
-        Some(path) => Some(fs::read(path).with_context(|| format!("read {}", path.display()))?),
+    let config = match &args.config {
+        Some(file) => Some(load(&ConfigArgs { config: file.clone() })?),
         None => None,
     };
-    let mut remotes = Vec::new();
-    for OfRegion { region, value: endpoint } in endpoints {
-        let bucket = args
-            .buckets
-            .iter()
-            .find(|named| named.region == region)
-            .map_or(bucket, |named| named.value.as_str());
-        let signing = args.signing_region.clone().unwrap_or_else(|| region.to_string());
-        let site = Site {
-            signing_region: signing,
-            credentials: credentials.clone(),
-            authority: authority.clone(),
-            ..Site::new(region, &endpoint, bucket)
-        };
-        remotes.push(Remote::new(site)?);
-    }
-    Ok(remotes)
+    let known = chosen(args, endpoints(args, config.as_ref())?)?;
+    let user = credentials::of_user(args)?;
+    known.into_iter().map(|known| remote(args, known, bucket, user.as_ref())).collect()
 }
 
-fn endpoints(args: &Endpoints) -> Result<Vec<OfRegion>> {
-    let mut known = args.endpoints.clone();
-    if let (true, Some(url)) = (known.is_empty(), &args.aws_endpoint) {
-        let region = RegionId::new(args.aws_region.as_deref().unwrap_or(REGION_USUAL))?;
-        known.push(OfRegion { region, value: url.clone() });
+/// A region and its endpoint.
+type Known = (RegionId, EndpointSettings);
+
+fn remote(
+    args: &Endpoints,
+    (region, endpoint): Known,
+    bucket: &str,
+    user: Option<&Credentials>,
+) -> Result<Remote> {
+    let named = args.buckets.iter().find(|named| named.region == region);
+    let named = named.map(|named| &named.value).or_else(|| endpoint.buckets.get(bucket));
+    let mut site = Site::new(region, &endpoint.url, named.map_or(bucket, String::as_str));
+    site.credentials = match &endpoint.credentials {
+        Some(settings) => {
+            let read = credentials::of_settings(settings);
+            Some(read.with_context(|| format!("find the credentials of {}", site.region))?)
+        }
+        None => user.cloned(),
+    };
+    if let Some(signing) = args.signing_region.clone().or(endpoint.signing_region) {
+        site.signing_region = signing;
     }
-    ensure!(
-        !known.is_empty(),
-        "no S3 endpoint is known; name each region's with `--endpoint REGION=URL`, or set \
-         RHUMB_S3_ENDPOINTS or AWS_ENDPOINT_URL"
-    );
-    for OfRegion { region, value } in &known {
-        let twice = known.iter().filter(|other| other.region == *region).count() > 1;
+    if let Some(path) = endpoint.authorities.as_ref().or(args.s3_ca.as_ref()) {
+        let pem = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+        site.authority = Some(pem);
+    }
+    site.limits = endpoint.capacity.map(|capacity| Limits::of(&capacity.into()));
+    Ok(Remote::new(site)?)
+}
+
+/// All endpoints that are known: those of the command line, else of the configuration, else AWS's.
+fn endpoints(args: &Endpoints, config: Option<&Config>) -> Result<Vec<Known>> {
+    let capacity = |region: &RegionId| {
+        let settings = config?.settings();
+        let own = settings.ship.endpoints.get(region).and_then(|endpoint| endpoint.capacity);
+        own.or_else(|| Some(settings.regions.get(region)?.capacity))
+    };
+    let at = |region: RegionId, url: String| {
+        let capacity = capacity(&region);
+        (region, EndpointSettings { capacity, ..plain(url) })
+    };
+    let mut known = Vec::new();
+    for OfRegion { region, value } in args.endpoints.clone() {
+        let twice = known.iter().any(|(other, _)| *other == region);
         ensure!(!twice, "region {region} has two endpoints");
         let plain = value.starts_with("http://") || value.starts_with("https://");
         ensure!(
             plain,
             "the endpoint of {region} is `{value}`; it has to begin with https:// or http://"
         );
+        known.push(at(region, value));
     }
+    if let (true, Some(config)) = (known.is_empty(), config) {
+        known = of_config(config, at);
+    }
+    if let (true, Some(url)) = (known.is_empty(), &args.aws_endpoint) {
+        let region = RegionId::new(args.aws_region.as_deref().unwrap_or(REGION_USUAL))?;
+        known.push(at(region, url.clone()));
+    }
+    ensure!(
+        !known.is_empty(),
+        "no S3 endpoint is known; name each region's with `--endpoint REGION=URL` or RHUMB_S3_ENDPOINTS, \
+         or a configuration with `--config FILE`, or set AWS_ENDPOINT_URL"
+    );
+    Ok(known)
+}
+
+const fn plain(url: String) -> EndpointSettings {
+    EndpointSettings {
+        url,
+        buckets: BTreeMap::new(),
+        signing_region: None,
+        credentials: None,
+        authorities: None,
+        capacity: None,
+    }
+}
+
+/// The endpoints of a configuration, or the S3 servers of its regions: that of this region first, and then
+/// by priority and name.
+fn of_config(config: &Config, at: impl Fn(RegionId, String) -> Known) -> Vec<Known> {
+    let settings = config.settings();
+    let mut known: Vec<Known> = if settings.ship.endpoints.is_empty() {
+        let served = |region: &RegionId| Some(at(region.clone(), config.s3_url(region)?));
+        let data = settings.regions.iter().filter(|(_, it)| !it.witness);
+        data.filter_map(|(region, _)| served(region)).collect()
+    } else {
+        let named = settings.ship.endpoints.iter().map(|(region, endpoint)| {
+            let (region, plain) = at(region.clone(), endpoint.url.clone());
+            (region, EndpointSettings { capacity: plain.capacity, ..endpoint.clone() })
+        });
+        named.collect()
+    };
+    let priority = |region: &RegionId| settings.regions.get(region).map(|it| it.priority);
+    known.sort_by_cached_key(|(region, _)| {
+        let is_elsewhere = config.region() != Some(region);
+        (is_elsewhere, priority(region).unwrap_or(u32::MAX), region.clone())
+    });
+    known
+}
+
+/// The endpoints that the command line asks for, of those that are known.
+fn chosen(args: &Endpoints, known: Vec<Known>) -> Result<Vec<Known>> {
     if let Some(stray) =
-        args.buckets.iter().find(|named| known.iter().all(|one| one.region != named.region))
+        args.buckets.iter().find(|named| known.iter().all(|(region, _)| *region != named.region))
     {
         bail!("region {} has a bucket, but no endpoint", stray.region);
     }
@@ -88,71 +160,10 @@ fn endpoints(args: &Endpoints) -> Result<Vec<OfRegion>> {
     args.regions
         .iter()
         .map(|region| {
-            let found = known.iter().find(|known| known.region == *region).cloned();
+            let found = known.iter().find(|(known, _)| known == region).cloned();
             found.with_context(|| format!("region {region} has no endpoint"))
         })
         .collect()
-}
-
-/// Keys of the environment, else of the profile. None is no fault: a bucket may be public.
-fn credentials(args: &Endpoints) -> Result<Option<Credentials>> {
-    match (&args.access_key_id, &args.secret_access_key) {
-        (Some(key_id), Some(secret)) => {
-            let (key_id, secret) = (key_id.clone(), secret.clone());
-            return Ok(Some(Credentials { key_id, secret, token: args.session_token.clone() }));
-        }
-        (None, None) => {}
-        _ => bail!("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY have to be set together"),
-    }
-    let usual = || Some(std::env::home_dir()?.join(".aws").join("credentials"));
-    let Some(path) = args.credentials.clone().or_else(usual) else { return Ok(None) };
-    if args.credentials.is_none() && !path.exists() {
-        return Ok(None);
-    }
-    let text = small_text(&path)?;
-    let found = of_profile(&text, &args.profile);
-    ensure!(
-        found.is_some() || args.profile == "default",
-        "{} has no profile `{}` with a key",
-        path.display(),
-        args.profile
-    );
-    Ok(found)
-}
-
-/// A file that nobody makes longer than a page or two.
-pub(crate) fn small_text(path: &Path) -> Result<String> {
-    let read = |path: &Path| {
-        let bytes = fs::metadata(path)?.len();
-        if bytes > CREDENTIALS_BYTES_MAX {
-            return Err(std::io::Error::other("the file is too long"));
-        }
-        fs::read_to_string(path)
-    };
-    read(path).with_context(|| format!("read {}", path.display()))
-}
-
-/// The keys of a profile in the file of AWS's tools.
-fn of_profile(text: &str, profile: &str) -> Option<Credentials> {
-    let lines = text.lines().map(str::trim);
-    let mut within = lines
-        .skip_while(|line| {
-            line.strip_prefix('[').and_then(|l| l.strip_suffix(']')).map(str::trim) != Some(profile)
-        })
-        .skip(1)
-        .take_while(|line| !line.starts_with('['))
-        .filter_map(|line| line.split_once('='))
-        .map(|(name, value)| (name.trim(), value.trim().to_owned()))
-        .collect::<Vec<_>>();
-    let mut take = |wanted: &str| {
-        let at = within.iter().position(|(name, _)| *name == wanted)?;
-        Some(within.swap_remove(at).1)
-    };
-    Some(Credentials {
-        key_id: take("aws_access_key_id")?,
-        secret: take("aws_secret_access_key")?,
-        token: take("aws_session_token"),
-    })
 }
 
 #[cfg(test)]
@@ -165,16 +176,5 @@ mod tests {
         assert_eq!(place("b").unwrap(), ("b".into(), String::new()));
         assert_eq!(place("s3://b/a/c/").unwrap(), ("b".into(), "a/c".into()));
         assert!(place("/a").is_err());
-    }
-
-    #[test]
-    fn keys_come_from_the_named_profile() {
-        let text = "[default]\naws_access_key_id = a\naws_secret_access_key=b=\n\n[ other ]\n\
-                    aws_access_key_id=c\naws_secret_access_key=d\naws_session_token = e\n[empty]\n";
-        let keys = |profile| of_profile(text, profile).map(|c| (c.key_id, c.secret, c.token));
-        assert_eq!(keys("default"), Some(("a".into(), "b=".into(), None)));
-        assert_eq!(keys("other"), Some(("c".into(), "d".into(), Some("e".into()))));
-        assert_eq!(keys("empty"), None);
-        assert_eq!(keys("none"), None);
     }
 }

@@ -159,6 +159,55 @@ impl Objects {
         if reasons.is_empty() { Ok(()) } else { Err(ObjectsError::Regions(reasons.join("; "))) }
     }
 
+    /// Removes everything below a prefix, several objects at a time: in the first region that answers, or in
+    /// each. Tells what is removed.
+    ///
+    /// # Errors
+    /// The first removal that fails ends it.
+    pub async fn remove_below(
+        &self,
+        prefix: &str,
+        everywhere: bool,
+        mut removed: impl FnMut(&RegionId, &str),
+    ) -> Result<(), ObjectsError> {
+        let mut reasons = Vec::new();
+        for remote in &self.remotes {
+            match self.remove_one(remote, prefix, &mut removed).await {
+                Ok(()) if everywhere => {}
+                Ok(()) => return Ok(()),
+                Err((error, some)) => {
+                    reasons.push(format!("{}: {error}", remote.region()));
+                    if some {
+                        break;
+                    }
+                }
+            }
+        }
+        if reasons.is_empty() { Ok(()) } else { Err(ObjectsError::Regions(reasons.join("; "))) }
+    }
+
+    /// Says, of an error, whether something was removed before.
+    async fn remove_one(
+        &self,
+        remote: &Remote,
+        prefix: &str,
+        removed: &mut impl FnMut(&RegionId, &str),
+    ) -> Result<(), (RemoteError, bool)> {
+        let (tries, mut some) = (self.tries(), false);
+        let deleted = remote.list(prefix).map_ok(|object| async move {
+            retried(tries, || remote.delete(&object.key)).await.map(|()| object.key)
+        });
+        let mut deleted = deleted.try_buffer_unordered(self.settings.requests.max(1));
+        loop {
+            match deleted.try_next().await {
+                Ok(Some(key)) => removed(remote.region(), &key),
+                Ok(None) => return Ok(()),
+                Err(error) => return Err((error, some)),
+            }
+            some = true;
+        }
+    }
+
     /// Copies an object within the bucket, without fetching it.
     ///
     /// # Errors

@@ -214,6 +214,7 @@ impl Uploader {
         let begun = Instant::now();
         let once = matches!(source, UploadSource::Stream(_));
         let source = Opened::new(source)?;
+        progress.total.add(source.total.unwrap_or(0));
         let (shortest, longest) = transfer::PART_BYTES;
         let lanes = self.settings.copies.max(1);
         let shares = (self.settings.memory as u64 / shortest).max(1);

@@ -30,6 +30,9 @@ fn a_table_lies_over_the_listed_prices() {
     assert_eq!(prices.egress, BTreeMap::from([(moon.clone(), MicroDollarsPerGb(9_000_000))]));
     assert_eq!(prices.node_hour[&moon], MicroDollars(1_500_000));
     assert_eq!(prices.node_hour[&us], MicroDollars(41_600));
+    assert_eq!(prices.traffic(&eu, &us, 1_500_000_000), Some(MicroDollars(30_000)));
+    assert_eq!(prices.traffic(&us, &us, 1_000_000_000), Some(MicroDollars(0)));
+    assert_eq!(prices.traffic(&us, &moon, 1), None);
     // A region's own price holds for all its pairs that have none in the same table.
     let head = "region,to,usd_per_gb,usd_per_node_hour\nus-east-1,eu-west-1,0.25,";
     let prices = read(&format!("{head}\nus-east-1,,0.5,"), prices).unwrap();

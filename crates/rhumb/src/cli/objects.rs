@@ -1,6 +1,7 @@
 //! The words of the commands for single objects.
 
 use clap::Args;
+use rhumb_types::ByteSize;
 
 use super::ship::{Endpoints, Transfers};
 
@@ -9,7 +10,9 @@ use super::ship::{Endpoints, Transfers};
 #[command(after_help = "\
 Examples:
   rhumb ls backup
-  rhumb ls backup/photos --recursive --json")]
+  rhumb ls backup/photos --recursive --json
+
+Ends with 1 when there is nothing below the prefix.")]
 pub(crate) struct Ls {
     /// BUCKET, or BUCKET/PREFIX.
     pub(crate) place: String,
@@ -69,14 +72,31 @@ Examples:
   rhumb cp film.mkv s3://media/film.mkv
   rhumb cp s3://media/film.mkv .
   rhumb cp s3://media/film.mkv s3://media/2026/film.mkv
+  rhumb cp film.mkv s3://media/film.mkv --copies 2 --min-copies 1
+  pg_dump app | rhumb cp - s3://backup/app.sql --spool
 
-A file goes to the first region that takes it, and an object comes from the first that has it. To several
-regions at once, and for folders with all that is in them: `rhumb ship`.")]
+A file goes to as many regions as --copies says, in the order in which they are named; a region that fails
+is replaced by the next. An object comes from the first region that has it. For folders: `rhumb sync`, or
+`rhumb ship`.
+
+Ends with 0 when all copies are made, with 3 when fewer are, but enough, else with 1.")]
 pub(crate) struct Cp {
-    /// A file, or s3://BUCKET/KEY.
+    /// A file, s3://BUCKET/KEY, or `-` for standard input.
     pub(crate) source: String,
-    /// A file or folder, or s3://BUCKET/KEY.
+    /// A file or folder, s3://BUCKET/KEY, or `-` for standard output.
     pub(crate) target: String,
+    /// In how many regions it is to be.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) copies: usize,
+    /// How many are enough for a success, if a degraded one; more than half without.
+    #[arg(long)]
+    pub(crate) min_copies: Option<usize>,
+    /// How long each part is, for endpoints that want all parts alike; as the link likes it without.
+    #[arg(long, value_name = "BYTES", value_parser = super::ship::bytes)]
+    pub(crate) part_size: Option<ByteSize>,
+    /// Write standard input to a temporary file on the way, so that another region can take it over.
+    #[arg(long)]
+    pub(crate) spool: bool,
     #[command(flatten)]
     pub(crate) transfers: Transfers,
     #[command(flatten)]

@@ -19,7 +19,7 @@ fn of_region(text: &str) -> Result<OfRegion, String> {
     Ok(OfRegion { region: region(name)?, value: value.to_owned() })
 }
 
-fn bytes(text: &str) -> Result<ByteSize, String> {
+pub(super) fn bytes(text: &str) -> Result<ByteSize, String> {
     text.parse().map_err(|error: units::ByteSizeError| error.to_string())
 }
 
@@ -30,7 +30,12 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// Which S3 endpoints there are, and as whom they are asked.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Endpoints {
-    /// A region and its S3 endpoint, as REGION=URL; once per region. Without any: AWS_ENDPOINT_URL.
+    /// A configuration, for its endpoints under `ship`, or else the S3 servers of its regions, and for
+    /// what each region can take.
+    #[arg(long, short, env = "RHUMB_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// A region and its S3 endpoint, as REGION=URL; once per region. Without any: those of the
+    /// configuration, else AWS_ENDPOINT_URL.
     #[arg(
         long = "endpoint",
         value_name = "REGION=URL",
@@ -129,9 +134,16 @@ pub(crate) struct Ship {
     /// What a stream is called in the archive.
     #[arg(long, default_value = "stream")]
     pub(crate) name: String,
-    /// Say what would be sent, and where, and send nothing.
+    /// Say what would be sent, where, and what the traffic would cost, and send nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// The region from which it is sent, for the cost.
+    #[arg(long, env = "RHUMB_REGION", value_parser = region)]
+    pub(crate) from: Option<RegionId>,
+    /// A CSV file with prices (region,to,usd_per_gb,usd_per_node_hour), over the list prices of AWS, Google
+    /// Cloud and Azure; as for `rhumb rehearse`.
+    #[arg(long, value_name = "FILE", requires = "dry_run")]
+    pub(crate) prices: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) endpoints: Endpoints,
     #[command(flatten)]

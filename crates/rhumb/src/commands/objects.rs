@@ -1,16 +1,16 @@
 //! `rhumb ls`, `stat`, `rm`, `cp` and `sync`: single objects over S3.
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::Path, process::ExitCode};
 
 use anyhow::{Result, bail, ensure};
-use rhumb_ship::{Action, Listed, Objects, Progress, UploadSettings, UploadSource};
+use rhumb_ship::{Action, Listed, Objects, UploadSettings};
 use rhumb_types::ByteSize;
 use serde_json::{Value, json};
 
-use super::{say, ship::runtime};
+use super::{
+    say,
+    ship::{runtime, upload_settings},
+};
 use crate::{
     cli::{self, Endpoints, Transfers},
     sites::{Place, remotes},
@@ -18,17 +18,13 @@ use crate::{
     when,
 };
 
+pub(crate) mod copy;
+
 /// What begins the name of an object, where a file could be meant.
 const SCHEME: &str = "s3://";
 
 fn objects(endpoints: &Endpoints, transfers: Option<&Transfers>, bucket: &str) -> Result<Objects> {
-    let settings = transfers.map_or_else(UploadSettings::default, |args| UploadSettings {
-        requests: usize::from(args.concurrency),
-        memory: usize::try_from(args.memory.0).unwrap_or(usize::MAX),
-        retries: args.retries,
-        retry_delay: args.retry_delay,
-        ..UploadSettings::default()
-    });
+    let settings = transfers.map_or_else(UploadSettings::default, upload_settings);
     Ok(Objects::new(remotes(endpoints, bucket)?, settings))
 }
 
@@ -36,7 +32,9 @@ fn objects(endpoints: &Endpoints, transfers: Option<&Transfers>, bucket: &str) -
 pub(crate) fn ls(args: &cli::Ls) -> Result<ExitCode> {
     let place = Place::parse(&args.place)?;
     let objects = objects(&args.endpoints, None, &place.bucket)?;
+    let mut any = false;
     let listed = objects.list(&place.prefix, !args.recursive, |listed| {
+        any = true;
         if args.json {
             say(&known(&listed).to_string());
         } else {
@@ -46,7 +44,8 @@ pub(crate) fn ls(args: &cli::Ls) -> Result<ExitCode> {
         }
     });
     runtime()?.block_on(listed)?;
-    Ok(ExitCode::SUCCESS)
+    // An empty bucket is one; a prefix without objects is not there.
+    Ok(if any || place.prefix.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Shows what each region knows of an object.
@@ -89,71 +88,23 @@ pub(crate) fn rm(args: &cli::Rm) -> Result<ExitCode> {
     for object in &args.objects {
         let place = if args.recursive { Place::parse(object)? } else { one(object)? };
         let objects = objects(&args.endpoints, Some(&args.transfers), &place.bucket)?;
-        let mut keys = vec![place.prefix.clone()];
-        if args.recursive {
-            keys.clear();
-            runtime.block_on(objects.list(&place.prefix, false, |listed| keys.push(listed.key)))?;
-        }
-        for key in keys {
-            runtime.block_on(objects.remove(&key, args.everywhere))?;
+        let quiet = args.transfers.quiet || args.transfers.json;
+        let mut gone = |key: &str| {
             removed += 1;
-            if !args.transfers.quiet && !args.transfers.json {
+            if !quiet {
                 say(&format!("removed {}/{key}", place.bucket));
             }
+        };
+        if args.recursive {
+            let all = objects.remove_below(&place.prefix, args.everywhere, |_, key| gone(key));
+            runtime.block_on(all)?;
+        } else {
+            runtime.block_on(objects.remove(&place.prefix, args.everywhere))?;
+            gone(&place.prefix);
         }
     }
     if args.transfers.json {
         say(&json!({ "removed": removed }).to_string());
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Copies a file or an object.
-pub(crate) fn cp(args: &cli::Cp) -> Result<ExitCode> {
-    let runtime = runtime()?;
-    let told = |region: &rhumb_types::RegionId, bytes: Option<u64>| {
-        if args.transfers.json {
-            say(&json!({ "region": region, "bytes": bytes }).to_string());
-        } else if !args.transfers.quiet {
-            let size = bytes.map(|bytes| format!("{} ", ByteSize(bytes))).unwrap_or_default();
-            say(&format!("{} -> {}: {size}in {region}", args.source, args.target));
-        }
-    };
-    match (args.source.strip_prefix(SCHEME), args.target.strip_prefix(SCHEME)) {
-        (None, Some(target)) => {
-            let (file, mut place) = (Path::new(&args.source), Place::parse(target)?);
-            if place.prefix.is_empty() || target.ends_with('/') {
-                let name = file.file_name().and_then(|name| name.to_str());
-                let Some(name) = name else { bail!("name the object: s3://BUCKET/KEY") };
-                let folder = if place.prefix.is_empty() { "" } else { "/" };
-                place.prefix = format!("{}{folder}{name}", place.prefix);
-            }
-            let objects = objects(&args.endpoints, Some(&args.transfers), &place.bucket)?;
-            let source = UploadSource::File(file.to_owned());
-            let progress = Progress::new([]);
-            let uploaded = runtime.block_on(objects.put(source, &place.prefix, &progress))?;
-            uploaded.holders().for_each(|region| told(region, Some(uploaded.bytes)));
-        }
-        (Some(source), None) => {
-            let place = one(source)?;
-            let mut file = PathBuf::from(&args.target);
-            if file.is_dir() {
-                file.push(place.prefix.rsplit('/').next().unwrap_or_default());
-            }
-            let objects = objects(&args.endpoints, Some(&args.transfers), &place.bucket)?;
-            let (region, bytes) = runtime.block_on(objects.get(&place.prefix, &file))?;
-            told(&region, Some(bytes));
-        }
-        (Some(source), Some(target)) => {
-            let (source, target) = (one(source)?, one(target)?);
-            ensure!(
-                source.bucket == target.bucket,
-                "an object is copied within its bucket only; fetch it and send it for another"
-            );
-            let objects = objects(&args.endpoints, Some(&args.transfers), &source.bucket)?;
-            told(&runtime.block_on(objects.copy(&source.prefix, &target.prefix))?, None);
-        }
-        (None, None) => bail!("one of both has to be an object: s3://BUCKET/KEY"),
     }
     Ok(ExitCode::SUCCESS)
 }

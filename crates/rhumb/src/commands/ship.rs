@@ -2,11 +2,10 @@
 
 use std::{io, path::Path, process::ExitCode, sync::Arc};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use rhumb_pack::{Sealer, SecretKey, SharedSecret};
 use rhumb_ship::{
-    Outcome, Prefix, Progress, RegionPlan, RegionReport, Remote, Report, Settings, Source,
-    rehearse, ship,
+    Outcome, Prefix, Progress, RegionReport, Remote, Report, Settings, Source, UploadSettings, ship,
 };
 use rhumb_types::ByteSize;
 use serde_json::{Value, json};
@@ -19,10 +18,11 @@ use crate::{
 };
 
 pub(crate) mod bars;
+mod dry_run;
 mod keys;
 
 /// What a degraded success ends with.
-const DEGRADED: u8 = 3;
+pub(crate) const DEGRADED: u8 = 3;
 /// Threads that drive requests; what takes time runs on threads of its own.
 const THREADS: usize = 2;
 /// Threads that read, compress and check.
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &cli::Ship) -> Result<ExitCode> {
         ..settings(&args.transfers)
     };
     if args.dry_run {
-        return dry_run(args, remotes, &prefix, settings);
+        return dry_run::run(args, remotes, &prefix, settings);
     }
     let sealer = sealer(args)?;
     let source = if args.source == Path::new("-") {
@@ -65,58 +65,6 @@ pub(crate) fn run(args: &cli::Ship) -> Result<ExitCode> {
     })
 }
 
-fn dry_run(
-    args: &cli::Ship,
-    remotes: Vec<Remote>,
-    prefix: &Prefix,
-    settings: Settings,
-) -> Result<ExitCode> {
-    ensure!(args.source != Path::new("-"), "a stream cannot be looked at before it is sent");
-    let planned = rehearse(&args.source, remotes, prefix, settings);
-    let (estimate, regions) = runtime()?.block_on(planned)?;
-    if args.transfers.json {
-        let regions: Vec<Value> = regions
-            .iter()
-            .map(|plan| {
-                json!({
-                    "region": plan.region, "chosen": plan.chosen, "packs_there": plan.packs,
-                    "reason": plan.silent,
-                })
-            })
-            .collect();
-        let whole = json!({
-            "files": estimate.files, "directories": estimate.directories, "links": estimate.links,
-            "bytes": estimate.bytes, "packed_bytes_estimate": estimate.packed(), "regions": regions,
-        });
-        say(&serde_json::to_string_pretty(&whole)?);
-        return Ok(ExitCode::SUCCESS);
-    }
-    let row = |plan: &RegionPlan| {
-        let what = match (&plan.silent, plan.chosen) {
-            (Some(reason), _) => format!("no answer: {reason}"),
-            (None, true) => "would be sent to".to_owned(),
-            (None, false) => "would take the place of another".to_owned(),
-        };
-        [plan.region.to_string(), what, plan.packs.to_string()]
-    };
-    let rows: Vec<_> = regions.iter().map(row).collect();
-    table(["region", "plan", "packs there"], &rows).iter().for_each(|line| say(line));
-    let chosen = regions.iter().filter(|plan| plan.chosen).count() as u64;
-    let (packed, all) = (estimate.packed(), estimate.packed().saturating_mul(chosen));
-    say(&format!(
-        "{} files, {} directories, {} links, {}; packed about {} (from a sample of {}), {} to {chosen} \
-         regions if they have nothing of it",
-        estimate.files,
-        estimate.directories,
-        estimate.links,
-        ByteSize(estimate.bytes),
-        ByteSize(packed),
-        ByteSize(estimate.sampled),
-        ByteSize(all),
-    ));
-    Ok(ExitCode::SUCCESS)
-}
-
 /// What transfers run on.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
@@ -135,6 +83,17 @@ pub(crate) fn settings(args: &Transfers) -> Settings {
         retries: args.retries,
         retry_delay: args.retry_delay,
         ..Settings::default()
+    }
+}
+
+/// How single objects are uploaded.
+pub(crate) fn upload_settings(args: &Transfers) -> UploadSettings {
+    UploadSettings {
+        requests: usize::from(args.concurrency),
+        memory: usize::try_from(args.memory.0).unwrap_or(usize::MAX),
+        retries: args.retries,
+        retry_delay: args.retry_delay,
+        ..UploadSettings::default()
     }
 }
 

@@ -166,7 +166,7 @@ impl Objects {
             Action::RemoveFile(path) => fs::remove_file(path)
                 .map_err(|source| ObjectsError::File { path: path.clone(), source }),
             Action::Download { key, file, changed, .. } => {
-                self.get(key, file).await?;
+                self.get(key, file, &Progress::new([])).await?;
                 let since = Duration::from_millis(u64::try_from(*changed).unwrap_or(0));
                 let times = FileTimes::new().set_modified(SystemTime::UNIX_EPOCH + since);
                 let opened = fs::OpenOptions::new().write(true).open(file);

@@ -2,18 +2,20 @@
 
 use std::{
     fs::{self, File},
+    io::Write,
     os::unix::fs::FileExt as _,
     path::Path,
     sync::Arc,
 };
 
+use futures_util::{StreamExt as _, stream};
 use rhumb_types::RegionId;
 use tokio::task::JoinSet;
 
 use super::{Objects, ObjectsError};
 use crate::{
     Progress, UploadSource, Uploaded, Uploader, Verdict,
-    lane::{Tries, retried},
+    lane::retried,
     limits::RANGE_BYTES,
     receive::tree::part_name,
     remote::{Listed, Remote, RemoteError},
@@ -60,7 +62,12 @@ impl Objects {
     ///
     /// # Errors
     /// When no region has it, or the file cannot be written.
-    pub async fn get(&self, key: &str, file: &Path) -> Result<(RegionId, u64), ObjectsError> {
+    pub async fn get(
+        &self,
+        key: &str,
+        file: &Path,
+        progress: &Progress,
+    ) -> Result<(RegionId, u64), ObjectsError> {
         let fault = |source| ObjectsError::File { path: file.to_owned(), source };
         let name = file.file_name().map(std::ffi::OsStr::as_encoded_bytes).unwrap_or_default();
         let part = file.with_file_name(String::from_utf8_lossy(&part_name(name)).into_owned());
@@ -70,7 +77,7 @@ impl Objects {
         let (first, mut reasons, mut missing) = (&self.remotes, Vec::new(), true);
         for remote in first {
             let writing = Arc::new(File::create(&part).map_err(fault)?);
-            let fetched = fetch(remote, key, &writing, self.tries(), self.settings.requests).await;
+            let fetched = self.fetch(remote, key, &writing, progress).await;
             match fetched {
                 Ok(listed) => {
                     fs::rename(&part, file).map_err(fault)?;
@@ -94,36 +101,90 @@ impl Objects {
     }
 }
 
-/// Writes an object into a file, in ranges that are fetched together.
-async fn fetch(
-    remote: &Remote,
-    key: &str,
-    file: &Arc<File>,
-    tries: Tries,
-    requests: usize,
-) -> Result<Listed, Failed> {
-    let listed = retried(tries, || remote.head(key)).await?;
-    let mut under_way = JoinSet::new();
-    let mut at = 0;
-    while at < listed.bytes || !under_way.is_empty() {
-        if at < listed.bytes && under_way.len() < requests {
-            let range = at..listed.bytes.min(at + RANGE_BYTES);
-            at = range.end;
-            let (remote, key, tag) = (remote.clone(), key.to_owned(), listed.tag.clone());
-            let file = Arc::clone(file);
-            under_way.spawn(async move {
-                let get = || remote.range(&key, range.clone(), tag.clone());
-                let bytes = retried(tries, get).await?;
-                let write = move || file.write_all_at(&bytes, range.start);
-                let written = tokio::task::spawn_blocking(write).await?;
-                written
-                    .map_err(|source| Failed::Here(ObjectsError::File { path: key.into(), source }))
-            });
-            continue;
-        }
-        let Some(done) = under_way.join_next().await else { continue };
-        let done: Result<(), Failed> = done?;
-        done?;
+impl Objects {
+    /// How many ranges are fetched at a time.
+    fn ranges(&self) -> usize {
+        let fit = self.settings.memory as u64 / RANGE_BYTES;
+        usize::try_from(fit).unwrap_or(usize::MAX).clamp(1, self.settings.requests.max(1))
     }
-    Ok(listed)
+
+    /// Writes an object into a file, in ranges that are fetched together.
+    async fn fetch(
+        &self,
+        remote: &Remote,
+        key: &str,
+        file: &Arc<File>,
+        progress: &Progress,
+    ) -> Result<Listed, Failed> {
+        let (tries, ranges) = (self.tries(), self.ranges());
+        let listed = retried(tries, || remote.head(key)).await?;
+        progress.total.add(listed.bytes.saturating_sub(progress.total.get()));
+        let mut under_way = JoinSet::new();
+        let mut at = 0;
+        while at < listed.bytes || !under_way.is_empty() {
+            if at < listed.bytes && under_way.len() < ranges {
+                let range = at..listed.bytes.min(at + RANGE_BYTES);
+                at = range.end;
+                let (remote, key, tag) = (remote.clone(), key.to_owned(), listed.tag.clone());
+                let file = Arc::clone(file);
+                under_way.spawn(async move {
+                    let get = || remote.range(&key, range.clone(), tag.clone());
+                    let bytes = retried(tries, get).await?;
+                    let write = move || file.write_all_at(&bytes, range.start);
+                    let bytes = range.end - range.start;
+                    let written = tokio::task::spawn_blocking(write).await?;
+                    let fault =
+                        |source| Failed::Here(ObjectsError::File { path: key.into(), source });
+                    written.map_err(fault).map(|()| bytes)
+                });
+                continue;
+            }
+            let Some(done) = under_way.join_next().await else { continue };
+            let done: Result<u64, Failed> = done?;
+            let bytes = done?;
+            progress.done.add(bytes);
+            progress.region(remote.region()).inspect(|shown| shown.bytes.add(bytes));
+        }
+        Ok(listed)
+    }
+
+    /// Writes an object to an output, from the first region that has it.
+    ///
+    /// # Errors
+    /// When no region has it, the region does not give all of it, or it cannot be written.
+    pub async fn pour(
+        &self,
+        key: &str,
+        mut output: Box<dyn Write + Send>,
+        progress: &Progress,
+    ) -> Result<(RegionId, u64), ObjectsError> {
+        let (tries, known) = (
+            self.tries(),
+            self.first(key, |remote| async move {
+                remote.head(key).await.map(|listed| (remote, listed))
+            }),
+        );
+        let (region, (remote, listed)) = known.await?;
+        progress.total.add(listed.bytes);
+        let begins = (0..listed.bytes).step_by(usize::try_from(RANGE_BYTES).unwrap_or(usize::MAX));
+        let (remote, tag) = (&remote, &listed.tag);
+        let ranges = begins.map(|begin| {
+            let range = begin..listed.bytes.min(begin + RANGE_BYTES);
+            retried(tries, move || remote.range(key, range.clone(), tag.clone()))
+        });
+        let mut ranges = stream::iter(ranges).buffered(self.ranges());
+        while let Some(bytes) = ranges.next().await {
+            let bytes =
+                bytes.map_err(|error| ObjectsError::Regions(format!("{region}: {error}")))?;
+            let written = tokio::task::spawn_blocking(move || {
+                let written = output.write_all(&bytes).and_then(|()| output.flush());
+                (output, bytes.len() as u64, written)
+            });
+            let (back, bytes, written) = written.await?;
+            output = back;
+            written.map_err(|source| ObjectsError::File { path: "-".into(), source })?;
+            progress.done.add(bytes);
+        }
+        Ok((region, listed.bytes))
+    }
 }

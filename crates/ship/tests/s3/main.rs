@@ -424,11 +424,11 @@ async fn single_objects_go_there_and_back() {
     assert_eq!((uploaded.verdict, uploaded.bytes), (Verdict::Whole, large.len() as u64));
     assert_eq!(uploaded.regions[1].in_place_of.as_ref().unwrap().as_str(), "east");
     objects.copy("one/large", "one/again").await.unwrap();
-    objects.get("one/again", &to.path().join("new/again")).await.unwrap();
+    objects.get("one/again", &to.path().join("new/again"), &shown).await.unwrap();
     assert!(fs::read(to.path().join("new/again")).unwrap() == large);
     let known = objects.stat("one/large").await;
     assert!(known[0].1.is_err() && known[1].1.as_ref().unwrap().bytes == large.len() as u64);
-    let missing = objects.get("one/none", &to.path().join("none")).await;
+    let missing = objects.get("one/none", &to.path().join("none"), &shown).await;
     assert!(missing.is_err() && fs::read_dir(to.path()).unwrap().count() == 1);
 
     let plan = || objects.plan_up(from.path(), "site", true);
@@ -454,4 +454,9 @@ async fn single_objects_go_there_and_back() {
     objects.remove("one/large", false).await.unwrap();
     assert!(objects.remove("one/again", true).await.is_err(), "one region does not answer");
     assert_eq!(server.keys("one/"), Vec::<String>::new());
+    let mut removed = Vec::new();
+    objects.remove_below("site", false, |_, key| removed.push(key.to_owned())).await.unwrap();
+    removed.sort();
+    assert_eq!(removed, ["site/large", "site/sub/a b"]);
+    assert_eq!(server.keys("site/"), Vec::<String>::new());
 }
