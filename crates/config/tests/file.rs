@@ -299,7 +299,7 @@ const CONTRADICTIONS: &[(&str, &str)] = &[
     ),
     (
         "ship: { endpoints: { a: { url: 'http://x', credentials: { key_id: b } } } }",
-        "5:57: ship.endpoints.a.credentials: a key has a `secret_file` or a `secret_variable`",
+        "5:44: ship.endpoints.a.credentials: a key has a `secret_file` or a `secret_variable`",
     ),
     (
         "acl: { access_keys: [{ id: machine, secret_file: s, role: reader }] }",

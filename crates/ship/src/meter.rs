@@ -8,6 +8,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -85,7 +86,7 @@ impl HttpService for Metered {
             let counted =
                 Counted { body, rest: Bytes::new(), meters: [self.meter.clone(), left.clone()] };
             *sent.body_mut() = Some(reqwest::Body::wrap(counted));
-            let answer = unless_stalled(self.client.execute(sent), &left).await?;
+            let answer = unless_stalled(self.client.execute(sent), &left, ANSWER_TIME_MAX).await?;
             let answer = answer.map_err(told)?;
             let answer: hyper::Response<reqwest::Body> = answer.into();
             let (parts, body) = answer.into_parts();
@@ -108,11 +109,15 @@ fn told(error: reqwest::Error) -> HttpError {
 }
 
 /// Waits for an answer as long as the request moves.
-async fn unless_stalled<T>(request: impl Future<Output = T>, left: &Meter) -> Result<T, HttpError> {
+async fn unless_stalled<T>(
+    request: impl Future<Output = T>,
+    left: &Meter,
+    patience: Duration,
+) -> Result<T, HttpError> {
     let mut request = std::pin::pin!(request);
     loop {
         let before = left.bytes();
-        match tokio::time::timeout(ANSWER_TIME_MAX, &mut request).await {
+        match tokio::time::timeout(patience, &mut request).await {
             Ok(answer) => return Ok(answer),
             Err(late) if left.bytes() == before => {
                 return Err(HttpError::new(HttpErrorKind::Timeout, late));
@@ -172,5 +177,44 @@ impl Body for Counted {
             whole.set_upper(upper + rest);
         }
         whole
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(500);
+
+    #[tokio::test]
+    async fn a_request_that_moves_is_waited_for_and_one_that_stalls_is_not() {
+        let left = Meter::default();
+        let stalled = unless_stalled(pending::<()>(), &left, PATIENCE).await;
+        assert_eq!(stalled.unwrap_err().kind(), HttpErrorKind::Timeout);
+
+        let slow = async {
+            for _ in 0..12 {
+                sleep(PATIENCE / 6).await;
+                left.0.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        assert!(unless_stalled(slow, &left, PATIENCE).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_body_is_counted_a_little_at_a_time_and_stays_what_it_is() {
+        let (whole, meter) = (Bytes::from(vec![7; COUNTED_BYTES * 2 + 1]), Meter::default());
+        let meters = [meter.clone(), Meter::default()];
+        let mut body = Counted { body: whole.clone().into(), rest: Bytes::new(), meters };
+        assert_eq!(body.size_hint().exact(), Some(whole.len() as u64));
+        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!((first.len(), meter.bytes()), (COUNTED_BYTES, COUNTED_BYTES as u64));
+        assert_eq!(body.size_hint().exact(), Some(COUNTED_BYTES as u64 + 1));
+        let rest = body.collect().await.unwrap().to_bytes();
+        assert_eq!((rest, meter.bytes()), (whole.slice(COUNTED_BYTES..), whole.len() as u64));
     }
 }
