@@ -3,6 +3,7 @@
 use rhumb_engine::ObjectError;
 use rhumb_types::{
     RegionId,
+    control::BucketAct,
     record::{BucketDefinition, BucketEntry},
 };
 use s3s::{
@@ -86,6 +87,10 @@ pub(crate) async fn create(
     let owner = caller.name().to_owned();
     let entry = BucketEntry { definition, owner, ..BucketEntry::default() };
     let client = objects.client()?;
+    // What is there already is refused without a word in the audit chain.
+    if client.bucket(&name).is_err() {
+        objects.note(&caller, &name, BucketAct::Create).await?;
+    }
     if let Err(error) = client.make_bucket(&name, entry).await {
         return Err(taken(objects, name.as_str(), caller.name(), error));
     }
@@ -135,6 +140,7 @@ pub(crate) async fn delete(
     request: S3Request<DeleteBucketInput>,
 ) -> S3Result<S3Response<DeleteBucketOutput>> {
     let (name, _) = objects.bucket(&request.input.bucket)?;
+    objects.note(caller(&request)?, &name, BucketAct::Delete).await?;
     objects.client()?.remove_bucket(&name).await.map_err(fault::of)?;
     let mut response = S3Response::new(DeleteBucketOutput::default());
     response.status = Some(http::StatusCode::NO_CONTENT);

@@ -58,6 +58,7 @@ pub(crate) fn of(error: ObjectError) -> S3Error {
         ObjectError::Length { .. } | ObjectError::Body(_) => {
             S3Error::with_message(S3ErrorCode::IncompleteBody, said)
         }
+        ObjectError::Lifecycle(_) => S3Error::with_message(S3ErrorCode::InvalidRequest, said),
         other => of_class(other.code(), said),
     }
 }

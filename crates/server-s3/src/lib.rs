@@ -34,6 +34,7 @@ mod limits;
 mod listings;
 mod multipart;
 mod names;
+mod policies;
 mod put;
 mod server;
 mod service;

@@ -3,13 +3,23 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use rhumb_engine::{Engine, ObjectClient};
-use rhumb_types::record::{BucketEntry, BucketName};
+use rhumb_types::{
+    control::{AdminCommand, BucketAct},
+    record::{BucketEntry, BucketName},
+};
 use s3s::{S3, S3Error, S3Request, S3Response, S3Result, dto, s3_error};
 
 use crate::{
-    access::denied, attributes, buckets, copy, delete, door::Caller, fault, get, listings,
-    multipart, names, put, settings, tagging,
+    access::denied,
+    attributes, buckets, copy, delete,
+    door::{Caller, sentence},
+    fault, get, listings, multipart, names,
+    policies::{Policies, Said},
+    put, settings, tagging,
 };
+
+/// Why buckets change, in the audit chain: S3 has no words for it.
+const AUDIT_REASON: &str = "asked for over S3";
 
 /// The operations over a node's objects. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -17,11 +27,13 @@ pub(crate) struct Objects {
     engine: Engine,
     region: Arc<str>,
     regions: Arc<BTreeSet<String>>,
+    policies: Arc<Policies>,
 }
 
 impl Objects {
     pub(crate) fn new(engine: Engine, region: &str, regions: &BTreeSet<String>) -> Self {
-        Self { engine, region: region.into(), regions: Arc::new(regions.clone()) }
+        let regions = Arc::new(regions.clone());
+        Self { engine, region: region.into(), regions, policies: Arc::default() }
     }
 
     /// The objects of the node.
@@ -39,18 +51,36 @@ impl Objects {
         self.regions.contains(name)
     }
 
-    /// Whether a bucket has a policy.
-    pub(crate) fn has_policy(&self, name: &str) -> bool {
-        self.bucket(name).is_ok_and(|(_, entry)| entry.definition.policy.is_some())
+    /// The policy of a bucket. What is not there has none.
+    pub(crate) fn policy(&self, bucket: &str) -> Said {
+        let (Ok(name), Ok(client)) = (BucketName::new(bucket), self.client()) else {
+            return Said::Nothing;
+        };
+        self.policies.of(&name, &client.buckets())
+    }
+
+    /// Notes in the audit chain what is about to be done to a bucket.
+    pub(crate) async fn note(
+        &self,
+        caller: &Caller,
+        bucket: &BucketName,
+        act: BucketAct,
+    ) -> S3Result<()> {
+        let admin = self.engine.admin().ok_or_else(fault::starting)?;
+        let command = AdminCommand::NoteBucket { bucket: bucket.clone(), act };
+        let noted = admin.propose(caller.name(), AUDIT_REASON, command).await;
+        noted.map(drop).map_err(|error| fault::of_class(error.code(), sentence(&error.to_string())))
     }
 
     /// Gives a bucket other settings.
     pub(crate) async fn change_bucket(
         &self,
+        caller: &Caller,
         name: &str,
         change: impl FnOnce(&mut BucketEntry) + Send,
     ) -> S3Result<()> {
         let (name, _) = self.bucket(name)?;
+        self.note(caller, &name, BucketAct::Change).await?;
         self.client()?.change_bucket(&name, change).await.map_err(fault::of)
     }
 
@@ -139,7 +169,7 @@ operations! {
     put_bucket_versioning(PutBucketVersioningInput)
         -> PutBucketVersioningOutput = settings::put_versioning;
     get_bucket_lifecycle_configuration(GetBucketLifecycleConfigurationInput)
-        -> GetBucketLifecycleConfigurationOutput = settings::lifecycle;
+        -> GetBucketLifecycleConfigurationOutput = settings::get_lifecycle;
     put_bucket_lifecycle_configuration(PutBucketLifecycleConfigurationInput)
         -> PutBucketLifecycleConfigurationOutput = settings::put_lifecycle;
     delete_bucket_lifecycle(DeleteBucketLifecycleInput)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rhumb_objects::policy::Policy;
+use rhumb_objects::{lifecycle, policy::Policy};
 use rhumb_types::record::{
     LifecycleRule as Rule, Versioning,
     bucket::{BUCKET_POLICY_BYTES_MAX, LIFECYCLE_RULES_MAX},
@@ -30,13 +30,11 @@ use crate::{
     door::sentence,
     fault,
     limits::OBJECT_TAGS_MAX,
-    service::{Objects, answer, int, long},
+    service::{Objects, answer, caller, int, long},
     tags::{self, Tags},
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
-/// Longest id of a rule, in bytes; the bound of S3.
-const RULE_ID_MAX: usize = 255;
 
 /// GetBucketVersioning.
 #[expect(clippy::unused_async, reason = "operations are called with await")]
@@ -73,8 +71,8 @@ pub(crate) async fn put_versioning(
             ));
         }
     };
-    let bucket = &request.input.bucket;
-    objects.change_bucket(bucket, |entry| entry.definition.versioning = versioning).await?;
+    let (by, bucket) = (caller(&request)?, &request.input.bucket);
+    objects.change_bucket(by, bucket, |entry| entry.definition.versioning = versioning).await?;
     answer(PutBucketVersioningOutput::default())
 }
 
@@ -99,6 +97,7 @@ pub(crate) async fn put_policy(
     request: S3Request<PutBucketPolicyInput>,
 ) -> S3Result<S3Response<PutBucketPolicyOutput>> {
     let (name, _) = objects.bucket(&request.input.bucket)?;
+    let by = caller(&request)?.clone();
     let text = request.input.policy;
     if text.len() > BUCKET_POLICY_BYTES_MAX {
         return Err(s3_error!(MalformedPolicy, "Policies must be at most 20 KiB."));
@@ -106,7 +105,7 @@ pub(crate) async fn put_policy(
     Policy::parse(&text, &name).map_err(|error| {
         s3s::S3Error::with_message(s3s::S3ErrorCode::MalformedPolicy, sentence(&error.to_string()))
     })?;
-    objects.change_bucket(name.as_str(), |entry| entry.definition.policy = Some(text)).await?;
+    objects.change_bucket(&by, name.as_str(), |entry| entry.definition.policy = Some(text)).await?;
     let mut response = S3Response::new(PutBucketPolicyOutput::default());
     response.status = Some(http::StatusCode::NO_CONTENT);
     Ok(response)
@@ -117,8 +116,8 @@ pub(crate) async fn delete_policy(
     objects: &Objects,
     request: S3Request<DeleteBucketPolicyInput>,
 ) -> S3Result<S3Response<DeleteBucketPolicyOutput>> {
-    let bucket = &request.input.bucket;
-    objects.change_bucket(bucket, |entry| entry.definition.policy = None).await?;
+    let (by, bucket) = (caller(&request)?, &request.input.bucket);
+    objects.change_bucket(by, bucket, |entry| entry.definition.policy = None).await?;
     let mut response = S3Response::new(DeleteBucketPolicyOutput::default());
     response.status = Some(http::StatusCode::NO_CONTENT);
     Ok(response)
@@ -139,7 +138,7 @@ pub(crate) async fn policy_status(
 
 /// GetBucketLifecycleConfiguration.
 #[expect(clippy::unused_async, reason = "operations are called with await")]
-pub(crate) async fn lifecycle(
+pub(crate) async fn get_lifecycle(
     objects: &Objects,
     request: S3Request<GetBucketLifecycleConfigurationInput>,
 ) -> S3Result<S3Response<GetBucketLifecycleConfigurationOutput>> {
@@ -163,21 +162,17 @@ pub(crate) async fn put_lifecycle(
     objects: &Objects,
     request: S3Request<PutBucketLifecycleConfigurationInput>,
 ) -> S3Result<S3Response<PutBucketLifecycleConfigurationOutput>> {
-    let given = request.input.lifecycle_configuration.map(|it| it.rules).unwrap_or_default();
-    if given.is_empty() || given.len() > LIFECYCLE_RULES_MAX {
+    let by = caller(&request)?.clone();
+    let input = request.input;
+    let given = input.lifecycle_configuration.map(|it| it.rules).unwrap_or_default();
+    if given.is_empty() {
         return Err(s3_error!(MalformedXML, "Give 1 to {LIFECYCLE_RULES_MAX} rules."));
     }
     let rules = given.into_iter().enumerate().map(|(at, rule)| read(at, rule));
     let rules = rules.collect::<S3Result<Vec<Rule>>>()?;
-    let ids: std::collections::BTreeSet<&str> = rules.iter().map(|it| it.id.as_str()).collect();
-    if ids.len() < rules.len() {
-        return Err(s3_error!(
-            InvalidArgument,
-            "Rule ID must be unique. Found same ID for more than one rule"
-        ));
-    }
-    let bucket = &request.input.bucket;
-    objects.change_bucket(bucket, |entry| entry.definition.lifecycle = rules).await?;
+    lifecycle::check(&rules).map_err(|refused| fault::of(refused.into()))?;
+    let bucket = &input.bucket;
+    objects.change_bucket(&by, bucket, |entry| entry.definition.lifecycle = rules).await?;
     answer(PutBucketLifecycleConfigurationOutput::default())
 }
 
@@ -186,8 +181,8 @@ pub(crate) async fn delete_lifecycle(
     objects: &Objects,
     request: S3Request<DeleteBucketLifecycleInput>,
 ) -> S3Result<S3Response<DeleteBucketLifecycleOutput>> {
-    let bucket = &request.input.bucket;
-    objects.change_bucket(bucket, |entry| entry.definition.lifecycle.clear()).await?;
+    let (by, bucket) = (caller(&request)?, &request.input.bucket);
+    objects.change_bucket(by, bucket, |entry| entry.definition.lifecycle.clear()).await?;
     let mut response = S3Response::new(DeleteBucketLifecycleOutput::default());
     response.status = Some(http::StatusCode::NO_CONTENT);
     Ok(response)
@@ -228,14 +223,11 @@ fn read(at: usize, mut given: LifecycleRule) -> S3Result<Rule> {
     }
     let (prefix, tags, [larger_than, smaller_than]) = about_what(&mut given)?;
     let id = given.id.filter(|id| !id.is_empty()).unwrap_or_else(|| format!("rule-{}", at + 1));
-    if id.len() > RULE_ID_MAX {
-        return Err(s3_error!(InvalidArgument, "ID length should not exceed allowed limit of 255"));
-    }
     let expiration = given.expiration.unwrap_or_default();
     let noncurrent = given.noncurrent_version_expiration.unwrap_or_default();
     let kept = noncurrent.newer_noncurrent_versions.unwrap_or_default();
     let abort = given.abort_incomplete_multipart_upload.and_then(|it| it.days_after_initiation);
-    let rule = Rule {
+    Ok(Rule {
         id,
         disabled: given.status.as_str() != ExpirationStatus::ENABLED,
         prefix,
@@ -248,20 +240,7 @@ fn read(at: usize, mut given: LifecycleRule) -> S3Result<Rule> {
         noncurrent_after: noncurrent.noncurrent_days.map(days).transpose()?,
         noncurrent_kept: u32::try_from(kept).unwrap_or_default(),
         abort_uploads_after: abort.map(days).transpose()?,
-    };
-    let does = rule.expire_after.is_some()
-        || rule.expire_at.is_some()
-        || rule.expire_markers
-        || rule.noncurrent_after.is_some()
-        || rule.abort_uploads_after.is_some();
-    if does {
-        Ok(rule)
-    } else {
-        Err(s3_error!(
-            InvalidRequest,
-            "At least one action needs to be specified in a rule of a lifecycle."
-        ))
-    }
+    })
 }
 
 /// A rule as a document.
@@ -357,9 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_does_nothing_is_refused() {
-        let idle = Rule { expire_after: None, ..rule() };
-        assert!(read(0, written(&idle)).is_err());
+    fn days_are_counted_from_one_and_rules_without_a_name_get_one() {
         assert!(days(0).is_err() && days(-1).is_err());
         let mut unnamed = written(&rule());
         unnamed.id = None;

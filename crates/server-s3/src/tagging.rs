@@ -14,7 +14,7 @@ use crate::{
     about, fault,
     limits::{BUCKET_TAGS_MAX, OBJECT_TAGS_MAX},
     names,
-    service::{Objects, answer, place},
+    service::{Objects, answer, caller, place},
     tags::{self, Tags},
 };
 
@@ -83,8 +83,10 @@ pub(crate) async fn put_of_bucket(
     objects: &Objects,
     request: S3Request<PutBucketTaggingInput>,
 ) -> S3Result<S3Response<PutBucketTaggingOutput>> {
-    let tags = tags::of_set(request.input.tagging.tag_set, BUCKET_TAGS_MAX)?;
-    objects.change_bucket(&request.input.bucket, |entry| entry.tags = tags).await?;
+    let by = caller(&request)?.clone();
+    let input = request.input;
+    let tags = tags::of_set(input.tagging.tag_set, BUCKET_TAGS_MAX)?;
+    objects.change_bucket(&by, &input.bucket, |entry| entry.tags = tags).await?;
     answer(PutBucketTaggingOutput::default())
 }
 
@@ -93,7 +95,8 @@ pub(crate) async fn delete_of_bucket(
     objects: &Objects,
     request: S3Request<DeleteBucketTaggingInput>,
 ) -> S3Result<S3Response<DeleteBucketTaggingOutput>> {
-    objects.change_bucket(&request.input.bucket, |entry| entry.tags.clear()).await?;
+    let (by, bucket) = (caller(&request)?, &request.input.bucket);
+    objects.change_bucket(by, bucket, |entry| entry.tags.clear()).await?;
     let mut response = S3Response::new(DeleteBucketTaggingOutput::default());
     response.status = Some(http::StatusCode::NO_CONTENT);
     Ok(response)

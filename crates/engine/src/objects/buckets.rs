@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rhumb_objects::rows::Rows as _;
+use rhumb_objects::{lifecycle, rows::Rows as _};
 use rhumb_types::record::{BucketEntry, BucketName, IndexKey};
 
 use super::{ObjectClient, ObjectError};
@@ -127,6 +127,7 @@ impl ObjectClient {
 
 fn check(entry: &BucketEntry) -> Result<(), ObjectError> {
     entry.definition.check()?;
+    lifecycle::check(&entry.definition.lifecycle)?;
     let bytes = |(name, value): (&String, &String)| name.len() + value.len();
     let fits =
         entry.tags.len() <= TAGS_MAX && entry.tags.iter().all(|tag| bytes(tag) <= TAG_BYTES_MAX);

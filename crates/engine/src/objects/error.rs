@@ -2,6 +2,7 @@
 
 use rhumb_objects::{
     index::{CopyRefused, ReadRefused, Refused},
+    lifecycle::RulesRefused,
     multipart::{BeginRefused, CompleteRefused, NoUpload, PartRefused},
     rows::{Failed, Refusal as _},
 };
@@ -31,6 +32,9 @@ pub enum ObjectError {
     /// A setting is against its bounds.
     #[error(transparent)]
     Setting(#[from] BucketDefinitionError),
+    /// Its rules are no lifecycle.
+    #[error(transparent)]
+    Lifecycle(#[from] RulesRefused),
     /// There is nothing to read.
     #[error(transparent)]
     Read(#[from] ReadRefused),
@@ -120,6 +124,7 @@ impl ObjectError {
                 ErrorCode::Conflict
             }
             Self::Setting(_)
+            | Self::Lifecycle(_)
             | Self::Digest(_)
             | Self::Length { .. }
             | Self::Body(_)
