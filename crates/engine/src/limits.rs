@@ -150,6 +150,8 @@ pub const WISHES_MAX: usize = 1_024;
 pub const WALK_PAGE_ROWS: usize = 256;
 /// Time between two walks.
 pub const WALK_INTERVAL: Duration = Duration::from_secs(600);
+/// Time between two looks at who may hold bytes; a change of that begins a walk.
+pub const PLACEMENT_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between two looks at lifecycles, and at what is left of uploads.
 pub const CHORES_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Time between two looks for blobs that may go.
@@ -158,5 +160,7 @@ pub const COLLECT_INTERVAL: Duration = Duration::from_secs(3_600);
 pub const COLLECT_TICK: Duration = Duration::from_secs(1);
 /// How long a removal is waited for by who needs the blob.
 pub const LEAVING_WAIT: Duration = Duration::from_secs(5);
+/// A copy that is kept because it is read here may go once it was not for so long.
+pub const LIKED_FOR: Duration = Duration::from_secs(24 * 3_600);
 /// Time between two steps of the scrub.
 pub const SCRUB_TICK: Duration = Duration::from_secs(10);

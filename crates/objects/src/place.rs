@@ -75,6 +75,18 @@ impl Bounds {
         }
     }
 
+    /// The same, with a region that is disabled only until its duties are given back to it: what it
+    /// will hold then, it may fetch already. Nothing changes where it lacks a tag of the bucket.
+    #[must_use]
+    pub fn with_returning(mut self, snapshot: &RoutingSnapshot, region: RegionIndex) -> Self {
+        let facts = snapshot.region(region);
+        if !facts.region.witness && self.tags.iter().all(|tag| facts.region.residency.contains(tag))
+        {
+            self.allowed.insert(region);
+        }
+        self
+    }
+
     /// The regions in which the bucket's bytes may lie.
     #[must_use]
     pub const fn allowed(&self) -> RegionSet {

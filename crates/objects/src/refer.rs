@@ -86,17 +86,16 @@ impl Placement {
         Some(Self { definition, bounds })
     }
 
-    /// Where copies of a blob of an object ought to be.
+    /// Whether a region may hold them.
     #[must_use]
-    pub fn ought<S: Rows>(
-        &self,
-        rows: &S,
-        snapshot: &RoutingSnapshot,
-        place: &Place,
-        blob: &BlobRef,
-    ) -> Ought {
+    pub fn allows(&self, region: RegionIndex) -> bool {
+        self.bounds.allowed().contains(region)
+    }
+
+    /// Where copies of an object's blob ought to be that these regions hold.
+    #[must_use]
+    pub fn ought(&self, snapshot: &RoutingSnapshot, place: &Place, holders: RegionSet) -> Ought {
         let name = place::name(&place.bucket, &place.key);
-        let holders = holding(rows, snapshot, &blob.hash);
         let Self { definition, bounds } = self;
         place::ought(snapshot, definition, bounds, &Key::new(&name), &place.taken_in, holders)
     }

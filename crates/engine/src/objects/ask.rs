@@ -12,7 +12,7 @@ use rhumb_types::{
     record::{BlobRef, BucketDefinition, VersionId, VersionVector},
 };
 
-use super::{ObjectError, Running, index::IndexRows};
+use super::{ObjectClient, ObjectError, index::IndexRows};
 use crate::{Engine, OsEntropy};
 
 impl Engine {
@@ -20,37 +20,39 @@ impl Engine {
         let now = self.clock().now().wall;
         VersionId { hlc: Hlc::from_millis(now), entropy: OsEntropy.next_u64() }
     }
+}
 
-    /// Carries a change out in this region's index. Blobs that are held here are said to be, in the
-    /// same transaction.
+impl ObjectClient {
+    /// Carries a change out in this region's index. Of the blobs that it names, those that are held
+    /// here are said to be, in the same transaction.
     pub(super) async fn decide(
         &self,
-        running: &Running,
         definition: &BucketDefinition,
         ask: &Ask,
         ack: AckLevel,
+        held: &[BlobRef],
     ) -> Result<(Answer, VersionVector), ObjectError> {
-        let at = self.clock().now().wall;
-        let region = running.config.region.clone();
-        let writing = Writing { version: self.new_version(), at, region };
-        self.change_index(ack, |rows| {
-            let (answer, mut change) =
-                ask::decide(rows, definition.versioning, ask, writing.clone())?;
-            self.say_held(running, rows, ask.what.blobs(), &mut change)?;
-            Ok((answer, change))
-        })
-        .await
+        let at = self.engine().clock().now().wall;
+        let region = self.region().clone();
+        let writing = Writing { version: self.engine().new_version(), at, region };
+        self.engine()
+            .change_index(ack, |rows| {
+                let (answer, mut change) =
+                    ask::decide(rows, definition.versioning, ask, writing.clone())?;
+                self.say_held(rows, held, &mut change)?;
+                Ok((answer, change))
+            })
+            .await
     }
 
     /// Adds to a change that this region holds some blobs, for good.
     pub(super) fn say_held(
         &self,
-        running: &Running,
         rows: &IndexRows<'_>,
         blobs: &[BlobRef],
         change: &mut Change,
     ) -> Result<(), ObjectError> {
-        let held = (&running.config.region, self.clock().now().wall);
+        let held = (self.region(), self.engine().clock().now().wall);
         Ok(ask::say_held(rows, held, blobs, change)?)
     }
 }

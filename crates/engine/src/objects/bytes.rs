@@ -12,12 +12,15 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use rhumb_objects::{
     refer,
+    rows::Rows as _,
     want::{Priority, Wish},
 };
 use rhumb_ports::blobs::{BLOB_READ_BYTES_MAX, BlobError};
 use rhumb_types::{
     RegionId, UnixMillis,
-    record::{BlobHash, BlobRef, Body, BucketName, ObjectRecord},
+    record::{
+        BlobHash, BlobRef, Body, BucketName, HolderRecord, IndexKey, ObjectRecord, Record as _,
+    },
 };
 use tokio::sync::OnceCell;
 
@@ -105,14 +108,17 @@ impl ObjectClient {
     async fn block(&self, source: &Source, range: Range<u64>) -> Result<Bytes, ObjectError> {
         let Range { start, end } = range;
         match self.running().blobs.read(source.blob.hash, start..end).await {
-            Ok(bytes) if bytes.len() as u64 == end - start => return Ok(bytes),
+            Ok(bytes) if bytes.len() as u64 == end - start => {
+                self.running().keeper.read(&source.blob.hash);
+                return Ok(bytes);
+            }
             Ok(bytes) => {
                 let found = start + bytes.len() as u64;
                 let why = format!("a blob ends at {found}, and the index says later");
                 return Err(ObjectError::Damaged(why));
             }
             Err(BlobError::Missing(_)) => {}
-            Err(BlobError::Damaged { .. }) => self.repair(source),
+            Err(BlobError::Damaged { .. }) => self.repair(source.blob, &source.taken_in),
             Err(error) => {
                 // A store that fails is no reason not to answer.
                 tracing::warn!(%error, hash = %source.blob.hash, "a blob is read from elsewhere");
@@ -123,14 +129,24 @@ impl ObjectClient {
 
     /// What was found damaged is set aside by the store, and fetched anew. Nobody waits: what is left out
     /// the scrub finds.
-    fn repair(&self, source: &Source) {
+    fn repair(&self, blob: BlobRef, taken_in: &RegionId) {
         let wish = Wish {
-            blob: source.blob,
+            blob,
             priority: Priority::Repair,
             written: UnixMillis(0),
-            sources: self.holders(&source.blob.hash, &source.taken_in),
+            sources: self.holders(&blob.hash, taken_in),
         };
         let _full = self.running().fetch.try_send(Wished::Repair(wish));
+    }
+
+    /// Another region asked for a blob that is damaged or gone here: it is fetched anew, if this region
+    /// says that it holds it.
+    pub(super) fn restore(&self, hash: BlobHash) {
+        let key = IndexKey::Holder { hash, region: self.region().clone() };
+        let row = self.engine().index().row(&key.encode()).ok().flatten();
+        let Some(held) = row.and_then(|row| HolderRecord::decode(&row).ok()) else { return };
+        tracing::warn!(%hash, "a blob is damaged or gone, and is fetched from another region");
+        self.repair(BlobRef { hash, bytes: held.bytes }, self.region());
     }
 
     async fn block_elsewhere(

@@ -286,7 +286,7 @@ impl ObjectClient {
     ) -> Result<(Answer, VersionVector), ObjectError> {
         match definition.consistency {
             BucketConsistency::Eventual => {
-                self.engine.decide(self.running(), definition, ask, definition.ack).await
+                self.decide(definition, ask, definition.ack, ask.what.blobs()).await
             }
             BucketConsistency::Linearizable => {
                 self.hold(ask.what.blobs()).await?;
@@ -307,7 +307,7 @@ impl ObjectClient {
         }
         let change = self.engine.change_index(AckLevel::Local, |rows| {
             let mut change = rhumb_objects::Change::default();
-            self.engine.say_held(self.running(), rows, blobs, &mut change)?;
+            self.say_held(rows, blobs, &mut change)?;
             Ok(((), change))
         });
         change.await.map(|_| ())

@@ -254,7 +254,8 @@ impl ObjectClient {
             .or_insert_with(|| self.placement(snapshot, &place.bucket));
         match known {
             Some(placement) => {
-                let ought = self.ought(snapshot, placement, place, blob);
+                let holders = self.holding(snapshot, blob);
+                let ought = placement.ought(snapshot, place, holders);
                 (ought.regions, ought.copies)
             }
             // Where it ought to be is not known now: everywhere.

@@ -1,7 +1,11 @@
 //! What this region keeps, and when it lets go: the holder's side of rule 12, on the store of blobs.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -9,12 +13,12 @@ use rhumb_objects::{
     Change,
     grant::{
         Ask, Grant, Holder, HolderConfig, HolderEffect, HolderEvent, Outcome, Pinning, Refusal,
-        Told,
+        Told, limits::LIKED_MAX,
     },
 };
 use rhumb_ports::{blobs::BlobError, clock::Clock};
 use rhumb_types::{
-    AckLevel, RegionId,
+    AckLevel, MonoTime, RegionId,
     record::{BlobHash, Dot, IndexKey, VersionVector},
 };
 use tokio::{
@@ -23,7 +27,7 @@ use tokio::{
 };
 
 use super::ObjectClient;
-use crate::limits::LEAVING_WAIT;
+use crate::limits::{LEAVING_WAIT, LIKED_FOR};
 
 /// The holder, for everybody who pins. A lock and not a task, because it is held for a look-up only.
 #[derive(Clone)]
@@ -34,6 +38,10 @@ pub(crate) struct Keeper {
 struct Shared {
     holder: Mutex<Holder>,
     clock: Arc<dyn Clock>,
+    /// Copies that are kept because they are read here, and when each was read last. As many as the
+    /// holder likes; a lock of its own, which reads take only while there are any.
+    liked: Mutex<BTreeMap<BlobHash, MonoTime>>,
+    likes: AtomicUsize,
     /// Removals that have ended.
     removed: Notify,
 }
@@ -45,7 +53,13 @@ impl Keeper {
         // No earlier process has given tickets of such high numbers: they count milliseconds.
         let first_ticket = now.wall.0 << 16;
         let holder = Holder::new(config, now.mono, applied, first_ticket);
-        let shared = Shared { holder: Mutex::new(holder), clock, removed: Notify::new() };
+        let shared = Shared {
+            holder: Mutex::new(holder),
+            clock,
+            liked: Mutex::default(),
+            likes: AtomicUsize::new(0),
+            removed: Notify::new(),
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -71,6 +85,49 @@ impl Keeper {
 
     pub(super) fn tick(&self) {
         self.on_event(HolderEvent::Tick);
+        self.forget_unread();
+    }
+
+    fn liked(&self) -> MutexGuard<'_, BTreeMap<BlobHash, MonoTime>> {
+        self.shared.liked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A copy came because it is read here, and stays while it is: no home counts it as one too many.
+    pub(super) fn like(&self, hash: BlobHash) {
+        let mut liked = self.liked();
+        if liked.len() >= LIKED_MAX {
+            return;
+        }
+        liked.insert(hash, self.shared.clock.now().mono);
+        self.shared.likes.store(liked.len(), Ordering::Relaxed);
+        self.holder().like(hash, true);
+    }
+
+    /// A blob was read here.
+    pub(super) fn read(&self, hash: &BlobHash) {
+        if self.shared.likes.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        if let Some(read) = self.liked().get_mut(hash) {
+            *read = self.shared.clock.now().mono;
+        }
+    }
+
+    fn forget_unread(&self) {
+        if self.shared.likes.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let now = self.shared.clock.now().mono;
+        let mut liked = self.liked();
+        let mut holder = self.holder();
+        liked.retain(|hash, read| {
+            let stays = now.saturating_since(*read) < LIKED_FOR;
+            if !stays {
+                holder.like(*hash, false);
+            }
+            stays
+        });
+        self.shared.likes.store(liked.len(), Ordering::Relaxed);
     }
 
     /// Keeps a blob for as long as what is given lives. One that is being removed at this moment is

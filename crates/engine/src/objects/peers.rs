@@ -7,19 +7,21 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use rhumb_objects::{
     ask::{Answer, Ask},
     grant,
-    index::{self, ReadRefused, Target, Which},
+    index::{self, Found, ReadRefused, Target, Which},
     miss::{Heard, Inquiry, Verdict},
+    rows::Rows,
 };
 use rhumb_ports::{
     BoxFuture,
     blobs::{BLOB_BYTES_MAX, BLOB_READ_BYTES_MAX, BlobError},
     peer::{CallError, PeerService, Service},
+    store::StoreError,
 };
 use rhumb_types::{
     AckLevel, RegionId,
     record::{
-        BlobHash, BlobRef, Body, BucketConsistency, BucketDefinition, BucketName, ObjectRecord,
-        Record as _, VersionVector,
+        BlobHash, BlobRef, Body, BucketConsistency, BucketDefinition, BucketName, Miss,
+        ObjectRecord, Record as _, VersionVector,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -237,11 +239,9 @@ impl ObjectClient {
             let record = self.head_at_home(&definition, bucket, key, which).await?;
             return Ok(record.into());
         }
-        let target = Target { bucket, versioning: definition.versioning, key };
-        let find = || index::find(&self.engine().index(), target, which);
-        let local = definition.miss == rhumb_types::record::Miss::Local;
+        let find = || self.known(&self.engine().index(), &definition, (bucket, key), which);
         let found = find()?;
-        if found.record().is_some() || local {
+        if found.record().is_some() || definition.miss == Miss::Local {
             return Ok(found.object(which)?.into());
         }
         // Looked for again after what is applied was noted: what that covers, and is not here, was
@@ -326,10 +326,25 @@ impl ObjectClient {
                 Err(error) => Err(ObjectError::Unavailable(error.to_string())),
             };
         }
-        let target = Target { bucket, versioning: definition.versioning, key };
-        let found = index::find(&self.engine().index(), target, which)?;
-        self.still_acts(bucket, key)?;
+        let found = self.known(&self.engine().index(), definition, (bucket, key), which)?;
         Ok(found.object(which)?)
+    }
+
+    /// What some rows of this region say of a version. Of a linearizable bucket they say something only
+    /// while this region acts for the key's home: looked at after they were read.
+    fn known(
+        &self,
+        rows: &impl Rows<Error = StoreError>,
+        definition: &BucketDefinition,
+        (bucket, key): (&BucketName, &Bytes),
+        which: Which,
+    ) -> Result<Found, ObjectError> {
+        let target = Target { bucket, versioning: definition.versioning, key };
+        let found = index::find(rows, target, which)?;
+        if definition.consistency == BucketConsistency::Linearizable {
+            self.still_acts(bucket, key)?;
+        }
+        Ok(found)
     }
 
     /// Which region acts for a key's home.
@@ -372,12 +387,7 @@ impl ObjectClient {
     ) -> Result<(Answer, VersionVector), ObjectError> {
         let acting = self.acting(&ask.bucket, &ask.key)?;
         if acting == *self.region() {
-            let answer =
-                self.engine().decide(self.running(), definition, ask, AckLevel::Quorum).await?;
-            // As the answer leaves, the lease is looked at again (rule 4).
-            return self.still_acts(&ask.bucket, &ask.key).map(|()| answer).map_err(|error| {
-                ObjectError::Unconfirmed(format!("written, but {error}; it will replicate"))
-            });
+            return self.change_acting(definition, ask).await;
         }
         match self.call(&acting, &Call::Change(Box::new(ask.clone())), INDEX_CALL_WAIT).await {
             Ok(Told::Changed(answer, written)) => Ok((*answer, written)),
@@ -388,6 +398,21 @@ impl ObjectClient {
             }
             Err(error) => Err(ObjectError::Unavailable(error.to_string())),
         }
+    }
+
+    /// Makes a change, if this region acts for the key's home.
+    async fn change_acting(
+        &self,
+        definition: &BucketDefinition,
+        ask: &Ask,
+    ) -> Result<(Answer, VersionVector), ObjectError> {
+        self.still_acts(&ask.bucket, &ask.key)?;
+        // The bytes are where they were taken in, and said to be held there already.
+        let answer = self.decide(definition, ask, AckLevel::Quorum, &[]).await?;
+        // As the answer leaves, the lease is looked at again (rule 4).
+        self.still_acts(&ask.bucket, &ask.key).map(|()| answer).map_err(|error| {
+            ObjectError::Unconfirmed(format!("written, but {error}; it will replicate"))
+        })
     }
 }
 
@@ -437,7 +462,10 @@ impl ObjectService {
 async fn read(client: &ObjectClient, hash: BlobHash, range: Range<u64>) -> Told {
     match client.running().blobs.read(hash, range).await {
         Ok(bytes) => Told::Bytes(bytes),
-        Err(BlobError::Missing(_) | BlobError::Damaged { .. }) => Told::NoBlob,
+        Err(BlobError::Missing(_) | BlobError::Damaged { .. }) => {
+            client.restore(hash);
+            Told::NoBlob
+        }
         Err(error) => refused(&error.into()),
     }
 }
@@ -483,12 +511,8 @@ fn find(
 ) -> Told {
     let found = || -> Result<Option<ObjectRecord>, ObjectError> {
         let definition = client.definition(bucket)?;
-        let target = Target { bucket, versioning: definition.versioning, key };
-        if definition.consistency == BucketConsistency::Linearizable {
-            client.still_acts(bucket, key)?;
-        }
-        let found = index::find(&client.engine().index_unseen(seen), target, which)?;
-        Ok(found.record().cloned())
+        let rows = client.engine().index_unseen(seen);
+        Ok(client.known(&rows, &definition, (bucket, key), which)?.record().cloned())
     };
     match found() {
         Ok(record) => Told::Found(record.map(Box::new)),
@@ -516,14 +540,7 @@ async fn with_first(client: &ObjectClient, told: Told) -> Told {
 async fn change(client: &ObjectClient, ask: &Ask) -> Told {
     let made = async {
         let definition = client.definition(&ask.bucket)?;
-        client.still_acts(&ask.bucket, &ask.key)?;
-        let ack = AckLevel::Quorum;
-        let engine = client.engine();
-        let answer = engine.decide(client.running(), &definition, ask, ack).await?;
-        client.still_acts(&ask.bucket, &ask.key).map_err(|error| {
-            ObjectError::Unconfirmed(format!("written, but {error}; it will replicate"))
-        })?;
-        Ok::<_, ObjectError>(answer)
+        client.change_acting(&definition, ask).await
     };
     match made.await {
         Ok((answer, written)) => Told::Changed(Box::new(answer), written),

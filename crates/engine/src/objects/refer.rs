@@ -1,9 +1,6 @@
 //! What rows of the index refer to, by what this region's index says.
 
-use rhumb_objects::{
-    place::Ought,
-    refer::{self, Place, Placement},
-};
+use rhumb_objects::refer::{self, Placement};
 use rhumb_regions::{RegionSet, RoutingSnapshot};
 use rhumb_types::record::{BlobRef, BucketName};
 
@@ -18,14 +15,24 @@ impl ObjectClient {
         Placement::of(snapshot, self.definition(bucket).ok()?)
     }
 
-    pub(super) fn ought(
+    /// The same for what this region itself ought to hold. One that was failed over fetches although it
+    /// is still disabled, so that nothing is missing when it gets its duties back.
+    pub(super) fn placement_here(
         &self,
         snapshot: &RoutingSnapshot,
-        placement: &Placement,
-        place: &Place,
-        blob: &BlobRef,
-    ) -> Ought {
-        placement.ought(&self.engine().index(), snapshot, place, blob)
+        bucket: &BucketName,
+    ) -> Option<Placement> {
+        let mut placement = self.placement(snapshot, bucket)?;
+        if let Some(here) = snapshot.index(self.region()).filter(|_| self.is_displaced()) {
+            placement.bounds = placement.bounds.with_returning(snapshot, here);
+        }
+        Some(placement)
+    }
+
+    /// Whether the duties of this region were moved by a failover, and not by an operator.
+    pub(super) fn is_displaced(&self) -> bool {
+        let view = self.engine().agreed();
+        view.is_some_and(|view| view.borrow().displaced.contains_key(self.region()))
     }
 
     /// The regions that say that they hold a blob for good.

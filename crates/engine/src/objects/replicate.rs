@@ -1,7 +1,8 @@
 //! Fetching what this region ought to hold, and does not.
 //!
 //! Rows tell it as they are committed; a walk over the index finds what was missed: after a start, when
-//! a bucket has other settings, when rows came too fast, and from time to time. What is fetched first,
+//! a bucket has other settings, when regions are enabled or disabled, when rows came too fast, and from
+//! time to time. What is fetched first,
 //! and how often, is the business of `rhumb_objects::want`.
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use rhumb_objects::{
     rows::Rows as _,
     want::{Fetch, FetchEnd, Priority, Want, Wish, promotion::Promotions},
 };
+use rhumb_regions::RegionSet;
 use rhumb_types::{
     RegionId, UnixMillis,
     record::{BlobRef, BucketName},
@@ -17,13 +19,13 @@ use rhumb_types::{
 use tokio::{
     sync::mpsc,
     task::JoinSet,
-    time::{Instant, sleep_until},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
 use super::{ObjectClient, feed::Rows, peers::FetchError};
 use crate::{
     Engine,
-    limits::{WALK_INTERVAL, WALK_PAGE_ROWS, WISHES_MAX},
+    limits::{PLACEMENT_LOOK_INTERVAL, WALK_INTERVAL, WALK_PAGE_ROWS, WISHES_MAX},
 };
 
 /// A blob that was read from another region.
@@ -75,6 +77,7 @@ impl Engine {
             walk: Some(Walk::default()),
             walk_again: false,
             walks_at: Instant::now() + WALK_INTERVAL,
+            holders: None,
         };
         self.tasks().spawn_until_stopped(replicator.run(committed, wishes));
     }
@@ -98,6 +101,8 @@ struct Replicator {
     walk_again: bool,
     /// When the next one begins in any case.
     walks_at: Instant,
+    /// Who may hold bytes, and whether this region counts among them although it is disabled.
+    holders: Option<(RegionSet, bool)>,
 }
 
 impl Replicator {
@@ -107,6 +112,8 @@ impl Replicator {
         mut wishes: mpsc::Receiver<Wished>,
     ) {
         let mut buckets = self.client.running().buckets.clone();
+        let mut looks = interval(PLACEMENT_LOOK_INTERVAL);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.begin_fetches();
             if self.client.engine().shared().object_feed.has_missed() {
@@ -125,6 +132,9 @@ impl Replicator {
                 }
                 // Where the bytes of a bucket ought to be may be another question now.
                 Ok(()) = buckets.changed() => self.walk_anew(),
+                _ = looks.tick() => if self.is_placed_anew() {
+                    self.walk_anew();
+                },
                 () = sleep_until(wakes) => self.on_time().await,
                 else => return,
             }
@@ -149,6 +159,16 @@ impl Replicator {
     /// is once there is less. What waits for a region that does not answer holds nobody up.
     fn is_behind(&self) -> bool {
         self.want.ready() > WALK_PAGE_ROWS
+    }
+
+    /// Whether regions were enabled or disabled since this was last asked: then copies ought to be in
+    /// other places.
+    fn is_placed_anew(&mut self) -> bool {
+        let Some(snapshot) = self.client.engine().routing() else { return false };
+        let holders = Some((snapshot.data(), self.client.is_displaced()));
+        let changed = self.holders.is_some() && self.holders != holders;
+        self.holders = holders;
+        changed
     }
 
     /// Something may be missing that no row will tell.
@@ -201,12 +221,12 @@ impl Replicator {
             };
             let known = buckets
                 .entry(place.bucket.clone())
-                .or_insert_with(|| client.placement(&snapshot, &place.bucket));
+                .or_insert_with(|| client.placement_here(&snapshot, &place.bucket));
             let Some(placement) = known else { continue };
             for blob in &blobs {
-                let ought = client.ought(&snapshot, placement, &place, blob);
-                let holds = client.holding(&snapshot, blob).contains(here);
-                if ought.regions.contains(here) && !holds {
+                let holders = client.holding(&snapshot, blob);
+                let ought = placement.ought(&snapshot, &place, holders);
+                if ought.regions.contains(here) && !holders.contains(here) {
                     self.want_here(blob, priority, place.written, &place.taken_in).await;
                 }
             }
@@ -238,9 +258,16 @@ impl Replicator {
 
     fn on_remote_read(&mut self, read: RemoteRead) {
         let RemoteRead { bucket, blob, taken_in } = read;
-        let Ok(definition) = self.client.definition(&bucket) else { return };
+        let Some(snapshot) = self.client.engine().routing() else { return };
+        let Some(placement) = self.client.placement_here(&snapshot, &bucket) else { return };
+        // However often they are read: bytes do not come to a region that may not hold them.
+        let here = snapshot.index(self.client.region());
+        if !here.is_some_and(|here| placement.allows(here)) {
+            return;
+        }
         let now = self.client.engine().clock().now();
-        if self.promotions.on_remote_read(now.mono, blob.hash, definition.promote_after) {
+        let after = placement.definition.promote_after;
+        if self.promotions.on_remote_read(now.mono, blob.hash, after) {
             let sources = self.client.holders(&blob.hash, &taken_in);
             let priority = Priority::Promoted;
             self.want.add(Wish { blob, priority, written: now.wall, sources });
@@ -276,7 +303,12 @@ async fn fetch(
         }
     }
     match client.hold(&[blob]).await {
-        Ok(()) => FetchEnd::Held,
+        Ok(()) => {
+            if priority == Priority::Promoted {
+                client.running().keeper.like(blob.hash);
+            }
+            FetchEnd::Held
+        }
         // It is here; the walk says so later.
         Err(_) => FetchEnd::Failed,
     }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rhumb_config::{Period, Settings, settings::ObjectsSettings};
+use rhumb_config::{Period, Settings, process_environment, settings::ObjectsSettings};
 use rhumb_integration::{Cluster, Layout, eventually, programs};
 use tempfile::TempDir;
 
@@ -206,7 +206,8 @@ impl Outage {
         eventually(HEAL_MAX, || {
             for nth in 0..3 {
                 let (held, all) = (blobs(&cluster, nth).len(), half + own);
-                anyhow::ensure!(held == all, "{nth} holds {held} of {all} blobs");
+                let regions = || works(rhumb(&cluster, 0, &["regions"]));
+                anyhow::ensure!(held == all, "{nth} holds {held} of {all}:\n{}", regions());
             }
             Ok(())
         })
@@ -237,7 +238,9 @@ fn regions_that_were_apart_have_the_same_objects_soon_after_they_meet() {
 #[ignore = "takes a quarter of an hour"]
 fn regions_that_were_apart_for_ten_minutes_have_the_same_objects_within_one() {
     let Some(python) = python() else { return skipped(NO_PYTHON) };
-    Outage { lasting: Duration::from_secs(600), puts: 10_000, deletes: 1_000 }.run(&python);
+    let lasting = process_environment("RHUMB_OUTAGE_SECONDS");
+    let lasting = lasting.map_or(600, |text| text.parse().expect("a number"));
+    Outage { lasting: Duration::from_secs(lasting), puts: 10_000, deletes: 1_000 }.run(&python);
 }
 
 /// Changes where and how every region keeps bytes.
