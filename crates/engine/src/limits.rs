@@ -140,6 +140,19 @@ pub const COPY_RETRIES: u32 = 2;
 pub const COPY_PAUSE: Duration = Duration::from_secs(5);
 /// How long an upload waits for its copies once all of it is here.
 pub const COPY_WAIT: Duration = Duration::from_secs(30);
+/// Requests that are passed on to other regions at a time, and that are carried out for others.
+pub const PASSES_MAX: usize = 32;
+/// Blocks of one body that wait to be pulled by the region that it is passed on to, of 1 MiB each.
+pub const PASS_BLOCKS_AHEAD: usize = 4;
+/// How long a pull waits for a client that is slow, before it is asked again.
+pub const PULL_WAIT: Duration = Duration::from_secs(5);
+/// How long nobody may pull before a request that was passed on is given up. Longer than an upload waits for
+/// its copies.
+pub const PASS_IDLE_MAX: Duration = Duration::from_secs(60);
+/// How long what other regions know is waited for, before an upload or a part is said not to be there;
+pub const CATCH_UP_WAIT: Duration = Duration::from_secs(5);
+/// and the time between two looks.
+pub const CATCH_UP_LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// Most questions of other regions about objects that are answered at once.
 pub const OBJECT_CALLS_MAX: usize = 256;
 /// Commits whose rows wait for who fetches bytes; what is left out is found by a walk.

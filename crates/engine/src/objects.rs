@@ -7,6 +7,8 @@
 //! Bytes come in through [`body`], leave through [`bytes`], which reads from the nearest region that has
 //! them, and are fetched by [`replicate`] where the bucket wants them.
 //!
+//! What a region may not hold is passed on ([`pass`]) to one that may.
+//!
 //! Deliberately absent: what a request may do, and its protocol.
 
 use std::{
@@ -31,10 +33,12 @@ use crate::{
     limits,
 };
 
+mod answer;
 mod ask;
 mod body;
 mod buckets;
 mod bytes;
+mod catch_up;
 mod chores;
 mod client;
 mod collect;
@@ -45,18 +49,20 @@ mod feed;
 mod index;
 mod keep;
 mod list;
+mod pass;
 mod peers;
 mod refer;
+mod refusal;
 mod replicate;
 mod scrub;
 mod uploads;
 mod wire;
 
+pub use answer::ObjectService;
 pub use bytes::Opened;
 pub use client::{About, ByteStream, CopyResult, Deleted, Done, ObjectClient, Put};
 pub use digest::{Digests, Late};
 pub use error::ObjectError;
-pub use peers::ObjectService;
 
 pub(crate) use feed::Feed;
 use keep::Keeper;
@@ -116,6 +122,7 @@ pub(crate) struct Running {
     pub(crate) buckets: watch::Receiver<Arc<AgreedBuckets>>,
     pub(crate) keeper: Keeper,
     pub(crate) fetch: replicate::Wishes,
+    pub(crate) passes: pass::Passes,
 }
 
 impl Engine {
@@ -147,7 +154,8 @@ impl Engine {
         // From here on every commit is told; what was committed before is covered.
         shared.object_feed.attach(rows, keeper.clone());
         keeper.covered(&applied());
-        let running = Running { config, blobs, buckets, keeper, fetch };
+        let passes = pass::Passes::default();
+        let running = Running { config, blobs, buckets, keeper, fetch, passes };
         let fresh = shared.objects.set(running).is_ok();
         assert!(fresh, "the objects are started once");
         self.replicate(committed, wishes);

@@ -53,6 +53,9 @@ pub use put::{Copied, CopyRefused, Put, copied, put};
 /// are the most that a change names, as expected or to be written, and fit into one operation of the
 /// loop.
 pub const RECORD_BYTES_MAX: usize = 960 << 10;
+/// Most blobs of an object, of up to 16 MiB each: 390 GiB. They leave room in its row for the lengths of
+/// 10,000 parts, and for all that may be told of it.
+pub const OBJECT_BLOBS_MAX: usize = 25_000;
 /// Most bytes of an object's own metadata, names and values; the bound of S3.
 pub const METADATA_BYTES_MAX: usize = 2 << 10;
 /// Most bytes of an object's headers, names and values.
@@ -145,6 +148,12 @@ pub enum Refused {
         /// Its bound.
         rule: &'static str,
     },
+    /// The object is too large to be told of in one row.
+    #[error("the object is of {blobs} blobs, and may be of {OBJECT_BLOBS_MAX}: 390 GiB")]
+    TooMany {
+        /// Of how many.
+        blobs: usize,
+    },
     /// The object is of too many blobs, or too much is told of it.
     #[error(
         "the object is too large: its row would have {bytes} bytes, and may have {RECORD_BYTES_MAX}"
@@ -158,7 +167,9 @@ pub enum Refused {
 impl Refusal for Refused {
     fn code(&self) -> ErrorCode {
         match self {
-            Self::Key | Self::About { .. } | Self::TooLarge { .. } => ErrorCode::Invalid,
+            Self::Key | Self::About { .. } | Self::TooLarge { .. } | Self::TooMany { .. } => {
+                ErrorCode::Invalid
+            }
             Self::NoObject | Self::NoVersion | Self::Marker => ErrorCode::NotFound,
             Self::Precondition => ErrorCode::Conflict,
         }

@@ -163,7 +163,9 @@ fn unchanged(refused: Refused, said: String) -> S3Error {
             MetadataTooLarge,
             "Your metadata headers exceed the maximum allowed metadata size"
         ),
-        Refused::TooLarge { .. } => S3Error::with_message(S3ErrorCode::EntityTooLarge, said),
+        Refused::TooLarge { .. } | Refused::TooMany { .. } => {
+            S3Error::with_message(S3ErrorCode::EntityTooLarge, said)
+        }
         Refused::Key | Refused::About { .. } => {
             S3Error::with_message(S3ErrorCode::InvalidArgument, said)
         }

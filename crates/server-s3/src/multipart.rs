@@ -87,7 +87,7 @@ pub(crate) async fn part(
     let (upload, number) = (names::upload(&input.upload_id)?, number(input.part_number)?);
     let client = objects.client()?;
     // What the parts of this upload need is computed where the client does not give it.
-    let known = client.upload(&bucket, &key, upload).map_err(fault::of)?;
+    let known = client.upload(&bucket, &key, upload).await.map_err(fault::of)?;
     let wanted = input.checksum_algorithm.as_ref().map(|it| it.as_str().to_owned());
     let wanted = wanted.or(known.checksum);
     let body = request.input.body.take();
@@ -110,7 +110,7 @@ pub(crate) async fn part_copy(
     let (bucket, _, key) = place(objects, &input.bucket, &input.key)?;
     let (upload, number) = (names::upload(&input.upload_id)?, number(input.part_number)?);
     let client = objects.client()?;
-    let known = client.upload(&bucket, &key, upload).map_err(fault::of)?;
+    let known = client.upload(&bucket, &key, upload).await.map_err(fault::of)?;
     let conditions: &Conditions = along(&request)?;
     let source = Source::of(objects, caller(&request)?, &input.copy_source, conditions).await?;
     let range = source_range(input.copy_source_range.as_deref(), source.content.bytes)?;
@@ -223,7 +223,6 @@ pub(crate) async fn abort(
 }
 
 /// ListParts.
-#[expect(clippy::unused_async, reason = "operations are called with await")]
 pub(crate) async fn parts(
     objects: &Objects,
     request: S3Request<ListPartsInput>,
@@ -232,7 +231,7 @@ pub(crate) async fn parts(
     let (bucket, _, key) = place(objects, &input.bucket, &input.key)?;
     let upload = names::upload(&input.upload_id)?;
     let client = objects.client()?;
-    let known = client.upload(&bucket, &key, upload).map_err(fault::of)?;
+    let known = client.upload(&bucket, &key, upload).await.map_err(fault::of)?;
     let most = page_max(input.max_parts, LIST_MAX)?;
     let after =
         u16::try_from(input.part_number_marker.unwrap_or_default()).map_err(|_| bad_marker())?;

@@ -1,9 +1,10 @@
-//! What is due in time: lifecycles, objects that regions changed at a time, parts that nobody wants.
+//! What is due in time: lifecycles, objects that regions changed at a time, parts that nobody wants, what
+//! removed regions held.
 //!
 //! One walk after the other over the index of this region. Of an object only the region that acts for
 //! its home does anything, so that the others have nothing to undo; it would do no harm if two did.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rhumb_objects::{
@@ -12,15 +13,16 @@ use rhumb_objects::{
     lifecycle::{self, Due, Sweep},
     list::{self, Listing},
     multipart::Orphans,
+    rows::Rows as _,
 };
 use rhumb_types::{
-    AckLevel,
-    record::{BucketConsistency, BucketDefinition, BucketName, Versioning},
+    AckLevel, RegionId,
+    record::{BucketConsistency, BucketDefinition, BucketName, IndexKey, Versioning},
 };
 use tokio::time::sleep;
 
 use super::{ObjectClient, ObjectError};
-use crate::{Engine, agreed::AgreedBuckets};
+use crate::{Engine, agreed::AgreedBuckets, limits::WALK_PAGE_ROWS};
 
 impl Engine {
     pub(super) fn do_chores(&self, every: Duration) {
@@ -49,6 +51,9 @@ impl ObjectClient {
         }
         if let Err(error) = self.sweep_parts().await {
             tracing::warn!(%error, "parts of ended uploads are left");
+        }
+        if let Err(error) = self.sweep_holders().await {
+            tracing::warn!(%error, "rows of removed regions are left");
         }
     }
 
@@ -159,6 +164,43 @@ impl ObjectClient {
                 self.engine().compare_and_set(AckLevel::Local, step.change).await?;
             }
             if step.done {
+                return Ok(());
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Takes away what regions that are no longer members said that they hold. Who acts for the home of a
+    /// hash does.
+    async fn sweep_holders(&self) -> Result<(), ObjectError> {
+        let Some(view) = self.engine().agreed() else { return Ok(()) };
+        let members: BTreeSet<RegionId> =
+            view.borrow().members.iter().map(|member| member.region.clone()).collect();
+        if !members.contains(self.region()) {
+            return Ok(());
+        }
+        let homes = self.hash_homes();
+        let is_gone = |key: &Bytes| match IndexKey::decode(key) {
+            Ok(IndexKey::Holder { hash, region }) if !members.contains(&region) => {
+                homes.of(&hash).is_some_and(|home| self.engine().may_act(home).is_some())
+            }
+            _ => false,
+        };
+        let mut after: Option<Bytes> = None;
+        loop {
+            let rows = self.engine().index().rows(b"h", after.as_deref(), WALK_PAGE_ROWS)?;
+            let is_last = rows.len() < WALK_PAGE_ROWS;
+            after = rows.last().map(|(key, _)| key.clone());
+            let mut change = Change::default();
+            for (key, row) in rows.into_iter().filter(|(key, _)| is_gone(key)) {
+                change.expect.push((key.clone(), Some(row)));
+                change.write.push((key, None));
+            }
+            if !change.is_empty() {
+                // Not as expected: somebody else was faster.
+                self.engine().compare_and_set(AckLevel::Local, change).await?;
+            }
+            if is_last {
                 return Ok(());
             }
             tokio::task::yield_now().await;

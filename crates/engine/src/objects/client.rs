@@ -20,12 +20,15 @@ use rhumb_types::{
     },
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Digests, ObjectError, Running,
     body::{Intake, TakenIn},
     copies::Copier,
     digest::Digester,
     keep::Pin,
+    pass::{Passed, PassedOn, another},
 };
 use crate::{
     Engine,
@@ -36,7 +39,7 @@ use crate::{
 pub type ByteStream = BoxStream<'static, Result<Bytes, ObjectError>>;
 
 /// What is told of an object.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct About {
     /// HTTP headers to give back, by their lower-case names.
     pub headers: BTreeMap<String, String>,
@@ -76,7 +79,7 @@ impl std::fmt::Debug for Put {
 }
 
 /// What came of the copy in one region.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CopyResult {
     /// The region.
     pub region: RegionId,
@@ -85,7 +88,7 @@ pub struct CopyResult {
 }
 
 /// An object that was written.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Done {
     /// What is there now.
     pub record: ObjectRecord,
@@ -136,11 +139,18 @@ impl ObjectClient {
         Ok(self.bucket(name)?.definition)
     }
 
-    /// Writes an object.
+    /// Writes an object: here, or in the nearest region that may hold the bucket's bytes.
     ///
     /// # Errors
     /// [`ObjectError`]; nothing of the object is visible then, unless its code is `Unconfirmed`.
     pub async fn put(&self, put: Put) -> Result<Done, ObjectError> {
+        match self.elsewhere(&self.definition(&put.bucket)?)? {
+            None => self.put_here(put).await,
+            Some(regions) => self.pass_put(&regions, put).await,
+        }
+    }
+
+    pub(super) async fn put_here(&self, put: Put) -> Result<Done, ObjectError> {
         let Put { bucket, key, body, bytes, about, digests, condition } = put;
         index::check_key(&key)?;
         let definition = self.definition(&bucket)?;
@@ -209,8 +219,7 @@ impl ObjectClient {
         let here = snapshot.index(self.region());
         if !here.is_some_and(|here| bounds.allowed().contains(here)) {
             return Err(ObjectError::Unavailable(format!(
-                "bytes of this bucket may not lie in {}: write to a region that has all of its \
-                 residency tags",
+                "bytes of this bucket may not lie in {}",
                 self.region()
             )));
         }
@@ -344,6 +353,23 @@ impl ObjectClient {
         which: Which,
         tags: BTreeMap<String, String>,
     ) -> Result<ObjectRecord, ObjectError> {
+        let Some(regions) = self.elsewhere(&self.definition(bucket)?)? else {
+            return self.tag_here(bucket, key, which, tags).await;
+        };
+        let passed = Passed::Tag { bucket: bucket.clone(), key, which, tags };
+        match self.pass(&regions, passed).await? {
+            PassedOn::Record(record) => Ok(record),
+            _ => Err(another()),
+        }
+    }
+
+    pub(super) async fn tag_here(
+        &self,
+        bucket: &BucketName,
+        key: Bytes,
+        which: Which,
+        tags: BTreeMap<String, String>,
+    ) -> Result<ObjectRecord, ObjectError> {
         let definition = self.definition(bucket)?;
         // The row is written anew, and refers to the same.
         let record = self.head(bucket, &key, which).await?;
@@ -374,6 +400,26 @@ impl ObjectClient {
     /// [`ObjectError`]; [`CopyRefused::Inline`](rhumb_objects::index::CopyRefused::Inline) where the
     /// bytes must be read and written by the caller.
     pub async fn copy(
+        &self,
+        source: (&BucketName, &[u8], &ObjectRecord),
+        target: (&BucketName, Bytes),
+        changed: index::Copied,
+        condition: Condition,
+    ) -> Result<Done, ObjectError> {
+        let Some(regions) = self.elsewhere(&self.definition(target.0)?)? else {
+            return self.copy_here(source, target, changed, condition).await;
+        };
+        let (bucket, key, record) = source;
+        let source = (bucket.clone(), Bytes::copy_from_slice(key), Box::new(record.clone()));
+        let target = (target.0.clone(), target.1);
+        let passed = Passed::Copy { source, target, changed, condition };
+        match self.pass(&regions, passed).await? {
+            PassedOn::Done(done) => Ok(done),
+            _ => Err(another()),
+        }
+    }
+
+    pub(super) async fn copy_here(
         &self,
         source: (&BucketName, &[u8], &ObjectRecord),
         target: (&BucketName, Bytes),

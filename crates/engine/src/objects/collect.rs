@@ -276,7 +276,7 @@ impl ObjectClient {
     }
 
     /// The regions among which hashes are shared out, in order: the agreed members that hold data.
-    fn hash_homes(&self) -> Homes {
+    pub(super) fn hash_homes(&self) -> Homes {
         let Some(view) = self.engine().agreed() else { return Homes::default() };
         let view = view.borrow();
         let data = view.members.iter().filter(|member| member.role != MemberRole::Witness);

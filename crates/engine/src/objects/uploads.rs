@@ -5,11 +5,12 @@ use rhumb_objects::{
     ask::{Answer, Ask, What},
     condition::Condition,
     etag,
-    index::Target,
+    index::{OBJECT_BLOBS_MAX, Refused, Target},
     list::LISTED_MAX,
-    multipart::{self, ChosenPart, Whole},
+    multipart::{self, ChosenPart, CompleteRefused, PartRefused, Whole},
     rows::Rows as _,
 };
+use rhumb_ports::blobs::BLOB_BYTES_MAX;
 use rhumb_types::{
     AckLevel,
     record::{
@@ -17,7 +18,12 @@ use rhumb_types::{
     },
 };
 
-use super::{ByteStream, Digests, ObjectClient, ObjectError, client::foreign, keep::Pin};
+use super::{
+    ByteStream, Digests, ObjectClient, ObjectError,
+    client::foreign,
+    keep::Pin,
+    pass::{Passed, PassedOn, another},
+};
 
 impl ObjectClient {
     /// Keeps the blobs of all parts of an upload here.
@@ -58,11 +64,27 @@ impl ObjectClient {
         }
     }
 
-    /// An upload that was begun and not ended.
+    /// An upload that was begun and not ended. One that is not known here is waited for as long as other
+    /// regions may know of it (rule 11).
     ///
     /// # Errors
     /// [`ObjectError`]; [`NoUpload`](rhumb_objects::multipart::NoUpload) as a refusal.
-    pub fn upload(
+    pub async fn upload(
+        &self,
+        bucket: &BucketName,
+        key: &Bytes,
+        upload: VersionId,
+    ) -> Result<UploadRecord, ObjectError> {
+        match self.known_upload(bucket, key, upload) {
+            Err(error) if denies(&error) => {
+                self.catch_up().await?;
+                self.known_upload(bucket, key, upload)
+            }
+            known => known,
+        }
+    }
+
+    fn known_upload(
         &self,
         bucket: &BucketName,
         key: &Bytes,
@@ -86,8 +108,24 @@ impl ObjectClient {
         (body, bytes): (ByteStream, Option<u64>),
         digests: Digests,
     ) -> Result<PartRecord, ObjectError> {
+        if let Some(regions) = self.elsewhere(&self.definition(bucket)?)? {
+            let of = (bucket.clone(), key);
+            return self.pass_part(&regions, of, (upload, number), (body, bytes), digests).await;
+        }
+        self.put_part_here(bucket, key, (upload, number), (body, bytes), digests).await
+    }
+
+    pub(super) async fn put_part_here(
+        &self,
+        bucket: &BucketName,
+        key: Bytes,
+        (upload, number): (VersionId, u16),
+        (body, bytes): (ByteStream, Option<u64>),
+        digests: Digests,
+    ) -> Result<PartRecord, ObjectError> {
         let definition = self.definition(bucket)?;
-        self.upload(bucket, &key, upload)?;
+        self.upload(bucket, &key, upload).await?;
+        self.check_room(upload, number, bytes.unwrap_or_default())?;
         let taken = self.take_in(&definition, bucket, &key, (body, bytes, 0), digests).await?;
         let part = PartRecord {
             bytes: taken.bytes,
@@ -123,11 +161,38 @@ impl ObjectClient {
         (chosen, whole): (Vec<ChosenPart>, Whole),
         condition: Condition,
     ) -> Result<ObjectRecord, ObjectError> {
+        let Some(regions) = self.elsewhere(&self.definition(bucket)?)? else {
+            return self.complete_here(bucket, key, upload, (chosen, whole), condition).await;
+        };
+        let bucket = bucket.clone();
+        let passed = Passed::Complete { bucket, key, upload, chosen, whole, condition };
+        match self.pass(&regions, passed).await? {
+            PassedOn::Record(record) => Ok(record),
+            _ => Err(another()),
+        }
+    }
+
+    pub(super) async fn complete_here(
+        &self,
+        bucket: &BucketName,
+        key: Bytes,
+        upload: VersionId,
+        (chosen, whole): (Vec<ChosenPart>, Whole),
+        condition: Condition,
+    ) -> Result<ObjectRecord, ObjectError> {
         let definition = self.definition(bucket)?;
         let what = What::Complete { upload, chosen, whole, condition };
         let ask = Ask { bucket: bucket.clone(), key: key.clone(), what };
         let pins = self.parts_here(bucket, upload).await?;
-        let record = self.recorded(&definition, &ask, pins).await?;
+        let record = match self.recorded(&definition, &ask, pins).await {
+            // The upload, or a part of it, may have come in elsewhere a moment ago.
+            Err(error) if denies(&error) => {
+                self.catch_up().await?;
+                let pins = self.parts_here(bucket, upload).await?;
+                self.recorded(&definition, &ask, pins).await?
+            }
+            recorded => recorded?,
+        };
         self.clear(bucket, &key, upload).await;
         Ok(record)
     }
@@ -145,9 +210,39 @@ impl ObjectClient {
         let definition = self.definition(bucket)?;
         let what = What::Abort { upload };
         let ask = Ask { bucket: bucket.clone(), key: key.clone(), what };
-        self.change(&definition, &ask, Vec::new()).await?;
+        match self.change(&definition, &ask, Vec::new()).await {
+            Err(error) if denies(&error) => {
+                self.catch_up().await?;
+                self.change(&definition, &ask, Vec::new()).await?;
+            }
+            changed => drop(changed?),
+        }
         self.clear(bucket, &key, upload).await;
         Ok(())
+    }
+
+    /// Refuses a part with which its object would be of too many blobs, before it is taken in. Parts are
+    /// counted only where their numbers alone say that it may be so.
+    fn check_room(&self, upload: VersionId, number: u16, bytes: u64) -> Result<(), ObjectError> {
+        let count =
+            |bytes: u64| usize::try_from(bytes.div_ceil(BLOB_BYTES_MAX)).unwrap_or(usize::MAX);
+        let mut blobs = count(bytes);
+        if blobs.saturating_mul(usize::from(number)) <= OBJECT_BLOBS_MAX {
+            return Ok(());
+        }
+        let mut after = 0;
+        loop {
+            let (parts, more) = self.list_parts(upload, after, LISTED_MAX)?;
+            let others = parts.iter().filter(|listed| listed.number != number);
+            blobs += others.map(|listed| count(listed.part.bytes)).sum::<usize>();
+            if blobs > OBJECT_BLOBS_MAX {
+                return Err(Refused::TooMany { blobs }.into());
+            }
+            match parts.last() {
+                Some(last) if more => after = last.number,
+                _ => return Ok(()),
+            }
+        }
     }
 
     /// Removes what is left of an upload that has ended. What this does not get to, a walk does.
@@ -169,6 +264,16 @@ impl ObjectClient {
             }
         }
     }
+}
+
+/// Whether something is said not to be there that another region may know of.
+const fn denies(error: &ObjectError) -> bool {
+    matches!(
+        error,
+        ObjectError::NoUpload(_)
+            | ObjectError::Part(PartRefused::NoUpload)
+            | ObjectError::Complete(CompleteRefused::NoUpload | CompleteRefused::Part { .. })
+    )
 }
 
 /// A part lies in blobs, if only in none: it may become one of many.

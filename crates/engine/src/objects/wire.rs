@@ -5,16 +5,16 @@ use bytes::Bytes;
 use rhumb_objects::{
     ask::{Answer, Ask},
     grant,
-    index::{Refused, Which},
-    multipart::{CompleteRefused, NoUpload, PartRefused},
+    index::Which,
 };
-use rhumb_types::{
-    ErrorCode,
-    record::{BlobHash, BucketName, ObjectRecord, Record, VersionVector},
-};
+use rhumb_types::record::{BlobHash, BucketName, ObjectRecord, Record, VersionVector};
 use serde::{Deserialize, Serialize};
 
-use super::{ObjectError, peers::Keep};
+use super::{
+    pass::{Block, Passed, PassedOn},
+    peers::Keep,
+    refusal::Refusal,
+};
 
 /// A question of one node to another.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,6 +33,12 @@ pub(super) enum Call {
     Grant(grant::Grant),
     /// As `Find`, by who goes on to read: the first bytes come along, which saves a round trip.
     FindToRead { bucket: BucketName, key: Bytes, which: Which, seen: VersionVector },
+    /// What the asked region has applied, of what is everywhere.
+    Applied,
+    /// To carry a request out whose bytes the asker may not hold.
+    Pass(Box<Passed>),
+    /// A block of the body of such a request.
+    Pull { id: u64, nth: u64 },
 }
 
 impl Record for Call {
@@ -55,83 +61,11 @@ pub(super) enum Told {
     Outcome(grant::Outcome),
     /// A version, and the first bytes of its first blob.
     FoundWith(Box<ObjectRecord>, Bytes),
-}
-
-/// Why nothing was done.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Refusal {
-    pub(super) code: ErrorCode,
-    pub(super) why: String,
-    pub(super) known: Option<Known>,
-}
-
-/// Refusals that servers have words of their own for.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(super) enum Known {
-    NoObject,
-    NoVersion,
-    Marker,
-    Precondition,
-    NoUpload,
-    PartCount,
-    PartOrder(u16),
-    NoPart(u16),
-    PartTooSmall(u16, u64),
-    Unconfirmed,
-}
-
-impl From<&ObjectError> for Refusal {
-    fn from(error: &ObjectError) -> Self {
-        Self { code: error.code(), why: error.to_string(), known: known(error) }
-    }
-}
-
-fn known(error: &ObjectError) -> Option<Known> {
-    let change = |refused: &Refused| match refused {
-        Refused::NoObject => Some(Known::NoObject),
-        Refused::NoVersion => Some(Known::NoVersion),
-        Refused::Marker => Some(Known::Marker),
-        Refused::Precondition => Some(Known::Precondition),
-        _ => None,
-    };
-    match error {
-        ObjectError::Change(refused) | ObjectError::Complete(CompleteRefused::Object(refused)) => {
-            change(refused)
-        }
-        ObjectError::NoUpload(_)
-        | ObjectError::Part(PartRefused::NoUpload)
-        | ObjectError::Complete(CompleteRefused::NoUpload) => Some(Known::NoUpload),
-        ObjectError::Complete(refused) => Some(match refused {
-            CompleteRefused::Count => Known::PartCount,
-            CompleteRefused::Order { number } => Known::PartOrder(*number),
-            CompleteRefused::Part { number } => Known::NoPart(*number),
-            CompleteRefused::TooSmall { number, bytes } => Known::PartTooSmall(*number, *bytes),
-            _ => return None,
-        }),
-        ObjectError::Unconfirmed(_) => Some(Known::Unconfirmed),
-        _ => None,
-    }
-}
-
-impl From<Refusal> for ObjectError {
-    fn from(refusal: Refusal) -> Self {
-        let Refusal { code, why, known } = refusal;
-        match known {
-            None => Self::Elsewhere { code, why },
-            Some(Known::NoObject) => Refused::NoObject.into(),
-            Some(Known::NoVersion) => Refused::NoVersion.into(),
-            Some(Known::Marker) => Refused::Marker.into(),
-            Some(Known::Precondition) => Refused::Precondition.into(),
-            Some(Known::NoUpload) => NoUpload.into(),
-            Some(Known::PartCount) => CompleteRefused::Count.into(),
-            Some(Known::PartOrder(number)) => CompleteRefused::Order { number }.into(),
-            Some(Known::NoPart(number)) => CompleteRefused::Part { number }.into(),
-            Some(Known::PartTooSmall(number, bytes)) => {
-                CompleteRefused::TooSmall { number, bytes }.into()
-            }
-            Some(Known::Unconfirmed) => Self::Unconfirmed(why),
-        }
-    }
+    Applied(VersionVector),
+    /// The request was carried out.
+    Passed(Box<PassedOn>),
+    /// A block of a body.
+    Block(Block),
 }
 
 impl Record for Told {

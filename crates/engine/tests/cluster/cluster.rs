@@ -26,8 +26,8 @@ use rhumb_ports::{
     peer::{CallError, PeerCall, PeerLink, PeerMessage, PeerService, SendError, Service},
 };
 use rhumb_regions::{
-    DriftBound, Facts, FailoverConfig, HealthConfig, Policy, RegionFacts, audit::AuditKey,
-    registry::Region, spillover::Limits,
+    DriftBound, Facts, FailoverConfig, HealthConfig, Policy, RegionFacts, ResidencyTag,
+    audit::AuditKey, registry::Region, spillover::Limits,
 };
 use rhumb_state::Namespaces;
 use rhumb_types::{
@@ -369,7 +369,12 @@ impl Cluster {
             reads: 1,
         };
         let members: Vec<Member> = (1..).zip(&self.regions).map(member).collect();
-        let known = |id: &RegionId| RegionFacts::new(Region::new(id.clone(), "host:1"));
+        // Every region carries its own name as a tag of residency.
+        let known = |id: &RegionId| {
+            let mut region = Region::new(id.clone(), "host:1");
+            region.residency.insert(ResidencyTag::new(id.as_str()).unwrap());
+            RegionFacts::new(region)
+        };
         let node = members.iter().find(|it| it.region == *own).unwrap().node;
         let overseer = OverseerConfig {
             cluster: ClusterId(1),

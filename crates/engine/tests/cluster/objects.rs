@@ -30,6 +30,8 @@ use tokio::task::JoinSet;
 
 use super::cluster::{Cluster, Node, until};
 
+mod elsewhere;
+
 fn bucket() -> BucketName {
     BucketName::new("photos").unwrap()
 }
@@ -427,6 +429,10 @@ async fn changes_of_a_linearizable_bucket_are_made_at_the_home_wherever_they_are
     for node in [&us, &eu, &ap] {
         assert_eq!(node.head("k").await.unwrap(), won[0]);
         assert_eq!(node.read(&won[0]).await.unwrap().len(), 50_000);
+    }
+    // The home decided, and took no bytes in: they come to it as to the others.
+    for node in [&us, &eu, &ap] {
+        until_held(node, &blobs(&won[0])).await;
     }
     // A region that is alone decides nothing.
     cluster.cut(&ap.region, true);

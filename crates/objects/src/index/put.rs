@@ -6,6 +6,7 @@ use rhumb_types::{
     ErrorCode,
     record::{Body, BucketDefinition, Content, ObjectRecord},
 };
+use serde::{Deserialize, Serialize};
 
 use super::{Refused, Target, Writing, check_about, check_key, later, met, replace};
 use crate::{
@@ -61,7 +62,7 @@ pub(super) fn record(
 }
 
 /// What of a copy is not its source's.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Copied {
     /// Headers and metadata in place of the source's (S3: `REPLACE`).
     pub about: Option<(BTreeMap<String, String>, BTreeMap<String, String>)>,

@@ -18,7 +18,7 @@ use crate::{
     checksum::{Algorithm, Method, mismatch},
     condition::Condition,
     etag,
-    index::{Put, Refused, Target, Writing, put},
+    index::{OBJECT_BLOBS_MAX, Put, Refused, Target, Writing, put},
     rows::{Change, Failed, Refusal, Row, Rows, decoded},
 };
 
@@ -232,6 +232,9 @@ fn joined(
         return Err(CompleteRefused::Checksum(algorithm));
     }
     let blobs: Vec<BlobRef> = parts.into_iter().flat_map(|part| blobs(part.body)).collect();
+    if blobs.len() > OBJECT_BLOBS_MAX {
+        return Err(CompleteRefused::Object(Refused::TooMany { blobs: blobs.len() }));
+    }
     Ok(Content {
         bytes,
         etag: etag::of_parts(&md5s),
