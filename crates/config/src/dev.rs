@@ -83,6 +83,7 @@ fn on_loopback(base: u16) -> RegionSettings {
             resp: listener(Server::Resp),
             s3: listener(Server::S3),
             sqs: listener(Server::Sqs),
+            cache: listener(Server::Cache),
         },
     }
 }

@@ -22,6 +22,7 @@ pub const OVERRIDES: &[Override] = &[
     Override { variable: "RHUMB_RESP", path: &["listeners", "resp", "address"] },
     Override { variable: "RHUMB_S3", path: &["listeners", "s3", "address"] },
     Override { variable: "RHUMB_SQS", path: &["listeners", "sqs", "address"] },
+    Override { variable: "RHUMB_CACHE", path: &["listeners", "cache", "address"] },
     Override { variable: "RHUMB_TLS_CERTIFICATE", path: &["tls", "certificate"] },
     Override { variable: "RHUMB_TLS_KEY", path: &["tls", "key"] },
     Override { variable: "RHUMB_LOG", path: &["log", "filter"] },

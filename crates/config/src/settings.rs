@@ -25,8 +25,8 @@ pub use self::{
         AccessKeySettings, AccessSettings, LogFormat, LogSettings, TlsSettings, UserSettings,
     },
     listeners::{
-        HTTP_PORT, ListenerSettings, ListenersSettings, PEER_PORT, RESP_PORT, S3_PORT, SQS_PORT,
-        Server,
+        CACHE_PORT, HTTP_PORT, ListenerSettings, ListenersSettings, PEER_PORT, RESP_PORT, S3_PORT,
+        SQS_PORT, Server,
     },
     objects::ObjectsSettings,
     policies::{

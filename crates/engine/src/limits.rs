@@ -169,6 +169,12 @@ pub const PLACEMENT_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 pub const CHORES_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Time between two looks for blobs that may go.
 pub const COLLECT_INTERVAL: Duration = Duration::from_secs(3_600);
+/// The least time between two of these looks when regions gave copies up,
+pub const GIVEN_UP_PAUSE: Duration = Duration::from_secs(5);
+/// and the time until the next one when some are not gone.
+pub const GIVEN_UP_AGAIN: Duration = Duration::from_secs(60);
+/// How much longer than such a look the pause after it is, at least.
+pub const GIVEN_UP_REST_PART: u32 = 10;
 /// Time between two ticks of who grants their removal.
 pub const COLLECT_TICK: Duration = Duration::from_secs(1);
 /// How long a removal is waited for by who needs the blob.
@@ -177,3 +183,13 @@ pub const LEAVING_WAIT: Duration = Duration::from_secs(5);
 pub const LIKED_FOR: Duration = Duration::from_secs(24 * 3_600);
 /// Time between two steps of the scrub.
 pub const SCRUB_TICK: Duration = Duration::from_secs(10);
+/// Time between two looks whether a cache is past its bound.
+pub const CACHE_TICK: Duration = Duration::from_secs(1);
+/// Time after which a cache is looked through although nothing says that it has grown.
+pub const CACHE_LOOK_INTERVAL: Duration = Duration::from_secs(600);
+/// How much longer than a look through a cache the pause after it is.
+pub const CACHE_REST_PART: u32 = 10;
+/// Objects of a cache whose given-up bytes are taken back after one look.
+pub const BACK_MAX: usize = 1_024;
+/// Objects of a full cache that are let go at the same time.
+pub const EVICTIONS_AT_ONCE: usize = 64;

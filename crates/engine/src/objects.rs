@@ -38,6 +38,7 @@ mod ask;
 mod body;
 mod buckets;
 mod bytes;
+mod cache;
 mod catch_up;
 mod chores;
 mod client;
@@ -162,6 +163,7 @@ impl Engine {
         self.do_chores(chores_every);
         self.collect(collect_every, walk);
         self.scrub(period, tick);
+        self.keep_caches();
     }
 
     /// What is committed, as the store says.

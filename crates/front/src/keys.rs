@@ -192,6 +192,16 @@ impl Keys {
         Ok((&known.grant, seed))
     }
 
+    /// What is granted to who sends a key's id and its secret themselves. Without TLS anybody on the way
+    /// reads both.
+    ///
+    /// # Errors
+    /// [`Doubt::UnknownKey`], also for another secret.
+    pub fn password(&self, id: &str, secret: &str) -> Result<&Grant, Doubt> {
+        let known = self.keys.get(id).filter(|known| known.secret.is(secret));
+        known.map(|known| &known.grant).ok_or(Doubt::UnknownKey)
+    }
+
     fn known(&self, authorization: &Authorization) -> Result<&Known, Doubt> {
         let id = &authorization.access_key;
         let known = self.keys.get(id).filter(|_| id.len() <= ACCESS_KEY_BYTES_MAX);
@@ -236,6 +246,16 @@ mod tests {
         let one = Keys::new(&[key()], rules()).unwrap();
         assert!(!format!("{one:?} {:?}", key()).contains("secret\""));
         assert_eq!(Keys::new(&[key(), key()], rules()).unwrap_err(), KeyTwice("AKID".to_owned()));
+    }
+
+    #[test]
+    fn a_password_is_a_key_and_its_own_secret() {
+        let rules = Rules::new("s3", PathStyle::Plain, BTreeSet::new());
+        let keys = Keys::new(&[key()], rules).unwrap();
+        assert_eq!(keys.password("AKID", "secret").unwrap().name(), "AKID");
+        for (id, secret) in [("AKID", "secre"), ("AKID", ""), ("AKID", "secret2"), ("", "secret")] {
+            assert_eq!(keys.password(id, secret), Err(Doubt::UnknownKey));
+        }
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub(crate) struct Addresses {
     pub(crate) resp: SocketAddr,
     pub(crate) s3: SocketAddr,
     pub(crate) sqs: SocketAddr,
+    pub(crate) cache: SocketAddr,
 }
 
 impl Addresses {
@@ -55,6 +56,7 @@ impl Addresses {
             resp: ports.address()?,
             s3: ports.address()?,
             sqs: ports.address()?,
+            cache: ports.address()?,
         })
     }
 
@@ -67,6 +69,7 @@ impl Addresses {
             resp: at(Server::Resp),
             s3: at(Server::S3),
             sqs: at(Server::Sqs),
+            cache: at(Server::Cache),
         }
     }
 }
@@ -160,6 +163,16 @@ impl Cluster {
     pub fn sqs(&self, nth: usize) -> SocketAddr {
         #[expect(clippy::indexing_slicing, reason = "a test that names no node is wrong")]
         self.addresses[nth].sqs
+    }
+
+    /// Where a node's cache server listens.
+    ///
+    /// # Panics
+    /// When there is no such node.
+    #[must_use]
+    pub fn cache(&self, nth: usize) -> SocketAddr {
+        #[expect(clippy::indexing_slicing, reason = "a test that names no node is wrong")]
+        self.addresses[nth].cache
     }
 
     /// Where a node listens for its peers.

@@ -128,6 +128,7 @@ impl Layout {
             witness.listeners.resp = None;
             witness.listeners.s3 = None;
             witness.listeners.sqs = None;
+            witness.listeners.cache = None;
         }
         if self.regions == 1 {
             settings.state.namespaces.retain(|namespace| namespace.prefix != SAFE_PREFIX);
@@ -183,6 +184,7 @@ fn listen(settings: &mut Settings, regions: &[RegionId], addresses: &[Addresses]
                 resp: at(own.resp),
                 s3: at(own.s3),
                 sqs: at(own.sqs),
+                cache: at(own.cache),
             };
         }
     }

@@ -267,6 +267,10 @@ pub fn ought(
     taken_in: &RegionId,
     holders: RegionSet,
 ) -> Ought {
+    if definition.cache_bytes_max.is_some() {
+        // A cache holds what is put into it and what is read often; nobody brings it more.
+        return Ought { regions: holders.and(bounds.allowed), copies: 1, shortfall: None };
+    }
     let possible = u8::try_from(bounds.allowed.len()).unwrap_or(u8::MAX);
     let copies = definition.copies.min(possible);
     let shortfall = shortfall(definition, bounds);

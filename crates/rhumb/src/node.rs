@@ -1,6 +1,7 @@
 //! A node, put together: the only place that names every adapter and server.
 
 mod access;
+mod cache;
 mod checks;
 mod events;
 pub(crate) mod groups;
@@ -33,6 +34,7 @@ use rhumb_ports::{
     BoxFuture,
     peer::{PeerService, Service},
 };
+use rhumb_server_cache::CacheServer;
 use rhumb_server_http::HttpServer;
 use rhumb_server_resp::RespServer;
 use rhumb_server_s3::S3Server;
@@ -63,6 +65,7 @@ pub(crate) struct Node {
     resp: Option<RespServer>,
     s3: Option<S3Server>,
     sqs: Option<SqsServer>,
+    cache: Option<CacheServer>,
     tasks: Tasks,
 }
 
@@ -134,9 +137,10 @@ impl Node {
         let http = http::serve(config, &engine, &peer, around, alarms, metrics.clone()).await?;
         let s3 = s3::serve(config, &engine, &peer, &metrics).await?;
         let sqs = sqs::serve(config, &engine, &peer, &metrics).await?;
+        let cache = cache::serve(config, &engine, &peer, &metrics).await?;
         let resp = serve_resp(config, &region, &engine, metrics).await?;
         tracing::info!(%region, "the node runs");
-        Ok(Self { engine, peer, groups, http, resp, s3, sqs, tasks })
+        Ok(Self { engine, peer, groups, http, resp, s3, sqs, cache, tasks })
     }
 
     /// Reads the certificates anew.
@@ -156,6 +160,9 @@ impl Node {
         }
         if let Some(Err(error)) = self.sqs.as_ref().map(SqsServer::reload) {
             tracing::error!(%error, "the certificate for SQS's clients stays as it was");
+        }
+        if let Some(Err(error)) = self.cache.as_ref().map(CacheServer::reload) {
+            tracing::error!(%error, "the certificate of the cache stays as it was");
         }
     }
 

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{HASH_BYTES, Scope};
@@ -23,6 +24,12 @@ impl Secret {
     #[must_use]
     pub fn new(secret: String) -> Self {
         Self(Zeroizing::new(secret))
+    }
+
+    /// Whether a text is this secret, in a time that does not depend on where the two differ.
+    #[must_use]
+    pub fn is(&self, text: &str) -> bool {
+        self.0.as_bytes().ct_eq(text.as_bytes()).into()
     }
 }
 

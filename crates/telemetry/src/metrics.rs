@@ -4,6 +4,7 @@
 //! `region` is always the other region, `origin_region` the one whose writes are meant.
 
 mod blobs;
+mod cache;
 mod command;
 mod http;
 pub mod queue;
@@ -13,6 +14,7 @@ pub mod runners;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
 pub use blobs::{BlobCounts, BlobMeter};
+pub use cache::Caches;
 pub use command::{Command, Outcome};
 pub use http::HttpRoute;
 use prometheus_client::{
@@ -98,6 +100,7 @@ pub struct Metrics {
     regions: region::Families,
     jobs: queue::Families,
     runners: runners::Runners,
+    caches: Caches,
     conflicts: Family<Kind, Count>,
     open: Family<Server, Level>,
     accepted: Family<Server, Count>,
@@ -150,6 +153,7 @@ impl Metrics {
             regions: region::Families::register(&mut registry),
             jobs: queue::Families::register(&mut registry),
             runners: runners::Runners::register(&mut registry),
+            caches: Caches::register(&mut registry),
             http: http::Families::register(&mut registry),
             queues: queues(&mut registry),
             blobs: BlobMeter::register(&mut registry),
@@ -234,6 +238,12 @@ impl Metrics {
     #[must_use]
     pub fn runners(&self) -> runners::Runners {
         self.runners.clone()
+    }
+
+    /// The metrics of caches.
+    #[must_use]
+    pub fn caches(&self) -> Caches {
+        self.caches.clone()
     }
 
     /// Everything as OpenMetrics text; see [`CONTENT_TYPE`].

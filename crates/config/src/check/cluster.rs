@@ -160,6 +160,7 @@ fn witnesses(review: &mut Review<'_>) {
             (Server::Resp, "a witness holds no data that a Redis client could read; remove it"),
             (Server::S3, "a witness holds no objects that a client could use; remove it"),
             (Server::Sqs, "a witness holds no queues that a client could use; remove it"),
+            (Server::Cache, "a witness holds no objects that a client could use; remove it"),
         ];
         for (server, why) in clients {
             if region.listeners.get(server).is_some() {

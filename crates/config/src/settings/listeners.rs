@@ -15,6 +15,8 @@ pub const RESP_PORT: u16 = 7402;
 pub const S3_PORT: u16 = 7403;
 /// The port of the SQS server, unless another is set.
 pub const SQS_PORT: u16 = 7404;
+/// The port of the cache server, unless another is set.
+pub const CACHE_PORT: u16 = 7405;
 
 /// A server of a node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -29,11 +31,14 @@ pub enum Server {
     S3,
     /// Clients of Amazon SQS.
     Sqs,
+    /// Builds that keep what they made.
+    Cache,
 }
 
 impl Server {
     /// Every server, in the order of their ports.
-    pub const ALL: [Self; 5] = [Self::Http, Self::Peer, Self::Resp, Self::S3, Self::Sqs];
+    pub const ALL: [Self; 6] =
+        [Self::Http, Self::Peer, Self::Resp, Self::S3, Self::Sqs, Self::Cache];
 
     /// Its key in the file.
     #[must_use]
@@ -44,6 +49,7 @@ impl Server {
             Self::Resp => "resp",
             Self::S3 => "s3",
             Self::Sqs => "sqs",
+            Self::Cache => "cache",
         }
     }
 
@@ -56,6 +62,7 @@ impl Server {
             Self::Resp => RESP_PORT,
             Self::S3 => S3_PORT,
             Self::Sqs => SQS_PORT,
+            Self::Cache => CACHE_PORT,
         }
     }
 }
@@ -79,6 +86,9 @@ pub struct ListenersSettings {
     /// Clients of Amazon SQS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sqs: Option<ListenerSettings>,
+    /// Builds that keep what they made: the HTTP protocol of Bazel's remote cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<ListenerSettings>,
 }
 
 /// One server.
@@ -91,7 +101,7 @@ pub struct ListenerSettings {
     /// Whether connections are encrypted with the certificate under `tls`.
     pub tls: bool,
     /// Whether clients must say who they are: a token for HTTP, a user under `acl` for RESP, an
-    /// access key under `acl` for S3 and SQS.
+    /// access key under `acl` for S3 and SQS, either of token and access key for the cache.
     pub auth: bool,
 }
 
@@ -105,6 +115,7 @@ impl ListenersSettings {
             Server::Resp => self.resp.as_ref(),
             Server::S3 => self.s3.as_ref(),
             Server::Sqs => self.sqs.as_ref(),
+            Server::Cache => self.cache.as_ref(),
         }
     }
 }

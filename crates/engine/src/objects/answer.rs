@@ -68,11 +68,13 @@ impl ObjectService {
             Call::Applied => Ok(Told::Applied(client.applied())),
             Call::Pass(passed) => Ok(client.take_over(from, *passed).await),
             Call::Pull { id, nth } => Ok(client.give(id, nth).await),
+            Call::LastRead(ids) => Ok(Told::LastRead(client.tell_reads(&ids))),
         }
     }
 }
 
 async fn read(client: &ObjectClient, hash: BlobHash, range: Range<u64>) -> Told {
+    client.note_remote_use(&hash);
     match client.running().blobs.read(hash, range).await {
         Ok(bytes) => Told::Bytes(bytes),
         Err(BlobError::Missing(_) | BlobError::Damaged { .. }) => {
@@ -99,6 +101,8 @@ async fn keep_from(client: &ObjectClient, from: &RegionId, keep: Keep) -> Told {
             Err(error) => return refused(&error.into()),
         }
     }
+    let bytes = keep.blobs.iter().map(|blob| blob.bytes).sum();
+    client.books().fetching(&keep.bucket, bytes);
     let fetch = |blob: BlobRef| {
         let (client, from) = (client.clone(), from.clone());
         async move { client.fetch(&from, blob).await }
@@ -143,6 +147,7 @@ async fn with_first(client: &ObjectClient, told: Told) -> Told {
     };
     let Some(first) = first else { return Told::Found(Some(record)) };
     let range = 0..first.bytes.min(BLOB_READ_BYTES_MAX);
+    client.note_remote_use(&first.hash);
     match client.running().blobs.read(first.hash, range).await {
         Ok(bytes) => Told::FoundWith(record, bytes),
         Err(_elsewhere) => Told::Found(Some(record)),

@@ -4,7 +4,7 @@ use std::{
     ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -16,6 +16,7 @@ use rhumb_objects::{
     want::{Priority, Wish},
 };
 use rhumb_ports::blobs::{BLOB_READ_BYTES_MAX, BlobError};
+use rhumb_telemetry::metrics::Caches;
 use rhumb_types::{
     RegionId, UnixMillis,
     record::{
@@ -54,11 +55,28 @@ struct Source {
     elsewhere: OnceCell<Vec<RegionId>>,
     /// Which of these answered last.
     answering: AtomicUsize,
+    /// Counts the region once, where the bucket is a cache.
+    hit: Option<Arc<RemoteHit>>,
+}
+
+/// A read of a cache's object, until its bytes come from another region.
+#[derive(Debug)]
+struct RemoteHit {
+    shown: Caches,
+    counted: AtomicBool,
+}
+
+impl RemoteHit {
+    fn count(&self, bucket: &BucketName, region: &RegionId) {
+        if !self.counted.swap(true, Ordering::Relaxed) {
+            self.shown.remote_hit(bucket, region);
+        }
+    }
 }
 
 impl ObjectClient {
     /// Reads a range of a version's bytes. What is not here comes from the nearest region that has it;
-    /// who asks often enough keeps it, as the bucket says.
+    /// who asks often enough keeps it, as the bucket says. A cache counts a hit.
     #[must_use]
     pub fn read(
         &self,
@@ -80,10 +98,31 @@ impl ObjectClient {
         self.read_from(bucket, &opened.record, &opened.first, range)
     }
 
+    /// As [`read`](Self::read), and a cache counts nothing.
+    #[must_use]
+    pub fn peek(
+        &self,
+        bucket: &BucketName,
+        record: &ObjectRecord,
+        range: Range<u64>,
+    ) -> ByteStream {
+        self.stream((bucket, record, None), &Bytes::new(), range)
+    }
+
     fn read_from(
         &self,
         bucket: &BucketName,
         record: &ObjectRecord,
+        first: &Bytes,
+        range: Range<u64>,
+    ) -> ByteStream {
+        let hit = self.is_cache(bucket).then(|| self.hit(bucket, record)).flatten();
+        self.stream((bucket, record, hit.as_ref()), first, range)
+    }
+
+    fn stream(
+        &self,
+        (bucket, record, hit): (&BucketName, &ObjectRecord, Option<&Arc<RemoteHit>>),
         first: &Bytes,
         range: Range<u64>,
     ) -> ByteStream {
@@ -96,13 +135,21 @@ impl ObjectClient {
             }
             Body::Blobs(blobs) => blobs,
         };
-        let blocks = blocks((bucket, record, first), blobs, &range);
+        let blocks = blocks((bucket, record, hit), first, blobs, &range);
         let client = self.clone();
         let read = move |(source, range): (Arc<Source>, Range<u64>)| {
             let client = client.clone();
             async move { client.block(&source, range).await }
         };
         Box::pin(stream::iter(blocks).map(read).buffered(READ_AHEAD_BLOCKS))
+    }
+
+    /// An object of a cache is read.
+    fn hit(&self, bucket: &BucketName, record: &ObjectRecord) -> Option<Arc<RemoteHit>> {
+        self.note_use(record);
+        let shown = self.cache_metrics()?;
+        shown.hit(bucket);
+        Some(Arc::new(RemoteHit { shown, counted: AtomicBool::new(false) }))
     }
 
     async fn block(&self, source: &Source, range: Range<u64>) -> Result<Bytes, ObjectError> {
@@ -162,6 +209,8 @@ impl ObjectClient {
         let regions = source.elsewhere.get_or_init(|| look).await;
         if end <= source.first.len() as u64 {
             let at = |place: u64| usize::try_from(place).unwrap_or(usize::MAX);
+            // Who sent it along is not known here; for the most part it is who took it in.
+            source.hit.iter().for_each(|hit| hit.count(&source.bucket, &source.taken_in));
             return Ok(source.first.slice(at(start)..at(end)));
         }
         let mut why = "no region is known to hold it".to_owned();
@@ -171,6 +220,7 @@ impl ObjectClient {
             match self.ask_to_read(region, source.blob.hash, start..end).await {
                 Ok(bytes) if bytes.len() as u64 == end - start => {
                     source.answering.store(at, Ordering::Relaxed);
+                    source.hit.iter().for_each(|hit| hit.count(&source.bucket, region));
                     return Ok(bytes);
                 }
                 Ok(_) => why = format!("{region} gave fewer bytes than there are"),
@@ -194,7 +244,8 @@ impl ObjectClient {
 
 /// The blocks of a range, each within one blob and no longer than a read.
 fn blocks(
-    (bucket, record, beginning): (&BucketName, &ObjectRecord, &Bytes),
+    (bucket, record, hit): (&BucketName, &ObjectRecord, Option<&Arc<RemoteHit>>),
+    beginning: &Bytes,
     blobs: &[BlobRef],
     range: &Range<u64>,
 ) -> Vec<(Arc<Source>, Range<u64>)> {
@@ -211,6 +262,7 @@ fn blocks(
                 bucket: bucket.clone(),
                 elsewhere: OnceCell::new(),
                 answering: AtomicUsize::new(0),
+                hit: hit.cloned(),
             });
             let mut at = first - begin;
             while at < last - begin {

@@ -31,7 +31,7 @@ use tokio::{
 use super::{ObjectClient, ObjectError};
 use crate::{
     Engine,
-    limits::{COLLECT_TICK, WALK_PAGE_ROWS},
+    limits::{COLLECT_TICK, GIVEN_UP_AGAIN, GIVEN_UP_PAUSE, GIVEN_UP_REST_PART, WALK_PAGE_ROWS},
 };
 
 impl Engine {
@@ -63,14 +63,24 @@ impl Collector {
         let mut ticks = interval(COLLECT_TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut walks_at = Instant::now() + every;
+        let mut rests_until = Instant::now();
         loop {
             tokio::select! {
                 _ = ticks.tick() => {
                     self.client.running().keeper.tick();
                     self.lead();
-                    if Instant::now() >= walks_at {
+                    let began = Instant::now();
+                    if began >= rests_until && self.client.books().take_given_up() {
+                        walks_at = began;
+                    }
+                    if began >= walks_at {
+                        let given_up = self.walk_all().await;
+                        let rest = began.elapsed() * GIVEN_UP_REST_PART;
+                        rests_until = Instant::now() + rest.max(GIVEN_UP_PAUSE);
                         walks_at = Instant::now() + every;
-                        self.walk_all().await;
+                        if given_up {
+                            walks_at = walks_at.min(Instant::now() + rest.max(GIVEN_UP_AGAIN));
+                        }
                     }
                     self.begin();
                 }
@@ -129,20 +139,26 @@ impl Collector {
         }
     }
 
-    async fn walk_all(&mut self) {
+    /// Says whether some copies were given up and are there still.
+    async fn walk_all(&mut self) -> bool {
         let homes: Vec<RegionId> = self.homes.keys().cloned().collect();
+        let mut given_up = false;
         for home in homes {
             let unfinished = self.found.get(&home).is_some_and(|found| !found.is_empty());
             if unfinished || self.homes.get(&home).is_some_and(|it| !it.is_idle()) {
+                // What was given up meanwhile is for the next walk.
+                given_up = true;
                 continue;
             }
             match self.client.find_garbage(&home, self.walk).await {
-                Ok(found) => {
+                Ok((found, some)) => {
+                    given_up |= some;
                     self.found.insert(home, found);
                 }
                 Err(error) => tracing::warn!(%error, %home, "the walk for what may go ended early"),
             }
         }
+        given_up
     }
 }
 
@@ -160,16 +176,16 @@ impl ObjectClient {
         }
     }
 
-    /// Walks the index, in as many passes as it takes.
+    /// Walks the index, in as many passes as it takes; says also whether copies were given up.
     async fn find_garbage(
         &self,
         home: &RegionId,
         config: WalkConfig,
-    ) -> Result<VecDeque<Candidate>, ObjectError> {
+    ) -> Result<(VecDeque<Candidate>, bool), ObjectError> {
         let mut found = VecDeque::new();
-        let mut after = None;
+        let (mut after, mut given_up) = (None, false);
         loop {
-            let Some(snapshot) = self.engine().routing() else { return Ok(found) };
+            let Some(snapshot) = self.engine().routing() else { return Ok((found, given_up)) };
             // Before the first row is read.
             let vector = self.engine().status().durable.clone();
             let now = self.engine().clock().now().wall;
@@ -178,10 +194,11 @@ impl ObjectClient {
             self.walk_references(&snapshot, &mut walk).await?;
             let pass = walk.finish(&snapshot);
             tracing::debug!(%home, counts = ?pass.counts, "a pass for what may go");
+            given_up |= pass.counts.given_up > 0;
             found.extend(pass.candidates);
             after = pass.next;
             if after.is_none() {
-                return Ok(found);
+                return Ok((found, given_up));
             }
         }
     }

@@ -15,7 +15,7 @@ use rhumb_types::{
 };
 use tokio::sync::mpsc;
 
-use super::keep::Keeper;
+use super::{cache::Books, keep::Keeper};
 
 /// Rows of the index: their keys, and what they hold.
 pub(super) type Rows = Vec<(Bytes, Bytes)>;
@@ -25,6 +25,7 @@ pub(super) type Rows = Vec<(Bytes, Bytes)>;
 pub(crate) struct Feed {
     told: Arc<OnceLock<(mpsc::Sender<Rows>, Keeper)>>,
     missed: Arc<AtomicBool>,
+    books: Arc<Books>,
 }
 
 impl Feed {
@@ -38,15 +39,28 @@ impl Feed {
     pub(crate) fn committed(&self, batch: &Batch) {
         let Some((inbox, keeper)) = self.told.get() else { return };
         tell_references(batch, keeper);
+        batch.writes.iter().for_each(|write| note(write, &self.books));
         let rows: Rows = batch.writes.iter().filter_map(row).collect();
         if !rows.is_empty() && inbox.try_send(rows).is_err() {
             self.missed.store(true, Ordering::Relaxed);
         }
     }
 
+    /// What is noted of caches.
+    pub(crate) fn books(&self) -> &Books {
+        &self.books
+    }
+
     /// Whether rows were left out since this was last asked.
     pub(crate) fn has_missed(&self) -> bool {
         self.missed.swap(false, Ordering::Relaxed)
+    }
+}
+
+fn note(write: &Write, books: &Books) {
+    let Write::Head { space: Space::OBJECTS, key, head: Some(head) } = write else { return };
+    if let Some(row) = visible::whole(&head.cell).filter(|_| books.looks_at(key)) {
+        books.committed(key, row);
     }
 }
 

@@ -103,6 +103,15 @@ impl Keeper {
         self.holder().like(hash, true);
     }
 
+    /// A copy need not stay any more, read or not.
+    pub(super) fn unlike(&self, hash: BlobHash) {
+        let mut liked = self.liked();
+        if liked.remove(&hash).is_some() {
+            self.shared.likes.store(liked.len(), Ordering::Relaxed);
+            self.holder().like(hash, false);
+        }
+    }
+
     /// A blob was read here.
     pub(super) fn read(&self, hash: &BlobHash) {
         if self.shared.likes.load(Ordering::Relaxed) == 0 {

@@ -10,6 +10,7 @@ use rhumb_objects::{
     index::{self, Found, ReadRefused, Target, Which},
     miss::{Heard, Inquiry, Verdict},
     rows::Rows,
+    want::cache::ReadId,
 };
 use rhumb_ports::{
     blobs::{BLOB_BYTES_MAX, BLOB_READ_BYTES_MAX, BlobError},
@@ -17,7 +18,7 @@ use rhumb_ports::{
     store::StoreError,
 };
 use rhumb_types::{
-    AckLevel, RegionId,
+    AckLevel, RegionId, UnixMillis,
     record::{
         BlobHash, BlobRef, BucketConsistency, BucketDefinition, BucketName, Miss, ObjectRecord,
         Record as _, VersionVector,
@@ -134,6 +135,18 @@ impl ObjectClient {
         }
     }
 
+    /// When another region last read something; nothing when it does not say.
+    pub(super) async fn ask_for_reads(
+        &self,
+        region: &RegionId,
+        ids: Vec<ReadId>,
+    ) -> Option<Vec<Option<UnixMillis>>> {
+        match self.call(region, &Call::LastRead(ids), INDEX_CALL_WAIT).await {
+            Ok(Told::LastRead(times)) => Some(times),
+            _ => None,
+        }
+    }
+
     /// Has another region keep blobs of this one.
     pub(super) async fn ask_to_keep(&self, region: &RegionId, keep: &Keep) -> Result<(), String> {
         match self.call(region, &Call::Keep(keep.clone()), KEEP_WAIT).await {
@@ -206,6 +219,19 @@ impl ObjectClient {
         key: &Bytes,
         which: Which,
     ) -> Result<ObjectRecord, ObjectError> {
+        self.open_for(bucket, key, which, Purpose::Know).await.map(|opened| opened.record)
+    }
+
+    /// As [`head`](Self::head), and a cache counts no miss.
+    ///
+    /// # Errors
+    /// As [`head`](Self::head).
+    pub async fn look(
+        &self,
+        bucket: &BucketName,
+        key: &Bytes,
+        which: Which,
+    ) -> Result<ObjectRecord, ObjectError> {
         self.look_up(bucket, key, which, Purpose::Know).await.map(|opened| opened.record)
     }
 
@@ -220,7 +246,21 @@ impl ObjectClient {
         key: &Bytes,
         which: Which,
     ) -> Result<Opened, ObjectError> {
-        self.look_up(bucket, key, which, Purpose::Read).await
+        self.open_for(bucket, key, which, Purpose::Read).await
+    }
+
+    async fn open_for(
+        &self,
+        bucket: &BucketName,
+        key: &Bytes,
+        which: Which,
+        purpose: Purpose,
+    ) -> Result<Opened, ObjectError> {
+        let found = self.look_up(bucket, key, which, purpose).await;
+        if matches!(found, Err(ObjectError::Read(_))) && self.is_cache(bucket) {
+            self.cache_metrics().inspect(|shown| shown.miss(bucket));
+        }
+        found
     }
 
     async fn look_up(

@@ -270,6 +270,7 @@ impl Replicator {
         if self.promotions.on_remote_read(now.mono, blob.hash, after) {
             let sources = self.client.holders(&blob.hash, &taken_in);
             let priority = Priority::Promoted;
+            self.client.books().fetching(&bucket, blob.bytes);
             self.want.add(Wish { blob, priority, written: now.wall, sources });
         }
     }

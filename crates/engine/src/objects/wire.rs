@@ -6,8 +6,12 @@ use rhumb_objects::{
     ask::{Answer, Ask},
     grant,
     index::Which,
+    want::cache::ReadId,
 };
-use rhumb_types::record::{BlobHash, BucketName, ObjectRecord, Record, VersionVector};
+use rhumb_types::{
+    UnixMillis,
+    record::{BlobHash, BucketName, ObjectRecord, Record, VersionVector},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -39,6 +43,8 @@ pub(super) enum Call {
     Pass(Box<Passed>),
     /// A block of the body of such a request.
     Pull { id: u64, nth: u64 },
+    /// When objects of caches were last read there.
+    LastRead(Vec<ReadId>),
 }
 
 impl Record for Call {
@@ -66,6 +72,8 @@ pub(super) enum Told {
     Passed(Box<PassedOn>),
     /// A block of a body.
     Block(Block),
+    /// In the order of the question, as far as it is known.
+    LastRead(Vec<Option<UnixMillis>>),
 }
 
 impl Record for Told {

@@ -208,6 +208,8 @@ pub(crate) struct Cluster {
     blobs: Mutex<BTreeMap<RegionId, Arc<MemoryBlobs>>>,
     /// Time between two looks for blobs that may go.
     pub(crate) collect_every: Duration,
+    /// How old blobs must be before they may go.
+    pub(crate) grace: Duration,
     /// How far ahead of true time the nodes' wall clocks are that start from now on, in milliseconds.
     pub(crate) ahead_millis: i64,
 }
@@ -232,6 +234,7 @@ impl Cluster {
             spillover: None,
             blobs: Mutex::default(),
             collect_every: Duration::from_secs(3_600),
+            grace: Duration::ZERO,
             ahead_millis: 0,
         }
     }
@@ -328,8 +331,8 @@ impl Cluster {
             chores_every: Duration::from_millis(200),
             collect_every: self.collect_every,
             collect: WalkConfig {
-                grace: Duration::ZERO,
-                surplus_grace: Duration::ZERO,
+                grace: self.grace,
+                surplus_grace: self.grace,
                 ..WalkConfig::default()
             },
             silence: Duration::ZERO,

@@ -30,6 +30,7 @@ use tokio::task::JoinSet;
 
 use super::cluster::{Cluster, Node, until};
 
+mod cache;
 mod elsewhere;
 
 fn bucket() -> BucketName {

@@ -16,7 +16,10 @@ use rhumb_types::{
     },
 };
 
-use crate::refer::{Referred, referred};
+use crate::{
+    refer::{Referred, referred},
+    want::cache::is_given_up,
+};
 
 use super::limits::{CACHED_GRACE, GRACE, SURPLUS_GRACE, WALK_HASHES_MAX};
 
@@ -93,6 +96,8 @@ pub struct WalkCounts {
     pub short: u64,
     /// Those with more.
     pub surplus: u64,
+    /// Copies that their holders would rather be rid of.
+    pub given_up: u64,
 }
 
 /// What came out of a pass.
@@ -149,6 +154,7 @@ pub struct Walk {
     vector: Arc<VersionVector>,
     rows: BTreeMap<BlobHash, Row>,
     full: bool,
+    given_up: u64,
 }
 
 impl Walk {
@@ -156,7 +162,7 @@ impl Walk {
     #[must_use]
     pub fn begin(config: WalkConfig, now: UnixMillis, vector: &VersionVector) -> Self {
         let vector = Arc::new(super::references::everywhere(vector));
-        Self { config, now, vector, rows: BTreeMap::new(), full: false }
+        Self { config, now, vector, rows: BTreeMap::new(), full: false, given_up: 0 }
     }
 
     /// First, the holders' rows, in the order of their hashes, of hashes whose home this is.
@@ -175,6 +181,7 @@ impl Walk {
             self.full = true;
             return Taken::Full;
         }
+        self.given_up += u64::from(is_given_up(record));
         let age = self.now.saturating_since(record.since);
         let row = self.rows.entry(hash).or_default();
         row.holders.insert(region);
@@ -247,7 +254,7 @@ impl Walk {
     #[must_use]
     pub fn finish(self, snapshot: &RoutingSnapshot) -> Pass {
         let next = self.full.then(|| self.rows.last_key_value().map(|(hash, _)| *hash)).flatten();
-        let mut counts = WalkCounts::default();
+        let mut counts = WalkCounts { given_up: self.given_up, ..WalkCounts::default() };
         let mut candidates = Vec::new();
         let names = |set: RegionSet| set.iter().map(|at| snapshot.id(at).clone()).collect();
         for (hash, row) in &self.rows {

@@ -1,7 +1,7 @@
 //! The words of `rhumb bucket`.
 
 use clap::{Args, Subcommand};
-use rhumb_types::{RegionId, record::BucketName};
+use rhumb_types::{ByteSize, RegionId, record::BucketName};
 
 use super::{Asked, Change, identity::region};
 
@@ -105,6 +105,10 @@ pub(crate) struct BucketSettings {
     /// What a region says of a key that it does not know: `ask` the others first, or `local` (ask).
     #[arg(long)]
     pub(crate) miss: Option<String>,
+    /// Makes it a cache: the most bytes of it that a region keeps, such as 100GB. What was not read for
+    /// longest goes first, and --miss is `local` then, unless it is given.
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) cache_max: Option<ByteSize>,
 }
 
 fn bucket(name: &str) -> Result<BucketName, String> {

@@ -258,6 +258,10 @@ pub(crate) enum TokenCommand {
     ///
     /// Example: `export $(rhumb token sqs)`
     Sqs(ConfigArgs),
+    /// Prints the address of this machine's cache server with the access key `machine`, for builds.
+    ///
+    /// Example: `bazel build --remote_cache="$(rhumb token cache)" //...`
+    Cache(ConfigArgs),
     /// Lists the tokens, without their secrets.
     List {
         #[command(flatten)]

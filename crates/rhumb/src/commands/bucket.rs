@@ -87,6 +87,7 @@ fn said(settings: &BucketSettings) -> Map<String, Value> {
         ("copies", settings.copies.map(u64::from)),
         ("min_copies", settings.min_copies.map(u64::from)),
         ("inline_max", settings.inline_max),
+        ("cache_bytes_max", settings.cache_max.map(|size| size.0)),
         ("promote_after", settings.promote_after.map(u64::from)),
     ];
     let numbers = numbers.into_iter().filter_map(|(name, number)| Some((name, number?.into())));

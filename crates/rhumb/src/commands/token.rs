@@ -1,11 +1,12 @@
 //! `rhumb token`: who may use the HTTP interface.
 
-use std::process::ExitCode;
+use std::{net::SocketAddr, process::ExitCode};
 
 use ::http::Method;
 use anyhow::{Context, Result};
 use rhumb_config::settings::Server;
-use rhumb_peer::Identities;
+use rhumb_peer::{ClusterSecret, Identities};
+use rhumb_types::RegionId;
 use serde_json::{Value, json};
 
 use super::{
@@ -38,6 +39,7 @@ pub(crate) fn run(command: &TokenCommand) -> Result<ExitCode> {
         }
         TokenCommand::S3(config) => say(&machine_key(config, Server::S3)?.join("\n")),
         TokenCommand::Sqs(config) => say(&machine_key(config, Server::Sqs)?.join("\n")),
+        TokenCommand::Cache(config) => say(&cache(config)?),
         TokenCommand::List { asked } => list(asked)?,
         TokenCommand::Revoke { id, purge, change: Change { asked, reason } } => {
             let ask = Ask::new(Method::DELETE, "/admin/tokens").part(id.as_bytes());
@@ -50,6 +52,27 @@ pub(crate) fn run(command: &TokenCommand) -> Result<ExitCode> {
 
 /// What clients of S3 or SQS on a node's machine need, as variables of their environment.
 fn machine_key(args: &ConfigArgs, server: Server) -> Result<Vec<String>> {
+    let Own { region, scheme, address, secret } = own(args, server)?;
+    let endpoint = format!("{scheme}://{address}");
+    Ok(machine_token::aws_environment(&[(server.key(), endpoint)], region.as_str(), &secret))
+}
+
+/// The address of the cache server, with a user and a password.
+fn cache(args: &ConfigArgs) -> Result<String> {
+    let Own { scheme, address, secret, .. } = own(args, Server::Cache)?;
+    let password = machine_token::access_key_secret(&secret);
+    Ok(format!("{scheme}://{}:{password}@{address}", machine_token::MachineToken::ID))
+}
+
+/// A server of this machine's node.
+struct Own {
+    region: RegionId,
+    scheme: &'static str,
+    address: SocketAddr,
+    secret: ClusterSecret,
+}
+
+fn own(args: &ConfigArgs, server: Server) -> Result<Own> {
     let config = load(args)?;
     let region = http::local(&config, &args.config)?;
     let listener = config.listener(&region, server);
@@ -57,8 +80,7 @@ fn machine_key(args: &ConfigArgs, server: Server) -> Result<Vec<String>> {
     let identity = folders::identity(&config.settings().data, &region);
     let secret = Identities::load(&identity, Some(&region))?.secret();
     let scheme = if listener.tls { "https" } else { "http" };
-    let endpoint = format!("{scheme}://{}", listener.address(server));
-    Ok(machine_token::aws_environment(&[(server.key(), endpoint)], region.as_str(), &secret))
+    Ok(Own { region, scheme, address: listener.address(server), secret })
 }
 
 /// The token alone on standard output, so that a script can take it.

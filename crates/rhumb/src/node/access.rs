@@ -1,4 +1,4 @@
-//! The access keys of the S3 server and the SQS server.
+//! The access keys of the S3 server, the SQS server and the cache server.
 
 use std::fs;
 
@@ -40,7 +40,7 @@ fn keys(config: &Config, server: Server, peer: &Peer) -> Result<Vec<AccessKey>> 
     let mut keys = Vec::new();
     for key in &config.settings().acl.access_keys {
         let (here, elsewhere) = match server {
-            Server::S3 => (&key.buckets, &key.queues),
+            Server::S3 | Server::Cache => (&key.buckets, &key.queues),
             _ => (&key.queues, &key.buckets),
         };
         if here.is_empty() && !elsewhere.is_empty() {

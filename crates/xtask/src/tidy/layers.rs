@@ -109,6 +109,8 @@ const NAMED_ARROWS: &[(&str, &str)] = &[
     ("rhumb-front", "rhumb-telemetry"),
     ("rhumb-front", "rhumb-tls"),
     ("rhumb-runners", "rhumb-tls"),
+    ("rhumb-server-cache", "rhumb-front"),
+    ("rhumb-server-cache", "rhumb-tls"),
     ("rhumb-server-http", "rhumb-front"),
     ("rhumb-server-http", "rhumb-tls"),
     ("rhumb-server-resp", "rhumb-tls"),

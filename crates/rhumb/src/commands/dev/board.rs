@@ -55,11 +55,12 @@ pub(super) fn places(local: &Local) -> Vec<String> {
             local.address(&region, Server::Http).to_string(),
             local.address(&region, Server::S3).to_string(),
             local.address(&region, Server::Sqs).to_string(),
+            local.address(&region, Server::Cache).to_string(),
             local.log(&region).display().to_string(),
         ]
     };
-    let rows: Vec<[String; 6]> = local.regions().into_iter().map(row).collect();
-    let mut lines = table(["region", "redis", "http", "s3", "sqs", "log"], &rows);
+    let rows: Vec<[String; 7]> = local.regions().into_iter().map(row).collect();
+    let mut lines = table(["region", "redis", "http", "s3", "sqs", "cache", "log"], &rows);
     lines.push(String::new());
     lines.push("For clients of S3 and SQS:".to_owned());
     lines.extend(local.aws_environment());
