@@ -1,6 +1,7 @@
 //! On what was measured, and what else it did meanwhile.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::Path,
     process::{Command, Stdio},
@@ -107,3 +108,34 @@ fn ticks() -> Result<Ticks> {
     let idle = numbers.iter().skip(3).take(2).sum();
     Ok(Ticks { all: numbers.iter().take(8).sum(), idle })
 }
+
+/// The unit of processor times in `/proc`: a hundredth of a second on every Linux that Rust knows.
+const MILLIS_PER_TICK: u64 = 10;
+
+/// The parent of a process, and the ticks that all its threads have taken so far, in the kernel too.
+fn process(id: u32) -> Result<(u32, u64)> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
+    // proc_pid_stat(5): fields 4, 14 and 15; the name before them may hold spaces.
+    let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat names no process")?;
+    let field = |nth: usize| fields.split_whitespace().nth(nth - 3).context("a field is missing");
+    let ticks = field(14)?.parse::<u64>()? + field(15)?.parse::<u64>()?;
+    Ok((field(4)?.parse()?, ticks))
+}
+
+/// The processor time that a process has taken so far, with those of its descendants that still run.
+pub(crate) fn processor_time(root: u32) -> Result<Duration> {
+    let ids =
+        fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    // Who ends meanwhile is left out.
+    let all: BTreeMap<u32, (u32, u64)> =
+        ids.filter_map(|id: u32| Some((id, process(id).ok()?))).collect();
+    let belongs = |id: &u32| {
+        let parent = |id: &u32| all.get(id).map(|(parent, _)| *parent);
+        std::iter::successors(Some(*id), parent).take(ANCESTORS_MAX).any(|it| it == root)
+    };
+    let ticks = all.iter().filter(|(id, _)| belongs(id)).map(|(_, (_, ticks))| ticks).sum::<u64>();
+    Ok(Duration::from_millis(ticks * MILLIS_PER_TICK))
+}
+
+/// Processes from one to the first of all; more than any server here starts.
+const ANCESTORS_MAX: usize = 64;

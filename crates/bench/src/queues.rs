@@ -22,7 +22,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
-pub(crate) use rhumb::Session as Api;
+pub(crate) use rhumb::ask;
 use rhumb_integration::programs;
 use serde::Serialize;
 
@@ -78,6 +78,9 @@ impl Body {
 pub(crate) trait Broker: Sync {
     /// Another client.
     fn connect(&self) -> Result<Box<dyn Client>>;
+
+    /// The process that serves; what it starts is its own.
+    fn process(&self) -> Result<u32>;
 }
 
 /// One connection to a broker.
@@ -188,6 +191,8 @@ pub(crate) struct Row {
     /// From before the enqueue to the lease, over all rounds.
     lease_p50_millis: f64,
     lease_p99_millis: f64,
+    /// Of the server, per job.
+    processor_micros: Spread,
 }
 
 /// Everything about queues.
@@ -236,41 +241,61 @@ fn measure_setting(
     effort: Effort,
     busy: &mut Vec<f64>,
 ) -> Result<Vec<Row>> {
-    let mut rounds: Vec<_> = sides.iter().map(|side| (*side, Vec::new(), Vec::new())).collect();
+    let mut rounds: Vec<_> = sides.iter().map(|side| (*side, Rounds::default())).collect();
     for round in 1..=effort.rounds {
-        for (side, rates, ages) in &mut rounds {
+        for (side, rounds) in &mut rounds {
             busy.push(machine::busy()?);
             let broker = side.start(batch).with_context(|| side.to_string())?;
             let load = load(broker.as_ref(), clients, batch, effort.run);
             let load = load.with_context(|| side.to_string())?;
             progress(&format!(
-                "{NAME}/{clients}/{batch}: {side}, round {round} of {}: {:.0}/s",
-                effort.rounds, load.rate
+                "{NAME}/{clients}/{batch}: {side}, round {round} of {}: {:.0}/s, {:.1} us of the server each",
+                effort.rounds, load.rate, load.processor_micros
             ));
-            rates.push(load.rate);
-            ages.extend(load.ages);
+            rounds.rates.push(load.rate);
+            rounds.processor.push(load.processor_micros);
+            rounds.ages.extend(load.ages);
         }
     }
-    let row = |(side, rates, mut ages): (Side, Vec<f64>, Vec<Duration>)| {
+    let row = |(side, rounds): (Side, Rounds)| {
+        let Rounds { rates, processor, mut ages } = rounds;
         ages.sort_unstable();
         let at = |percent| millis(percentile(&ages, percent));
         let (lease_p50_millis, lease_p99_millis) = (at(50), at(99));
         let cycles_per_second = Spread::of(&rates)?;
-        Some(Row { clients, batch, side, cycles_per_second, lease_p50_millis, lease_p99_millis })
+        Some(Row {
+            clients,
+            batch,
+            side,
+            cycles_per_second,
+            lease_p50_millis,
+            lease_p99_millis,
+            processor_micros: Spread::of(&processor)?,
+        })
     };
     Ok(rounds.into_iter().filter_map(row).collect())
+}
+
+/// What all rounds of a side gave.
+#[derive(Default)]
+struct Rounds {
+    rates: Vec<f64>,
+    processor: Vec<f64>,
+    ages: Vec<Duration>,
 }
 
 /// What one round gave.
 struct Load {
     /// Jobs completed per second.
     rate: f64,
+    /// Of the server, per job.
+    processor_micros: f64,
     /// From enqueue to lease.
     ages: Vec<Duration>,
 }
 
 fn load(broker: &dyn Broker, clients: usize, batch: usize, long: Duration) -> Result<Load> {
-    let since = Instant::now();
+    let (since, process) = (Instant::now(), broker.process()?);
     let (counting, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
     thread::scope(|scope| {
         let mut threads = Vec::new();
@@ -288,10 +313,10 @@ fn load(broker: &dyn Broker, clients: usize, batch: usize, long: Duration) -> Re
         }
         thread::sleep(WARM_UP);
         counting.store(true, Ordering::Release);
-        let began = Instant::now();
+        let (began, before) = (Instant::now(), machine::processor_time(process));
         thread::sleep(long);
         counting.store(false, Ordering::Release);
-        let lasted = began.elapsed();
+        let (lasted, after) = (began.elapsed(), machine::processor_time(process));
         stopping.store(true, Ordering::Release);
         let mut ages = Vec::new();
         for thread in threads {
@@ -299,8 +324,10 @@ fn load(broker: &dyn Broker, clients: usize, batch: usize, long: Duration) -> Re
         }
         ensure!(!ages.is_empty(), "no job went through");
         #[expect(clippy::cast_precision_loss, reason = "millions at most")]
-        let rate = ages.len() as f64 / lasted.as_secs_f64();
-        Ok(Load { rate, ages })
+        let jobs = ages.len() as f64;
+        let rate = jobs / lasted.as_secs_f64();
+        let processor_micros = after?.saturating_sub(before?).as_secs_f64() * 1e6 / jobs;
+        Ok(Load { rate, processor_micros, ages })
     })
 }
 
@@ -343,18 +370,19 @@ impl Queues {
             ),
             String::new(),
             "| clients | batch | queue | when enqueue is answered | jobs per second \
-             | ms from enqueue to lease: p50, p99 |"
+             | us of the server per job | ms from enqueue to lease: p50, p99 |"
                 .to_owned(),
-            "|---|---|---|---|---|---|".to_owned(),
+            "|---|---|---|---|---|---|---|".to_owned(),
         ];
         lines.extend(self.rows.iter().map(|row| {
             format!(
-                "| {} | {} | {} | {} | {} | {:.1}, {:.1} |",
+                "| {} | {} | {} | {} | {} | {:.1} | {:.1}, {:.1} |",
                 row.clients,
                 row.batch,
                 row.side,
                 row.side.durability(),
                 crate::report::spread(row.cycles_per_second),
+                row.processor_micros.median,
                 row.lease_p50_millis,
                 row.lease_p99_millis
             )

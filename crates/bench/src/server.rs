@@ -14,14 +14,12 @@ use rhumb_integration::{Cluster, Layout, READY_WAIT_MAX};
 use serde::Serialize;
 use tempfile::TempDir;
 
-use crate::plan::Durability;
+use crate::{machine, plan::Durability};
 
 /// The peer, from Debian's redis-server.
 pub(crate) const REDIS: &str = "redis-server";
 /// How long a server may take for an answer while it starts.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
-/// The unit of processor times in `/proc`: a hundredth of a second on every Linux that Rust knows.
-const MILLIS_PER_TICK: u64 = 10;
 /// Time between two looks at a server that starts: well below what a start takes.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -115,12 +113,7 @@ impl Server {
 
     /// The processor time that all its threads have taken so far, in the kernel too.
     pub(crate) fn processor_time(&self) -> Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process()?))?;
-        // proc_pid_stat(5): fields 14 and 15; the name before them may hold spaces.
-        let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat names no process")?;
-        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
-        let ticks = ticks.sum::<Result<u64, _>>()?;
-        Ok(Duration::from_millis(ticks * MILLIS_PER_TICK))
+        machine::processor_time(self.process()?)
     }
 
     /// What it holds of the machine's memory now, in megabytes of 2^20 bytes.

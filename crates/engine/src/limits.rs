@@ -58,6 +58,10 @@ pub const QUEUE_INPUTS_MAX: usize = 65_536;
 pub const QUEUE_ASKS_MAX: usize = 8_192;
 /// Writes and reads of the queues that wait for the disk or the loop; the machine asks for no more.
 pub const QUEUE_WORK_MAX: usize = 2 * rhumb_queue::limits::UNDER_WAY_MAX;
+/// Jobs that were written a moment ago and need not be read to be leased,
+pub const FRESH_ROWS_MAX: usize = 65_536;
+/// and bytes of them.
+pub const FRESH_BYTES_MAX: usize = 16 << 20;
 /// Time between two ticks of the queues.
 pub const QUEUE_TICK: Duration = Duration::from_millis(50);
 /// Ended jobs that a follower may leave unread before it misses some.
@@ -82,6 +86,10 @@ pub const QUEUE_SEND_WAIT: Duration = Duration::from_secs(5);
 pub const QUEUE_CALL_WAIT: Duration = Duration::from_secs(2);
 /// How long another region's purge or redrive is waited for.
 pub const QUEUE_MOVE_WAIT: Duration = Duration::from_secs(60);
+/// Time between two looks at what is still leased in a drain.
+pub const DRAIN_LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// Looks in a row that may fail before a drain waits no longer.
+pub const DRAIN_TRIES: u32 = 3;
 /// Pause before new jobs are sent again.
 pub const QUEUE_CALL_PAUSE: Duration = Duration::from_millis(100);
 /// Most questions of other regions to the queues that are answered at once.

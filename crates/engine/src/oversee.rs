@@ -29,6 +29,7 @@ use tokio::{
 };
 
 use crate::{
+    Engine,
     agreement::{AdminClient, AdminError},
     driver::Input,
     limits::{AUDIT_INTERVAL, OVERSEER_EVENTS_MAX, OVERSEER_TICK, PROPOSAL_WAIT_MIN},
@@ -100,7 +101,11 @@ pub(crate) struct Surroundings {
     pub(crate) alarms: mpsc::Sender<Alarm>,
     pub(crate) meter: Meter,
     pub(crate) tasks: Tasks,
+    pub(crate) engine: Engine,
 }
+
+/// What queues do for a region, as a run-book names it.
+pub(crate) const QUEUES_DUTY: &str = "queues";
 
 /// Starts the overseer on what the last run remembered. `None` when the configured regions make no
 /// snapshot, which a checked configuration rules out.
@@ -119,6 +124,7 @@ pub(crate) fn start(
     let (events_in, events) = mpsc::channel(OVERSEER_EVENTS_MAX);
     let driver = Driver {
         wait: config.health.renew_every().max(PROPOSAL_WAIT_MIN),
+        drain_wait: config.failover.drain_timeout,
         auditor: config.audit.clone().map(|key| Auditor::new(key, config.region.clone())),
         machine,
         around,
@@ -153,6 +159,8 @@ struct Driver {
     views: watch::Sender<Arc<ControlView>>,
     events: mpsc::Sender<OverseerEvent>,
     wait: Duration,
+    /// How long a drain waits for a duty.
+    drain_wait: Duration,
 }
 
 impl Driver {
@@ -246,10 +254,15 @@ impl Driver {
                     let call = HookCall { name, id, attempt: ticket.attempt, plan: *plan };
                     self.end_part(id, ticket, Part::Hook, (self.hooks)(call));
                 }
-                OverseerEffect::Drain { id, ticket, duty } => {
-                    // Duties come with the machines that own them; none is on this node yet.
-                    let result = Err("nothing on this node has this duty".to_owned());
-                    self.end_part(id, ticket, Part::Duty(duty), async { result });
+                OverseerEffect::Drain { id, ticket, region, duty } => {
+                    let queues = self.around.engine.queues().filter(|_| duty == QUEUES_DUTY);
+                    let wait = self.drain_wait;
+                    self.end_part(id, ticket, Part::Duty(duty), async move {
+                        let Some(queues) = queues else {
+                            return Err("nothing on this node has this duty".to_owned());
+                        };
+                        queues.drain(&region, wait).await
+                    });
                 }
             }
         }

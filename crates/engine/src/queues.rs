@@ -31,8 +31,10 @@ use crate::{Engine, agreed::AgreedQueues, api::spawn_thread, limits, start::Star
 
 mod client;
 mod definitions;
+mod drain;
 mod driver;
 mod feed;
+mod fresh;
 mod list;
 mod peers;
 mod reads;

@@ -26,7 +26,8 @@ use rhumb_ports::{
 use rhumb_state::{Namespaces, Op, Query, Reply, strong::StrongStep};
 use rhumb_types::{
     ClusterId, NodeId, RegionId,
-    control::{AdminCommand, AdminOutcome, AdminRefusal, Digest, Member, MemberRole},
+    control::{AdminCommand, AdminOutcome, AdminRefusal, Digest, Member, MemberRole, QueueAct},
+    record::QueueName,
 };
 
 const KEY: Bytes = Bytes::from_static(b"lock:a");
@@ -155,13 +156,8 @@ async fn without_a_majority_the_deadline_is_kept() {
     assert!(began.elapsed() < Duration::from_secs(2), "it kept trying");
 }
 
-#[tokio::test]
-async fn an_agreed_command_shows_in_the_view_at_once() {
-    let (engine, _) = start(0);
-    let admin = engine.admin().unwrap();
-    let mut views = admin.views();
-    assert_eq!(views.borrow_and_update().cluster, None);
-    let form = || AdminCommand::Form {
+fn form() -> AdminCommand {
+    AdminCommand::Form {
         cluster: ClusterId(7),
         members: vec![Member {
             node: NodeId(1),
@@ -171,7 +167,27 @@ async fn an_agreed_command_shows_in_the_view_at_once() {
             fingerprint: Digest([1; 32]),
             reads: 1,
         }],
-    };
+    }
+}
+
+#[tokio::test]
+async fn what_is_asked_before_the_cluster_is_formed_waits_for_it() {
+    let (engine, _) = start(0);
+    let admin = engine.admin().unwrap();
+    let queue = QueueName::new("jobs").unwrap();
+    let note = AdminCommand::NoteQueue { queue, act: QueueAct::Create };
+    // The first is asked before the second is.
+    let (noted, formed) =
+        tokio::join!(admin.propose("op", "early", note), admin.propose("node:1", "first", form()));
+    assert_eq!((noted, formed), (Ok(AdminOutcome::Done), Ok(AdminOutcome::Done)));
+}
+
+#[tokio::test]
+async fn an_agreed_command_shows_in_the_view_at_once() {
+    let (engine, _) = start(0);
+    let admin = engine.admin().unwrap();
+    let mut views = admin.views();
+    assert_eq!(views.borrow_and_update().cluster, None);
     assert_eq!(admin.propose("node:1", "first", form()).await, Ok(AdminOutcome::Done));
     assert!(views.has_changed().unwrap());
     assert_eq!(admin.view().cluster, Some(ClusterId(7)));

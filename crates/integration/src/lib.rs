@@ -8,6 +8,7 @@
 #[cfg(target_os = "linux")]
 pub mod chaos;
 mod cluster;
+mod http;
 mod layout;
 mod load;
 mod ports;
@@ -16,6 +17,7 @@ pub mod programs;
 mod relay;
 
 pub use cluster::{Cluster, READY_WAIT_MAX, eventually};
+pub use http::Http;
 pub use layout::Layout;
 pub use load::{Load, Written};
 pub use process::Launch;

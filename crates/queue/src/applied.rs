@@ -245,7 +245,7 @@ impl Queues {
         }
     }
 
-    fn each_shard(&mut self, home: &RegionId, mut each: impl FnMut(&mut Self, ShardId)) {
+    pub(crate) fn each_shard(&mut self, home: &RegionId, mut each: impl FnMut(&mut Self, ShardId)) {
         let of_home = |shard: &Shard| shard.whose.home == *home && !shard.whose.pinned;
         let shards = (0_u32..).zip(&self.index.shards);
         let shards: Vec<ShardId> =

@@ -83,6 +83,28 @@ impl Queues {
         }
     }
 
+    /// Writes that nothing is leased, for a successor that need not wait then. From here on a lease is given
+    /// only under a frontier that is written after it.
+    pub(crate) fn retract(&mut self, now: Timestamp, id: ShardId, out: &mut Effects) {
+        let shard = self.index.shard(id);
+        let home = shard.whose.home.clone();
+        let Some(known) = shard.front.known.filter(|known| known.span_ms > 0) else { return };
+        // What an earlier owner may have leased is not for this one to say.
+        let waits = shard.front.pending.is_some() || shard.is_barred(now.mono);
+        let Some(epoch) = self.acts_for(&home, now.mono).filter(|_| !waits) else { return };
+        let row = FrontierKey { home: home.clone(), queue: self.queue(shard.queue).name.clone() };
+        let front = &mut self.index.shard_mut(id).front;
+        let (through, numbers) = (known.through, known.numbers.max(front.next_number));
+        let grant = Grant { through, until: MonoTime(0), numbers };
+        front.grant = Grant::default();
+        let payload = Frontier { through, span_ms: 0, numbers, blind: false }.encode();
+        let op =
+            OwnedOp::Change { id: row.row(), receipt: epoch, state: OwnedState::Ready, payload };
+        let then = UnderWay::Frontier { shard: id, grant };
+        let token = self.own(home, AckLevel::Quorum, vec![op], then, out);
+        self.index.shard_mut(id).front.pending = Some((token, grant));
+    }
+
     /// A frontier was written, or not.
     pub(crate) fn advanced(
         &mut self,
@@ -131,6 +153,7 @@ impl Queues {
             let waited_for = !self.queue(queue).waiters.is_empty();
             let used = waited_for || shard.counted(Place::Leased) + shard.front.leased > 0;
             let definition = self.queue(queue).definition.clone().unwrap_or_default();
+            let used = used && !self.is_quiet(id, now.mono);
             if used && shard.front.is_short(now.mono, plain_lease(&definition) * 3 / 2) {
                 self.advance(now, id, out);
             }

@@ -28,6 +28,7 @@ mod job;
 pub mod limits;
 pub mod promises;
 mod queues;
+mod quiet;
 mod receive;
 mod settle;
 mod shard;

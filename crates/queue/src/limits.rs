@@ -17,6 +17,8 @@ pub const FRONTIER_STEP_MAX: u64 = 65_536;
 pub const FRONTIER_PAUSE: Duration = Duration::from_millis(250);
 /// How long a request that need not wait waits for a frontier all the same.
 pub const FRONTIER_WAIT_MAX: Duration = Duration::from_secs(1);
+/// How long the jobs of a home are not leased after it was asked for last.
+pub const QUIET_FOR: Duration = Duration::from_secs(5);
 /// Most jobs in one request.
 pub const JOBS_PER_REQUEST_MAX: usize = 100;
 /// Longest body with its attributes, in bytes.

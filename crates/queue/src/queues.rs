@@ -140,6 +140,8 @@ pub struct Queues {
     pub(crate) dirty: BTreeSet<QueueId>,
     pub(crate) chores: crate::chores::Chores,
     pub(crate) regions: Regions,
+    /// Homes whose jobs are not leased until then, because their duties are to move.
+    pub(crate) quiet: BTreeMap<RegionId, MonoTime>,
     /// When the rows at the start were all read; nothing is leased before.
     pub(crate) began: Option<MonoTime>,
 }
@@ -174,6 +176,7 @@ impl Queues {
             dirty: BTreeSet::new(),
             chores: crate::chores::Chores::default(),
             regions: Regions::default(),
+            quiet: BTreeMap::new(),
             began: None,
         };
         queues.step(out);
@@ -217,6 +220,7 @@ impl Queues {
             Ask::Redrive { queue, to, jobs_max } => {
                 self.redrive(now, request, (&queue, to), jobs_max, out);
             }
+            Ask::Hush { home } => self.hush(now, request, home, out),
         }
     }
 

@@ -148,7 +148,9 @@ impl Queues {
         // What an earlier owner leased of a group may be a job that is not known here yet.
         let fifo = queue.definition.as_ref().is_some_and(|it| it.fifo);
         let barred = |shard: ShardId| fifo && self.index.shard(shard).is_barred(now.mono);
-        let runs = |shard: &ShardId| self.runs(*shard, now.mono) && !barred(*shard);
+        let runs = |shard: &ShardId| {
+            self.runs(*shard, now.mono) && !barred(*shard) && !self.is_quiet(*shard, now.mono)
+        };
         let next = |shard: ShardId| Some((self.index.shard(shard).next(now.mono)?, shard));
         let best = queue.shards.iter().copied().filter(runs).filter_map(next).min();
         let Some((rank, shard)) = best else { return Found::Nothing };

@@ -122,6 +122,7 @@ impl Queues {
     /// Time has passed.
     pub(crate) fn tick(&mut self, now: Timestamp, out: &mut Effects) {
         self.expire(now, out);
+        self.end_quiet(now);
         for id in self.shard_ids() {
             self.ripen(now, id);
         }

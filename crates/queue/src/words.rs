@@ -163,6 +163,11 @@ pub enum Ask {
         /// How many.
         jobs_max: u64,
     },
+    /// The duties of a home are to move: for a while no more of its jobs are leased.
+    Hush {
+        /// Whose.
+        home: RegionId,
+    },
 }
 
 /// Jobs for a queue.
@@ -283,6 +288,9 @@ pub enum Answer {
     Settled,
     /// A purge or a redrive is done, for so many jobs.
     Moved(u64),
+    /// So many jobs of a home are still leased, or about to be written as such; the home may move when
+    /// there are none.
+    Leased(u64),
 }
 
 /// Why something was not done.

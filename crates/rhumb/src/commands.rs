@@ -23,6 +23,7 @@ mod residency;
 mod route;
 mod runners;
 pub(crate) mod serve;
+mod settings;
 mod ship;
 mod show;
 mod status;

@@ -2,6 +2,7 @@
 
 pub(crate) mod buckets;
 pub(crate) mod events;
+mod expected;
 pub(crate) mod feed;
 pub(crate) mod health;
 pub(crate) mod kv;

@@ -11,21 +11,29 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use rhumb_types::record::VersionVector;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 /// An answer in JSON.
-pub(crate) fn json(value: &Value) -> Response {
-    let mut response = Response::new(Body::from(value.to_string()));
+pub(crate) fn json(value: &impl Serialize) -> Response {
+    let text = serde_json::to_vec(value);
+    let text = text.unwrap_or_else(|error| unreachable!("an answer is not JSON: {error}"));
+    let mut response = Response::new(Body::from(text));
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
     response
 }
 
 /// An answer in JSON with a status of its own.
-pub(crate) fn json_as(status: StatusCode, value: &Value) -> Response {
+pub(crate) fn json_as(status: StatusCode, value: &impl Serialize) -> Response {
     let mut response = json(value);
     *response.status_mut() = status;
     response
+}
+
+/// Serializes something as it is shown.
+pub(crate) fn text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 /// An answer without a body.

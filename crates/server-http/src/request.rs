@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Uri, header};
 use rhumb_engine::{AdminClient, Engine};
 use rhumb_types::{ErrorCode, record::VersionVector};
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 
 use crate::{
     auth::Principal,
@@ -101,7 +101,12 @@ impl Call {
     }
 
     /// The body as JSON of a known shape.
-    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+    pub(crate) fn json<'c, T: Deserialize<'c>>(&'c self) -> Result<T, Problem> {
+        serde_json::from_slice(self.json_text()?).map_err(|error| unexpected(&error))
+    }
+
+    /// The body, which says that it is JSON.
+    pub(crate) fn json_text(&self) -> Result<&[u8], Problem> {
         let sent = self.header(header::CONTENT_TYPE.as_str())?.unwrap_or_default();
         let kind = sent.split(';').next().unwrap_or_default().trim();
         // Asked for in earnest: a browser sends other kinds to other sites without asking first.
@@ -113,7 +118,11 @@ impl Call {
                 "Send JSON, with `content-type: application/json`.",
             ));
         }
-        serde_json::from_slice(&self.body)
-            .map_err(|error| Problem::invalid(format!("the body is not as expected: {error}")))
+        Ok(&self.body)
     }
+}
+
+/// JSON that is not of the shape that was expected.
+pub(crate) fn unexpected(error: &serde_json::Error) -> Problem {
+    Problem::invalid(format!("the body is not as expected: {error}"))
 }

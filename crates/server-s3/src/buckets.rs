@@ -1,6 +1,6 @@
 //! Buckets.
 
-use rhumb_engine::ObjectError;
+use rhumb_engine::{Expect, ObjectError};
 use rhumb_types::{
     RegionId,
     control::BucketAct,
@@ -85,13 +85,16 @@ pub(crate) async fn create(
     let definition =
         BucketDefinition { regions: regions.unwrap_or_default(), ..BucketDefinition::default() };
     let owner = caller.name().to_owned();
-    let entry = BucketEntry { definition, owner, ..BucketEntry::default() };
+    let make = |entry: &mut BucketEntry| {
+        entry.definition = definition;
+        entry.owner = owner;
+    };
     let client = objects.client()?;
     // What is there already is refused without a word in the audit chain.
     if client.bucket(&name).is_err() {
         objects.note(&caller, &name, BucketAct::Create).await?;
     }
-    if let Err(error) = client.make_bucket(&name, entry).await {
+    if let Err(error) = client.define_bucket(&name, Expect::Absent, make).await {
         return Err(taken(objects, name.as_str(), caller.name(), error));
     }
     answer(CreateBucketOutput { location: Some(format!("/{name}")) })

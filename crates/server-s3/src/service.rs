@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use rhumb_engine::{Engine, ObjectClient};
+use rhumb_engine::{Engine, Expect, ObjectClient};
 use rhumb_types::{
     control::{AdminCommand, BucketAct},
     record::{BucketEntry, BucketName},
@@ -80,8 +80,10 @@ impl Objects {
         change: impl FnOnce(&mut BucketEntry) + Send,
     ) -> S3Result<()> {
         let (name, _) = self.bucket(name)?;
+        let client = self.client()?;
+        let version = client.bucket_version(&name).map_err(fault::of)?;
         self.note(caller, &name, BucketAct::Change).await?;
-        self.client()?.change_bucket(&name, change).await.map_err(fault::of)
+        client.define_bucket(&name, Expect::Version(version), change).await.map_err(fault::of)
     }
 
     /// A bucket that is there.

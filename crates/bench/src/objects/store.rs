@@ -12,12 +12,12 @@ use rhumb_config::{
     process_environment,
     settings::{AccessKeySettings, Settings},
 };
-use rhumb_integration::{Cluster, Layout, programs};
+use rhumb_integration::{Cluster, Http, Layout, programs};
 use rhumb_types::control::ApiRole;
 use tempfile::TempDir;
 
 use super::session::{Credential, Endpoint, Session};
-use crate::queues::{Api, eventually, free_address, quietly};
+use crate::queues::{ANSWER_WAIT, ask, eventually, free_address, quietly};
 
 /// The bucket that every store has.
 pub(crate) const BUCKET: &str = "bench";
@@ -158,8 +158,8 @@ pub(crate) fn endpoint(cluster: &Cluster, nth: usize, keys: &[Credential]) -> En
 pub(crate) fn define(cluster: &Cluster, bucket: &str, settings: &str) -> Result<()> {
     let path = format!("/v1/buckets/{bucket}?reason=bench");
     eventually("Rhumb", || {
-        let mut session = Api::open(Ipv4Addr::LOCALHOST, cluster.http(0))?;
-        session.ask("PUT", &path, settings).map(drop)
+        let mut node = Http::open(cluster.http(0), ANSWER_WAIT)?;
+        ask(&mut node, "PUT", &path, settings).map(drop)
     })
 }
 

@@ -59,6 +59,10 @@ impl Broker for Nats {
     fn connect(&self) -> Result<Box<dyn Client>> {
         Ok(Box::new(Session::open(self.address)?))
     }
+
+    fn process(&self) -> Result<u32> {
+        Ok(self.child.id())
+    }
 }
 
 impl Drop for Nats {

@@ -71,6 +71,10 @@ impl Broker for Postgres {
         session.query(PREPARE)?;
         Ok(Box::new(Connection { session, leased: Vec::new(), text: String::new() }))
     }
+
+    fn process(&self) -> Result<u32> {
+        Ok(self.child.id())
+    }
 }
 
 impl Drop for Postgres {

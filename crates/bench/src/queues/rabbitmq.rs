@@ -78,6 +78,10 @@ impl Broker for RabbitMq {
         session.consume(self.window)?;
         Ok(Box::new(session))
     }
+
+    fn process(&self) -> Result<u32> {
+        Ok(self.child.id())
+    }
 }
 
 impl Drop for RabbitMq {

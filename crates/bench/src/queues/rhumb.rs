@@ -2,20 +2,22 @@
 
 use std::{
     fmt::Write as _,
-    io::{BufRead, BufReader, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::Ipv4Addr,
     sync::atomic::{AtomicU8, Ordering},
 };
 
 use anyhow::{Context, Result, ensure};
-use rhumb_integration::{Cluster, Layout};
-use serde_json::Value;
-use socket2::{Domain, Socket, Type};
+use rhumb_integration::{Cluster, Http, Layout};
+use serde::Deserialize;
+use serde_json::json;
 
 use super::{ANSWER_WAIT, Body, Broker, Client};
 use crate::plan::Durability;
 
-const QUEUE: &str = "/v1/queues/jobs";
+const QUEUE: &str = "/v1/queues/jobs?reason=bench";
+const ENQUEUE: &str = "/v1/queues/jobs/jobs";
+const RECEIVE: &str = "/v1/queues/jobs/receive";
+const COMPLETE: &str = "/v1/queues/jobs/complete";
 
 /// One node of one region, with an empty queue.
 #[derive(Debug)]
@@ -31,8 +33,7 @@ impl Rhumb {
         let server = Self { cluster, clients: AtomicU8::new(0) };
         let settings = format!("{{\"ack\":\"{}\"}}", durability.name());
         super::eventually("Rhumb", || {
-            let path = format!("{QUEUE}?reason=bench");
-            server.session()?.ask("PUT", &path, &settings).map(drop)
+            ask(&mut server.session()?.http, "PUT", QUEUE, &settings).map(drop)
         })?;
         Ok(server)
     }
@@ -40,7 +41,9 @@ impl Rhumb {
     /// Clients come from many addresses, as workers do: what one may ask per second is bounded.
     fn session(&self) -> Result<Session> {
         let host = self.clients.fetch_add(1, Ordering::Relaxed).clamp(1, 254);
-        Session::open(Ipv4Addr::new(127, 0, 0, host), self.cluster.http(0))
+        let from = Ipv4Addr::new(127, 0, 0, host);
+        let http = Http::open_from(from, self.cluster.http(0), ANSWER_WAIT)?;
+        Ok(Session { http, body: String::new(), leased: Vec::new() })
     }
 }
 
@@ -48,82 +51,84 @@ impl Broker for Rhumb {
     fn connect(&self) -> Result<Box<dyn Client>> {
         Ok(Box::new(self.session()?))
     }
+
+    fn process(&self) -> Result<u32> {
+        self.cluster.process(0).context("the node has ended")
+    }
 }
 
-/// A connection to a server.
-pub(crate) struct Session {
-    stream: BufReader<TcpStream>,
-    host: String,
-    out: String,
+/// A connection to a server, and the receipts of what is leased over it.
+struct Session {
+    http: Http,
+    body: String,
     leased: Vec<String>,
 }
 
-impl Session {
-    pub(crate) fn open(from: Ipv4Addr, address: SocketAddr) -> Result<Self> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        socket.bind(&SocketAddr::from((from, 0)).into())?;
-        socket.connect(&address.into())?;
-        let stream = TcpStream::from(socket);
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(ANSWER_WAIT))?;
-        let (stream, host) = (BufReader::new(stream), address.to_string());
-        Ok(Self { stream, host, out: String::new(), leased: Vec::new() })
-    }
+/// What is said of a job that was taken in.
+#[derive(Deserialize)]
+struct Taken<'a> {
+    #[serde(borrow)]
+    id: &'a str,
+}
 
-    /// Asks, and gives the body of an answer that is a yes.
-    pub(crate) fn ask(&mut self, method: &str, path: &str, body: &str) -> Result<Vec<u8>> {
-        self.out.clear();
-        write!(
-            self.out,
-            "{method} {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\n\r\n{body}",
-            self.host,
-            body.len()
-        )?;
-        self.stream.get_mut().write_all(self.out.as_bytes())?;
-        let mut line = String::new();
-        ensure!(self.stream.read_line(&mut line)? > 0, "Rhumb closed the connection");
-        let status: u16 = line.split(' ').nth(1).context("no status")?.parse()?;
-        let mut length = 0;
-        loop {
-            line.clear();
-            self.stream.read_line(&mut line)?;
-            let Some((name, value)) = line.split_once(':') else { break };
-            if name.eq_ignore_ascii_case("content-length") {
-                length = value.trim().parse()?;
-            }
-        }
-        let mut content = vec![0; length];
-        self.stream.read_exact(&mut content)?;
-        let text = String::from_utf8_lossy(&content);
-        ensure!((200..300).contains(&status), "{method} {path}: {status} {text}");
-        Ok(content)
-    }
+/// A job in a worker's hands.
+#[derive(Deserialize)]
+struct Job<'a> {
+    body: &'a str,
+    receipt: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Jobs<'a> {
+    #[serde(borrow)]
+    jobs: Vec<Job<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Settled {
+    settled: bool,
+}
+
+#[derive(Deserialize)]
+struct Results<T> {
+    results: Vec<T>,
+}
+
+/// Asks, and gives the body of an answer that is a yes.
+pub(crate) fn ask<'h>(
+    http: &'h mut Http,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> Result<&'h [u8]> {
+    let (status, answer) = http.ask(method, path, body.as_bytes())?;
+    let text = || String::from_utf8_lossy(answer);
+    ensure!((200..300).contains(&status), "{method} {path}: {status} {}", text());
+    Ok(answer)
 }
 
 impl Client for Session {
     fn enqueue(&mut self, bodies: &[Body]) -> Result<()> {
-        let jobs: Vec<String> =
-            bodies.iter().map(|body| format!("{{\"body\":\"{}\"}}", body.as_str())).collect();
-        let answer = self.ask(
-            "POST",
-            &format!("{QUEUE}/jobs"),
-            &format!("{{\"jobs\":[{}]}}", jobs.join(",")),
-        )?;
-        let answer: Value = serde_json::from_slice(&answer)?;
-        let results = answer.get("results").and_then(Value::as_array).context("no results")?;
-        ensure!(results.iter().all(|result| result.get("id").is_some()), "refused: {answer}");
+        self.body.clear();
+        self.body.push_str("{\"jobs\":[");
+        for (nth, body) in bodies.iter().enumerate() {
+            let comma = if nth > 0 { "," } else { "" };
+            write!(self.body, "{comma}{{\"body\":\"{}\"}}", body.as_str())?;
+        }
+        self.body.push_str("]}");
+        let answer = ask(&mut self.http, "POST", ENQUEUE, &self.body)?;
+        let answer: Results<Taken<'_>> = serde_json::from_slice(answer)?;
+        ensure!(answer.results.iter().filter(|it| !it.id.is_empty()).count() == bodies.len());
         Ok(())
     }
 
     fn lease(&mut self, jobs_max: usize, bodies: &mut Vec<Body>) -> Result<()> {
-        let wish = format!("{{\"max\":{jobs_max},\"wait\":\"1s\"}}");
-        let answer = self.ask("POST", &format!("{QUEUE}/receive"), &wish)?;
-        let answer: Value = serde_json::from_slice(&answer)?;
-        for job in answer.get("jobs").and_then(Value::as_array).into_iter().flatten() {
-            let text = |name: &str| job.get(name).and_then(Value::as_str).context("a short job");
-            bodies.push(Body::parse(text("body")?)?);
-            self.leased.push(text("receipt")?.to_owned());
+        self.body.clear();
+        write!(self.body, "{{\"max\":{jobs_max},\"wait\":\"1s\"}}")?;
+        let answer = ask(&mut self.http, "POST", RECEIVE, &self.body)?;
+        for job in serde_json::from_slice::<Jobs<'_>>(answer)?.jobs {
+            bodies.push(Body::parse(job.body)?);
+            self.leased.push(job.receipt.to_owned());
         }
         Ok(())
     }
@@ -132,13 +137,11 @@ impl Client for Session {
         if self.leased.is_empty() {
             return Ok(());
         }
-        let receipts = serde_json::to_string(&std::mem::take(&mut self.leased))?;
-        let body = format!("{{\"receipts\":{receipts}}}");
-        let answer = self.ask("POST", &format!("{QUEUE}/complete"), &body)?;
-        let answer: Value = serde_json::from_slice(&answer)?;
-        let results = answer.get("results").and_then(Value::as_array).context("no results")?;
-        let settled = |result: &Value| result.get("settled") == Some(&Value::Bool(true));
-        ensure!(results.iter().all(settled), "not settled: {answer}");
+        let body = serde_json::to_string(&json!({ "receipts": self.leased }))?;
+        self.leased.clear();
+        let answer = ask(&mut self.http, "POST", COMPLETE, &body)?;
+        let answer: Results<Settled> = serde_json::from_slice(answer)?;
+        ensure!(answer.results.iter().all(|it| it.settled), "a job was not settled");
         Ok(())
     }
 }

@@ -14,10 +14,13 @@ use rhumb_types::{
     },
     record::{CodecError, Record},
 };
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 
 use super::{Repeat, attempt, deadline};
-use crate::limits::ADMIN_WAIT;
+use crate::limits::{ADMIN_WAIT, AGREEMENT_PAUSE};
 
 /// Why the control plane did not do something.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -70,8 +73,8 @@ impl AdminClient {
     /// Proposes a command and waits for the machine's answer. `actor` is a token's id, or `node:`
     /// and a node's id.
     ///
-    /// What certainly was not agreed is tried again until [`ADMIN_WAIT`] is over. Dropping the
-    /// future leaves the outcome unknown.
+    /// A cluster that is not formed yet is waited for, and what certainly was not agreed is tried again,
+    /// until [`ADMIN_WAIT`] is over. Dropping the future leaves the outcome unknown.
     ///
     /// # Errors
     /// [`AdminError`]; after [`ControlError::Unknown`] the command may still take effect.
@@ -82,8 +85,20 @@ impl AdminClient {
         command: AdminCommand,
     ) -> Result<AdminOutcome, AdminError> {
         let (actor, reason) = (actor.to_owned(), reason.to_owned());
+        let end = deadline(ADMIN_WAIT);
+        if !matches!(command, AdminCommand::Form { .. }) {
+            self.formed(end).await;
+        }
         let request = AdminRequest { at: self.clock.now().wall, actor, reason, command };
-        self.submit(&request, ADMIN_WAIT).await
+        let left = end.saturating_duration_since(Instant::now());
+        self.submit(&request, left.max(AGREEMENT_PAUSE)).await
+    }
+
+    /// Waits until this node knows that the cluster is formed: before that every other command is refused.
+    async fn formed(&self, end: Instant) {
+        let mut views = self.views.clone();
+        // Who asks after the deadline hears the refusal.
+        let _late = timeout_at(end, views.wait_for(|view| view.cluster.is_some())).await;
     }
 
     /// Proposes a whole request for a time.

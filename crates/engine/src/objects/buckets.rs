@@ -29,52 +29,52 @@ impl ObjectClient {
         found.ok_or_else(|| ObjectError::NoBucket(name.clone()))
     }
 
-    /// Makes a bucket.
+    /// The version of a bucket, which a change of it names.
     ///
     /// # Errors
-    /// [`ObjectError::BucketExists`] when there is one of that name.
-    pub async fn make_bucket(
+    /// [`ObjectError::NoBucket`].
+    pub fn bucket_version(&self, name: &BucketName) -> Result<u64, ObjectError> {
+        let buckets = self.running().buckets.borrow();
+        let found = buckets.entries.get(name).map(|bucket| bucket.version);
+        found.ok_or_else(|| ObjectError::NoBucket(name.clone()))
+    }
+
+    /// Makes a bucket, or changes the one that is there, unless somebody else did meanwhile.
+    ///
+    /// # Errors
+    /// [`ObjectError::BucketExists`], [`ObjectError::NoBucket`] or [`ObjectError::BucketChanged`] when it
+    /// is not as expected.
+    pub async fn define_bucket(
         &self,
         name: &BucketName,
-        entry: BucketEntry,
+        expect: Expect,
+        change: impl FnOnce(&mut BucketEntry) + Send,
     ) -> Result<(), ObjectError> {
-        let known = self.buckets().entries.len();
-        if known >= BUCKETS_MAX {
+        let present = self.buckets();
+        let (mut entry, expect) = match (present.entries.get(name), expect) {
+            (Some(bucket), Expect::Any) => (bucket.entry.clone(), Expect::Version(bucket.version)),
+            (Some(bucket), Expect::Version(version)) if version == bucket.version => {
+                (bucket.entry.clone(), expect)
+            }
+            (Some(_), Expect::Version(_)) => return Err(ObjectError::BucketChanged(name.clone())),
+            (None, Expect::Version(_)) => return Err(ObjectError::NoBucket(name.clone())),
+            (None, Expect::Any) | (_, Expect::Absent) => {
+                (self.new_bucket(present.entries.len())?, Expect::Absent)
+            }
+        };
+        change(&mut entry);
+        self.agree(name, Some(entry), expect).await
+    }
+
+    /// A bucket that is not there yet, beside so many others.
+    fn new_bucket(&self, others: usize) -> Result<BucketEntry, ObjectError> {
+        if others >= BUCKETS_MAX {
             return Err(ObjectError::Invalid(format!(
                 "a cluster has at most {BUCKETS_MAX} buckets"
             )));
         }
-        let now = self.engine().clock().now().wall;
-        self.agree(name, Some(BucketEntry { created_at: now, ..entry }), Expect::Absent).await
-    }
-
-    /// Gives a bucket other settings.
-    ///
-    /// # Errors
-    /// [`ObjectError::BucketChanged`] when somebody else did meanwhile.
-    pub async fn change_bucket(
-        &self,
-        name: &BucketName,
-        change: impl FnOnce(&mut BucketEntry) + Send,
-    ) -> Result<(), ObjectError> {
-        let version = self.buckets().entries.get(name).map(|bucket| bucket.version);
-        let version = version.ok_or_else(|| ObjectError::NoBucket(name.clone()))?;
-        self.change_bucket_at(name, version, change).await
-    }
-
-    /// As [`change_bucket`](Self::change_bucket), if the bucket is still as it was at a version.
-    ///
-    /// # Errors
-    /// [`ObjectError::BucketChanged`] when it is not.
-    pub async fn change_bucket_at(
-        &self,
-        name: &BucketName,
-        version: u64,
-        change: impl FnOnce(&mut BucketEntry) + Send,
-    ) -> Result<(), ObjectError> {
-        let mut entry = self.bucket(name)?;
-        change(&mut entry);
-        self.agree(name, Some(entry), Expect::Version(version)).await
+        let created_at = self.engine().clock().now().wall;
+        Ok(BucketEntry { created_at, ..BucketEntry::default() })
     }
 
     /// Removes a bucket that is empty, as far as this node and those that it reaches know.
@@ -82,9 +82,7 @@ impl ObjectClient {
     /// # Errors
     /// [`ObjectError::NotEmpty`].
     pub async fn remove_bucket(&self, name: &BucketName) -> Result<(), ObjectError> {
-        let buckets = self.buckets();
-        let known = buckets.entries.get(name);
-        let version = known.ok_or_else(|| ObjectError::NoBucket(name.clone()))?.version;
+        let version = self.bucket_version(name)?;
         let held = [
             IndexKey::currents(name, b""),
             IndexKey::versions(name, b""),

@@ -8,10 +8,12 @@ use rhumb_types::{
     ErrorCode, RegionId,
     control::{
         AdminCommand, AdminOutcome, AdminQuery, AdminQueryAnswer, AdminRefusal, AdminState,
-        FailoverId, FailoverKind, FailoverRecord, FailoverState, FailoverStep, FailoverStrategy,
+        DutyMove, FailoverId, FailoverKind, FailoverRecord, FailoverState, FailoverStep,
+        FailoverStrategy,
     },
 };
 
+use super::QUEUES_DUTY;
 use crate::{
     Engine,
     agreement::{AdminClient, AdminError},
@@ -180,7 +182,11 @@ impl Engine {
     ) -> Result<FailoverRecord, OperateError> {
         let oversight = self.shared().oversight.get().ok_or(OperateError::Off)?;
         let admin = self.operator()?;
-        let dry_run = self.dry_run(region)?;
+        let mut dry_run = self.dry_run(region)?;
+        if kind == FailoverKind::Drain && self.queues().is_some() {
+            let (from, to) = (region.clone(), dry_run.successor.clone());
+            dry_run.moves.push(DutyMove { duty: QUEUES_DUTY.to_owned(), from, to, load: 0 });
+        }
         let Operation { actor, reason, key, strategy } = operation;
         let mut plan = oversee::plan(region, kind, &key, &dry_run, &oversight.config.failover);
         // Asked for by a person, it needs no other approval.

@@ -58,6 +58,7 @@ impl Engine {
             alarms: shared.alarms.clone(),
             meter: shared.meter.clone(),
             tasks: shared.tasks.clone(),
+            engine: self.clone(),
         };
         let OverseerConfig { node, region, facts, .. } = &config.overseer;
         let own = facts.regions.iter().find(|facts| facts.region.id == *region);

@@ -37,6 +37,7 @@ use tokio::{
 };
 
 use super::{
+    fresh::Fresh,
     reads::{Work, stopped, wait},
     registry::{Heartbeat, Registry, WorkerInfo},
     shown::Shown,
@@ -131,6 +132,7 @@ pub(super) struct Driver {
     waiting: HashMap<RequestId, Waiting>,
     /// What follows at once from an effect that was carried out at once.
     next: VecDeque<Event>,
+    fresh: Fresh,
     /// Homes of which rows were seen.
     homes: BTreeSet<RegionId>,
     region: RegionId,
@@ -152,6 +154,7 @@ impl Driver {
             around,
             waiting: HashMap::new(),
             next: VecDeque::new(),
+            fresh: Fresh::default(),
             homes: BTreeSet::new(),
             registry: Registry::new(region.clone()),
             region,
@@ -186,6 +189,7 @@ impl Driver {
             }
             Input::Rows(rows) => {
                 self.note_homes(&rows);
+                rows.iter().for_each(|row| self.fresh.note(row));
                 Event::Rows(rows)
             }
             Input::Owned { token, result } => Event::Owned { token, result },
@@ -316,7 +320,7 @@ impl Driver {
         while let Some(effect) = effects.pop() {
             match effect {
                 Effect::Own { token, home, ops, ack } => self.own(token, home, ops, ack),
-                Effect::Fetch { token, rows } => self.ask_for(token, Work::Fetch { token, rows }),
+                Effect::Fetch { token, rows } => self.fetch(token, rows),
                 Effect::Scan { table, after, rows_max } => self.scan(table, after, rows_max),
                 Effect::Drop(rows) => self.forget(rows),
                 Effect::Answer { request, result } => self.answer(request, result),
@@ -359,6 +363,14 @@ impl Driver {
                 self.own_later(token, submit, unknown);
             }
             Err(_) => self.next.push_back(Event::Owned { token, result: Err(stopped()) }),
+        }
+    }
+
+    /// Bodies of what was just taken in are at hand.
+    fn fetch(&mut self, token: Token, rows: Vec<OwnedId>) {
+        match self.fresh.all(&rows) {
+            Some(rows) => self.next.push_back(Event::Fetched { token, rows }),
+            None => self.ask_for(token, Work::Fetch { token, rows }),
         }
     }
 

@@ -29,7 +29,7 @@ use crate::limits::{
 
 /// Who acts for a home.
 #[derive(Clone, PartialEq, Eq, Debug)]
-enum Owner {
+pub(super) enum Owner {
     Here,
     There(RegionId),
     /// Nobody that looks well from here.
@@ -358,7 +358,7 @@ impl QueueClient {
     }
 
     /// Who acts for a home, as far as this node knows.
-    fn owner(&self, home: &RegionId) -> Owner {
+    pub(super) fn owner(&self, home: &RegionId) -> Owner {
         let engine = self.engine();
         if engine.may_act(home).is_some() {
             return Owner::Here;
@@ -477,6 +477,6 @@ const fn may_be_elsewhere(refused: &Refused) -> bool {
     matches!(refused, Refused::Gone | Refused::Stale | Refused::Unavailable(_))
 }
 
-fn foreign(answer: &Answer) -> Refused {
+pub(super) fn foreign(answer: &Answer) -> Refused {
     Refused::Unconfirmed(format!("the answer is not the one to the question: {answer:?}").into())
 }

@@ -28,6 +28,7 @@ pub(super) enum Call {
     Redrive { queue: QueueName, to: Option<QueueName>, jobs_max: u64 },
     Advert { home: RegionId, jobs: u32, tenants: BTreeMap<String, (u64, u64)> },
     Workers,
+    Hush { home: RegionId },
 }
 
 impl Record for Call {
@@ -45,6 +46,7 @@ pub(super) enum Told {
     Refused(SentRefusal),
     Noted,
     Workers(Vec<WorkerInfo>),
+    Leased(u64),
 }
 
 impl Record for Told {
@@ -263,6 +265,7 @@ impl Call {
             Ask::Release { receipt } => Self::Release { receipt: receipt.into() },
             Ask::Purge { queue } => Self::Purge { queue },
             Ask::Redrive { queue, to, jobs_max } => Self::Redrive { queue, to, jobs_max },
+            Ask::Hush { home } => Self::Hush { home },
         }
     }
 
@@ -303,6 +306,7 @@ impl Call {
                 return Asked::Advert(Advert { home, jobs, tenants });
             }
             Self::Workers => return Asked::Workers,
+            Self::Hush { home } => Ask::Hush { home },
         })
     }
 }
@@ -334,6 +338,7 @@ impl Told {
             }
             Ok(Answer::Settled) => Self::Settled,
             Ok(Answer::Moved(jobs)) => Self::Moved(jobs),
+            Ok(Answer::Leased(jobs)) => Self::Leased(jobs),
             Err(refused) => Self::Refused(refused.into()),
         }
     }
@@ -356,6 +361,7 @@ impl Told {
             }
             Self::Settled | Self::Noted => Answer::Settled,
             Self::Moved(jobs) => Answer::Moved(jobs),
+            Self::Leased(jobs) => Answer::Leased(jobs),
             Self::Refused(refusal) => return Err(refusal.into()),
             Self::Workers(_) => {
                 return Err(Refused::Unconfirmed("the answer is to another question".into()));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use rhumb_engine::{
-    About, ByteStream, Digests, Done, ObjectError, Put,
+    About, ByteStream, Digests, Done, Expect, ObjectError, Put,
     object::{
         condition::Condition,
         etag::EntityTags,
@@ -57,8 +57,8 @@ fn bytes(count: usize, seed: u64) -> Bytes {
 
 impl Node {
     async fn make(&self, definition: BucketDefinition) {
-        let entry = BucketEntry { definition, ..BucketEntry::default() };
-        self.objects.make_bucket(&bucket(), entry).await.unwrap();
+        let make = |entry: &mut BucketEntry| entry.definition = definition;
+        self.objects.define_bucket(&bucket(), Expect::Absent, make).await.unwrap();
     }
 
     async fn knows_bucket(&self) {
@@ -336,7 +336,8 @@ async fn a_bucket_that_is_to_be_everywhere_from_now_on_is_copied_to_the_last_blo
     let all: Vec<BlobRef> = records.iter().flat_map(blobs).collect();
     until("the rows", || eu.names().len() == all.len() && ap.names().len() == all.len()).await;
     assert!(!eu.holds(&all).await);
-    us.objects.change_bucket(&bucket(), |entry| entry.definition = everywhere).await.unwrap();
+    let change = |entry: &mut BucketEntry| entry.definition = everywhere;
+    us.objects.define_bucket(&bucket(), Expect::Any, change).await.unwrap();
     until_held(&eu, &all).await;
     until_held(&ap, &all).await;
     stop([us, eu, ap]).await;
@@ -460,23 +461,34 @@ async fn a_miss_is_told_only_when_all_that_may_know_deny_it() {
     cluster.cut(&ap.region, true);
     assert!(matches!(eu.head("nothing").await, Err(ObjectError::Read(ReadRefused::NoKey))));
     cluster.cut(&ap.region, false);
-    eu.objects.change_bucket(&bucket(), |entry| entry.definition.miss = Miss::Local).await.unwrap();
+    let local = |entry: &mut BucketEntry| entry.definition.miss = Miss::Local;
+    eu.objects.define_bucket(&bucket(), Expect::Any, local).await.unwrap();
     assert!(matches!(eu.head("nothing").await, Err(ObjectError::Read(ReadRefused::NoKey))));
     stop([us, eu, ap]).await;
 }
+
+/// A change of a bucket that changes nothing.
+fn same(_: &mut BucketEntry) {}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_goes_only_when_it_is_empty() {
     let cluster = Cluster::new(&["us"]);
     let node = cluster.start("us", &MemoryDisk::new(), true).await;
     node.make(BucketDefinition { copies: 1, ..BucketDefinition::default() }).await;
-    let again = node.objects.make_bucket(&bucket(), BucketEntry::default()).await;
-    assert_eq!(again, Err(ObjectError::BucketExists(bucket())));
+    let version = node.objects.bucket_version(&bucket()).unwrap();
+    for (expect, error) in [
+        (Expect::Absent, ObjectError::BucketExists(bucket())),
+        (Expect::Version(version + 1), ObjectError::BucketChanged(bucket())),
+    ] {
+        assert_eq!(node.objects.define_bucket(&bucket(), expect, same).await, Err(error));
+    }
     node.put("k", &bytes(10, 1)).await.unwrap();
     assert_eq!(node.objects.remove_bucket(&bucket()).await, Err(ObjectError::NotEmpty(bucket())));
     node.delete("k").await;
     node.objects.remove_bucket(&bucket()).await.unwrap();
     assert_eq!(node.objects.bucket(&bucket()), Err(ObjectError::NoBucket(bucket())));
+    let gone = node.objects.define_bucket(&bucket(), Expect::Version(version), same).await;
+    assert_eq!(gone, Err(ObjectError::NoBucket(bucket())));
     assert!(matches!(node.put("k", &bytes(10, 1)).await, Err(ObjectError::NoBucket(_))));
     node.stop().await;
 }

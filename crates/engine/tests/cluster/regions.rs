@@ -3,12 +3,15 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use rhumb_engine::{
-    HomeChoice,
+    HomeChoice, Operation,
     queue::{NewJob, Refused},
 };
 use rhumb_ports::memory::MemoryDisk;
 use rhumb_regions::spillover::Limits;
-use rhumb_types::record::{JobId, QueueDefinition};
+use rhumb_types::{
+    control::{FailoverStep, StepState},
+    record::{JobId, QueueDefinition},
+};
 
 use crate::cluster::{Cluster, Node, bodies, job, queue, region, until};
 
@@ -130,6 +133,54 @@ async fn a_region_that_is_gone_loses_no_job_and_its_receipts_end() {
     assert!(late.is_err(), "{late:?}");
     assert!(us.receive_for(Duration::ZERO).await.is_empty());
     cluster.cut(&home, false);
+    for node in [us, eu, ap] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_waits_for_workers_and_its_successor_for_nobody() {
+    let cluster = Cluster::new(&["us", "eu", "ap"]);
+    let [us, eu, ap] = three(&cluster).await;
+    let home = region("us");
+    for nth in 0..15 {
+        us.add_for(&home, &nth.to_string()).await;
+    }
+    let leased = us.receive().await;
+    assert_eq!(leased.len(), 10);
+    let operation = Operation {
+        actor: "op".into(),
+        reason: "a new kernel".into(),
+        key: "drain".into(),
+        strategy: None,
+    };
+    let id = eu.engine.drain(&home, operation).await.unwrap().id;
+    let at_drain = async |state| {
+        let record = eu.engine.failover_record(id).await.unwrap();
+        record.steps.iter().any(|it| it.step == FailoverStep::Drain && it.state == state)
+    };
+    let drains = async {
+        while !at_drain(StepState::Running).await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), drains).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(us.receive_for(Duration::ZERO).await.is_empty(), "it leases no more");
+    assert!(us.acts_for(&home), "it waits");
+    let receipts: Vec<_> = leased.into_iter().map(|it| it.receipt).collect();
+    let done = us.queues.complete(receipts).await;
+    assert!(done.iter().all(Result::is_ok), "{done:?}");
+    until("a successor", || eu.acts_for(&home) || ap.acts_for(&home)).await;
+    assert!(at_drain(StepState::Done).await);
+    let mut rest = BTreeSet::new();
+    let others = async {
+        while rest.len() < 5 {
+            rest.extend(eu.receive().await.into_iter().map(|it| it.receipt.key.id));
+        }
+    };
+    // Far less than a lease of theirs would last.
+    tokio::time::timeout(Duration::from_secs(10), others).await.unwrap();
     for node in [us, eu, ap] {
         node.stop().await;
     }

@@ -7,8 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -18,7 +17,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use rhumb_integration::{Cluster, Layout, READY_WAIT_MAX, eventually};
+use rhumb_integration::{Cluster, Http, Layout, READY_WAIT_MAX, eventually};
 use serde_json::{Value, json};
 
 use crate::{holder, wait_for_duties};
@@ -29,44 +28,17 @@ const HELD_MAX: Duration = Duration::from_secs(95);
 const LEASE: &str = "5s";
 const PATH: &str = "/v1/queues/jobs";
 
-/// A connection to a node's HTTP server.
-struct Http {
-    stream: BufReader<TcpStream>,
-    host: String,
+/// How long an answer may take.
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
+
+fn open(address: SocketAddr) -> Result<Http> {
+    Http::open(address, ANSWER_WAIT)
 }
 
-impl Http {
-    fn open(address: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        Ok(Self { stream: BufReader::new(stream), host: address.to_string() })
-    }
-
-    fn ask(&mut self, method: &str, path: &str, body: &Value) -> Result<(u16, Value)> {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\n\r\n{body}",
-            self.host,
-            body.len()
-        );
-        self.stream.get_mut().write_all(head.as_bytes())?;
-        let mut line = String::new();
-        ensure!(self.stream.read_line(&mut line)? > 0, "the connection was closed");
-        let status = line.split(' ').nth(1).context("no status")?.parse()?;
-        let mut length = 0;
-        loop {
-            line.clear();
-            self.stream.read_line(&mut line)?;
-            let Some((name, value)) = line.split_once(':') else { break };
-            if name.eq_ignore_ascii_case("content-length") {
-                length = value.trim().parse()?;
-            }
-        }
-        let mut content = vec![0; length];
-        self.stream.read_exact(&mut content)?;
-        Ok((status, serde_json::from_slice(&content).unwrap_or(Value::Null)))
-    }
+fn ask(http: &mut Http, method: &str, path: &str, body: &Value) -> Result<(u16, Value)> {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let (status, answer) = http.ask(method, path, body.as_bytes())?;
+    Ok((status, serde_json::from_slice(answer).unwrap_or(Value::Null)))
 }
 
 /// A job in a worker's hands.
@@ -83,7 +55,7 @@ struct Leased {
 fn receive(http: &mut Http, max: usize, wait: &str) -> Result<Vec<Leased>> {
     let asked = Instant::now();
     let wish = json!({ "max": max, "wait": wait, "visibility": LEASE, "worker": "test" });
-    let (status, answer) = http.ask("POST", &format!("{PATH}/receive"), &wish)?;
+    let (status, answer) = ask(http, "POST", &format!("{PATH}/receive"), &wish)?;
     ensure!(status == 200, "{status} {answer}");
     let came = Instant::now();
     let jobs = answer.get("jobs").and_then(Value::as_array).context("no jobs")?;
@@ -99,14 +71,14 @@ fn receive(http: &mut Http, max: usize, wait: &str) -> Result<Vec<Leased>> {
 }
 
 fn enqueue(http: &mut Http, home: &str, job: &Value) -> Result<String> {
-    let (status, answer) = http.ask("POST", &format!("{PATH}/jobs?home={home}"), job)?;
+    let (status, answer) = ask(http, "POST", &format!("{PATH}/jobs?home={home}"), job)?;
     ensure!(matches!(status, 200 | 201), "{status} {answer}");
     Ok(answer.get("id").and_then(Value::as_str).context("no id")?.to_owned())
 }
 
 fn settle(http: &mut Http, how: &str, receipt: &str) -> Result<bool> {
     let (status, answer) =
-        http.ask("POST", &format!("{PATH}/{how}"), &json!({ "receipt": receipt }))?;
+        ask(http, "POST", &format!("{PATH}/{how}"), &json!({ "receipt": receipt }))?;
     ensure!(matches!(status, 204 | 404 | 409 | 503), "{status} {answer}");
     Ok(status == 204)
 }
@@ -157,11 +129,11 @@ impl Rig {
         let rig = Self { cluster, history: Arc::default() };
         let settings = json!({ "ack": ack });
         let (status, answer) =
-            rig.http(0).ask("PUT", &format!("{PATH}?reason=test"), &settings).unwrap();
+            ask(&mut rig.http(0), "PUT", &format!("{PATH}?reason=test"), &settings).unwrap();
         assert!(matches!(status, 200 | 201 | 204), "{status} {answer}");
         for nth in 0..data {
             eventually(READY_WAIT_MAX, || {
-                let (status, _) = rig.http(nth).ask("GET", PATH, &Value::Null)?;
+                let (status, _) = ask(&mut rig.http(nth), "GET", PATH, &Value::Null)?;
                 ensure!(status == 200, "the queue is not known in region {nth}");
                 Ok(())
             })
@@ -171,7 +143,7 @@ impl Rig {
     }
 
     fn http(&self, nth: usize) -> Http {
-        Http::open(self.cluster.http(nth)).unwrap()
+        open(self.cluster.http(nth)).unwrap()
     }
 
     fn owner(&self) -> String {
@@ -220,7 +192,7 @@ impl Rig {
             while !stop.load(Ordering::Relaxed) {
                 let job = json!({ "body": "in flight", "key": format!("{nth}-{sent}") });
                 let taken = eventually(Duration::from_secs(60), || {
-                    enqueue(&mut Http::open(address)?, &owner, &job)
+                    enqueue(&mut open(address)?, &owner, &job)
                 });
                 history.acknowledged.lock().unwrap().insert(taken.unwrap());
                 sent += 1;
@@ -317,7 +289,8 @@ fn an_owner_that_is_cut_off_gives_nothing_away_that_another_may_give() {
     rig.until_taken_over();
     assert!(receive(&mut here, 10, "0s").unwrap().is_empty(), "it leases without a lease");
     // It takes work in all the same, for itself (rule 5).
-    let pinned = rig.http(0).ask("POST", &format!("{PATH}/jobs"), &json!({ "body": "pinned" }));
+    let pinned =
+        ask(&mut rig.http(0), "POST", &format!("{PATH}/jobs"), &json!({ "body": "pinned" }));
     let (status, answer) = pinned.unwrap();
     if status == 201 {
         assert_eq!(answer["pinned"], json!(true), "{answer}");

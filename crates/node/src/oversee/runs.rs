@@ -223,7 +223,8 @@ impl Overseer {
                     break;
                 }
                 Next::Do(Effect::Drain { duty, ticket }) => {
-                    out.push(OverseerEffect::Drain { id, ticket, duty });
+                    let region = run.plan.region.clone();
+                    out.push(OverseerEffect::Drain { id, ticket, region, duty });
                 }
                 Next::Do(Effect::Hook { name, ticket }) => {
                     let plan = Box::new(run.plan.clone());

@@ -172,7 +172,9 @@ pub enum OverseerEffect {
         id: FailoverId,
         /// Of which try.
         ticket: Ticket,
-        /// The duty.
+        /// Whose duty,
+        region: RegionId,
+        /// and which.
         duty: String,
     },
 }

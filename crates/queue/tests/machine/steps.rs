@@ -54,6 +54,49 @@ fn a_lease_runs_out_and_its_receipt_with_it() {
 }
 
 #[test]
+fn a_home_that_is_to_move_leases_no_more_and_leaves_nothing_to_wait_for() {
+    let mut rig = Rig::plain();
+    (0..3).for_each(|_| drop(rig.add("q")));
+    let leased = rig.receive_for("q", 1, None).remove(0);
+    let hush = || Ask::Hush { home: region(0) };
+    assert_eq!(rig.answer(hush()), Ok(Answer::Leased(1)));
+    assert!(rig.receive("q").is_empty());
+    // What is leased goes on as before.
+    let extend =
+        Ask::Extend { receipt: leased.receipt.clone(), visibility: Duration::from_secs(9) };
+    assert_eq!(rig.answer(extend), Ok(Answer::Settled));
+    assert_eq!(rig.complete(leased.receipt), Ok(()));
+    assert_eq!(rig.answer(hush()), Ok(Answer::Leased(1)), "what nobody waits for is being written");
+    assert_eq!(rig.answer(hush()), Ok(Answer::Leased(0)));
+    rig.restart(2);
+    assert_eq!(rig.receive("q").len(), 2);
+    // Another one that finds jobs leased waits for them, as ever.
+    rig.restart(3);
+    assert!(rig.receive("q").is_empty());
+    let other = Ask::Hush { home: region(1) };
+    assert!(matches!(rig.answer(other), Err(Refused::Unavailable(_))));
+}
+
+#[test]
+fn a_move_that_was_called_off_leaves_nothing_behind() {
+    let mut rig = Rig::plain();
+    let first = rig.add("q");
+    let leased = rig.receive("q").remove(0);
+    rig.complete(leased.receipt).unwrap();
+    let hush = || Ask::Hush { home: region(0) };
+    while rig.answer(hush()) != Ok(Answer::Leased(0)) {}
+    let second = rig.add("q");
+    rig.wait(4);
+    assert!(rig.receive("q").is_empty());
+    rig.wait(2);
+    let leased = rig.receive("q").remove(0);
+    assert_eq!((leased.receipt.key.id, first != second), (second, true));
+    // It is leased under a frontier of its own.
+    rig.restart(2);
+    assert!(rig.receive("q").is_empty());
+}
+
+#[test]
 fn who_waits_gets_what_comes() {
     let mut rig = Rig::plain();
     let until = MonoTime(rig.host.clock.at(rig.now).mono.0 + 20 * SECOND);

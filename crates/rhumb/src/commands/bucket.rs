@@ -2,17 +2,17 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
-use http::{HeaderValue, Method, header};
+use anyhow::Result;
 use rhumb_types::record::BucketName;
 use serde_json::{Map, Value};
 
 use super::{
     queue::shown::print,
+    settings::Thing,
     show::{items, word},
 };
 use crate::{
-    cli::{Bucket, BucketCommand, BucketSettings, Change},
+    cli::{Bucket, BucketCommand, BucketSettings},
     http::{Ask, Http},
     table::table,
 };
@@ -28,17 +28,11 @@ pub(crate) fn run(args: &Bucket) -> Result<ExitCode> {
         C::Show { bucket, asked } => {
             print(asked, &Http::new(&asked.node)?.json(of(bucket))?, lines)?;
         }
-        C::Create { bucket, settings, change } => {
-            let any = HeaderValue::from_static("*");
-            let ask = write(bucket, change).header(header::IF_NONE_MATCH, any);
-            let ask = ask.json(&said(settings).into());
-            print(&change.asked, &Http::new(&change.asked.node)?.json(ask)?, lines)?;
+        C::Create { bucket, settings, change } => thing(bucket).create(said(settings), change)?,
+        C::Change { bucket, settings, unset, change } => {
+            thing(bucket).alter(said(settings), unset, change)?;
         }
-        C::Change { bucket, settings, unset, change } => alter(bucket, settings, unset, change)?,
-        C::Delete { bucket, change: Change { asked, reason } } => {
-            let ask = Ask::new(Method::DELETE, PATH).part(bucket.as_str().as_bytes());
-            Http::new(&asked.node)?.send(ask.param("reason", reason))?;
-        }
+        C::Delete { bucket, change } => thing(bucket).delete(change)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -47,30 +41,8 @@ fn of(bucket: &BucketName) -> Ask {
     Ask::get(PATH).part(bucket.as_str().as_bytes())
 }
 
-fn write(bucket: &BucketName, change: &Change) -> Ask {
-    let ask = Ask::new(Method::PUT, PATH).part(bucket.as_str().as_bytes());
-    ask.param("reason", &change.reason)
-}
-
-/// Reads the settings and writes them with the changes, unless somebody else changed them meanwhile.
-fn alter(
-    bucket: &BucketName,
-    settings: &BucketSettings,
-    unset: &[String],
-    change: &Change,
-) -> Result<()> {
-    let node = Http::new(&change.asked.node)?;
-    let mut present = node.json(of(bucket))?;
-    let version = HeaderValue::try_from(format!("\"{}\"", word(&present, "/version")))?;
-    let Some(Value::Object(mut body)) = present.get_mut("settings").map(Value::take) else {
-        bail!("the node's answer has no settings");
-    };
-    for name in unset {
-        body.remove(name).with_context(|| format!("there is no setting `{name}`"))?;
-    }
-    body.extend(said(settings));
-    let ask = write(bucket, change).header(header::IF_MATCH, version);
-    print(&change.asked, &node.json(ask.json(&body.into()))?, lines)
+fn thing(bucket: &BucketName) -> Thing<'_> {
+    Thing { path: PATH, name: bucket.as_str(), lines }
 }
 
 /// The settings that were given, by their names.

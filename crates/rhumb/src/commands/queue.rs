@@ -2,13 +2,14 @@
 
 use std::{io::Read, process::ExitCode};
 
-use anyhow::{Context, Result, bail};
-use http::{HeaderValue, Method, header};
+use anyhow::{Context, Result};
+use http::Method;
 use rhumb_types::record::QueueName;
 use serde_json::{Map, Value, json};
 
 use super::{
     say,
+    settings::Thing,
     show::{items, word},
 };
 use crate::{
@@ -35,12 +36,11 @@ pub(crate) fn run(args: &Queue) -> Result<ExitCode> {
         C::Show { queue, asked } => {
             shown::print(asked, &Http::new(&asked.node)?.json(of(queue))?, shown::settings)?;
         }
-        C::Create { queue, settings, change } => create(queue, settings, change)?,
-        C::Change { queue, settings, unset, change } => alter(queue, settings, unset, change)?,
-        C::Delete { queue, change: Change { asked, reason } } => {
-            let ask = Ask::new(Method::DELETE, PATH).part(queue.as_str().as_bytes());
-            Http::new(&asked.node)?.send(ask.param("reason", reason))?;
+        C::Create { queue, settings, change } => thing(queue).create(said(settings), change)?,
+        C::Change { queue, settings, unset, change } => {
+            thing(queue).alter(said(settings), unset, change)?;
         }
+        C::Delete { queue, change } => thing(queue).delete(change)?,
         C::Send(job) => send(job)?,
         C::Receive { queue, node, max, visibility, wait } => {
             let mut wish = json!({ "max": max, "wait": wait });
@@ -96,35 +96,8 @@ fn put(object: &mut Value, name: &str, value: impl Into<Value>) {
     }
 }
 
-fn create(queue: &QueueName, settings: &QueueSettings, change: &Change) -> Result<()> {
-    let body = json!(said(settings));
-    let any = HeaderValue::from_static("*");
-    let ask = Ask::new(Method::PUT, PATH).part(queue.as_str().as_bytes());
-    let ask = ask.header(header::IF_NONE_MATCH, any).param("reason", &change.reason).json(&body);
-    shown::print(&change.asked, &Http::new(&change.asked.node)?.json(ask)?, shown::settings)
-}
-
-/// Reads the settings and writes them with the changes, unless somebody else changed them meanwhile.
-fn alter(
-    queue: &QueueName,
-    settings: &QueueSettings,
-    unset: &[String],
-    change: &Change,
-) -> Result<()> {
-    let node = Http::new(&change.asked.node)?;
-    let mut present = node.json(of(queue))?;
-    let version = word(&present, "/version");
-    let Some(Value::Object(mut body)) = present.get_mut("settings").map(Value::take) else {
-        bail!("the node's answer has no settings");
-    };
-    for name in unset {
-        body.remove(name).with_context(|| format!("there is no setting `{name}`"))?;
-    }
-    body.extend(said(settings));
-    let version = HeaderValue::try_from(format!("\"{version}\""))?;
-    let ask = Ask::new(Method::PUT, PATH).part(queue.as_str().as_bytes());
-    let ask = ask.header(header::IF_MATCH, version).param("reason", &change.reason);
-    shown::print(&change.asked, &node.json(ask.json(&body.into()))?, shown::settings)
+fn thing(queue: &QueueName) -> Thing<'_> {
+    Thing { path: PATH, name: queue.as_str(), lines: shown::settings }
 }
 
 /// The settings that were given, by their names.

@@ -4,7 +4,7 @@
 //! stay as they are when the settings change. A bucket is within a token's scope when `bucket:NAME` is.
 //! A change is noted in the audit chain before it is made.
 
-use http::{StatusCode, header};
+use http::StatusCode;
 use rhumb_engine::{ObjectClient, ObjectError, Versioned};
 use rhumb_types::{
     AckLevel, ByteSize, ErrorCode, RegionId,
@@ -198,37 +198,20 @@ pub(crate) async fn put(call: Call) -> Outcome {
     check_reason(&reason)?;
     let client = call.objects()?;
     let known = client.buckets().entries.get(&name).cloned();
-    let absent = call.header(header::IF_NONE_MATCH.as_str())?;
-    let expected = call.header(header::IF_MATCH.as_str())?.map(|_| call.expected_version());
-    let expected = expected.transpose()?;
-    match (absent, expected, &known) {
-        (Some("*"), None, Some(_)) => return Err(ObjectError::BucketExists(name).into()),
-        (Some("*"), None, None) | (None, None, _) => {}
-        (None, Some(version), Some(known)) if known.version == version => {}
-        (None, Some(_), Some(_)) => return Err(ObjectError::BucketChanged(name).into()),
-        (None, Some(_), None) => return Err(ObjectError::NoBucket(name).into()),
-        _ => {
-            let detail = "a bucket is made with `if-none-match: *` or changed with `if-match`";
-            return Err(Problem::invalid(detail));
-        }
-    }
+    let expect = call.expected("bucket", known.as_ref().map(|bucket| bucket.version))?;
     let settings = call.json::<Settings>()?;
     let before = known.as_ref().map(|bucket| bucket.entry.definition.clone()).unwrap_or_default();
-    let definition = settings.over(&before);
-    definition.check().map_err(|error| Problem::invalid(error.to_string()))?;
+    settings.clone().over(&before).check().map_err(|error| Problem::invalid(error.to_string()))?;
     let act = if known.is_some() { BucketAct::Change } else { BucketAct::Create };
     call.note_bucket(&name, act, &reason).await?;
-    match &known {
-        Some(bucket) => {
-            let change = |entry: &mut BucketEntry| entry.definition = definition;
-            client.change_bucket_at(&name, bucket.version, change).await?;
+    let owner = call.principal.id.to_string();
+    let change = |entry: &mut BucketEntry| {
+        entry.definition = settings.over(&entry.definition);
+        if known.is_none() {
+            entry.owner = owner;
         }
-        None => {
-            let owner = call.principal.id.to_string();
-            let entry = BucketEntry { definition, owner, ..BucketEntry::default() };
-            client.make_bucket(&name, entry).await?;
-        }
-    }
+    };
+    client.define_bucket(&name, expect, change).await?;
     let status = if known.is_some() { StatusCode::OK } else { StatusCode::CREATED };
     let agreed = client.buckets();
     let Some(bucket) = agreed.entries.get(&name) else {

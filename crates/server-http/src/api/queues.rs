@@ -3,8 +3,8 @@
 //! A queue is within a token's scope when `queue:NAME` is. What changes a queue as a whole is noted in
 //! the audit chain before it is done.
 
-use http::{StatusCode, header};
-use rhumb_engine::{Expect, QueueClient, Versioned};
+use http::StatusCode;
+use rhumb_engine::{QueueClient, Versioned};
 use rhumb_types::{
     ErrorCode,
     control::{AdminCommand, QueueAct},
@@ -101,21 +101,6 @@ fn no_queue(name: &QueueName) -> Problem {
     rhumb_engine::queue::Refused::NoQueue(name.clone()).into()
 }
 
-/// What a change counts on (RFC 9110 section 13.1).
-fn expected(call: &Call) -> Result<Expect, Problem> {
-    let match_ = call.header(header::IF_MATCH.as_str())?;
-    let none_match = call.header(header::IF_NONE_MATCH.as_str())?;
-    match (match_, none_match) {
-        (None, None) => Ok(Expect::Any),
-        (None, Some("*")) => Ok(Expect::Absent),
-        (Some(_), None) => call.expected_version().map(Expect::Version),
-        _ => {
-            let detail = "a queue is made with `if-none-match: *` or changed with `if-match`";
-            Err(Problem::invalid(detail))
-        }
-    }
-}
-
 /// Makes a queue, or gives it other settings: all of them, those left out being the usual ones.
 pub(crate) async fn put(call: Call) -> Outcome {
     let name = call.queue()?;
@@ -124,16 +109,16 @@ pub(crate) async fn put(call: Call) -> Outcome {
     let reason = reason_of(&mut params)?;
     params.done()?;
     check_reason(&reason)?;
-    let expect = expected(&call)?;
+    let client = call.queues()?;
+    let known = client.agreed().borrow().entries.get(&name).map(|queue| queue.version);
+    let expect = call.expected("queue", known)?;
     let definition = call.json::<Settings>()?.definition();
     definition.check().map_err(|error| Problem::invalid(error.to_string()))?;
-    let client = call.queues()?;
-    let known = client.agreed().borrow().entries.contains_key(&name);
-    let act = if known { QueueAct::Change } else { QueueAct::Create };
+    let act = if known.is_some() { QueueAct::Change } else { QueueAct::Create };
     call.note(&name, act, &reason).await?;
     client.define(name.clone(), definition, expect).await?;
     let agreed = client.agreed().borrow().clone();
-    let status = if known { StatusCode::OK } else { StatusCode::CREATED };
+    let status = if known.is_some() { StatusCode::OK } else { StatusCode::CREATED };
     let Some(queue) = agreed.entries.get(&name) else {
         // Dropped again since.
         return Ok(encode::json_as(status, &json!({ "queue": name })));

@@ -96,7 +96,7 @@ impl World {
                 self.plan(1, host, What::Node(event));
             }
             // No duty is on a node yet, and no hook is configured.
-            OverseerEffect::Drain { id, ticket, duty } => {
+            OverseerEffect::Drain { id, ticket, duty, .. } => {
                 let result = Err("nothing on this node has this duty".to_owned());
                 let event = OverseerEvent::PartEnded { id, ticket, part: Part::Duty(duty), result };
                 self.plan(1, host, What::Overseer(event));

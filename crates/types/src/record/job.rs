@@ -25,7 +25,8 @@ pub struct JobId(pub [u8; ID_BYTES]);
 
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        // At once, and not byte by byte: ids are written for every job that is sent and leased.
+        write!(f, "{:0digits$x}", u128::from_be_bytes(self.0), digits = 2 * ID_BYTES)
     }
 }
 

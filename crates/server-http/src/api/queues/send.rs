@@ -5,20 +5,20 @@ use std::collections::BTreeMap;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::StatusCode;
-use rhumb_engine::queue::{NewJob, Refused, limits::JOBS_PER_REQUEST_MAX};
+use rhumb_engine::queue::{NewJob, limits::JOBS_PER_REQUEST_MAX};
 use rhumb_engine::{EnqueueRequest, HomeChoice, OsEntropy, Taken, random_id};
 use rhumb_types::{
     RegionId,
-    record::{JobAttribute, Progress},
+    record::{JobAttribute, JobId, Progress},
 };
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde_json::{Value, value::RawValue};
 
 use super::not_ours;
 use crate::{
     encode,
     problem::Problem,
-    request::{Call, Outcome},
+    request::{Call, Outcome, unexpected},
     span::Span,
 };
 
@@ -29,13 +29,21 @@ const TEXT: &str = "String";
 /// The kind of one that is given as base64.
 const BINARY: &str = "Binary";
 
+/// Several jobs as they are sent.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Many<'t> {
+    #[serde(borrow)]
+    jobs: Vec<Sent<'t>>,
+}
+
 /// A job as it is sent.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Sent {
+struct Sent<'t> {
     /// A text as it is, or another JSON value as its JSON.
-    #[serde(default)]
-    body: Option<Value>,
+    #[serde(borrow, default)]
+    body: Option<&'t RawValue>,
     #[serde(default)]
     body_base64: Option<String>,
     #[serde(default)]
@@ -99,17 +107,16 @@ fn decode(what: &str, text: &str) -> Result<Bytes, Problem> {
     bytes.map_err(|_| Problem::invalid(format!("`{what}` is not base64 (RFC 4648 section 4)")))
 }
 
-impl Sent {
-    fn body(&mut self) -> Result<Bytes, Problem> {
-        match (self.body.take(), self.body_base64.take()) {
-            (Some(Value::String(text)), None) => Ok(text.into()),
-            (Some(value), None) => Ok(value.to_string().into()),
-            (None, Some(text)) => decode("body_base64", &text),
+impl Sent<'_> {
+    fn body(&self) -> Result<Bytes, Problem> {
+        match (self.body, &self.body_base64) {
+            (Some(raw), None) => plain(raw.get()).map_err(|error| unexpected(&error)),
+            (None, Some(text)) => decode("body_base64", text),
             _ => Err(Problem::invalid("a job has either `body` or `body_base64`")),
         }
     }
 
-    fn read(mut self) -> Result<NewJob, Problem> {
+    fn read(self) -> Result<NewJob, Problem> {
         let body = self.body()?;
         let attributes = self.attributes.into_iter().map(|(name, value)| value.read(name));
         let attributes = attributes.collect::<Result<Vec<_>, _>>()?;
@@ -124,26 +131,45 @@ impl Sent {
     }
 }
 
+/// The text that a JSON string stands for, or another value as its JSON, in one way of writing it: the
+/// same job sent again is the same job.
+fn plain(json: &str) -> serde_json::Result<Bytes> {
+    if json.starts_with('"') {
+        return serde_json::from_str::<String>(json).map(Bytes::from);
+    }
+    serde_json::from_str::<Value>(json).map(|value| value.to_string().into())
+}
+
 /// The jobs of a request, and whether they came as a list.
-fn jobs(body: Value) -> Result<(Vec<NewJob>, bool), Problem> {
-    let (list, many) = match body {
-        Value::Object(mut object) if object.contains_key("jobs") => {
-            let jobs = object.remove("jobs").unwrap_or_default();
-            if let Some(name) = object.keys().next() {
-                let name = name.escape_default();
-                return Err(Problem::invalid(format!("`{name}` does not belong beside `jobs`")));
-            }
-            (serde_json::from_value::<Vec<Sent>>(jobs), true)
-        }
-        one => (serde_json::from_value::<Sent>(one).map(|one| vec![one]), false),
+fn jobs(body: &[u8]) -> Result<(Vec<NewJob>, bool), Problem> {
+    let (list, many) = match serde_json::from_slice::<Many<'_>>(body) {
+        Ok(many) => (many.jobs, true),
+        // A single job is no list from its first member on.
+        Err(of_many) => match serde_json::from_slice::<Sent<'_>>(body) {
+            Ok(one) => (vec![one], false),
+            Err(of_one) => return Err(unreadable(body, &of_many, &of_one)),
+        },
     };
-    let list =
-        list.map_err(|error| Problem::invalid(format!("the body is not as expected: {error}")))?;
     if !(1..=JOBS_PER_REQUEST_MAX).contains(&list.len()) {
         let detail = format!("one request takes 1 to {JOBS_PER_REQUEST_MAX} jobs");
         return Err(Problem::invalid(detail));
     }
     Ok((list.into_iter().map(Sent::read).collect::<Result<_, _>>()?, many))
+}
+
+/// What is wrong with a body that is neither a list of jobs nor a job.
+fn unreadable(body: &[u8], of_many: &serde_json::Error, of_one: &serde_json::Error) -> Problem {
+    let members = serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(body).unwrap_or_default();
+    if !members.contains_key("jobs") {
+        return unexpected(of_one);
+    }
+    match members.keys().find(|name| *name != "jobs") {
+        Some(name) => {
+            let name = name.escape_default();
+            Problem::invalid(format!("`{name}` does not belong beside `jobs`"))
+        }
+        None => unexpected(of_many),
+    }
 }
 
 /// Gives the job of a request the key of its header.
@@ -166,7 +192,7 @@ pub(crate) async fn enqueue(call: Call) -> Outcome {
     let mut params = call.params()?;
     let home = params.read("home", "a region", |text| RegionId::new(text).ok())?;
     params.done()?;
-    let (mut jobs, many) = jobs(call.json()?)?;
+    let (mut jobs, many) = jobs(call.json_text()?)?;
     take_key(&call, &mut jobs)?;
     let home = home.map_or(HomeChoice::Auto, HomeChoice::Region);
     let mut results = call.queues()?.enqueue(EnqueueRequest { queue, home, jobs }).await?;
@@ -176,26 +202,47 @@ pub(crate) async fn enqueue(call: Call) -> Outcome {
         let status = if new { StatusCode::CREATED } else { StatusCode::OK };
         return Ok(encode::json_as(status, &shown(&taken)));
     }
-    let results: Vec<Value> = results.into_iter().map(result).collect();
-    Ok(encode::json(&json!({ "results": results })))
+    let results = results.iter().map(|result| match result {
+        Ok(taken) => Became::Taken(shown(taken)),
+        Err(refused) => Became::Refused { problem: Problem::from(refused.clone()).body() },
+    });
+    Ok(encode::json(&Results { results: results.collect() }))
 }
 
-fn result(result: Result<Taken, Refused>) -> Value {
-    match result {
-        Ok(taken) => shown(&taken),
-        Err(refused) => json!({ "problem": Problem::from(refused).body() }),
+#[derive(Debug, Serialize)]
+struct Results<'t> {
+    results: Vec<Became<'t>>,
+}
+
+/// What became of a job of a list.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Became<'t> {
+    Taken(Shown<'t>),
+    Refused { problem: Value },
+}
+
+/// A job that was taken in.
+#[derive(Debug, Serialize)]
+struct Shown<'t> {
+    #[serde(serialize_with = "encode::text")]
+    id: JobId,
+    home: &'t RegionId,
+    order: u64,
+    pinned: bool,
+    duplicate: Option<&'static str>,
+    why: Option<&'t str>,
+}
+
+fn shown(taken: &Taken) -> Shown<'_> {
+    Shown {
+        id: taken.id,
+        home: &taken.home,
+        order: taken.order,
+        pinned: taken.pinned,
+        duplicate: taken.duplicate.as_ref().map(progress),
+        why: taken.why.as_deref(),
     }
-}
-
-fn shown(taken: &Taken) -> Value {
-    json!({
-        "id": taken.id.to_string(),
-        "home": taken.home,
-        "order": taken.order,
-        "pinned": taken.pinned,
-        "duplicate": taken.duplicate.as_ref().map(progress),
-        "why": taken.why,
-    })
 }
 
 /// How far a job has come, in a word.
@@ -209,7 +256,13 @@ pub(super) const fn progress(progress: &Progress) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    fn read(sent: &Value) -> Result<(Vec<NewJob>, bool), Problem> {
+        jobs(sent.to_string().as_bytes())
+    }
 
     #[test]
     fn a_body_is_text_json_or_base64() {
@@ -218,9 +271,13 @@ mod tests {
             (json!({ "body": { "b": 1, "a": [true] } }), br#"{"a":[true],"b":1}"#),
             (json!({ "body_base64": "/wA=" }), b"\xff\0"),
         ] {
-            let (jobs, many) = jobs(sent).unwrap();
+            let (jobs, many) = read(&sent).unwrap();
             assert_eq!((&jobs[0].body[..], many), (body, false));
         }
+        let spaced = br#"{"jobs": [{"body": {"b" : 1, "a": []}}, {"body": "\u00e9\n"}]}"#;
+        let (jobs, many) = super::jobs(spaced).unwrap();
+        let bodies: Vec<&[u8]> = jobs.iter().map(|job| &job.body[..]).collect();
+        assert_eq!((bodies, many), (vec![br#"{"a":[],"b":1}"#, "é\n".as_bytes()], true));
         for bad in [
             json!({}),
             json!({ "body": "a", "body_base64": "" }),
@@ -231,8 +288,21 @@ mod tests {
             json!({ "jobs": [{ "body": "a" }], "home": "us" }),
             json!({ "body": "a", "attributes": { "x": 1 } }),
             json!([]),
+            json!({ "body": null }),
         ] {
-            assert!(jobs(bad.clone()).is_err(), "{bad}");
+            assert!(read(&bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_list_is_said_of_the_list() {
+        for (bad, words) in [
+            (json!({ "jobs": [{ "body": "a" }], "home": "us" }), "`home` does not belong beside"),
+            (json!({ "jobs": [{ "body": "a", "prio": 1 }] }), "unknown field `prio`"),
+            (json!({ "body": "a", "prio": 1 }), "unknown field `prio`"),
+        ] {
+            let detail = read(&bad).unwrap_err().body()["detail"].to_string();
+            assert!(detail.contains(words), "{bad}: {detail}");
         }
     }
 
@@ -243,7 +313,7 @@ mod tests {
             "count": { "kind": "Number", "value": "5" },
             "seal": { "kind": "Binary", "base64": "/w==" },
         });
-        let (jobs, _) = jobs(json!({ "body": "", "attributes": attributes })).unwrap();
+        let (jobs, _) = read(&json!({ "body": "", "attributes": attributes })).unwrap();
         let shown = jobs[0].attributes.iter().map(|it| (it.name.clone(), Attribute::shown(it)));
         let shown: BTreeMap<_, _> = shown.collect();
         assert_eq!(serde_json::to_value(shown).unwrap(), attributes);

@@ -2,13 +2,17 @@
 
 use std::{collections::BTreeMap, future::Future, sync::Arc};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::future::join_all;
 use http::StatusCode;
 use rhumb_engine::queue::{Leased, Receipt, Refused, Retry, limits::JOBS_PER_REQUEST_MAX};
 use rhumb_engine::{QueueClient, ReceiveRequest};
-use rhumb_types::{MonoTime, record::QueueName};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use rhumb_types::{
+    MonoTime, UnixMillis,
+    record::{JobId, QueueName},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{not_ours, send::Attribute};
 use crate::{
@@ -65,45 +69,69 @@ pub(crate) async fn receive(call: Call) -> Outcome {
     };
     let jobs = call.queues()?.receive(request).await?;
     let now = call.engine().clock().now().mono;
-    let jobs: Vec<Value> = jobs.iter().map(|job| leased(job, now)).collect();
-    Ok(encode::json(&json!({ "jobs": jobs })))
+    Ok(encode::json(&Handed { jobs: jobs.iter().map(|job| Held::of(job, now)).collect() }))
+}
+
+#[derive(Debug, Serialize)]
+struct Handed<'j> {
+    jobs: Vec<Held<'j>>,
 }
 
 /// A job in a worker's hands.
-fn leased(leased: &Leased, now: MonoTime) -> Value {
-    let Leased { receipt, job, attempts, ends } = leased;
-    let attributes: BTreeMap<&str, Attribute> =
-        job.attributes.iter().map(|it| (it.name.as_str(), Attribute::shown(it))).collect();
-    let mut shown = json!({
-        "receipt": receipt.to_string(),
-        "id": receipt.key.id.to_string(),
-        "queue": receipt.key.queue,
-        "attempt": attempts.saturating_add(1),
-        "lease_ms": millis(ends.saturating_since(now)),
-        "enqueued_unix_ms": job.enqueued_at,
-        "attributes": attributes,
-        "priority": job.priority,
-        "group": job.group,
-        "key": job.key,
-        "tenant": job.tenant,
-        "workflow": job.workflow,
-        "last_failure": if job.last_failure.is_empty() { None } else { Some(&job.last_failure) },
-    });
-    if let Some(object) = shown.as_object_mut() {
-        encode::put_bytes(object, "body", &job.body);
+#[derive(Debug, Serialize)]
+struct Held<'j> {
+    #[serde(serialize_with = "encode::text")]
+    receipt: &'j Receipt,
+    #[serde(serialize_with = "encode::text")]
+    id: JobId,
+    queue: &'j QueueName,
+    attempt: u32,
+    lease_ms: u64,
+    enqueued_unix_ms: UnixMillis,
+    attributes: BTreeMap<&'j str, Attribute>,
+    priority: u8,
+    group: Option<&'j str>,
+    key: Option<&'j str>,
+    tenant: Option<&'j str>,
+    workflow: Option<&'j str>,
+    last_failure: Option<&'j str>,
+    /// What is text,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<&'j str>,
+    /// and what is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_base64: Option<String>,
+}
+
+impl<'j> Held<'j> {
+    fn of(leased: &'j Leased, now: MonoTime) -> Self {
+        let Leased { receipt, job, attempts, ends } = leased;
+        let body = std::str::from_utf8(&job.body).ok();
+        Self {
+            receipt,
+            id: receipt.key.id,
+            queue: &receipt.key.queue,
+            attempt: attempts.saturating_add(1),
+            lease_ms: millis(ends.saturating_since(now)),
+            enqueued_unix_ms: job.enqueued_at,
+            attributes: job
+                .attributes
+                .iter()
+                .map(|it| (it.name.as_str(), Attribute::shown(it)))
+                .collect(),
+            priority: job.priority,
+            group: job.group.as_deref(),
+            key: job.key.as_deref(),
+            tenant: job.tenant.as_deref(),
+            workflow: job.workflow.as_deref(),
+            last_failure: Some(job.last_failure.as_str()).filter(|why| !why.is_empty()),
+            body,
+            body_base64: body.is_none().then(|| STANDARD.encode(&job.body)),
+        }
     }
-    shown
 }
 
-/// What settles jobs: one receipt, which is answered with a status of its own, or several.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Receipts {
-    One { receipt: String },
-    Many { receipts: Vec<String> },
-}
-
-/// A settlement: receipts, and what is said about them.
+/// A settlement: of one job, which is answered with a status of its own, or of several.
 struct Settling {
     client: QueueClient,
     receipts: Vec<Receipt>,
@@ -111,34 +139,23 @@ struct Settling {
 }
 
 impl Settling {
-    /// Takes the receipts out of the body; what is left is for the caller.
-    fn of(call: &Call) -> Result<(Self, Value), Problem> {
+    fn of(call: &Call, one: Option<String>, many: Option<Vec<String>>) -> Result<Self, Problem> {
         let queue = call.queue()?;
-        call.params()?.done()?;
-        let mut body: Value = call.json()?;
-        let Some(object) = body.as_object_mut() else {
-            return Err(Problem::invalid("the body is not an object"));
-        };
-        let (one, many) = (object.remove("receipt"), object.remove("receipts"));
-        let given = json!({ "receipt": one, "receipts": many });
-        let wrong = || {
-            let detail = "give either `receipt`, or a list of `receipts`";
-            Problem::invalid(detail).help("A receipt is in every job that was received.")
-        };
-        let given = match (one.is_some(), many.is_some()) {
-            (true, false) | (false, true) => serde_json::from_value(without_nulls(given)),
-            _ => return Err(wrong()),
-        };
-        let (texts, many) = match given.map_err(|_| wrong())? {
-            Receipts::One { receipt } => (vec![receipt], false),
-            Receipts::Many { receipts } => (receipts, true),
+        let (texts, many) = match (one, many) {
+            (Some(one), None) => (vec![one], false),
+            (None, Some(many)) => (many, true),
+            _ => {
+                let detail = "give either `receipt`, or a list of `receipts`";
+                let help = "A receipt is in every job that was received.";
+                return Err(Problem::invalid(detail).help(help));
+            }
         };
         if !(1..=JOBS_PER_REQUEST_MAX).contains(&texts.len()) {
             let detail = format!("one request settles 1 to {JOBS_PER_REQUEST_MAX} jobs");
             return Err(Problem::invalid(detail));
         }
         let receipts = texts.iter().map(|text| read(text, &queue)).collect::<Result<_, _>>()?;
-        Ok((Self { client: call.queues()?, receipts, many }, body))
+        Ok(Self { client: call.queues()?, receipts, many })
     }
 
     /// Settles each by itself.
@@ -150,13 +167,6 @@ impl Settling {
         let settled = receipts.into_iter().map(|receipt| one(client.clone(), receipt));
         answer(join_all(settled).await, many)
     }
-}
-
-fn without_nulls(mut object: Value) -> Value {
-    if let Some(object) = object.as_object_mut() {
-        object.retain(|_, value| !value.is_null());
-    }
-    object
 }
 
 fn read(text: &str, queue: &QueueName) -> Result<Receipt, Problem> {
@@ -174,35 +184,56 @@ fn answer(results: Vec<Result<(), Refused>>, many: bool) -> Outcome {
         results.into_iter().collect::<Result<(), _>>()?;
         return Ok(encode::empty(StatusCode::NO_CONTENT));
     }
-    let shown = |result: Result<(), Refused>| match result {
-        Ok(()) => json!({ "settled": true }),
-        Err(refused) => json!({ "settled": false, "problem": Problem::from(refused).body() }),
+    let shown = |result: Result<(), Refused>| Settled {
+        settled: result.is_ok(),
+        problem: result.err().map(|refused| Problem::from(refused).body()),
     };
-    let results: Vec<Value> = results.into_iter().map(shown).collect();
-    Ok(encode::json(&json!({ "results": results })))
+    Ok(encode::json(&Results { results: results.into_iter().map(shown).collect() }))
 }
 
-/// What is left of a body, as what it must be.
-fn rest<T: serde::de::DeserializeOwned>(body: Value) -> Result<T, Problem> {
-    serde_json::from_value(body)
-        .map_err(|error| Problem::invalid(format!("the body is not as expected: {error}")))
+#[derive(Debug, Serialize)]
+struct Results {
+    results: Vec<Settled>,
 }
 
-/// Nothing more is said.
+/// What became of a job of a list.
+#[derive(Debug, Serialize)]
+struct Settled {
+    settled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<Value>,
+}
+
+/// Receipts, and nothing more.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Nothing {}
+struct Plain {
+    #[serde(default)]
+    receipt: Option<String>,
+    #[serde(default)]
+    receipts: Option<Vec<String>>,
+}
+
+impl Plain {
+    fn of(call: &Call) -> Result<Settling, Problem> {
+        call.params()?.done()?;
+        let Self { receipt, receipts } = call.json()?;
+        Settling::of(call, receipt, receipts)
+    }
+}
 
 pub(crate) async fn complete(call: Call) -> Outcome {
-    let (settling, body) = Settling::of(&call)?;
-    rest::<Nothing>(body)?;
-    let Settling { client, receipts, many } = settling;
+    let Settling { client, receipts, many } = Plain::of(&call)?;
     answer(client.complete(receipts).await, many)
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Failure {
+    #[serde(default)]
+    receipt: Option<String>,
+    #[serde(default)]
+    receipts: Option<Vec<String>>,
     #[serde(default)]
     reason: String,
     #[serde(default)]
@@ -213,8 +244,9 @@ struct Failure {
 }
 
 pub(crate) async fn fail(call: Call) -> Outcome {
-    let (settling, body) = Settling::of(&call)?;
-    let Failure { reason, retry_after, dead } = rest(body)?;
+    call.params()?.done()?;
+    let Failure { receipt, receipts, reason, retry_after, dead } = call.json()?;
+    let settling = Settling::of(&call, receipt, receipts)?;
     let retry = match (retry_after, dead) {
         (Some(_), true) => {
             return Err(Problem::invalid("`retry_after` and `dead` contradict each other"));
@@ -234,17 +266,20 @@ pub(crate) async fn fail(call: Call) -> Outcome {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Extension {
+    #[serde(default)]
+    receipt: Option<String>,
+    #[serde(default)]
+    receipts: Option<Vec<String>>,
     visibility: Span,
 }
 
 pub(crate) async fn extend(call: Call) -> Outcome {
-    let (settling, body) = Settling::of(&call)?;
-    let Extension { visibility: Span(visibility) } = rest(body)?;
+    call.params()?.done()?;
+    let Extension { receipt, receipts, visibility: Span(visibility) } = call.json()?;
+    let settling = Settling::of(&call, receipt, receipts)?;
     settling.each(|client, receipt| async move { client.extend(receipt, visibility).await }).await
 }
 
 pub(crate) async fn release(call: Call) -> Outcome {
-    let (settling, body) = Settling::of(&call)?;
-    rest::<Nothing>(body)?;
-    settling.each(|client, receipt| async move { client.release(receipt).await }).await
+    Plain::of(&call)?.each(|client, receipt| async move { client.release(receipt).await }).await
 }
