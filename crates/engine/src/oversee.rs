@@ -255,14 +255,8 @@ impl Driver {
                     self.end_part(id, ticket, Part::Hook, (self.hooks)(call));
                 }
                 OverseerEffect::Drain { id, ticket, region, duty } => {
-                    let queues = self.around.engine.queues().filter(|_| duty == QUEUES_DUTY);
-                    let wait = self.drain_wait;
-                    self.end_part(id, ticket, Part::Duty(duty), async move {
-                        let Some(queues) = queues else {
-                            return Err("nothing on this node has this duty".to_owned());
-                        };
-                        queues.drain(&region, wait).await
-                    });
+                    let drained = self.drain(&duty, region);
+                    self.end_part(id, ticket, Part::Duty(duty), drained);
                 }
             }
         }
@@ -302,6 +296,20 @@ impl Driver {
             let event = OverseerEvent::PartEnded { id, ticket, part, result };
             let _stopped = events.send(event).await;
         });
+    }
+
+    /// Ends what is in hand of a region's duty.
+    fn drain(
+        &self,
+        duty: &str,
+        region: RegionId,
+    ) -> impl Future<Output = Result<(), String>> + Send + use<> {
+        let queues = self.around.engine.queues().filter(|_| duty == QUEUES_DUTY);
+        let wait = self.drain_wait;
+        async move {
+            let nobody = || "nothing on this node has this duty".to_owned();
+            queues.ok_or_else(nobody)?.drain(&region, wait).await
+        }
     }
 
     fn alarm(&self, text: String) {

@@ -83,7 +83,7 @@ mod tests {
         let mut fresh = Fresh::default();
         let (first, second) = (row(1, 10, OwnedState::Ready), row(2, 10, OwnedState::Ready));
         fresh.note(&first);
-        assert_eq!(fresh.all(&[first.id.clone()]), Some(vec![Some(first.clone())]));
+        assert_eq!(fresh.all(std::slice::from_ref(&first.id)), Some(vec![Some(first.clone())]));
         assert_eq!(fresh.all(&[first.id.clone(), second.id.clone()]), None);
         let newer = OwnedRow { sequence: 2, ..first.clone() };
         fresh.note(&newer);

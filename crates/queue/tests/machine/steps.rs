@@ -56,7 +56,9 @@ fn a_lease_runs_out_and_its_receipt_with_it() {
 #[test]
 fn a_home_that_is_to_move_leases_no_more_and_leaves_nothing_to_wait_for() {
     let mut rig = Rig::plain();
-    (0..3).for_each(|_| drop(rig.add("q")));
+    for _ in 0..3 {
+        rig.add("q");
+    }
     let leased = rig.receive_for("q", 1, None).remove(0);
     let hush = || Ask::Hush { home: region(0) };
     assert_eq!(rig.answer(hush()), Ok(Answer::Leased(1)));
