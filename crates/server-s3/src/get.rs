@@ -51,6 +51,46 @@ struct Question<'q> {
     reads: bool,
 }
 
+/// The question of a request: the two kinds of them have the same fields.
+macro_rules! question {
+    ($input:expr, reads: $reads:expr) => {
+        Question {
+            bucket: &$input.bucket,
+            key: &$input.key,
+            version: $input.version_id.as_deref(),
+            range: $input.range,
+            part: $input.part_number,
+            checksums: $input.checksum_mode.is_some(),
+            reads: $reads,
+        }
+    };
+}
+
+/// The answer to a request, and so have the two kinds of answers.
+macro_rules! told {
+    ($output:ident, $reading:expr) => {{
+        let reading: &Reading = $reading;
+        let output = $output {
+            accept_ranges: Some("bytes".to_owned()),
+            content_length: Some(reading.length()),
+            content_range: reading.content_range(),
+            e_tag: Some(about::etag(&reading.content.etag)),
+            last_modified: Some(about::time(reading.opened.record.modified)),
+            metadata: about::metadata_of(&reading.content),
+            parts_count: reading.parts,
+            version_id: about::version(&reading.opened.record),
+            ..$output::default()
+        };
+        if reading.checksums {
+            let checksum_type = about::checksum_type(&reading.content.checksums);
+            let output = $output { checksum_type, ..output };
+            with_checksums!(output, &reading.content.checksums)
+        } else {
+            output
+        }
+    }};
+}
+
 impl Reading {
     async fn of<I>(
         objects: &Objects,
@@ -166,16 +206,7 @@ pub(crate) async fn get(
     request: S3Request<GetObjectInput>,
 ) -> S3Result<S3Response<GetObjectOutput>> {
     let input = &request.input;
-    let question = Question {
-        bucket: &input.bucket,
-        key: &input.key,
-        version: input.version_id.as_deref(),
-        range: input.range,
-        part: input.part_number,
-        checksums: input.checksum_mode.is_some(),
-        reads: true,
-    };
-    let reading = Reading::of(objects, &request, question).await?;
+    let reading = Reading::of(objects, &request, question!(input, reads: true)).await?;
     let client = objects.client()?;
     let stream = client.read_opened(&reading.bucket, &reading.opened, reading.range.clone());
     let body = begun(stream).await?;
@@ -193,24 +224,9 @@ pub(crate) async fn get(
         headers.remove(name);
     }
     let output = GetObjectOutput {
-        accept_ranges: Some("bytes".to_owned()),
         body: Some(body),
-        content_length: Some(reading.length()),
-        content_range: reading.content_range(),
-        e_tag: Some(about::etag(&reading.content.etag)),
-        last_modified: Some(about::time(reading.opened.record.modified)),
-        metadata: about::metadata_of(&reading.content),
-        parts_count: reading.parts,
         tag_count: Some(int(reading.content.tags.len())).filter(|count| *count > 0),
-        version_id: about::version(&reading.opened.record),
-        ..GetObjectOutput::default()
-    };
-    let output = if reading.checksums {
-        let kind = about::checksum_type(&reading.content.checksums);
-        let output = GetObjectOutput { checksum_type: kind, ..output };
-        with_checksums!(output, &reading.content.checksums)
-    } else {
-        output
+        ..told!(GetObjectOutput, &reading)
     };
     let mut response = S3Response::with_headers(output, headers);
     response.status = reading.status();
@@ -232,35 +248,9 @@ pub(crate) async fn head(
     objects: &Objects,
     request: S3Request<HeadObjectInput>,
 ) -> S3Result<S3Response<HeadObjectOutput>> {
-    let input = &request.input;
-    let question = Question {
-        bucket: &input.bucket,
-        key: &input.key,
-        version: input.version_id.as_deref(),
-        range: input.range,
-        part: input.part_number,
-        checksums: input.checksum_mode.is_some(),
-        reads: false,
-    };
+    let question = question!(&request.input, reads: false);
     let reading = Reading::of(objects, &request, question).await?;
-    let output = HeadObjectOutput {
-        accept_ranges: Some("bytes".to_owned()),
-        content_length: Some(reading.length()),
-        content_range: reading.content_range(),
-        e_tag: Some(about::etag(&reading.content.etag)),
-        last_modified: Some(about::time(reading.opened.record.modified)),
-        metadata: about::metadata_of(&reading.content),
-        parts_count: reading.parts,
-        version_id: about::version(&reading.opened.record),
-        ..HeadObjectOutput::default()
-    };
-    let output = if reading.checksums {
-        let kind = about::checksum_type(&reading.content.checksums);
-        let output = HeadObjectOutput { checksum_type: kind, ..output };
-        with_checksums!(output, &reading.content.checksums)
-    } else {
-        output
-    };
+    let output = told!(HeadObjectOutput, &reading);
     let mut response = S3Response::with_headers(output, about::given_back(&reading.content));
     response.status = reading.status();
     Ok(response)

@@ -1,7 +1,9 @@
 //! Listings of objects, of their versions, and of uploads in parts.
 
 use bytes::Bytes;
+use rhumb_engine::ObjectClient;
 use rhumb_objects::list::{ListedObject, ListedUpload, ListedVersion, Listing, Page, Position};
+use rhumb_types::record::{BucketEntry, BucketName};
 use s3s::{
     S3Request, S3Response, S3Result,
     dto::{
@@ -75,27 +77,70 @@ fn encoded(key: &[u8]) -> String {
     text
 }
 
-/// What is asked of a listing.
+/// What every listing is asked, and what is listed.
 struct Asked<'a> {
-    prefix: Option<&'a str>,
+    bucket: BucketName,
+    entry: BucketEntry,
+    client: ObjectClient,
+    encoding: Encoding,
+    prefix: &'a str,
     delimiter: Option<&'a str>,
-    max: Option<i32>,
+    listing: Listing,
 }
 
-impl Asked<'_> {
-    fn listing(&self) -> S3Result<Listing> {
-        Ok(Listing {
-            prefix: names::part_of_key(self.prefix.unwrap_or_default())?,
-            delimiter: names::part_of_key(self.delimiter.unwrap_or_default())?,
-            after: None,
-            max: page_max(self.max, LIST_MAX)?,
+/// What a request asks: all kinds of them have the same fields, but for the length of a page.
+macro_rules! asked {
+    ($objects:expr, $input:expr, $max:ident) => {{
+        let input = $input;
+        let (bucket, entry) = $objects.bucket(&input.bucket)?;
+        let prefix = input.prefix.as_deref().unwrap_or_default();
+        let delimiter = input.delimiter.as_deref();
+        Asked {
+            bucket,
+            entry,
+            client: $objects.client()?,
+            encoding: Encoding::of(input.encoding_type.as_ref())?,
+            prefix,
+            delimiter,
+            listing: Listing {
+                prefix: names::part_of_key(prefix)?,
+                delimiter: names::part_of_key(delimiter.unwrap_or_default())?,
+                after: None,
+                max: page_max(input.$max, LIST_MAX)?,
+            },
+        }
+    }};
+}
+
+/// An answer, with the fields that all kinds of them have.
+macro_rules! told {
+    ($output:ident, $asked:expr, $page:expr, { $($field:ident: $value:expr,)* }) => {{
+        let (asked, page): (&Asked<'_>, &Page<_>) = (&$asked, &$page);
+        answer($output {
+            common_prefixes: asked.encoding.prefixes(&page.prefixes),
+            delimiter: asked.delimiter.map(|it| asked.encoding.text(it)),
+            encoding_type: asked.encoding.told(),
+            is_truncated: Some(page.next.is_some()),
+            prefix: Some(asked.encoding.text(asked.prefix)),
+            $($field: $value,)*
+            ..$output::default()
         })
-    }
+    }};
+}
+
+/// Nothing where nothing is listed, as answers have it.
+fn some<T>(listed: Vec<T>) -> Option<Vec<T>> {
+    (!listed.is_empty()).then_some(listed)
+}
+
+/// What a client gave, if it gave something.
+fn given(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.is_empty())
 }
 
 /// The place after a key that a client names.
 fn marker(text: Option<&str>, listing: &Listing) -> S3Result<Option<Position>> {
-    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let Some(text) = given(text) else { return Ok(None) };
     let key = names::part_of_key(text)?;
     Ok(Some(Position::marker(key, &listing.prefix, &listing.delimiter)))
 }
@@ -113,8 +158,7 @@ fn object(encoding: Encoding, listed: &ListedObject) -> Object {
 }
 
 fn contents(encoding: Encoding, page: &Page<ListedObject>) -> Option<Vec<Object>> {
-    let entries = page.entries.iter().map(|listed| object(encoding, listed));
-    (!page.entries.is_empty()).then(|| entries.collect())
+    some(page.entries.iter().map(|listed| object(encoding, listed)).collect())
 }
 
 /// ListObjects, the first version.
@@ -124,28 +168,16 @@ pub(crate) async fn objects(
     request: S3Request<ListObjectsInput>,
 ) -> S3Result<S3Response<ListObjectsOutput>> {
     let input = &request.input;
-    let (bucket, _) = objects.bucket(&input.bucket)?;
-    let encoding = Encoding::of(input.encoding_type.as_ref())?;
-    let asked = Asked {
-        prefix: input.prefix.as_deref(),
-        delimiter: input.delimiter.as_deref(),
-        max: input.max_keys,
-    };
-    let mut listing = asked.listing()?;
-    listing.after = marker(input.marker.as_deref(), &listing)?;
-    let page = objects.client()?.list(&bucket, &listing).map_err(fault::of)?;
-    answer(ListObjectsOutput {
-        common_prefixes: encoding.prefixes(&page.prefixes),
+    let mut asked = asked!(objects, input, max_keys);
+    asked.listing.after = marker(input.marker.as_deref(), &asked.listing)?;
+    let page = asked.client.list(&asked.bucket, &asked.listing).map_err(fault::of)?;
+    let encoding = asked.encoding;
+    told!(ListObjectsOutput, asked, page, {
         contents: contents(encoding, &page),
-        delimiter: asked.delimiter.map(|it| encoding.text(it)),
-        encoding_type: encoding.told(),
-        is_truncated: Some(page.next.is_some()),
         marker: Some(encoding.text(input.marker.as_deref().unwrap_or_default())),
-        max_keys: Some(int(listing.max)),
-        name: Some(bucket.to_string()),
+        max_keys: Some(int(asked.listing.max)),
+        name: Some(asked.bucket.to_string()),
         next_marker: page.next.as_ref().map(|next| encoding.key(next.key())),
-        prefix: Some(encoding.text(asked.prefix.unwrap_or_default())),
-        ..ListObjectsOutput::default()
     })
 }
 
@@ -156,40 +188,28 @@ pub(crate) async fn objects_v2(
     request: S3Request<ListObjectsV2Input>,
 ) -> S3Result<S3Response<ListObjectsV2Output>> {
     let input = &request.input;
-    let (bucket, entry) = objects.bucket(&input.bucket)?;
-    let encoding = Encoding::of(input.encoding_type.as_ref())?;
-    let asked = Asked {
-        prefix: input.prefix.as_deref(),
-        delimiter: input.delimiter.as_deref(),
-        max: input.max_keys,
-    };
-    let mut listing = asked.listing()?;
-    listing.after = match input.continuation_token.as_deref() {
+    let mut asked = asked!(objects, input, max_keys);
+    asked.listing.after = match input.continuation_token.as_deref() {
         Some(token) => Some(Position::from_token(token).map_err(|_| {
             s3_error!(InvalidArgument, "The continuation token provided is incorrect")
         })?),
-        None => marker(input.start_after.as_deref(), &listing)?,
+        None => marker(input.start_after.as_deref(), &asked.listing)?,
     };
-    let page = objects.client()?.list(&bucket, &listing).map_err(fault::of)?;
+    let page = asked.client.list(&asked.bucket, &asked.listing).map_err(fault::of)?;
+    let encoding = asked.encoding;
     let mut contents = contents(encoding, &page);
     if input.fetch_owner.unwrap_or_default() {
         let owned = contents.iter_mut().flatten();
-        owned.for_each(|object| object.owner = Some(buckets::owner(&entry.owner)));
+        owned.for_each(|object| object.owner = Some(buckets::owner(&asked.entry.owner)));
     }
-    answer(ListObjectsV2Output {
-        common_prefixes: encoding.prefixes(&page.prefixes),
-        contents,
+    told!(ListObjectsV2Output, asked, page, {
+        contents: contents,
         continuation_token: input.continuation_token.clone(),
-        delimiter: asked.delimiter.map(|it| encoding.text(it)),
-        encoding_type: encoding.told(),
-        is_truncated: Some(page.next.is_some()),
         key_count: Some(int(page.entries.len() + page.prefixes.len())),
-        max_keys: Some(int(listing.max)),
-        name: Some(bucket.to_string()),
+        max_keys: Some(int(asked.listing.max)),
+        name: Some(asked.bucket.to_string()),
         next_continuation_token: page.next.as_ref().map(Position::token),
-        prefix: Some(encoding.text(asked.prefix.unwrap_or_default())),
         start_after: input.start_after.as_deref().map(|it| encoding.text(it)),
-        ..ListObjectsV2Output::default()
     })
 }
 
@@ -236,21 +256,12 @@ pub(crate) async fn versions(
     request: S3Request<ListObjectVersionsInput>,
 ) -> S3Result<S3Response<ListObjectVersionsOutput>> {
     let input = &request.input;
-    let (bucket, entry) = objects.bucket(&input.bucket)?;
-    let encoding = Encoding::of(input.encoding_type.as_ref())?;
-    let asked = Asked {
-        prefix: input.prefix.as_deref(),
-        delimiter: input.delimiter.as_deref(),
-        max: input.max_keys,
-    };
-    let mut listing = asked.listing()?;
-    let key = input.key_marker.as_deref().filter(|text| !text.is_empty());
-    let version = input.version_id_marker.as_deref().filter(|text| !text.is_empty());
-    let client = objects.client()?;
-    listing.after = match (key, version) {
+    let mut asked = asked!(objects, input, max_keys);
+    let key = given(input.key_marker.as_deref());
+    asked.listing.after = match (key, given(input.version_id_marker.as_deref())) {
         (Some(key), Some(version)) => {
             let (key, which) = (names::part_of_key(key)?, names::which(Some(version))?);
-            Some(client.after_version(&bucket, key, which).map_err(fault::of)?)
+            Some(asked.client.after_version(&asked.bucket, key, which).map_err(fault::of)?)
         }
         (None, Some(_)) => {
             return Err(s3_error!(
@@ -258,29 +269,24 @@ pub(crate) async fn versions(
                 "A version-id marker cannot be specified without a key marker."
             ));
         }
-        (key, None) => marker(key, &listing)?,
+        (key, None) => marker(key, &asked.listing)?,
     };
-    let page = client.list_versions(&bucket, &listing).map_err(fault::of)?;
-    let (versions, markers) = split(encoding, &page, &entry.owner);
+    let page = asked.client.list_versions(&asked.bucket, &asked.listing).map_err(fault::of)?;
+    let encoding = asked.encoding;
+    let (versions, markers) = split(encoding, &page, &asked.entry.owner);
     let next_version = page.next.as_ref().and_then(Position::id).and_then(|id| {
         let listed = page.entries.iter().rev().find(|it| it.summary.version == id)?;
         Some(names::version(listed.summary.id()))
     });
-    answer(ListObjectVersionsOutput {
-        common_prefixes: encoding.prefixes(&page.prefixes),
-        delete_markers: (!markers.is_empty()).then_some(markers),
-        delimiter: asked.delimiter.map(|it| encoding.text(it)),
-        encoding_type: encoding.told(),
-        is_truncated: Some(page.next.is_some()),
+    told!(ListObjectVersionsOutput, asked, page, {
+        delete_markers: some(markers),
         key_marker: Some(encoding.text(input.key_marker.as_deref().unwrap_or_default())),
-        max_keys: Some(int(listing.max)),
-        name: Some(bucket.to_string()),
+        max_keys: Some(int(asked.listing.max)),
+        name: Some(asked.bucket.to_string()),
         next_key_marker: page.next.as_ref().map(|next| encoding.key(next.key())),
         next_version_id_marker: next_version,
-        prefix: Some(encoding.text(asked.prefix.unwrap_or_default())),
         version_id_marker: Some(input.version_id_marker.clone().unwrap_or_default()),
-        versions: (!versions.is_empty()).then_some(versions),
-        ..ListObjectVersionsOutput::default()
+        versions: some(versions),
     })
 }
 
@@ -305,38 +311,25 @@ pub(crate) async fn uploads(
     request: S3Request<ListMultipartUploadsInput>,
 ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
     let input = &request.input;
-    let (bucket, _) = objects.bucket(&input.bucket)?;
-    let encoding = Encoding::of(input.encoding_type.as_ref())?;
-    let asked = Asked {
-        prefix: input.prefix.as_deref(),
-        delimiter: input.delimiter.as_deref(),
-        max: input.max_uploads,
-    };
-    let mut listing = asked.listing()?;
-    let key = input.key_marker.as_deref().filter(|text| !text.is_empty());
-    let id = input.upload_id_marker.as_deref().filter(|text| !text.is_empty());
-    listing.after = match (key, id) {
+    let mut asked = asked!(objects, input, max_uploads);
+    let key = given(input.key_marker.as_deref());
+    asked.listing.after = match (key, given(input.upload_id_marker.as_deref())) {
         (Some(key), Some(id)) => {
             Some(Position::Id { key: names::part_of_key(key)?, id: names::upload(id)? })
         }
-        (key, _) => marker(key, &listing)?,
+        (key, _) => marker(key, &asked.listing)?,
     };
-    let page = objects.client()?.list_uploads(&bucket, &listing).map_err(fault::of)?;
-    let uploads: Vec<_> = page.entries.iter().map(|listed| upload(encoding, listed)).collect();
-    answer(ListMultipartUploadsOutput {
-        bucket: Some(bucket.to_string()),
-        common_prefixes: encoding.prefixes(&page.prefixes),
-        delimiter: asked.delimiter.map(|it| encoding.text(it)),
-        encoding_type: encoding.told(),
-        is_truncated: Some(page.next.is_some()),
+    let page = asked.client.list_uploads(&asked.bucket, &asked.listing).map_err(fault::of)?;
+    let encoding = asked.encoding;
+    let uploads = page.entries.iter().map(|listed| upload(encoding, listed)).collect();
+    told!(ListMultipartUploadsOutput, asked, page, {
+        bucket: Some(asked.bucket.to_string()),
         key_marker: Some(encoding.text(input.key_marker.as_deref().unwrap_or_default())),
-        max_uploads: Some(int(listing.max)),
+        max_uploads: Some(int(asked.listing.max)),
         next_key_marker: page.next.as_ref().map(|next| encoding.key(next.key())),
         next_upload_id_marker: page.next.as_ref().and_then(Position::id).map(|id| id.to_string()),
-        prefix: Some(encoding.text(asked.prefix.unwrap_or_default())),
         upload_id_marker: Some(input.upload_id_marker.clone().unwrap_or_default()),
-        uploads: (!uploads.is_empty()).then_some(uploads),
-        ..ListMultipartUploadsOutput::default()
+        uploads: some(uploads),
     })
 }
 

@@ -104,7 +104,7 @@ fn check(python: &Path, keys: &Path, cluster: &Cluster, nth: usize) -> String {
 }
 
 /// The files of a region's blobs.
-fn blobs(cluster: &Cluster, nth: usize) -> Vec<PathBuf> {
+pub(crate) fn blobs(cluster: &Cluster, nth: usize) -> Vec<PathBuf> {
     let folders = fs::read_dir(cluster.data(nth).join("blobs")).unwrap().flatten();
     let named = folders.filter(|folder| folder.file_name().len() == 2);
     let files = named.flat_map(|folder| fs::read_dir(folder.path()).unwrap().flatten());
@@ -329,6 +329,31 @@ fn a_damaged_blob_that_nobody_reads_is_found_by_the_scrub_and_mended() {
     let sound = fs::read(&file).unwrap();
     damage(&file);
     mended(&cluster, &file, &sound);
+}
+
+#[test]
+fn a_damaged_blob_that_another_region_meets_is_mended_at_once() {
+    let Some(python) = python() else { return skipped(NO_PYTHON) };
+    let folder = TempDir::new().unwrap();
+    let cluster = Layout::regions(3).relayed().start().unwrap();
+    let prefer = ["--prefer", cluster.region(0), "--prefer", cluster.region(1)];
+    let kept = ["--replication", "regional", "--min-copies", "2", "--promote-after", "0"];
+    make_bucket(&cluster, &[&prefer[..], &kept].concat());
+    let mut fill = script(&python, "s3_load.py");
+    run(fill.args(["fill", "one", "1", "300000"]).arg(cluster.s3(0).to_string()));
+    assert_eq!((blobs(&cluster, 0).len(), blobs(&cluster, 1).len()), (1, 1));
+    let file = blobs(&cluster, 0).remove(0);
+    let sound = fs::read(&file).unwrap();
+    damage(&file);
+    // The third region can ask only the one whose copy is damaged.
+    for (from, to) in [(1, 2), (2, 1)] {
+        cluster.set_cut_one_way(from, to, true).unwrap();
+    }
+    let keys = folder.path().join("keys");
+    fs::write(&keys, "one/000000-300000\n").unwrap();
+    check(&python, &keys, &cluster, 2);
+    mended(&cluster, &file, &sound);
+    assert!(blobs(&cluster, 2).is_empty(), "a read is no reason to keep it");
 }
 
 #[test]

@@ -8,11 +8,12 @@ use std::{
 
 use rhumb_config::settings::{AccessKeySettings, Settings};
 use rhumb_integration::{Cluster, Layout, programs};
+use rhumb_regions::ResidencyTag;
 use rhumb_types::control::ApiRole;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{encrypted::Authority, run, skipped};
+use crate::{encrypted::Authority, rhumb, run, skipped, works};
 
 const NO_PYTHON: &str = "there is no Python with boto3; `cargo xtask test` makes one";
 
@@ -63,6 +64,13 @@ fn boto3_finds_what_it_expects() {
     command.args((0..2).map(|nth| cluster.s3(nth).port().to_string()));
     command.args(KEYS.iter().flat_map(|(id, secret, ..)| [id, secret]));
     assert!(run(&mut command).ends_with("ok\n"));
+    // What was done to whole buckets stands in the audit chain, with the key that did it.
+    let chain = works(rhumb(&cluster, 0, &["audit", "export"]));
+    let noted = chain.lines().filter(|line| line.contains("asked for over S3"));
+    let noted: Vec<&str> = noted.filter(|line| line.contains(KEYS[0].0)).collect();
+    for bucket in ["photos", "lists", "kept"] {
+        assert!(noted.iter().any(|line| line.contains(bucket)), "{bucket} is not in {noted:?}");
+    }
 }
 
 #[test]
@@ -222,4 +230,24 @@ fn s5cmd_copies_a_folder_there_and_back_over_tls() {
     s5cmd(&["mv", "s3://fast/some/empty", "s3://fast/moved"]);
     s5cmd(&["rm", "s3://fast/*"]);
     s5cmd(&["rb", "s3://fast"]);
+}
+
+/// A bucket whose bytes may lie in one region, used from another: boto3 sees no difference, and no byte of
+/// it lies where it may not.
+#[test]
+fn a_region_outside_a_buckets_residency_serves_it_and_holds_nothing_of_it() {
+    let Some(python) = python("boto3") else { return skipped(NO_PYTHON) };
+    let tagged = |settings: &mut Settings| {
+        for (name, region) in &mut settings.regions {
+            region.residency.insert(ResidencyTag::new(name.as_str()).unwrap());
+        }
+    };
+    let cluster = Layout::regions(2).adjust(tagged).start().unwrap();
+    let words = ["bucket", "create", "load", "--reason", "a test", "--copies", "1"];
+    works(rhumb(&cluster, 0, &[&words[..], &["--residency", cluster.region(1)]].concat()));
+    let mut command = Command::new(python);
+    command.arg(script("s3_outside.py"));
+    assert!(run(command.args((0..2).map(|nth| cluster.s3(nth).to_string()))).ends_with("ok\n"));
+    assert!(crate::objects::blobs(&cluster, 0).is_empty());
+    assert!(!crate::objects::blobs(&cluster, 1).is_empty());
 }
