@@ -5,6 +5,7 @@ of AWS say, and not by a library.
 """
 
 import base64
+import contextlib
 import datetime
 import hashlib
 import hmac
@@ -87,7 +88,9 @@ class Signed:
         connection.endheaders()
         connection.send(body)
         if length != len(body):
-            connection.sock.shutdown(socket.SHUT_WR)
+            # Whoever is refused by its head may find the line closed already.
+            with contextlib.suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_WR)
         answer = connection.getresponse()
         return answer.status, answer.read().decode(errors="replace")
 
