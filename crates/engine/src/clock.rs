@@ -31,6 +31,15 @@ impl Clock for SystemClock {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OsEntropy;
 
+impl OsEntropy {
+    /// Many random bytes with one question to the system.
+    pub(crate) fn fill(self, bytes: &mut [u8]) {
+        if let Err(error) = getrandom::fill(bytes) {
+            panic!("the system gives no randomness: {error}");
+        }
+    }
+}
+
 impl Entropy for OsEntropy {
     fn next_u64(&self) -> u64 {
         match getrandom::u64() {

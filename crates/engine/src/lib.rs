@@ -53,6 +53,7 @@ pub use pubsub::{Delivery, Subscription};
 pub use queues::{
     DefineError, EnqueueRequest, Heartbeat, HomeChoice, JobSummary, JobView, QueueClient,
     QueueService, QueuesConfig, QueuesError, ReceiveRequest, Taken, WorkerInfo, random_id,
+    random_ids,
 };
 pub use reader::Reader;
 pub use request::{Answer, ReadError, Request, WriteError};

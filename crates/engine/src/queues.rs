@@ -45,6 +45,7 @@ mod wire;
 
 pub use client::{
     EnqueueRequest, HomeChoice, JobSummary, JobView, QueueClient, ReceiveRequest, Taken, random_id,
+    random_ids,
 };
 pub use definitions::DefineError;
 pub use peers::QueueService;

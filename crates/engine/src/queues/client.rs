@@ -22,7 +22,7 @@ use super::{
     driver::Look,
 };
 use crate::{
-    Engine,
+    Engine, OsEntropy,
     agreed::{AgreedQueues, Expect, arrived},
 };
 
@@ -311,6 +311,22 @@ impl Drop for Waiter<'_> {
         }
     }
 }
+
+/// Random ids for the jobs of one request, with one question to the system.
+pub fn random_ids(jobs: usize) -> impl Iterator<Item = JobId> {
+    let mut ids = vec![JobId::default(); jobs];
+    ids.chunks_mut(IDS_PER_QUESTION).for_each(|ids| {
+        let mut bytes = [0; IDS_PER_QUESTION * size_of::<JobId>()];
+        OsEntropy.fill(&mut bytes);
+        for (id, random) in ids.iter_mut().zip(bytes.as_chunks().0) {
+            id.0 = *random;
+        }
+    });
+    ids.into_iter()
+}
+
+/// Ids that one question to the system gives at most.
+const IDS_PER_QUESTION: usize = 16;
 
 /// A random id for a job without a key.
 #[must_use]

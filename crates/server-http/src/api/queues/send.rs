@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::StatusCode;
 use rhumb_engine::queue::{NewJob, limits::JOBS_PER_REQUEST_MAX};
-use rhumb_engine::{EnqueueRequest, HomeChoice, OsEntropy, Taken, random_id};
+use rhumb_engine::{EnqueueRequest, HomeChoice, Taken, random_ids};
 use rhumb_types::{
     RegionId,
     record::{JobAttribute, JobId, Progress},
@@ -116,11 +116,11 @@ impl Sent<'_> {
         }
     }
 
-    fn read(self) -> Result<NewJob, Problem> {
+    fn read(self, id: JobId) -> Result<NewJob, Problem> {
         let body = self.body()?;
         let attributes = self.attributes.into_iter().map(|(name, value)| value.read(name));
         let attributes = attributes.collect::<Result<Vec<_>, _>>()?;
-        let mut job = NewJob::new(random_id(&OsEntropy), body, attributes);
+        let mut job = NewJob::new(id, body, attributes);
         job.priority = self.priority;
         job.group = self.group;
         job.key = self.key;
@@ -154,7 +154,9 @@ fn jobs(body: &[u8]) -> Result<(Vec<NewJob>, bool), Problem> {
         let detail = format!("one request takes 1 to {JOBS_PER_REQUEST_MAX} jobs");
         return Err(Problem::invalid(detail));
     }
-    Ok((list.into_iter().map(Sent::read).collect::<Result<_, _>>()?, many))
+    let ids = random_ids(list.len());
+    let jobs = list.into_iter().zip(ids).map(|(sent, id)| sent.read(id));
+    Ok((jobs.collect::<Result<_, _>>()?, many))
 }
 
 /// What is wrong with a body that is neither a list of jobs nor a job.
