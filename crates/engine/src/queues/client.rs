@@ -312,7 +312,7 @@ impl Drop for Waiter<'_> {
     }
 }
 
-/// Random ids for the jobs of one request, with one question to the system.
+/// Random ids for the jobs of one request, with few questions to the system.
 pub fn random_ids(jobs: usize) -> impl Iterator<Item = JobId> {
     let mut ids = vec![JobId::default(); jobs];
     ids.chunks_mut(IDS_PER_QUESTION).for_each(|ids| {
