@@ -33,6 +33,7 @@ mod residency;
 mod restarts;
 mod runners;
 mod s3;
+mod shipments;
 mod side_by_side;
 mod sqs;
 mod transactions;
