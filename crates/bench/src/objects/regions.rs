@@ -33,9 +33,9 @@ const READS: u64 = 100;
 /// How long the index is given to arrive: longer than any way.
 const ARRIVAL: Duration = Duration::from_millis(300);
 /// Uploads of each kind in a round,
-const UPLOADS: u64 = 5;
+const UPLOADS: u64 = 2;
 /// and their length in bytes.
-const UPLOAD_BYTES: u64 = 64 << 20;
+const UPLOAD_BYTES: u64 = 256 << 20;
 
 /// What is read, and what the reading region knows of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use rhumb_ports::blobs::{BLOB_BYTES_MAX, BlobError, BlobWriter, Blobs};
 use rhumb_types::record::{BlobRef, Body};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::{
     ByteStream, ObjectError,
@@ -103,6 +103,9 @@ fn too_large(bytes_max: u64) -> ObjectError {
 /// A blob that is durable here, and stays.
 type Pinned = (BlobRef, Pin);
 
+/// Which blob of a stream, and what became of it.
+type Finishing = (usize, Result<Pinned, BlobError>);
+
 /// Cuts a stream into blobs. While one is made durable the next one is written.
 struct Cutter {
     blobs: Arc<dyn Blobs>,
@@ -111,7 +114,7 @@ struct Cutter {
     writer: Option<Box<dyn BlobWriter>>,
     written: u64,
     begun: usize,
-    finishing: JoinSet<(usize, Result<Pinned, BlobError>)>,
+    finishing: JoinSet<Finishing>,
     finished: BTreeMap<usize, Pinned>,
 }
 
@@ -136,6 +139,10 @@ impl Cutter {
     }
 
     async fn write(&mut self, mut bytes: Bytes) -> Result<(), ObjectError> {
+        // Copies of what is durable by now begin at once, and not when the next one has to wait.
+        while let Some(ended) = self.finishing.try_join_next() {
+            self.settled(ended)?;
+        }
         while !bytes.is_empty() {
             let writer = match &mut self.writer {
                 Some(writer) => writer,
@@ -167,7 +174,13 @@ impl Cutter {
 
     /// Waits for one of the blobs that are being made durable.
     async fn settle(&mut self) -> Result<(), ObjectError> {
-        let Some(ended) = self.finishing.join_next().await else { return Ok(()) };
+        match self.finishing.join_next().await {
+            Some(ended) => self.settled(ended),
+            None => Ok(()),
+        }
+    }
+
+    fn settled(&mut self, ended: Result<Finishing, JoinError>) -> Result<(), ObjectError> {
         let (nth, blob) = ended.map_err(|error| ObjectError::Body(error.to_string()))?;
         let blob = blob?;
         if let Some(copier) = &mut self.copier {
