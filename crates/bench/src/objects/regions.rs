@@ -29,7 +29,7 @@ const NEAR_SETTINGS: &str = "{\"replication\":\"regional\",\"copies\":1,\"promot
 const BOTH: &str = "both";
 const BOTH_SETTINGS: &str = "{\"replication\":\"regional\",\"copies\":2,\"min_copies\":2}";
 /// Reads of each kind.
-const READS: u64 = 100;
+const READS: u64 = 40;
 /// How long the index is given to arrive: longer than any way.
 const ARRIVAL: Duration = Duration::from_millis(300);
 /// Uploads of each kind in a round,
@@ -80,7 +80,7 @@ pub(crate) fn measure(wanted: &Wanted, effort: Effort) -> Result<Regions> {
     let mut all = Regions::default();
     if wanted.includes(&format!("{NAME}/read-through")) {
         let (cluster, keys, _folder) = start(&["--wan"])?;
-        all.reads = reads(&cluster, &keys, if effort.is_quick() { READS / 10 } else { READS })?;
+        all.reads = reads(&cluster, &keys, if effort.is_quick() { READS / 4 } else { READS })?;
     }
     if wanted.includes(&format!("{NAME}/copies")) {
         let (cluster, keys, _folder) = start(&[])?;
