@@ -191,7 +191,9 @@ impl ObjectClient {
     pub(super) fn restore(&self, hash: BlobHash) {
         let key = IndexKey::Holder { hash, region: self.region().clone() };
         let row = self.engine().index().row(&key.encode()).ok().flatten();
-        let Some(held) = row.and_then(|row| HolderRecord::decode(&row).ok()) else { return };
+        let held = row.and_then(|row| HolderRecord::decode(&row).ok());
+        // A copy that was given up is on its way out.
+        let Some(held) = held.filter(|held| !held.cached) else { return };
         tracing::warn!(%hash, "a blob is damaged or gone, and is fetched from another region");
         self.repair(BlobRef { hash, bytes: held.bytes }, self.region());
     }

@@ -150,3 +150,34 @@ async fn an_upload_goes_on_in_other_regions_before_they_have_heard_of_it() {
     assert_eq!(late.map(|part| part.number), Err(NoUpload.into()));
     stop([us, eu, ap]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_came_because_it_is_read_stays_while_others_go() {
+    let mut cluster = Cluster::new(&["us", "eu", "ap"]);
+    cluster.collect_every = Duration::from_secs(1);
+    let (_cluster, [us, eu, ap], _disks) = three_of(cluster).await;
+    let definition = BucketDefinition {
+        replication: Replication::Regional,
+        copies: 1,
+        promote_after: 2,
+        ..BucketDefinition::default()
+    };
+    us.make(definition).await;
+    eu.knows_bucket().await;
+    let read = blobs(&us.put("read", &bytes(100_000, 1)).await.unwrap().record);
+    for _ in 0..3 {
+        eu.get("read").await.unwrap();
+    }
+    until_held(&eu, &read).await;
+    // What may go of every home's goes: all of them have looked.
+    let mut gone = Vec::new();
+    for seed in 2..10 {
+        gone.extend(blobs(&us.put("gone", &bytes(100_000, seed)).await.unwrap().record));
+    }
+    us.delete("gone").await;
+    for blob in gone {
+        until_gone(&us, &[blob]).await;
+    }
+    assert!(eu.holds(&read).await, "it is one more than is asked for, and is read here");
+    stop([us, eu, ap]).await;
+}
