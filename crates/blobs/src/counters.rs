@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rhumb_ports::blobs::BlobCounts;
+
 /// Counts from the start of the process. Reading them takes no lock.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -17,31 +19,6 @@ pub struct Counters {
     pub(crate) failed: AtomicU64,
 }
 
-/// [`Counters`] at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Blobs that were stored.
-    pub stored: u64,
-    /// Their bytes.
-    pub stored_bytes: u64,
-    /// Blobs that were written and held already.
-    pub kept: u64,
-    /// Reads of ranges.
-    pub reads: u64,
-    /// The bytes that they gave.
-    pub read_bytes: u64,
-    /// Blobs that were read as a whole and found sound.
-    pub verified: u64,
-    /// Their bytes.
-    pub verified_bytes: u64,
-    /// Blobs that were removed.
-    pub removed: u64,
-    /// Blobs that were found damaged and set aside.
-    pub damaged: u64,
-    /// Operations that failed because the store did.
-    pub failed: u64,
-}
-
 pub(crate) fn add(counter: &AtomicU64, by: u64) {
     counter.fetch_add(by, Ordering::Relaxed);
 }
@@ -49,9 +26,9 @@ pub(crate) fn add(counter: &AtomicU64, by: u64) {
 impl Counters {
     /// The counts now.
     #[must_use]
-    pub fn now(&self) -> Counts {
+    pub fn now(&self) -> BlobCounts {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counts {
+        BlobCounts {
             stored: of(&self.stored),
             stored_bytes: of(&self.stored_bytes),
             kept: of(&self.kept),

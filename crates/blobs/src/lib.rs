@@ -19,6 +19,6 @@ mod tree;
 
 #[cfg(feature = "bucket")]
 pub use bucket::{BucketBlobs, BucketError, BucketSettings, Patience};
-pub use counters::{Counters, Counts};
+pub use counters::Counters;
 pub use files::{FileBlobs, OpenError, Options};
 pub use seal::{Key, KeyError, KeyId, Keys};

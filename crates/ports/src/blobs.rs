@@ -18,6 +18,31 @@ pub const BLOB_BYTES_MAX: u64 = 16 << 20;
 /// Most bytes that one read gives.
 pub const BLOB_READ_BYTES_MAX: u64 = 1 << 20;
 
+/// What a store of blobs has done since it was opened, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BlobCounts {
+    /// Blobs that were stored.
+    pub stored: u64,
+    /// Their bytes.
+    pub stored_bytes: u64,
+    /// Blobs that were written and held already.
+    pub kept: u64,
+    /// Reads of ranges.
+    pub reads: u64,
+    /// The bytes that they gave.
+    pub read_bytes: u64,
+    /// Blobs that were read as a whole and found sound.
+    pub verified: u64,
+    /// Their bytes.
+    pub verified_bytes: u64,
+    /// Blobs that were removed.
+    pub removed: u64,
+    /// Blobs that were found damaged and set aside.
+    pub damaged: u64,
+    /// Operations that failed because the store did.
+    pub failed: u64,
+}
+
 /// A blob that is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeldBlob {

@@ -13,7 +13,7 @@ pub mod runners;
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
-pub use blobs::{BlobCounts, BlobMeter};
+pub use blobs::BlobMeter;
 pub use cache::Caches;
 pub use command::{Command, Outcome};
 pub use http::HttpRoute;

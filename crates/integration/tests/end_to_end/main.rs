@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 #![expect(clippy::print_stdout, reason = "tests say what they measured and what they skip")]
 
+mod aws;
 mod cache;
 mod certificates;
 mod chaos;

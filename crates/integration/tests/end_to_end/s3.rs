@@ -1,57 +1,23 @@
 //! Clients of Amazon S3: boto3, the AWS command line, minio-py, rclone, s5cmd.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
-use rhumb_config::settings::{AccessKeySettings, Settings};
+use rhumb_config::settings::Settings;
 use rhumb_integration::{Cluster, Layout, programs};
 use rhumb_regions::ResidencyTag;
-use rhumb_types::control::ApiRole;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{encrypted::Authority, rhumb, run, skipped, works};
+use crate::{
+    aws::{KEYS, asking, encrypting, python, script},
+    encrypted::Authority,
+    rhumb, run, skipped, works,
+};
 
 const NO_PYTHON: &str = "there is no Python with boto3; `cargo xtask test` makes one";
 
-/// Ids and secrets: of one who may everything with objects, of a reader, and of a team.
-const KEYS: [(&str, &str, ApiRole, &[&str]); 3] = [
-    ("AKIDOPERATOR", "operator-secret-0123456789", ApiRole::Operator, &[]),
-    ("AKIDREADER", "reader-secret-0123456789", ApiRole::Reader, &[]),
-    ("AKIDTEAM", "team-secret-0123456789", ApiRole::Operator, &["team-"]),
-];
-
-fn python(module: &str) -> Option<PathBuf> {
-    let import = format!("import {module}");
-    programs::python().filter(|path| programs::answers(path, &["-c", &import]))
-}
-
-fn script(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(name)
-}
-
-/// Regions whose S3 servers ask for keys.
 fn cluster(regions: usize, secrets: &Path) -> Cluster {
-    let key = |(id, secret, role, buckets): &(&str, &str, ApiRole, &[&str])| {
-        let secret_file = secrets.join(id);
-        fs::write(&secret_file, format!("{secret}\n")).unwrap();
-        let buckets = buckets.iter().map(|prefix| (*prefix).to_owned()).collect();
-        let id = (*id).to_owned();
-        AccessKeySettings { id, secret_file, role: *role, queues: Vec::new(), buckets }
-    };
-    let keys: Vec<AccessKeySettings> = KEYS.iter().map(key).collect();
-    let asks = move |settings: &mut Settings| {
-        settings.acl.access_keys = keys;
-        for region in settings.regions.values_mut() {
-            if let Some(s3) = &mut region.listeners.s3 {
-                s3.auth = true;
-            }
-        }
-    };
-    Layout::regions(regions).adjust(asks).start().unwrap()
+    asking(regions, secrets, |listeners| listeners.s3.as_mut())
 }
 
 #[test]
@@ -196,16 +162,7 @@ fn s5cmd_copies_a_folder_there_and_back_over_tls() {
     };
     let folder = TempDir::new().unwrap();
     let authority = Authority::new(folder.path(), "ours");
-    let tls = authority.settings();
-    let encrypt = move |settings: &mut Settings| {
-        settings.tls = Some(tls);
-        for region in settings.regions.values_mut() {
-            if let Some(s3) = &mut region.listeners.s3 {
-                s3.tls = true;
-            }
-        }
-    };
-    let cluster = Layout::regions(1).adjust(encrypt).start().unwrap();
+    let cluster = encrypting(&authority, |listeners| listeners.s3.as_mut());
     let command = |believed: &Authority, words: &[&str]| {
         let mut command = Command::new(&s5cmd);
         command.args(["--endpoint-url", &format!("https://{}", cluster.s3(0))]);

@@ -11,57 +11,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rhumb_config::settings::{AccessKeySettings, Settings};
 use rhumb_integration::{Cluster, Layout, eventually, programs};
-use rhumb_types::control::ApiRole;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{encrypted::Authority, run, skipped};
+use crate::{
+    aws::{KEYS, asking, encrypting, python, script},
+    encrypted::Authority,
+    run, skipped,
+};
 
 const NO_PYTHON: &str = "there is no Python with boto3 and Celery; `cargo xtask test` makes one";
 
-/// Ids and secrets: of one who may everything with messages, of a reader, and of a team.
-const KEYS: [(&str, &str, ApiRole, &[&str]); 3] = [
-    ("AKIDOPERATOR", "operator-secret-0123456789", ApiRole::Operator, &[]),
-    ("AKIDREADER", "reader-secret-0123456789", ApiRole::Reader, &[]),
-    ("AKIDTEAM", "team-secret-0123456789", ApiRole::Operator, &["team-"]),
-];
-
-fn python() -> Option<PathBuf> {
-    programs::python().filter(|path| programs::answers(path, &["-c", "import boto3, celery"]))
-}
-
-fn script(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(name)
-}
-
-/// Regions whose SQS servers ask for keys.
 fn cluster(regions: usize, secrets: &Path) -> Cluster {
-    let keys: Vec<AccessKeySettings> = KEYS
-        .iter()
-        .map(|(id, secret, role, queues)| {
-            let secret_file = secrets.join(id);
-            fs::write(&secret_file, format!("{secret}\n")).unwrap();
-            let queues = queues.iter().map(|prefix| (*prefix).to_owned()).collect();
-            let id = (*id).to_owned();
-            AccessKeySettings { id, secret_file, role: *role, queues, buckets: Vec::new() }
-        })
-        .collect();
-    let asks = move |settings: &mut Settings| {
-        settings.acl.access_keys = keys;
-        for region in settings.regions.values_mut() {
-            if let Some(sqs) = &mut region.listeners.sqs {
-                sqs.auth = true;
-            }
-        }
-    };
-    Layout::regions(regions).adjust(asks).start().unwrap()
+    asking(regions, secrets, |listeners| listeners.sqs.as_mut())
 }
 
 #[test]
 fn boto3_finds_what_it_expects() {
-    let Some(python) = python() else { return skipped(NO_PYTHON) };
+    let Some(python) = python("boto3, celery") else { return skipped(NO_PYTHON) };
     let secrets = TempDir::new().unwrap();
     let cluster = cluster(2, secrets.path());
     let mut command = Command::new(python);
@@ -89,7 +57,7 @@ fn aws(python: &Path, cluster: &Cluster, words: &[&str]) -> Value {
 
 #[test]
 fn the_aws_command_line_sends_and_receives() {
-    let Some(python) = python() else { return skipped(NO_PYTHON) };
+    let Some(python) = python("boto3, celery") else { return skipped(NO_PYTHON) };
     if !programs::answers(python.with_file_name("aws"), &["--version"]) {
         return skipped("the AWS command line is not installed; `cargo xtask test` installs it");
     }
@@ -118,22 +86,13 @@ fn the_aws_command_line_sends_and_receives() {
 
 #[test]
 fn the_aws_command_line_believes_the_certificate_of_its_authority_alone() {
-    let Some(python) = python() else { return skipped(NO_PYTHON) };
+    let Some(python) = python("boto3, celery") else { return skipped(NO_PYTHON) };
     if !programs::answers(python.with_file_name("aws"), &["--version"]) {
         return skipped("the AWS command line is not installed; `cargo xtask test` installs it");
     }
     let folder = TempDir::new().unwrap();
     let authority = Authority::new(folder.path(), "ours");
-    let tls = authority.settings();
-    let encrypt = move |settings: &mut Settings| {
-        settings.tls = Some(tls);
-        for region in settings.regions.values_mut() {
-            if let Some(sqs) = &mut region.listeners.sqs {
-                sqs.tls = true;
-            }
-        }
-    };
-    let cluster = Layout::regions(1).adjust(encrypt).start().unwrap();
+    let cluster = encrypting(&authority, |listeners| listeners.sqs.as_mut());
     let endpoint = format!("https://{}", cluster.sqs(0));
     let mut command = command_line(&python, &endpoint, &["create-queue", "--queue-name", "safe"]);
     let made = run(command.env("AWS_CA_BUNDLE", authority.file("authority.pem")));
@@ -185,7 +144,7 @@ impl Worker<'_> {
 
 #[test]
 fn a_celery_worker_that_dies_loses_no_task() {
-    let Some(python) = python() else { return skipped(NO_PYTHON) };
+    let Some(python) = python("boto3, celery") else { return skipped(NO_PYTHON) };
     let folder = TempDir::new().unwrap();
     let cluster = cluster(1, folder.path());
     let worker = Worker { python: &python, cluster: &cluster, notes: folder.path().join("notes") };

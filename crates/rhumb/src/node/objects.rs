@@ -7,13 +7,11 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use rhumb_blobs::{
-    BucketBlobs, BucketSettings, Counters, Counts, FileBlobs, Key, Keys, Options, Patience,
-};
+use rhumb_blobs::{BucketBlobs, BucketSettings, Counters, FileBlobs, Key, Keys, Options, Patience};
 use rhumb_config::{Config, settings::ObjectsSettings};
 use rhumb_engine::{Engine, ObjectsConfig};
 use rhumb_ports::blobs::Blobs;
-use rhumb_telemetry::{Metrics, metrics::BlobCounts};
+use rhumb_telemetry::Metrics;
 use rhumb_tls::{authorities, system_authorities};
 use rhumb_types::RegionId;
 use rustls::{ClientConfig, crypto::ring};
@@ -33,7 +31,7 @@ pub(super) async fn start(
     let settings = config.objects(region);
     let (blobs, counters) =
         open(settings, data).await.context("the bytes of objects are out of reach")?;
-    metrics.blobs.read_from(move || shown(counters.now()));
+    metrics.blobs.read_from(move || counters.now());
     let objects = ObjectsConfig {
         fetches: settings.fetches,
         copy_retries: settings.retries,
@@ -44,22 +42,6 @@ pub(super) async fn start(
     };
     engine.start_objects(objects, blobs);
     Ok(())
-}
-
-/// The counts of the store, in the words of the metrics.
-fn shown(counts: Counts) -> BlobCounts {
-    BlobCounts {
-        stored: counts.stored,
-        stored_bytes: counts.stored_bytes,
-        kept: counts.kept,
-        reads: counts.reads,
-        read_bytes: counts.read_bytes,
-        verified: counts.verified,
-        verified_bytes: counts.verified_bytes,
-        removed: counts.removed,
-        damaged: counts.damaged,
-        failed: counts.failed,
-    }
 }
 
 async fn open(settings: &ObjectsSettings, data: &Path) -> Result<(Arc<dyn Blobs>, Arc<Counters>)> {

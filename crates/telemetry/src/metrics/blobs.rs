@@ -11,31 +11,7 @@ use prometheus_client::{
     metrics::counter::ConstCounter,
     registry::{Registry, Unit},
 };
-
-/// Counts since the store was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct BlobCounts {
-    /// Blobs that were stored.
-    pub stored: u64,
-    /// Their bytes.
-    pub stored_bytes: u64,
-    /// Blobs that were written and held already.
-    pub kept: u64,
-    /// Reads of ranges.
-    pub reads: u64,
-    /// The bytes that they gave.
-    pub read_bytes: u64,
-    /// Blobs that were read as a whole and found sound.
-    pub verified: u64,
-    /// Their bytes.
-    pub verified_bytes: u64,
-    /// Blobs that were removed.
-    pub removed: u64,
-    /// Blobs that were found damaged and set aside.
-    pub damaged: u64,
-    /// Operations that failed because the store did.
-    pub failed: u64,
-}
+use rhumb_ports::blobs::BlobCounts;
 
 type Read = Box<dyn Fn() -> BlobCounts + Send + Sync>;
 

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use rhumb_ports::blobs::BlobCounts;
 use rhumb_types::{Epoch, ErrorCode, control::AdminState};
 
 use super::*;
