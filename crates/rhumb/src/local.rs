@@ -77,8 +77,9 @@ impl Local {
         listener.map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)), |it| it.address(server))
     }
 
-    /// What clients of the first region's S3 server and SQS server read from their environment.
-    pub(crate) fn aws_environment(&self) -> Vec<String> {
+    /// What clients read from their environment: of the first region's S3 server and SQS server, and of all
+    /// regions at once.
+    pub(crate) fn client_environment(&self) -> Vec<String> {
         let Some(region) = self.regions().into_iter().next() else { return Vec::new() };
         let endpoint =
             |server: Server| (server.key(), format!("http://{}", self.address(&region, server)));
@@ -86,8 +87,13 @@ impl Local {
         let identities = Identities::load(&folders::identity(&self.data, &region), Some(&region));
         let secret = identities.map(|identities| identities.secret());
         let lines = secret.map(|it| aws_environment(&servers, region.as_str(), &it));
+        let all = self.regions().into_iter().map(|region| {
+            let address = self.address(&region, Server::S3);
+            format!("{region}=http://{address}")
+        });
+        let all = format!("RHUMB_S3_ENDPOINTS={}", all.collect::<Vec<_>>().join(","));
         // Without an identity there is no node, and its start says so.
-        lines.unwrap_or_default()
+        lines.map_or_else(|_| Vec::new(), |lines| lines.into_iter().chain([all]).collect())
     }
 
     /// Starts a region's process.

@@ -101,14 +101,16 @@ fn endpoints(args: &Endpoints, config: Option<&Config>) -> Result<Vec<Known>> {
     if let (true, Some(config)) = (known.is_empty(), config) {
         known = of_config(config, at);
     }
-    if let (true, Some(url)) = (known.is_empty(), &args.aws_endpoint) {
-        let region = RegionId::new(args.aws_region.as_deref().unwrap_or(REGION_USUAL))?;
+    let of_aws = args.aws_endpoint_s3.as_ref().or(args.aws_endpoint.as_ref());
+    if let (true, Some(url)) = (known.is_empty(), of_aws) {
+        let named = args.aws_region.as_deref().or(args.aws_default_region.as_deref());
+        let region = RegionId::new(named.unwrap_or(REGION_USUAL))?;
         known.push(at(region, url.clone()));
     }
     ensure!(
         !known.is_empty(),
         "no S3 endpoint is known; name each region's with `--endpoint REGION=URL` or RHUMB_S3_ENDPOINTS, \
-         or a configuration with `--config FILE`, or set AWS_ENDPOINT_URL"
+         or a configuration with `--config FILE`, or set AWS_ENDPOINT_URL_S3"
     );
     Ok(known)
 }

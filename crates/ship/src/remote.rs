@@ -193,6 +193,9 @@ impl From<object_store::Error> for RemoteError {
         let text = match (code, between(&whole, "<Message>", "</Message>")) {
             (Some(code), Some(message)) => format!("{code}: {message}"),
             (Some(code), None) => code.to_owned(),
+            // An answer to HEAD has no body that could say more.
+            _ if reason == Reason::Missing => "there is no such object".to_owned(),
+            _ if reason == Reason::Refused => "access is denied".to_owned(),
             _ => whole.lines().next().unwrap_or("no reason was given").trim().to_owned(),
         };
         let shown = text.chars().filter(|char| !char.is_control()).take(TEXT_BYTES_MAX / 8);

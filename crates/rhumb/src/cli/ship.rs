@@ -35,7 +35,7 @@ pub(crate) struct Endpoints {
     #[arg(long, short, env = "RHUMB_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// A region and its S3 endpoint, as REGION=URL; once per region. Without any: those of the
-    /// configuration, else AWS_ENDPOINT_URL.
+    /// configuration, else AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL.
     #[arg(
         long = "endpoint",
         value_name = "REGION=URL",
@@ -62,10 +62,14 @@ pub(crate) struct Endpoints {
     /// A PEM file of authorities that sign the endpoints' certificates, besides the system's.
     #[arg(long, env = "AWS_CA_BUNDLE", value_name = "FILE")]
     pub(crate) s3_ca: Option<PathBuf>,
+    #[arg(long, env = "AWS_ENDPOINT_URL_S3", hide = true)]
+    pub(crate) aws_endpoint_s3: Option<String>,
     #[arg(long, env = "AWS_ENDPOINT_URL", hide = true)]
     pub(crate) aws_endpoint: Option<String>,
     #[arg(long, env = "AWS_REGION", hide = true)]
     pub(crate) aws_region: Option<String>,
+    #[arg(long, env = "AWS_DEFAULT_REGION", hide = true)]
+    pub(crate) aws_default_region: Option<String>,
     #[arg(long, env = "AWS_ACCESS_KEY_ID", hide = true, hide_env_values = true)]
     pub(crate) access_key_id: Option<String>,
     #[arg(long, env = "AWS_SECRET_ACCESS_KEY", hide = true, hide_env_values = true)]

@@ -38,8 +38,10 @@ pub(crate) fn ls(args: &cli::Ls) -> Result<ExitCode> {
         if args.json {
             say(&known(&listed).to_string());
         } else {
-            let size = ByteSize(listed.bytes).to_string();
-            let time = if listed.changed > 0 { time(&listed) } else { String::new() };
+            let (time, size) = match listed.key.ends_with('/') && listed.changed == 0 {
+                true => (String::new(), "PRE".to_owned()),
+                false => (time(&listed), ByteSize(listed.bytes).to_string()),
+            };
             say(format!("{time:<20}  {size:>10}  {}", listed.key).trim_end());
         }
     });

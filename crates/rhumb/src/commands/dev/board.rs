@@ -62,8 +62,9 @@ pub(super) fn places(local: &Local) -> Vec<String> {
     let rows: Vec<[String; 7]> = local.regions().into_iter().map(row).collect();
     let mut lines = table(["region", "redis", "http", "s3", "sqs", "cache", "log"], &rows);
     lines.push(String::new());
-    lines.push("For clients of S3 and SQS:".to_owned());
-    lines.extend(local.aws_environment());
+    lines
+        .push("For clients of S3 and SQS, and for `rhumb cp`, `ls`, `sync` and `ship`:".to_owned());
+    lines.extend(local.client_environment());
     lines
 }
 
