@@ -1,38 +1,38 @@
 //! Copies of an upload in other regions, made while it still comes in.
 //!
 //! A region that is to have a copy is told which blobs, and fetches them itself: whoever ends up with
-//! the bytes has asked for them, checked them, and says so in the index. One that fails is tried again
-//! a few times; then the next region of the plan gets all of it, from the first blob on.
+//! the bytes has asked for them, checked them, and says so in the index. The machine of uploads says who
+//! is asked for which blob and when, and who takes the place of a region that fails. The blobs lie here, so
+//! that nobody holds up anybody.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
+use rhumb_objects::upload::{Effect, Event, Fault, Report, Rewind, Upload, UploadConfig};
 use rhumb_types::{
-    RegionId,
+    MonoTime, RegionId,
     record::{BlobRef, BucketName},
 };
 use tokio::{
     sync::watch,
     task::JoinSet,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{CopyResult, ObjectClient, ObjectsConfig, peers::Keep};
-use crate::limits::COPY_BLOBS_PER_CALL;
 
-/// What a copy is made of so far.
+/// What is to be copied so far.
 #[derive(Debug, Default)]
 struct Source {
     blobs: Vec<BlobRef>,
     ended: bool,
+    /// Nobody waits any longer.
+    abandoned: bool,
 }
 
 /// Makes copies of one upload. Dropping it ends that; what was copied is collected in time.
 pub(super) struct Copier {
     source: watch::Sender<Source>,
-    running: JoinSet<CopyResult>,
-    spares: std::vec::IntoIter<RegionId>,
-    client: ObjectClient,
-    bucket: BucketName,
+    driving: JoinSet<Vec<CopyResult>>,
     targets: usize,
 }
 
@@ -44,25 +44,33 @@ impl Copier {
         targets: Vec<RegionId>,
         spares: Vec<RegionId>,
     ) -> Self {
-        let mut copier = Self {
-            source: watch::Sender::new(Source::default()),
-            running: JoinSet::new(),
-            spares: spares.into_iter(),
+        let ObjectsConfig { copy_retries, copy_pause, .. } = client.running().config;
+        let count = targets.len();
+        let config = UploadConfig {
+            retries: copy_retries,
+            delay: copy_pause,
+            copies_needed: u8::try_from(count).unwrap_or(u8::MAX),
+            patience: Duration::MAX,
+            parts_kept: usize::MAX,
+            parts_max: usize::MAX,
+            rewind: Rewind::Free,
+        };
+        let source = watch::Sender::new(Source::default());
+        let copying = Copying {
             client,
             bucket,
-            targets: targets.len(),
+            upload: Upload::new(config, targets, spares),
+            begun: Instant::now(),
+            source: source.subscribe(),
+            blobs: Vec::new(),
+            told_end: false,
+            asked: JoinSet::new(),
+            reasons: BTreeMap::new(),
+            out: Vec::new(),
         };
-        targets.into_iter().for_each(|region| copier.begin(region));
-        copier
-    }
-
-    fn begin(&mut self, region: RegionId) {
-        let (client, source) = (self.client.clone(), self.source.subscribe());
-        let bucket = self.bucket.clone();
-        self.running.spawn(async move {
-            let outcome = copy(&client, &bucket, &region, source).await;
-            CopyResult { region, outcome }
-        });
+        let mut driving = JoinSet::new();
+        driving.spawn(copying.run());
+        Self { source, driving, targets: count }
     }
 
     /// How many copies are being made.
@@ -78,54 +86,138 @@ impl Copier {
     /// All of it is here: waits for the copies, as long as that may take.
     pub(super) async fn finish(mut self, wait: Duration) -> Vec<CopyResult> {
         self.source.send_modify(|source| source.ended = true);
-        let until = Instant::now() + wait;
-        let (mut results, mut copied) = (Vec::new(), 0);
-        while copied < self.targets {
-            let Ok(Some(ended)) = timeout_at(until, self.running.join_next()).await else { break };
-            let Ok(result) = ended else { continue };
-            if result.outcome.is_ok() {
-                copied += 1;
-            } else if let Some(spare) = self.spares.next() {
-                self.begin(spare);
+        let ended = match timeout(wait, self.driving.join_next()).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                self.source.send_modify(|source| source.abandoned = true);
+                self.driving.join_next().await
             }
-            results.push(result);
-        }
-        results
+        };
+        // A task that broke off has made no copies that anybody knows of.
+        ended.and_then(Result::ok).unwrap_or_default()
     }
 }
 
-/// Has a region copy what comes, until all of it has come.
-async fn copy(
-    client: &ObjectClient,
-    bucket: &BucketName,
-    region: &RegionId,
-    mut source: watch::Receiver<Source>,
-) -> Result<(), String> {
-    let mut copied = 0;
-    loop {
-        let (new, ended) = {
-            let source = source.borrow_and_update();
-            let new = source.blobs.iter().skip(copied).take(COPY_BLOBS_PER_CALL);
-            (new.copied().collect::<Vec<BlobRef>>(), source.ended)
+/// What became of asking a region to keep a blob.
+struct Asked {
+    region: RegionId,
+    part: usize,
+    result: Result<(), String>,
+}
+
+/// One upload's copies on their way.
+struct Copying {
+    client: ObjectClient,
+    bucket: BucketName,
+    upload: Upload,
+    begun: Instant,
+    source: watch::Receiver<Source>,
+    /// The blobs that the machine knows of,
+    blobs: Vec<BlobRef>,
+    /// and whether it knows that there are no more.
+    told_end: bool,
+    asked: JoinSet<Asked>,
+    reasons: BTreeMap<RegionId, String>,
+    out: Vec<Effect>,
+}
+
+impl Copying {
+    async fn run(mut self) -> Vec<CopyResult> {
+        loop {
+            self.look();
+            if let Some(report) = self.settle() {
+                return self.results(report);
+            }
+            let wakes = self.upload.wakes_at().filter(|at| *at != MonoTime(u64::MAX));
+            let wakes = wakes.map(|at| self.begun + Duration::from_micros(at.0));
+            tokio::select! {
+                changed = self.source.changed() => {
+                    // The one who adds blobs went away; so does this.
+                    if changed.is_err() {
+                        self.tell(Event::Abandoned);
+                    }
+                }
+                Some(Ok(asked)) = self.asked.join_next() => self.answered(asked),
+                () = sleep_until(wakes.unwrap_or(self.begun)), if wakes.is_some() => {
+                    self.tell(Event::Tick);
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, event: Event<'_>) {
+        let micros = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.upload.on_event(MonoTime(micros), event, &mut self.out);
+    }
+
+    /// Tells the machine what is new of the source.
+    fn look(&mut self) {
+        let (new, ended, abandoned) = {
+            let source = self.source.borrow_and_update();
+            let new = source.blobs.get(self.blobs.len()..).unwrap_or_default().to_vec();
+            (new, source.ended, source.abandoned)
         };
-        if new.is_empty() {
-            if ended {
-                return Ok(());
-            }
-            source.changed().await.map_err(|_| "the upload broke off".to_owned())?;
-            continue;
+        for blob in new {
+            self.blobs.push(blob);
+            self.tell(Event::Part { bytes: blob.bytes, there: &[] });
         }
-        copied += new.len();
-        let keep = Keep { bucket: bucket.clone(), blobs: new };
-        let ObjectsConfig { copy_retries: retries, copy_pause: pause, .. } =
-            client.running().config;
-        let mut tries = 0;
-        while let Err(why) = client.ask_to_keep(region, &keep).await {
-            if tries == retries {
-                return Err(why);
-            }
-            tries += 1;
-            sleep(pause).await;
+        if ended && !self.told_end {
+            self.told_end = true;
+            self.tell(Event::End);
         }
+        if abandoned {
+            self.tell(Event::Abandoned);
+        }
+    }
+
+    /// Does what the machine wants done; its report, once there is one.
+    fn settle(&mut self) -> Option<Report> {
+        let mut report = None;
+        // What is answered at once may want more done.
+        while !self.out.is_empty() {
+            for effect in std::mem::take(&mut self.out) {
+                match effect {
+                    Effect::Send { region, part, .. } => self.ask(region, part),
+                    // The index says that a region has it, and is written later.
+                    Effect::Finish(region) => {
+                        self.tell(Event::Finished { region: &region, result: Ok(()) });
+                    }
+                    // What a region has already is collected in time.
+                    Effect::Abort(_) | Effect::Keep { .. } => {}
+                    Effect::Done(done) => report = Some(done),
+                }
+            }
+        }
+        report
+    }
+
+    fn ask(&mut self, region: RegionId, part: usize) {
+        let Some(blob) = self.blobs.get(part).copied() else { return };
+        let keep = Keep { bucket: self.bucket.clone(), blobs: vec![blob] };
+        let client = self.client.clone();
+        self.asked.spawn(async move {
+            let result = client.ask_to_keep(&region, &keep).await;
+            Asked { region, part, result }
+        });
+    }
+
+    fn answered(&mut self, asked: Asked) {
+        let Asked { region, part, result } = asked;
+        let result = result.map_err(|why| {
+            self.reasons.insert(region.clone(), why);
+            Fault::Refused
+        });
+        self.tell(Event::Sent { region: &region, part, result });
+    }
+
+    fn results(mut self, report: Report) -> Vec<CopyResult> {
+        let result = |region: rhumb_objects::upload::RegionResult| CopyResult {
+            outcome: region.result.map_err(|fault| match fault {
+                Fault::TooLate => fault.to_string(),
+                _ => self.reasons.remove(&region.region).unwrap_or_else(|| fault.to_string()),
+            }),
+            region: region.region,
+        };
+        report.regions.into_iter().map(result).collect()
     }
 }
