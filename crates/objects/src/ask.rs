@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use rhumb_types::{
     ErrorCode, RegionId, UnixMillis,
+    planted::{self, Planted},
     record::{
-        BlobRef, Body, BucketName, Content, HolderRecord, IndexKey, ObjectRecord, PartRecord,
-        Record, UploadRecord, VersionId, Versioning,
+        BlobRef, Body, BucketName, Cell, Content, HolderRecord, IndexKey, ObjectRecord, PartRecord,
+        Record, UploadRecord, VersionId, VersionVector, Versioning,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -221,6 +222,22 @@ fn tag<S: Rows>(
         return Err(Failed::Refused(AskRefused::Meanwhile));
     }
     Ok((Answer::Record(edited.record.into()), edited.change))
+}
+
+/// What an answer about an object of a linearizable bucket rests on: the transactions that wrote what is
+/// there, or, where nothing is, all that is applied. A majority must have them before the answer leaves,
+/// for else the next home may not know of them.
+#[must_use]
+pub fn rests_on(current: Option<&Cell>, applied: VersionVector) -> VersionVector {
+    if planted::is(Planted::AnswerUnsettled) {
+        return VersionVector::new();
+    }
+    match current {
+        Some(cell) if !cell.entries.is_empty() => {
+            cell.entries.iter().map(|entry| (entry.dot.origin, entry.dot.version)).collect()
+        }
+        _ => applied,
+    }
 }
 
 /// Adds to a change that a region holds some blobs, for good.

@@ -6,7 +6,7 @@
 //! rule anew when a row is no longer what was read. [`ask`] is such a change as a value, [`list`] reads
 //! rows a page at a time, and [`miss`] says what is answered about an object that is not known here.
 //!
-//! Where bytes are is the business of [`place`] (which regions), [`upload`] and [`transfer`] (how they
+//! Where bytes are is the business of [`place`] (which regions), [`copies`] (how many), [`upload`] and [`transfer`] (how they
 //! get there, and how fast), [`refer`] (which rows need them), [`want`] (what is missing here), [`scrub`] (whether it is sound) and
 //! [`grant`] (what may go).
 //!
@@ -15,6 +15,7 @@
 pub mod ask;
 pub mod checksum;
 pub mod condition;
+pub mod copies;
 pub mod etag;
 pub mod grant;
 pub mod index;

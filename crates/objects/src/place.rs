@@ -18,6 +18,7 @@ use rhumb_regions::{
 use rhumb_types::{
     RegionId,
     control::AdminState,
+    planted::{self, Planted},
     record::{BucketDefinition, BucketName, Replication},
 };
 
@@ -65,7 +66,8 @@ impl Bounds {
         let tags = tags?;
         let carries = |at: &RegionIndex| {
             let region = &snapshot.region(*at).region;
-            tags.iter().all(|tag| region.residency.contains(tag))
+            let carried = tags.iter().all(|tag| region.residency.contains(tag));
+            carried || planted::is(Planted::PlaceAnywhere)
         };
         let allowed: RegionSet = snapshot.data().iter().filter(carries).collect();
         match (allowed.is_empty(), tags.is_empty()) {
@@ -92,6 +94,19 @@ impl Bounds {
     pub const fn allowed(&self) -> RegionSet {
         self.allowed
     }
+}
+
+/// Whether a region may hold a bucket's bytes. Every way on which bytes come to a region asks: uploads,
+/// copies of objects, and what is read so often that it stays.
+#[must_use]
+pub fn may_lie(
+    snapshot: &RoutingSnapshot,
+    definition: &BucketDefinition,
+    region: &RegionId,
+) -> bool {
+    let bounds = Bounds::of(snapshot, definition);
+    let allowed = |at| bounds.is_ok_and(|bounds| bounds.allowed.contains(at));
+    snapshot.index(region).is_some_and(allowed)
 }
 
 /// One upload to be placed.

@@ -13,10 +13,15 @@ use std::{
     time::Duration,
 };
 
+use rhumb_regions::RoutingSnapshot;
 use rhumb_types::{
     MonoTime, RegionId, UnixMillis,
-    record::{BlobHash, BlobRef},
+    planted::{self, Planted},
+    record::{BlobHash, BlobRef, BucketDefinition},
 };
+
+use crate::place::may_lie;
+use promotion::Promotions;
 
 pub mod cache;
 pub mod promotion;
@@ -244,14 +249,14 @@ impl Want {
         }
         self.counts.failed += 1;
         wanted.tries += 1;
-        if end == FetchEnd::NotThere && wanted.source < wanted.wish.sources.len() {
-            wanted.wish.sources.remove(wanted.source);
-        } else {
-            wanted.source += 1;
+        // Whoever was asked comes last: others are added meanwhile, and each must have its turn.
+        if wanted.source < wanted.wish.sources.len() {
+            let asked = wanted.wish.sources.remove(wanted.source);
+            if end != FetchEnd::NotThere {
+                wanted.wish.sources.push(asked);
+            }
         }
-        if wanted.source >= wanted.wish.sources.len() {
-            wanted.source = 0;
-        }
+        wanted.source = 0;
         let (tries, gone) = (wanted.tries, wanted.wish.sources.is_empty());
         // The state says no longer whose slot it has.
         let until = now + pause_after(tries);
@@ -288,6 +293,12 @@ impl Want {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.wanted.is_empty()
+    }
+
+    /// Whether a blob is in the queue, or in flight.
+    #[must_use]
+    pub fn is_wanted(&self, hash: &BlobHash) -> bool {
+        self.wanted.contains_key(hash)
     }
 
     /// Fetches in flight from a source.
@@ -340,6 +351,19 @@ impl Wanted {
             }
         }
     }
+}
+
+/// Whether a region keeps a copy of a blob that it has read from another once more: it was read often
+/// enough, and may lie there.
+pub fn promotes(
+    promotions: &mut Promotions,
+    now: MonoTime,
+    (snapshot, here): (&RoutingSnapshot, &RegionId),
+    definition: &BucketDefinition,
+    hash: BlobHash,
+) -> bool {
+    let may = may_lie(snapshot, definition, here) || planted::is(Planted::PromoteAnywhere);
+    may && promotions.on_remote_read(now, hash, definition.promote_after)
 }
 
 const fn rank_of(order: Order, priority: Priority) -> u8 {

@@ -142,12 +142,16 @@ pub enum Planted {
     AnswerBeforeCopies,
     /// Objects: copies are made where the bucket's residency does not allow them.
     PlaceAnywhere,
+    /// Objects: a region keeps a copy of what it reads often, whether or not it may lie there.
+    PromoteAnywhere,
     /// Objects: an upload in parts is completed whatever its parts are.
     CompleteUnchecked,
     /// Objects: deleting an object takes away every version that there is.
     DeleteAll,
     /// Objects: a region acts for the home of a key of a linearizable bucket without its lease.
     ActWithoutLease,
+    /// Objects: what the home of a key says is said before a majority has what it rests on.
+    AnswerUnsettled,
     /// Objects: what was found damaged is not fetched again.
     NeverRepair,
 }

@@ -12,7 +12,10 @@ use rhumb_ports::{
 };
 use rhumb_types::{
     RegionId,
-    record::{BlobHash, BlobRef, Body, BucketName, ObjectRecord, Record as _, VersionVector},
+    record::{
+        BlobHash, BlobRef, Body, BucketConsistency, BucketName, ObjectRecord, Record as _,
+        VersionVector,
+    },
 };
 use tokio::sync::Semaphore;
 
@@ -53,10 +56,11 @@ impl ObjectService {
             Call::Read { hash, from, to } => Ok(read(&client, hash, from..to).await),
             Call::Keep(keep) => Ok(keep_from(&client, from, keep).await),
             Call::Find { bucket, key, which, seen } => {
-                Ok(find(&client, &bucket, &key, which, &seen))
+                Ok(find(&client, &bucket, &key, which, &seen).await)
             }
             Call::FindToRead { bucket, key, which, seen } => {
-                Ok(with_first(&client, find(&client, &bucket, &key, which, &seen)).await)
+                let found = find(&client, &bucket, &key, which, &seen).await;
+                Ok(with_first(&client, found).await)
             }
             Call::Change(ask) => Ok(change(&client, &ask).await),
             Call::Ask(ask) => client
@@ -119,19 +123,23 @@ async fn keep_from(client: &ObjectClient, from: &RegionId, keep: Keep) -> Told {
     }
 }
 
-fn find(
+async fn find(
     client: &ObjectClient,
     bucket: &BucketName,
     key: &Bytes,
     which: Which,
     seen: &VersionVector,
 ) -> Told {
-    let found = || -> Result<Option<ObjectRecord>, ObjectError> {
+    let found = async {
         let definition = client.definition(bucket)?;
         let rows = client.engine().index_unseen(seen);
-        Ok(client.known(&rows, &definition, (bucket, key), which)?.record().cloned())
+        let found = client.known(&rows, &definition, (bucket, key), which)?;
+        if definition.consistency == BucketConsistency::Linearizable {
+            client.settled(bucket, key).await?;
+        }
+        Ok::<_, ObjectError>(found.record().cloned())
     };
-    match found() {
+    match found.await {
         Ok(record) => Told::Found(record.map(Box::new)),
         Err(error) => refused(&error),
     }

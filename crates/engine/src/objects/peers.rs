@@ -5,7 +5,7 @@ use std::{ops::Range, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use rhumb_objects::{
-    ask::{Answer, Ask},
+    ask::{self, Answer, Ask},
     grant,
     index::{self, Found, ReadRefused, Target, Which},
     miss::{Heard, Inquiry, Verdict},
@@ -18,10 +18,10 @@ use rhumb_ports::{
     store::StoreError,
 };
 use rhumb_types::{
-    AckLevel, RegionId, UnixMillis,
+    AckLevel, ErrorCode, RegionId, UnixMillis,
     record::{
-        BlobHash, BlobRef, BucketConsistency, BucketDefinition, BucketName, Miss, ObjectRecord,
-        Record as _, VersionVector,
+        BlobHash, BlobRef, BucketConsistency, BucketDefinition, BucketName, IndexKey, Miss,
+        ObjectRecord, Record as _, Space, VersionVector,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ use super::{
     refusal::Refusal,
     wire::{Call, Told},
 };
-use crate::limits::{BLOB_CALL_WAIT, FETCH_BLOCKS_AHEAD, INDEX_CALL_WAIT, KEEP_WAIT};
+use crate::limits::{ACK_WAIT, BLOB_CALL_WAIT, FETCH_BLOCKS_AHEAD, INDEX_CALL_WAIT, KEEP_WAIT};
 
 /// Blobs of a bucket that another region is to keep.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -363,7 +363,29 @@ impl ObjectClient {
             };
         }
         let found = self.known(&self.engine().index(), definition, (bucket, key), which)?;
+        self.settled(bucket, key).await?;
         Ok(found.object(which)?)
+    }
+
+    /// Waits until a majority has what an answer about a key rests on, while this region acts for its
+    /// home: what is known here alone would be forgotten by the next one.
+    pub(super) async fn settled(
+        &self,
+        bucket: &BucketName,
+        key: &Bytes,
+    ) -> Result<(), ObjectError> {
+        let row = IndexKey::Current { bucket: bucket.clone(), key: key.clone() }.encode();
+        let head = self.engine().shared().store.head(Space::OBJECTS, &row)?;
+        let applied = self.engine().committed_vector();
+        let written = ask::rests_on(head.as_ref().map(|head| &head.cell), applied);
+        let status = self.engine().status();
+        // A majority, but for this region itself.
+        let others = status.peers.iter().filter(|peer| !peer.witness).count().div_ceil(2);
+        if self.engine().wait_acks(Some(written), others, ACK_WAIT).await < others {
+            let why = "a majority does not have what is known here yet";
+            return Err(ObjectError::Unavailable(why.to_owned()));
+        }
+        self.still_acts(bucket, key)
     }
 
     /// What some rows of this region say of a version. Of a linearizable bucket they say something only
@@ -444,7 +466,17 @@ impl ObjectClient {
     ) -> Result<(Answer, VersionVector), ObjectError> {
         self.still_acts(&ask.bucket, &ask.key)?;
         // The bytes are where they were taken in, and said to be held there already.
-        let answer = self.decide(definition, ask, AckLevel::Quorum, &[]).await?;
+        let decided = self.decide(definition, ask, AckLevel::Quorum, &[]).await;
+        let rests = match &decided {
+            // Nothing was written, so nothing of it was confirmed.
+            Ok((_, written)) => written.is_empty(),
+            // A refusal is an answer about what is there, too.
+            Err(error) => !matches!(error.code(), ErrorCode::Unconfirmed | ErrorCode::Internal),
+        };
+        if rests {
+            self.settled(&ask.bucket, &ask.key).await?;
+        }
+        let answer = decided?;
         // As the answer leaves, the lease is looked at again (rule 4).
         self.still_acts(&ask.bucket, &ask.key).map(|()| answer).map_err(|error| {
             ObjectError::Unconfirmed(format!("written, but {error}; it will replicate"))

@@ -1,7 +1,10 @@
 //! Deleting an object, or one of its versions.
 
 use bytes::Bytes;
-use rhumb_types::record::{IndexKey, ObjectRecord, VersionId, Versioning};
+use rhumb_types::{
+    planted::{self, Planted},
+    record::{IndexKey, ObjectRecord, VersionId, Versioning},
+};
 
 use super::{
     NULLS_MAX, Refused, Target, Which, Writing, check_key, find::found, met, put, replace,
@@ -61,6 +64,11 @@ pub fn delete<S: Rows>(
         return Ok(Deleted { marker: None, gone: current.record.into_iter().collect(), change });
     }
     let marker = put::record(target, &current, writing, None);
+    if planted::is(Planted::DeleteAll) {
+        let prefix = IndexKey::versions_of(target.bucket, target.key);
+        let all = source.rows(&prefix, None, usize::MAX).map_err(Failed::Rows)?;
+        all.into_iter().for_each(|(key, _)| change.take(key));
+    }
     let gone = replace(source, target, &current, &marker, &mut change)?;
     Ok(Deleted { marker: Some(marker), gone: gone.into_iter().collect(), change })
 }

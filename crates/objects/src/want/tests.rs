@@ -155,3 +155,22 @@ proptest! {
         }
     }
 }
+
+/// Once a source that had not answered was passed over for good, as long as others were added anew.
+#[test]
+fn each_source_has_its_turn_although_others_are_added_again() {
+    let mut want = Want::default();
+    let sources = ["holder", "a", "b", "c"];
+    want.add(wish(1, Priority::Missing, 1, &sources));
+    let (mut now, mut asked) = (MonoTime(0), Vec::new());
+    while asked.len() < 5 {
+        let fetch = want.next(now).unwrap();
+        // The holder cannot be reached at first, and the others do not have it.
+        let end = if asked.is_empty() { FetchEnd::Failed } else { FetchEnd::NotThere };
+        asked.push(fetch.source);
+        want.on_end(now, &hash(1), end);
+        want.add(wish(1, Priority::Missing, 1, &sources));
+        now = want.wakes_at().unwrap();
+    }
+    assert_eq!(asked, ["holder", "a", "b", "c", "holder"].map(region));
+}
