@@ -221,7 +221,7 @@ impl<'r> Run<'r> {
             }
             Call::Overseen { host } => self.watch.overseen(host, &self.stage),
             Call::Queue { host, request, result } => self.queue_answered(host, request, result),
-            Call::Effect { .. } | Call::Alarm { .. } | Call::Wake(_) => {}
+            Call::Effect { .. } | Call::Object { .. } | Call::Alarm { .. } | Call::Wake(_) => {}
         }
     }
 

@@ -70,6 +70,44 @@ pub enum Branch {
     ReceiptStale,
     /// The outcome of a request to the queues was not known.
     JobUnconfirmed,
+    /// An upload was answered with fewer copies than it asked for.
+    UploadDegraded,
+    /// A region stood in for one that took no copy.
+    SpareUsed,
+    /// An upload was refused, because the bucket's bytes may not lie there.
+    UploadNotHere,
+    /// A blob could not be written.
+    BlobRefused,
+    /// A blob came from another region.
+    BlobFetched,
+    /// A damaged blob was fetched again.
+    BlobRepaired,
+    /// A holder removed a blob that it was granted.
+    BlobRemoved,
+    /// A home granted a removal.
+    Granted,
+    /// A holder refused a grant.
+    GrantRefused,
+    /// A blob was held without a row that says so.
+    HeldUnsaid,
+    /// An object was found in another region.
+    FoundElsewhere,
+    /// A miss could not be told, because a region that may know did not answer.
+    MissUnsure,
+    /// Bytes were read from another region.
+    ReadThrough,
+    /// A region keeps a copy of what it read often.
+    Promoted,
+    /// A row was changed while a change of it was worked out.
+    ChangedMeanwhile,
+    /// A home could not confirm what it knows to a majority, and did not say it.
+    AnswerUnsettled,
+    /// A change or a read came where the home of its key is not acted for.
+    HomeMoved,
+    /// An upload in parts that was left was given up.
+    UploadAged,
+    /// Parts of an upload that had ended were taken away.
+    PartsSwept,
     /// Another host came to lead the group.
     LeaderChanged,
     /// A proposal ended with nobody knowing whether it was agreed.
@@ -80,7 +118,7 @@ pub enum Branch {
 
 impl Branch {
     /// Every one.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 54] = [
         Self::SnapshotBegun,
         Self::SnapshotLoaded,
         Self::LogTrimmed,
@@ -113,6 +151,25 @@ impl Branch {
         Self::JobDied,
         Self::ReceiptStale,
         Self::JobUnconfirmed,
+        Self::UploadDegraded,
+        Self::SpareUsed,
+        Self::UploadNotHere,
+        Self::BlobRefused,
+        Self::BlobFetched,
+        Self::BlobRepaired,
+        Self::BlobRemoved,
+        Self::Granted,
+        Self::GrantRefused,
+        Self::HeldUnsaid,
+        Self::FoundElsewhere,
+        Self::MissUnsure,
+        Self::ReadThrough,
+        Self::Promoted,
+        Self::ChangedMeanwhile,
+        Self::AnswerUnsettled,
+        Self::HomeMoved,
+        Self::UploadAged,
+        Self::PartsSwept,
         Self::LeaderChanged,
         Self::ProposalUnknown,
         Self::ProposalRefused,

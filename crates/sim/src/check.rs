@@ -82,6 +82,18 @@ pub enum Check {
     Kept,
     /// A job is sent on once at most, and none of a group is.
     Spilled,
+    /// What a region in reach holds is never said not to be there (rule 11).
+    Missed,
+    /// What was deleted or replaced does not come back.
+    Deleted,
+    /// An upload is answered once its bytes are durable in as many regions as its bucket says.
+    Copied,
+    /// An upload in parts is completed only of parts that came.
+    Parts,
+    /// Bytes are where the policy of their bucket wants them in the end, and nowhere else.
+    Placed,
+    /// Bytes that nobody refers to go in the end (rule 12).
+    Collected,
     /// Nothing acknowledged is missing in the end.
     Lost,
     /// No machine panics.

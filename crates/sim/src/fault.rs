@@ -28,6 +28,8 @@ const BETWEEN: (Duration, Duration) = (Duration::from_millis(200), Duration::fro
 /// can vouch for leave an origin behind each, and those of a day would be thousands.
 const LONG: Duration = Duration::from_secs(600);
 const CALMER: u32 = 20;
+/// How many faults of a thousand hit objects, in a run that has any.
+const OBJECTS_PER_MILLE: u64 = 250;
 /// How many faults of a thousand begin together with another one on the same link.
 const TWIN_PER_MILLE: u64 = 150;
 /// Separates the stream of faults from the run's others.
@@ -77,6 +79,8 @@ pub enum Fault {
     Strand,
     /// Another host leads the group, though nothing is wrong with the one that did.
     Depose,
+    /// Blobs on a disk are no longer what they were.
+    Rot,
 }
 
 impl Fault {
@@ -105,9 +109,12 @@ impl Fault {
     pub const CONTROL: [Self; 6] =
         [Self::Strand, Self::Strand, Self::Depose, Self::Isolate, Self::Kill, Self::Suspend];
 
+    /// What hits objects besides.
+    pub const OBJECTS: [Self; 3] = [Self::Rot, Self::DiskFull, Self::PowerLoss];
+
     /// Every kind.
     pub fn all() -> impl Iterator<Item = Self> {
-        Self::DATA.into_iter().chain([Self::Strand, Self::Depose])
+        Self::DATA.into_iter().chain([Self::Strand, Self::Depose, Self::Rot])
     }
 
     /// Whether a disk loses what it said that it has.
@@ -195,6 +202,8 @@ pub(crate) struct Schedule {
     data: Vec<Fault>,
     /// What hits agreement and leases.
     control: Vec<Fault>,
+    /// What hits objects, in a run that has any.
+    objects: Vec<Fault>,
     hosts: usize,
     /// The host whose clock is slow: it holds on the longest.
     slow: Option<usize>,
@@ -218,6 +227,7 @@ impl Schedule {
             kind: options.kind,
             data: of(&Fault::DATA),
             control: of(&Fault::CONTROL),
+            objects: if options.kind == Kind::Objects { of(&Fault::OBJECTS) } else { Vec::new() },
             hosts,
             slow,
             liar: None,
@@ -229,6 +239,12 @@ impl Schedule {
     }
 
     fn kind_of_next(&mut self) -> Option<Fault> {
+        if self.kind == Kind::Objects && self.random.chance(OBJECTS_PER_MILLE) {
+            let picked = self.random.pick(&self.objects).copied();
+            if picked.is_some() {
+                return picked;
+            }
+        }
         let control = self.kind.has_overseers() && self.random.chance(700);
         let (first, second) =
             if control { (&self.control, &self.data) } else { (&self.data, &self.control) };
@@ -240,7 +256,7 @@ impl Schedule {
     /// And one that lies can lose a transaction of one domain and keep one of another that has
     /// seen it; nobody is then left who has it.
     fn may_lie(&self, host: usize) -> bool {
-        let may = !matches!(self.kind, Kind::Domains | Kind::Queues);
+        let may = !matches!(self.kind, Kind::Domains | Kind::Queues | Kind::Objects);
         may && self.liar.is_none_or(|liar| liar == host)
     }
 
@@ -288,9 +304,11 @@ impl Iterator for Schedule {
 fn lasting(kind: Kind, fault: Fault, random: &mut Random) -> Duration {
     let (least, most) = match (kind, fault) {
         (_, Fault::Strand) => (4_000, 7_000),
-        (Kind::Control | Kind::Queues, Fault::Isolate | Fault::Suspend) => (1_500, 7_000),
+        (Kind::Control | Kind::Queues | Kind::Objects, Fault::Isolate | Fault::Suspend) => {
+            (1_500, 7_000)
+        }
         (_, Fault::DiskStalls) => (500, 3_000),
-        (Kind::Control | Kind::Queues, _) => (50, 7_000),
+        (Kind::Control | Kind::Queues | Kind::Objects, _) => (50, 7_000),
         (Kind::Data | Kind::Domains, _) => (50, 4_000),
     };
     random.between(Duration::from_millis(least), Duration::from_millis(most))

@@ -25,7 +25,10 @@ use rhumb_types::{
 
 use crate::{
     group::{Member, Seat},
-    world::{Beside, What},
+    world::{
+        Beside, What,
+        objects::{Beside as Objects, BlobDisk},
+    },
 };
 
 /// The wall clock at the start of every run, in milliseconds.
@@ -37,7 +40,7 @@ pub struct Process {
     /// The machine under test.
     pub node: Node,
     /// Its store.
-    pub store: MemoryStore,
+    pub store: Arc<MemoryStore>,
     /// What the last event wants done.
     pub effects: Effects,
     /// Snapshots that peers are loading.
@@ -48,6 +51,10 @@ pub struct Process {
     pub wishes: OverseerEffects,
     /// The queues, where the run has any.
     pub queues: Option<Beside>,
+    /// The objects, where the run has any.
+    pub objects: Option<Objects>,
+    /// What is agreed, as its overseer was last shown.
+    pub view: Arc<ControlView>,
     /// The leases under which the process acts.
     pub leases: Arc<Leases>,
     /// Those that its node was last shown.
@@ -82,10 +89,14 @@ pub struct Host {
     pub oversight: Option<OverseerConfig>,
     /// Its queues' configuration, where the run has queues.
     pub queueing: Option<rhumb_queue::Config>,
+    /// Whether it has objects.
+    pub storing: bool,
     /// What outlives a crash.
     pub disk: MemoryDisk,
+    /// Its blobs, on the same disk.
+    pub blobs: BlobDisk,
     /// What its disk will be taken back to.
-    pub(crate) backup: Option<MemoryDisk>,
+    pub(crate) backup: Option<(MemoryDisk, BlobDisk)>,
     /// Its place in the group; on a disk of its own.
     pub seat: Seat,
     /// What runs, when it is up.
@@ -122,7 +133,9 @@ impl Host {
             config,
             oversight,
             queueing: None,
+            storing: false,
             disk: MemoryDisk::new(),
+            blobs: BlobDisk::default(),
             backup: None,
             seat: Seat::default(),
             process: None,
@@ -176,12 +189,14 @@ impl Host {
         });
         self.process = Some(Process {
             node,
-            store,
+            store: Arc::new(store),
             effects: Effects::new(),
             transfers: Transfers::<MemoryStore>::new(),
             overseer,
             wishes,
             queues: self.queueing.clone().map(Beside::new),
+            objects: None,
+            view: Arc::default(),
             leases: Arc::default(),
             shown: Arc::default(),
             routing: None,
@@ -208,6 +223,7 @@ impl Host {
         self.inbox.clear();
         self.busy_until = 0;
         self.disk.crash(kept);
+        self.blobs.crash();
     }
 }
 

@@ -1,15 +1,15 @@
 //! Links between hosts: delay, jitter, loss, bandwidth, cuts in one direction or both.
 //!
-//! A link is three connections, as in the real adapters: logs and what goes with them, heartbeats,
-//! and the consensus group. Each delivers its messages in order or not at all, and none waits for
+//! A link is four connections, as in the real adapters: logs and what goes with them, heartbeats, the
+//! consensus group, and calls about objects with their bytes. Each delivers its messages in order or not at all, and none waits for
 //! another, so messages of different connections overtake each other. A lost packet is sent again
 //! and holds up its connection meanwhile, as with TCP: for about a round trip where more follows it
-//! soon, else until the sender's time-out; one that is lost too often ends the link. Logs queue
-//! for the bandwidth; what is small gets its share at once. While a direction is cut its messages
+//! soon, else until the sender's time-out; one that is lost too often ends the link. Logs and
+//! bytes queue for the bandwidth; what is small gets its share at once. While a direction is cut its messages
 //! wait; a cut that lasts longer than the time-out resets the connections, and what waited is lost.
 //! They are made again as soon as both directions are open.
 //!
-//! Simpler than real ones: the three connections of a pair end and begin together.
+//! Simpler than real ones: the connections of a pair end and begin together.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -40,6 +40,9 @@ pub const BACKLOG_MAX: Duration = Duration::from_secs(30);
 /// some five heartbeats.
 const SILENCE_MICROS: u64 = 400_000;
 
+/// How many connections a link has.
+pub(crate) const LANES: usize = 4;
+
 /// The connections of a link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Lane {
@@ -49,6 +52,8 @@ pub(crate) enum Lane {
     Heartbeat,
     /// The consensus group.
     Group,
+    /// Questions about objects, and bytes.
+    Calls,
 }
 
 /// What travels over a link.
@@ -60,6 +65,8 @@ pub(crate) enum Packet {
     Group(GroupMessage),
     /// What a region's queues can take.
     Advert(rhumb_queue::Advert),
+    /// What regions ask of each other about objects.
+    Object(crate::world::objects::Message),
 }
 
 impl Packet {
@@ -70,6 +77,7 @@ impl Packet {
             }
             Self::Peer(_) | Self::Advert(_) => Lane::Bulk,
             Self::Group(_) => Lane::Group,
+            Self::Object(_) => Lane::Calls,
         }
     }
 }
@@ -99,9 +107,9 @@ pub struct Direction {
     /// When everything that queues for the bandwidth will have left.
     pub(crate) free_at: u64,
     /// The earliest arrival of the next message of each connection, so that order is kept.
-    pub(crate) not_before: [u64; 3],
+    pub(crate) not_before: [u64; LANES],
     /// When something was sent last over each connection.
-    sent_at: [Option<u64>; 3],
+    sent_at: [Option<u64>; LANES],
     /// What waits for the end of the cut.
     pub(crate) waiting: VecDeque<Packet>,
     /// When a sign of life arrived last.
@@ -164,7 +172,7 @@ impl Direction {
             return now;
         }
         let takes = bytes.saturating_mul(1_000_000) / self.bytes_per_second;
-        if lane != Lane::Bulk {
+        if !matches!(lane, Lane::Bulk | Lane::Calls) {
             return now + takes;
         }
         self.free_at = self.free_at.max(now) + takes;
@@ -188,12 +196,13 @@ impl Direction {
 }
 
 /// What is kept for each connection.
-const fn of<T>(kept: &mut [T; 3], lane: Lane) -> &mut T {
-    let [bulk, heartbeat, group] = kept;
+const fn of<T>(kept: &mut [T; LANES], lane: Lane) -> &mut T {
+    let [bulk, heartbeat, group, calls] = kept;
     match lane {
         Lane::Bulk => bulk,
         Lane::Heartbeat => heartbeat,
         Lane::Group => group,
+        Lane::Calls => calls,
     }
 }
 
@@ -280,8 +289,8 @@ impl Link {
         self.connection += 1;
         for direction in &mut self.directions {
             direction.waiting.clear();
-            direction.not_before = [0; 3];
-            direction.sent_at = [None; 3];
+            direction.not_before = [0; LANES];
+            direction.sent_at = [None; LANES];
             direction.free_at = 0;
         }
     }

@@ -17,6 +17,7 @@ use crate::{
     workload::{
         Workload,
         jobs::{JobCounts, WAKES},
+        objects::ObjectCounts,
         owned::OwnedCounts,
         registers::CallCounts,
     },
@@ -41,6 +42,8 @@ const OWNER: u64 = 4;
 const OLDER: usize = 1;
 /// The wake that looks at the clocks.
 const CLOCKS: u64 = 5;
+/// The wake that lets a client of objects act.
+const OBJECTS: u64 = 6;
 /// How often that is.
 const CLOCKS_EVERY: Duration = Duration::from_millis(10);
 /// Wakes from here on mend the fault of that number.
@@ -83,6 +86,8 @@ pub struct Outcome {
     pub owned: OwnedCounts,
     /// How the requests to queues ended.
     pub jobs: JobCounts,
+    /// How the requests about objects ended.
+    pub objects: ObjectCounts,
     /// How the calls to registers ended.
     pub calls: CallCounts,
     /// The longest that all took to agree once everything was mended.
@@ -172,6 +177,9 @@ impl Run {
         if let Some(jobs) = &mut self.work.jobs {
             jobs.begin(&mut self.world);
         }
+        if self.work.objects.is_some() {
+            self.world.wake(Duration::from_millis(500), OBJECTS);
+        }
         self.world.wake(Duration::from_millis(500), CLIENT);
         self.world.wake(CLOCKS_EVERY, CLOCKS);
         self.plan_fault();
@@ -212,7 +220,7 @@ impl Run {
     fn drain(&mut self) {
         let mut at = Duration::from_micros(self.world.now());
         let end = at + DRAIN_WITHIN;
-        while at < end && self.world.checker.violation().is_none() && !self.jobs_are_over() {
+        while at < end && self.world.checker.violation().is_none() && !self.is_over() {
             at += DRAIN_LOOK_EVERY;
             self.until(at);
         }
@@ -222,6 +230,11 @@ impl Run {
             at += Duration::from_millis(20);
             self.until(at);
         }
+    }
+
+    /// Whether nothing is left that jobs and objects wait for.
+    fn is_over(&mut self) -> bool {
+        self.jobs_are_over() && self.objects_are_over()
     }
 
     /// Whether all agree now; the history says what they do not yet agree on.
@@ -244,6 +257,7 @@ impl Run {
                 Some(Call::Wake(CLIENT)) => self.client(),
                 Some(Call::Wake(OWNER)) => self.owner(),
                 Some(Call::Wake(CLOCKS)) => self.clocks(),
+                Some(Call::Wake(OBJECTS)) => self.objects(),
                 Some(Call::Wake(FAULT)) => self.fault(),
                 Some(Call::Wake(UPGRADE)) => self.world.upgrade(),
                 Some(Call::Wake(token)) if token >= WAKES => {
@@ -257,6 +271,11 @@ impl Run {
                 Some(Call::Queue { host, request, result }) => {
                     if let Some(jobs) = &mut self.work.jobs {
                         jobs.answered(&mut self.world, host, request, result);
+                    }
+                }
+                Some(Call::Object { request, answer, .. }) => {
+                    if let Some(objects) = &mut self.work.objects {
+                        objects.answered(&mut self.world, request, *answer);
                     }
                 }
                 Some(Call::Alarm { .. } | Call::Overseen { .. }) => {}
@@ -275,6 +294,15 @@ impl Run {
         self.work.step(&mut self.world, host);
         let pause = self.work.pause(&self.world);
         self.world.wake(pause, CLIENT);
+    }
+
+    fn objects(&mut self) {
+        let Some(objects) = self.work.objects.as_mut().filter(|_| self.faulty) else { return };
+        let hosts = self.world.hosts.len();
+        let host = self.world.random.index(hosts);
+        objects.step(&mut self.world, host);
+        let pause = objects.pause(&self.world);
+        self.world.wake(pause, OBJECTS);
     }
 
     fn clocks(&mut self) {
@@ -378,6 +406,9 @@ impl Run {
         if let Err(Violation { check, what }) = self.judge_jobs() {
             return self.world.checker.violated(check, what);
         }
+        if let Err(Violation { check, what }) = self.judge_objects() {
+            return self.world.checker.violated(check, what);
+        }
         let forgot = |host| self.lied.contains(&host);
         if let Err(what) = self.work.registers.judge(&self.world, forgot) {
             self.world.checker.violated(Check::Ordered, what);
@@ -405,6 +436,7 @@ impl Run {
             transactions: self.world.checker.transactions,
             owned: self.work.owned.counts,
             jobs: self.work.jobs.as_ref().map_or_else(JobCounts::default, |jobs| jobs.counts),
+            objects: self.work.objects.as_ref().map_or_else(ObjectCounts::default, |it| it.counts),
             calls: self.work.registers.counts,
             agreed_within: self.agreed_within,
             lasted: Duration::from_micros(self.world.now()),

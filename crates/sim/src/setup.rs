@@ -7,8 +7,8 @@ use std::{
 
 use rhumb_node::{Member, NodeConfig, Retention, oversee::OverseerConfig};
 use rhumb_regions::{
-    Facts, FailoverConfig, HealthConfig, Policy, RegionFacts, lease::DriftBound, locations,
-    registry::Region, spillover::Limits,
+    Facts, FailoverConfig, HealthConfig, Policy, RegionFacts, ResidencyTag, lease::DriftBound,
+    locations, registry::Region, spillover::Limits,
 };
 use rhumb_state::{Namespace, NamespacePolicy, Namespaces};
 use rhumb_types::{
@@ -20,7 +20,7 @@ use crate::{
     host::Host,
     random::Random,
     run::{Kind, Options},
-    workload::jobs,
+    workload::{jobs, objects},
     world::World,
 };
 
@@ -62,7 +62,8 @@ pub(crate) fn world(options: &Options) -> World {
     // Two that carry a domain, and one that does not.
     let least = if options.kind == Kind::Domains { 3 } else { 2 };
     // The owner of a region's jobs must hear of a majority of the regions, and five vote.
-    let most = if options.kind == Kind::Queues { VOTERS_MAX } else { REGIONS.1 };
+    let voters = matches!(options.kind, Kind::Queues | Kind::Objects);
+    let most = if voters { VOTERS_MAX } else { REGIONS.1 };
     let regions = options.regions.unwrap_or(drawn).clamp(least, most);
     let names = names(regions + 1, &mut random);
     let hosts = hosts(options, &names, regions, &mut random);
@@ -77,8 +78,10 @@ pub(crate) fn world(options: &Options) -> World {
             direction.jitter_micros = direction.usual_jitter_micros;
         }
     }
-    if options.kind == Kind::Queues {
-        world.define(jobs::definitions());
+    match options.kind {
+        Kind::Queues => world.define(jobs::definitions()),
+        Kind::Objects => world.define_buckets(objects::definitions()),
+        Kind::Data | Kind::Domains | Kind::Control => {}
     }
     for host in 0..world.hosts.len() {
         world.start(host);
@@ -158,6 +161,7 @@ fn hosts(options: &Options, names: &[RegionId], regions: usize, random: &mut Ran
         let oversight = oversight(&config, data, DriftBound(bound));
         let mut host = Host::new(config, Some(oversight));
         host.drift_ppm = if nth == slow_one { slow } else { fast };
+        host.storing = options.kind == Kind::Objects;
         host.queueing = queues.then(|| queueing(&host.config, data.len(), DriftBound(bound)));
         host
     };
@@ -237,7 +241,14 @@ fn queueing(config: &NodeConfig, regions: usize, drift: DriftBound) -> rhumb_que
 /// An overseer that decides by itself, so that leases move and return within a run.
 fn oversight(config: &NodeConfig, names: &[RegionId], drift: DriftBound) -> OverseerConfig {
     let votes = names.iter().take(VOTERS_MAX).any(|name| *name == config.region);
-    let known = |name: &RegionId| RegionFacts::new(Region::new(name.clone(), "host:1"));
+    // Where there are enough regions, the last may not hold what is resident.
+    let outside = names.last().filter(|_| names.len() > 2);
+    let tag = ResidencyTag::new(objects::TAG).ok();
+    let known = |name: &RegionId| {
+        let mut region = Region::new(name.clone(), "host:1");
+        region.residency.extend(tag.clone().filter(|_| Some(name) != outside));
+        RegionFacts::new(region)
+    };
     let founder = rhumb_types::control::Member {
         node: config.node,
         region: config.region.clone(),

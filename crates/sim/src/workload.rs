@@ -22,11 +22,13 @@ use crate::{
 
 pub mod jobs;
 mod load;
+pub mod objects;
 pub mod owned;
 pub mod registers;
 
 use jobs::Jobs;
 use load::Load;
+use objects::Objects;
 use owned::OwnedWork;
 use registers::Registers;
 
@@ -85,6 +87,8 @@ pub struct Workload {
     pub(crate) owned: OwnedWork,
     /// What is done with jobs, where the run has queues.
     pub(crate) jobs: Option<Jobs>,
+    /// What is done with objects, where the run has any.
+    pub(crate) objects: Option<Objects>,
     /// What is done with registers.
     pub(crate) registers: Registers,
     /// Acknowledgement levels that were reached at least once.
@@ -108,6 +112,7 @@ impl Workload {
             refused: 0,
             owned: OwnedWork::default(),
             jobs: (options.kind == Kind::Queues).then(|| Jobs::new(options)),
+            objects: (options.kind == Kind::Objects).then(|| Objects::new(options)),
             registers: Registers::default(),
             reached: BTreeSet::new(),
         }
@@ -136,6 +141,9 @@ impl Workload {
         self.owned.settle();
         if let Some(jobs) = &mut self.jobs {
             jobs.settle();
+        }
+        if let Some(objects) = &mut self.objects {
+            objects.settle();
         }
     }
 
@@ -183,7 +191,7 @@ impl Workload {
         let Some(process) = &machine.process else { return };
         let mut rows = Vec::new();
         op.rows(&mut |row| rows.push(RowId::from(row)));
-        let Ok(reads) = reads::read_rows(&process.store, rows.into_iter()) else { return };
+        let Ok(reads) = reads::read_rows(process.store.as_ref(), rows.into_iter()) else { return };
         let deadline = machine.clock(now + REMOTE_WAIT_MICROS).mono;
         if let What::Increment(key) = &what {
             *self.unknown.entry(key.clone()).or_default() += 1;

@@ -23,6 +23,7 @@ mod agenda;
 mod agree;
 mod links;
 mod machines;
+pub mod objects;
 mod openings;
 mod oversight;
 mod owned;
@@ -68,6 +69,8 @@ pub(crate) enum What {
     Queue(rhumb_queue::Event),
     /// The queues read rows.
     QueueFetch { token: rhumb_queue::Token, rows: Vec<OwnedId> },
+    /// Something happens to the objects.
+    Object(objects::Happening),
     /// The group does something.
     Group(Deed),
     /// A host goes on with what it was given while it was frozen or busy.
@@ -113,6 +116,15 @@ pub enum Call {
         /// With what.
         result: Result<rhumb_queue::Answer, rhumb_queue::Refused>,
     },
+    /// The objects of a host answer.
+    Object {
+        /// Which host.
+        host: usize,
+        /// Which request.
+        request: u64,
+        /// With what.
+        answer: Box<Result<objects::Done, objects::Failure>>,
+    },
     /// An overseer tells a person something.
     Alarm {
         /// Which host.
@@ -137,6 +149,10 @@ pub struct World {
     openings: Openings,
     /// The queues that there are.
     definitions: Arc<rhumb_queue::Definitions>,
+    /// The buckets that there are.
+    buckets: Arc<objects::Buckets>,
+    /// Blobs that were damaged on some disk.
+    pub(crate) rotten: std::collections::BTreeSet<rhumb_types::record::BlobHash>,
     /// Jobs that have ended and that hosts have forgotten.
     pub(crate) forgotten: std::collections::BTreeSet<(usize, OwnedId)>,
     /// The host that is of an older release.
@@ -169,6 +185,8 @@ impl World {
             group: Group::default(),
             openings: Openings::default(),
             definitions: Arc::default(),
+            buckets: Arc::default(),
+            rotten: std::collections::BTreeSet::new(),
             forgotten: std::collections::BTreeSet::new(),
             older: None,
             hosts,
@@ -352,6 +370,7 @@ impl World {
                 let result = self.commit(host, &writes, durability);
                 if result.is_ok() {
                     self.queue_rows(host, &writes);
+                    self.object_rows(host, &writes);
                 }
                 self.event(host, Event::Committed { batch, result });
             }
@@ -367,6 +386,7 @@ impl World {
             What::QueueTick => self.queues_tick(host),
             What::Queue(event) => self.queue_event(host, event),
             What::QueueFetch { token, rows } => self.queue_fetch(host, token, &rows),
+            What::Object(happening) => self.object_event(host, happening),
             What::Group(deed) => self.do_deed(host, deed),
             What::Resume | What::Links | What::Wake(_) => {}
         }
@@ -388,6 +408,7 @@ impl World {
                 self.event(host, Event::Peer { from, message });
             }
             Packet::Group(message) => self.group_message(host, from, message),
+            Packet::Object(message) => self.object_message(host, from, message),
             Packet::Advert(advert) => {
                 self.queue_event(host, rhumb_queue::Event::Advertised(advert));
             }
@@ -451,6 +472,13 @@ impl World {
                 let effect = Effect::Owned { request, result, written };
                 self.calls.push_back(Call::Effect { host, effect });
             }
+            Effect::Reply { request, result, written } if objects::is_theirs(request) => {
+                let result = result.map(|replies| (replies, written));
+                self.object_replied(host, request, result);
+            }
+            Effect::Acked { request, regions } if objects::is_theirs(request) => {
+                self.object_acked(host, request, regions);
+            }
             Effect::Reply { .. } | Effect::Acked { .. } | Effect::Deliver(_) | Effect::Alarm(_) => {
                 self.calls.push_back(Call::Effect { host, effect });
             }
@@ -463,7 +491,7 @@ impl World {
             }
             read => {
                 let answer = self.process(host).and_then(|process| {
-                    reads::answer(&process.store, &mut process.transfers, read)
+                    reads::answer(process.store.as_ref(), &mut process.transfers, read)
                 });
                 if let Some(event) = answer {
                     self.plan(READ_MICROS, host, What::Node(event));

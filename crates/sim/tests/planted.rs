@@ -173,4 +173,14 @@ planted! {
     pinning_jobs_of_groups_is_found: Queues, PinClaims, Groups,
         among Pause;
     sending_jobs_on_twice_is_found: Queues, SpillAgain, Spilled;
+    answering_an_upload_before_its_copies_is_found: Objects, AnswerBeforeCopies, Copied;
+    holding_a_blob_before_it_is_durable_is_found: Objects, HoldEarly, Copied | Lost;
+    changing_the_index_without_comparing_is_found: Objects, CompareNothing, Deleted | Lost | Ordered;
+    copying_where_bytes_may_not_lie_is_found: Objects, PlaceAnywhere, Residency;
+    collecting_what_is_pinned_is_found: Objects, RemovePinned, Lost;
+    deleting_versions_that_were_not_seen_is_found: Objects, DeleteAll, Lost;
+    leaving_damage_as_it_is_is_found: Objects, NeverRepair, Placed;
+    answering_before_a_majority_has_it_is_found: Objects, AnswerUnsettled, Ordered,
+        among Kill | Isolate | Strand | Suspend | PowerLoss;
+    acting_for_a_home_without_its_lease_is_found: Objects, ActWithoutLease, Ordered;
 }

@@ -12,10 +12,7 @@ use rhumb_ports::{
 };
 use rhumb_types::{
     RegionId,
-    record::{
-        BlobHash, BlobRef, Body, BucketConsistency, BucketName, ObjectRecord, Record as _,
-        VersionVector,
-    },
+    record::{BlobHash, BlobRef, Body, BucketConsistency, BucketName, Record as _, VersionVector},
 };
 use tokio::sync::Semaphore;
 

@@ -316,7 +316,7 @@ impl Run<'_> {
         };
         let mut rows = Vec::new();
         op.rows(&mut |row| rows.push(RowId::from(row)));
-        let Ok(reads) = reads::read_rows(&process.store, rows.into_iter()) else {
+        let Ok(reads) = reads::read_rows(process.store.as_ref(), rows.into_iter()) else {
             return self.tell(it, Told::Refused);
         };
         let deadline = machine.clock(now + micros(ACK_WAIT)).mono;

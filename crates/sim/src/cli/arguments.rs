@@ -15,7 +15,7 @@ cargo xtask sim [--seeds N] [--seed FIRST] [options]
 
   --seeds N           how many seeds (100; 1 when --seed is given)
   --seed S            the first seed (1)
-  --kind KIND         only runs of this kind: data, domains, control or queues
+  --kind KIND         only runs of this kind: data, domains, control, queues or objects
   --regions N         how many regions, 2 to 9 (left to the seed)
   --load TIME         how long clients write: 500ms, 20s, 10m, 2h, 1d (20s)
   --rate N            writes per second on the whole (130)

@@ -18,7 +18,7 @@ use rhumb_sim::{
     branch::{Branch, Branches},
     fault::Fault,
     run::{AGREE_WITHIN, run as run_one},
-    workload::{jobs::JobCounts, owned::OwnedCounts, registers::CallCounts},
+    workload::{jobs::JobCounts, objects::ObjectCounts, owned::OwnedCounts, registers::CallCounts},
 };
 
 use super::{arguments::Arguments, say};
@@ -47,6 +47,7 @@ struct Summary {
     owned: OwnedCounts,
     calls: CallCounts,
     jobs: JobCounts,
+    objects: ObjectCounts,
     faults: BTreeMap<Fault, u64>,
     branches: Branches,
 }
@@ -144,6 +145,7 @@ impl Summary {
         self.owned.add(outcome.owned);
         self.calls.add(outcome.calls);
         self.jobs.add(outcome.jobs);
+        self.objects.add(outcome.objects);
     }
 
     fn fail(&mut self, options: &Options, why: &dyn std::fmt::Display) {
@@ -182,6 +184,11 @@ impl Summary {
         ));
         let JobCounts { accepted, leased, completed } = self.jobs;
         say(format_args!("{accepted} jobs taken in, {leased} leases, {completed} completed"));
+        let ObjectCounts { changed, read, missed, failed, ordered } = self.objects;
+        say(format_args!(
+            "{changed} changes of objects, {read} read, {missed} not there, {failed} refused or \
+             unknown; {ordered} histories of linearizable ones have an order"
+        ));
         let faults = self.faults.iter().map(|(fault, count)| format!("{} {count}", fault.name()));
         say(format_args!("faults: {}", faults.collect::<Vec<_>>().join(", ")));
         let rare = self.branches.iter().map(|(branch, count)| format!("{branch:?} {count}"));

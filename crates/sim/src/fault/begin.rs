@@ -14,6 +14,8 @@ const LOSSES_PPM: [u32; 3] = [10_000, 50_000, 300_000];
 const BYTES_PER_SECOND: [u64; 3] = [8_000, 32_000, 128_000];
 /// How far a clock jumps: out of all bounds, back and forth, and around the bound of rule 8.
 const JUMPS_MILLIS: [i64; 5] = [600_000, -600_000, 700, -450, 300];
+/// How far a clock is ahead at most where objects are collected within a run.
+const FAR_MILLIS: i64 = 20_000;
 /// How long a slow process takes for an event.
 const HANDLING_MICROS: [u64; 3] = [200, 1_000, 4_000];
 
@@ -38,7 +40,11 @@ pub(crate) fn begin(world: &mut World, planned: Planned) {
         }
         Fault::Clock => {
             let millis = *dice.pick(&JUMPS_MILLIS).unwrap_or(&0);
-            with(world, host, |machine| machine.wall_offset = millis);
+            // What is stored while a clock is far ahead is young for as long, and goes that much later.
+            let far = |machine: &Host| machine.storing && millis > FAR_MILLIS;
+            with(world, host, |machine| {
+                machine.wall_offset = if far(machine) { FAR_MILLIS } else { millis }
+            });
         }
         Fault::Suspend => suspend(world, host, planned.lasting),
         Fault::SlowNode => {
@@ -61,13 +67,16 @@ pub(crate) fn begin(world: &mut World, planned: Planned) {
         Fault::Torn => world.tear(host, dice.chance(500)),
         Fault::Restore => {
             world.checker.lies(host);
-            with(world, host, |machine| machine.backup = Some(machine.disk.durable_image()));
+            with(world, host, |machine| {
+                machine.backup = Some((machine.disk.durable_image(), machine.blobs.image()));
+            });
         }
         Fault::Strand => {
             let lasting = dice.between(STRANDED.0, STRANDED.1);
             with(world, host, |machine| machine.freeze_asking = Some(lasting));
         }
         Fault::Depose => world.elect(),
+        Fault::Rot => world.rot(host, &mut dice),
     }
 }
 
@@ -77,7 +86,7 @@ pub(crate) fn mend(world: &mut World, planned: Planned) {
     match fault {
         Fault::Kill | Fault::PowerLoss | Fault::Torn => world.start(host),
         // These end by themselves, and a leader is as good as another.
-        Fault::Pause | Fault::DiskStalls | Fault::Depose => {}
+        Fault::Pause | Fault::DiskStalls | Fault::Depose | Fault::Rot => {}
         Fault::Isolate | Fault::Strand | Fault::Suspend => {
             with(world, host, |machine| machine.freeze_asking = None);
             cut_off(world, host, false);
@@ -126,8 +135,11 @@ fn suspend(world: &mut World, host: usize, lasting: Duration) {
 fn restore(world: &mut World, host: usize) {
     let backup = world.hosts.get_mut(host).and_then(|machine| machine.backup.take());
     world.crash(host, usize::MAX);
-    if let Some(backup) = backup {
-        with(world, host, |machine| machine.disk.rewind(&backup));
+    if let Some((disk, blobs)) = backup {
+        with(world, host, |machine| {
+            machine.disk.rewind(&disk);
+            machine.blobs.rewind(&blobs);
+        });
     }
     world.start(host);
 }

@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod jobs;
+mod objects;
 mod rows;
 
 /// How long what is agreed may take to reach every host, in microseconds.
@@ -201,7 +202,7 @@ impl Run {
     fn view(&self, host: usize) -> Result<BTreeMap<Bytes, String>, String> {
         let machine = self.world.hosts.get(host).ok_or("no such host")?;
         let process = machine.process.as_ref().ok_or_else(|| format!("host {host} is down"))?;
-        let reader = Reader::of(&process.store, machine.clock(self.world.now()).wall);
+        let reader = Reader::of(process.store.as_ref(), machine.clock(self.world.now()).wall);
         let ask = |query: &Query| {
             reader.ask(query).map_err(|error| format!("host {host} cannot answer: {error:?}"))
         };

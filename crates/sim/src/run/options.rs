@@ -9,6 +9,8 @@ const LOAD: Duration = Duration::from_secs(20);
 
 /// One seed in so many has a run with queues.
 const QUEUES_EVERY: u64 = 3;
+/// One seed in so many has a run with objects.
+const OBJECTS_EVERY: u64 = 3;
 
 /// What a run tries.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -22,23 +24,30 @@ pub enum Kind {
     Control,
     /// The same with queues beside them, callers and workers.
     Queues,
+    /// The same with objects beside them, and who writes, reads and deletes them.
+    Objects,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Data, Self::Domains, Self::Control, Self::Queues];
+    pub const ALL: [Self; 5] =
+        [Self::Data, Self::Domains, Self::Control, Self::Queues, Self::Objects];
 
     /// Whether nodes have overseers.
     #[must_use]
     pub const fn has_overseers(self) -> bool {
-        matches!(self, Self::Control | Self::Queues)
+        matches!(self, Self::Control | Self::Queues | Self::Objects)
     }
 
     /// Whether a seed of a campaign of several kinds has a run of this kind. Those of queues last the
     /// longest, because whoever takes a region over waits for the leases of its predecessor.
     #[must_use]
     pub const fn is_due(self, seed: u64) -> bool {
-        !matches!(self, Self::Queues) || seed.is_multiple_of(QUEUES_EVERY)
+        match self {
+            Self::Queues => seed.is_multiple_of(QUEUES_EVERY),
+            Self::Objects => (seed + 1).is_multiple_of(OBJECTS_EVERY),
+            Self::Data | Self::Domains | Self::Control => true,
+        }
     }
 
     /// Its name on the command line.
@@ -49,6 +58,7 @@ impl Kind {
             Self::Domains => "domains",
             Self::Control => "control",
             Self::Queues => "queues",
+            Self::Objects => "objects",
         }
     }
 

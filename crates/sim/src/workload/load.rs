@@ -38,9 +38,10 @@ pub(crate) struct Load {
 impl Load {
     /// The load of a seed: flat, a day's curve, a burst, or flat with a hot key.
     pub(crate) fn of(options: &Options) -> Self {
-        // Beside queues little else is written.
-        let queues = options.kind == crate::run::Kind::Queues;
-        Self::with(options, if queues { WRITES_PER_SECOND / 10.0 } else { WRITES_PER_SECOND })
+        // Beside queues and objects little else is written.
+        use crate::run::Kind as Run;
+        let beside = matches!(options.kind, Run::Queues | Run::Objects);
+        Self::with(options, if beside { WRITES_PER_SECOND / 10.0 } else { WRITES_PER_SECOND })
     }
 
     /// The load of a seed, with so many in a second unless the run says otherwise.

@@ -120,7 +120,7 @@ impl OwnedWork {
         let Some(machine) = world.hosts.get(host) else { return };
         let Some(process) = &machine.process else { return };
         let rows = ops.iter().map(|op| RowId::Owned(op.id().clone()));
-        let Ok(reads) = reads::read_rows(&process.store, rows) else { return };
+        let Ok(reads) = reads::read_rows(process.store.as_ref(), rows) else { return };
         let deadline = machine.clock(now + REMOTE_WAIT_MICROS).mono;
         self.asked.insert(request, (host, ack));
         let submit = SubmitOwned { request, home, ops, ack, deadline, reads };

@@ -229,7 +229,7 @@ impl Registers {
         let op = op(&slot.key, ask);
         let mut rows = Vec::new();
         op.rows(&mut |row| rows.push(RowId::from(row)));
-        let Ok(reads) = reads::read_rows(&process.store, rows.into_iter()) else { return };
+        let Ok(reads) = reads::read_rows(process.store.as_ref(), rows.into_iter()) else { return };
         let deadline = machine.clock(now + super::REMOTE_WAIT_MICROS).mono;
         self.requests += 1;
         self.counts.calls += 1;
@@ -342,7 +342,7 @@ fn value(world: &World, host: usize, key: &Bytes) -> Option<Option<u64>> {
         return None;
     }
     let process = machine.process.as_ref()?;
-    let reader = Reader::of(&process.store, machine.clock(world.now()).wall);
+    let reader = Reader::of(process.store.as_ref(), machine.clock(world.now()).wall);
     match reader.ask(&Query::Get { key: key.clone() }).ok()? {
         Reply::Bytes(bytes) => number(&bytes).map(Some),
         _ => Some(None),

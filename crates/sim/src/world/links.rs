@@ -8,7 +8,7 @@ use super::{What, World, micros};
 use crate::{
     branch::Branch,
     network::{
-        BACKLOG_MAX, LOSSES_MAX, Packet, RECONNECT_AFTER, RESET_AFTER, retransmission_micros,
+        BACKLOG_MAX, LANES, LOSSES_MAX, Packet, RECONNECT_AFTER, RESET_AFTER, retransmission_micros,
     },
     size,
 };
@@ -52,6 +52,7 @@ impl World {
         let (log, other) = match &packet {
             Packet::Peer(message) => size::of(message),
             Packet::Group(_) | Packet::Advert(_) => (0, size::GROUP),
+            Packet::Object(message) => (0, message.bytes()),
         };
         direction.log_bytes += log;
         direction.other_bytes += other;
@@ -100,7 +101,7 @@ impl World {
         for (host, peer) in [(a, b), (b, a)] {
             let region = self.region(peer);
             let delay = self.network.direction(peer, host).delay_micros;
-            self.network.direction(peer, host).not_before = [self.now + setup + 2 * delay; 3];
+            self.network.direction(peer, host).not_before = [self.now + setup + 2 * delay; LANES];
             self.plan(setup + delay, host, What::Node(Event::PeerUp { region }));
         }
     }

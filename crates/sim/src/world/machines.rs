@@ -27,6 +27,7 @@ impl World {
         self.plan(0, host, What::Tick);
         self.start_overseer(host);
         self.start_queues(host);
+        self.start_objects(host);
     }
 
     /// Kills a machine; a power failure loses what was not synced, but for `kept` batches.

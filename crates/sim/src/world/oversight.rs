@@ -31,9 +31,12 @@ impl World {
 
     /// Shows an overseer what its host has applied.
     pub(super) fn show_agreed(&mut self, host: usize) {
-        let view = self.hosts.get(host).map(|machine| machine.seat.machine.view());
+        let view = self.hosts.get(host).map(|machine| Arc::new(machine.seat.machine.view()));
         if let Some(view) = view {
-            self.oversee(host, OverseerEvent::View(Arc::new(view)));
+            if let Some(process) = self.process(host) {
+                process.view = view.clone();
+            }
+            self.oversee(host, OverseerEvent::View(view));
         }
     }
 

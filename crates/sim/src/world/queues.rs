@@ -152,7 +152,7 @@ impl World {
                     return;
                 };
                 let rows = ops.iter().map(|op| RowId::Owned(op.id().clone()));
-                let Ok(reads) = reads::read_rows(&process.store, rows) else { return };
+                let Ok(reads) = reads::read_rows(process.store.as_ref(), rows) else { return };
                 beside.requests += 1;
                 let request = NodeRequest(beside.requests);
                 beside.writes.insert(request, token);

@@ -1,0 +1,283 @@
+//! Objects at the end: what was acknowledged is there, what was deleted is not, and the bytes are where
+//! they ought to be and nowhere else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use rhumb_objects::refer::{KINDS, Placement, holding, referred};
+use rhumb_ports::store::{Range, ReadStore as _};
+use rhumb_regions::RegionSet;
+use rhumb_types::record::{
+    BlobHash, Cell, Dot, IndexKey, ObjectRecord, Record as _, Space, Value, Versioning,
+};
+
+use super::Run;
+use crate::{
+    check::{Check, Violation},
+    workload::objects::{Fate, Kind, LINEAR, Mutation, Object, bucket},
+};
+
+/// Where a blob that is referred to lies.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wanted {
+    /// Where it ought to be.
+    must: RegionSet,
+    /// Where else it may be.
+    may: RegionSet,
+}
+
+/// The rows of the index, with all that their cells hold.
+type Index = BTreeMap<Bytes, Cell>;
+
+impl Run {
+    /// Whether all that objects wait for has happened; the history says for what they wait.
+    pub(in crate::run) fn objects_are_over(&mut self) -> bool {
+        if self.work.objects.is_none() || !self.given_up().is_empty() {
+            return true;
+        }
+        let judged = self.judge_objects();
+        if let Err(Violation { what, .. }) = &judged {
+            self.world.note(0, format_args!("NOT YET: {what}"));
+        }
+        judged.is_ok()
+    }
+
+    /// What was promised of objects.
+    pub(in crate::run) fn judge_objects(&mut self) -> Result<(), Violation> {
+        if self.work.objects.is_none() || !self.given_up().is_empty() {
+            return Ok(());
+        }
+        let of = |check| move |what| Violation { check, what };
+        let index = self.same_index().map_err(of(Check::Converged))?;
+        self.every_change(&index)?;
+        let wanted = self.wanted_blobs(&index).map_err(of(Check::Lost))?;
+        self.bytes_in_place(&index, &wanted)?;
+        let newest = |key: &Bytes| {
+            let (bucket, key) = (bucket(LINEAR), key.clone());
+            record(&index, &IndexKey::Current { bucket, key })
+        };
+        let Some(objects) = &mut self.work.objects else { return Ok(()) };
+        let ordered = objects.registers.judge(newest).map_err(of(Check::Ordered))?;
+        objects.counts.ordered = ordered;
+        Ok(())
+    }
+
+    fn index(&self, host: usize) -> Result<Index, String> {
+        let process = self.world.hosts.get(host).and_then(|machine| machine.process.as_ref());
+        let process = process.ok_or_else(|| format!("host {host} is down"))?;
+        let range = Range { after: None, limit: usize::MAX };
+        let rows = process.store.keys(Space::OBJECTS, b"", range);
+        let rows = rows.map_err(|error| error.to_string())?;
+        let held = rows.into_iter().map(|(key, head)| (key, head.cell));
+        Ok(held.filter(|(_, cell)| !cell.entries.is_empty()).collect())
+    }
+
+    /// The index, which is the same everywhere.
+    fn same_index(&self) -> Result<Index, String> {
+        let first = self.index(0)?;
+        for host in 1..self.world.hosts.len() {
+            let other = self.index(host)?;
+            let differs = |key: &&Bytes| first.get(*key) != other.get(*key);
+            if let Some(key) = first.keys().chain(other.keys()).find(differs) {
+                return Err(format!(
+                    "hosts 0 and {host} differ about the row {}: {:?} and {:?}",
+                    key.escape_ascii(),
+                    first.get(key),
+                    other.get(key)
+                ));
+            }
+        }
+        Ok(first)
+    }
+
+    /// What each acknowledged change wrote is there, unless another may have taken it away; and is not,
+    /// where another has.
+    fn every_change(&self, index: &Index) -> Result<(), Violation> {
+        let Some(objects) = &self.work.objects else { return Ok(()) };
+        for (object, changes) in &objects.changes {
+            for (nth, put) in changes.iter().enumerate() {
+                let is_put = put.kind == Kind::Put;
+                let (Some(dot), Some(record), true) = (put.dot(), put.record(), is_put) else {
+                    continue;
+                };
+                let others = changes.iter().enumerate().filter(|(other, _)| *other != nth);
+                let others: Vec<&Mutation> = others.map(|(_, other)| other).collect();
+                self.kept(index, object, (dot, record), &others)?;
+                gone(index, object, dot, &others)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn kept(
+        &self,
+        index: &Index,
+        (bucket, key): &Object,
+        (dot, record): (Dot, &ObjectRecord),
+        others: &[&Mutation],
+    ) -> Result<(), Violation> {
+        let (bucket, key) = (bucket.clone(), key.clone());
+        let definition = self.definition(&bucket);
+        let versioned = definition.is_some_and(|it| it.versioning == Versioning::Enabled);
+        let lost = |what: String| Violation { check: Check::Lost, what };
+        if versioned {
+            let version = record.version;
+            let mut asked = others.iter().filter(|it| !matches!(it.fate, Fate::Refused));
+            let deleted = asked.any(|it| it.kind == Kind::DeleteVersion(version));
+            let name = format!("version {version} of {bucket}/{}", key.escape_ascii());
+            let row = IndexKey::Version { bucket, key, version };
+            if !deleted && !index.contains_key(&row.encode()) {
+                return Err(lost(format!("{name} was acknowledged, and is nowhere")));
+            }
+            return Ok(());
+        }
+        let name = format!("{bucket}/{}", key.escape_ascii());
+        let row = IndexKey::Current { bucket, key }.encode();
+        let there = index.get(&row).is_some_and(|cell| cell.entries.iter().any(|it| it.dot == dot));
+        if !there && !others.iter().any(|it| it.may_replace(dot)) {
+            return Err(lost(format!(
+                "what {dot:?} wrote to {name} was acknowledged, nobody who had seen it took it \
+                 away, and it is gone; there is {:?}",
+                index.get(&row)
+            )));
+        }
+        Ok(())
+    }
+
+    fn definition(
+        &self,
+        bucket: &rhumb_types::record::BucketName,
+    ) -> Option<rhumb_types::record::BucketDefinition> {
+        self.world.objects(0)?.definition(bucket).ok()
+    }
+
+    /// Every blob that a row refers to, with the regions where it ought to be.
+    fn wanted_blobs(&self, index: &Index) -> Result<BTreeMap<BlobHash, Wanted>, String> {
+        let process = self.world.hosts.first().and_then(|machine| machine.process.as_ref());
+        let snapshot = process.and_then(|process| process.routing.clone());
+        let (Some(snapshot), Some(here)) = (snapshot, self.world.objects(0)) else {
+            return Err("host 0 does not route".to_owned());
+        };
+        let mut wanted: BTreeMap<BlobHash, Wanted> = BTreeMap::new();
+        for (key, cell) in
+            index.iter().filter(|(key, _)| KINDS.iter().any(|it| key.starts_with(it)))
+        {
+            let shown = rhumb_state::visible::whole(cell);
+            for entry in &cell.entries {
+                let Value::Bytes(row) = &entry.value else { continue };
+                let found = referred(key, row).map_err(|error| error.to_string())?;
+                let Some(found) = found else { continue };
+                for blob in &found.blobs {
+                    let ought = found.place.as_ref().and_then(|place| {
+                        let definition = here.definition(&place.bucket).ok()?;
+                        let placement = Placement::of(&snapshot, definition)?;
+                        let holders = holding(&here.rows(), &snapshot, &blob.hash);
+                        Some(placement.ought(&snapshot, place, holders).regions)
+                    });
+                    let ought = ought.unwrap_or_default();
+                    let known: &mut Wanted = wanted.entry(blob.hash).or_default();
+                    known.may = known.may.or(ought);
+                    // What lost to another is kept, and not copied.
+                    if shown == Some(row) {
+                        known.must = known.must.or(ought);
+                    }
+                }
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// Bytes are where they ought to be, sound, and nowhere else; what nobody refers to is gone.
+    fn bytes_in_place(
+        &self,
+        index: &Index,
+        wanted: &BTreeMap<BlobHash, Wanted>,
+    ) -> Result<(), Violation> {
+        let hosts: Vec<_> = self.world.hosts.iter().collect();
+        let found = |check, what| Err(Violation { check, what });
+        for hash in wanted.keys() {
+            let held = hosts.iter().any(|host| host.blobs.is_sound(hash));
+            if !held && !self.world.rotten.contains(hash) {
+                return found(Check::Lost, format!("{hash} is referred to, and nowhere"));
+            }
+        }
+        let process = hosts.first().and_then(|machine| machine.process.as_ref());
+        let Some(snapshot) = process.and_then(|process| process.routing.clone()) else {
+            return Ok(());
+        };
+        for host in &hosts {
+            let region = &host.config.region;
+            let Some(at) = snapshot.index(region) else { continue };
+            for (hash, Wanted { must, .. }) in wanted {
+                let anywhere = hosts.iter().any(|host| host.blobs.is_sound(hash));
+                if must.contains(at) && anywhere && !host.blobs.is_sound(hash) {
+                    let row = IndexKey::Holder { hash: *hash, region: region.clone() }.encode();
+                    let (said, blob) = (index.contains_key(&row), host.blobs.get(hash));
+                    let wanted = host.process.as_ref().and_then(|it| it.objects.as_ref());
+                    let wanted = wanted.map(|it| it.here.state().want.is_wanted(hash));
+                    let what = format!(
+                        "{hash} ought to be in {region}, and is not: there is {blob:?}, said: {said}, \
+                         wanted: {wanted:?}"
+                    );
+                    return found(Check::Placed, what);
+                }
+            }
+            let held: BTreeSet<BlobHash> = host.blobs.all().into_iter().map(|it| it.0).collect();
+            for hash in held {
+                let row = IndexKey::Holder { hash, region: region.clone() }.encode();
+                match wanted.get(&hash) {
+                    None => {
+                        return found(
+                            Check::Collected,
+                            format!("{region} keeps {hash}, which nobody refers to"),
+                        );
+                    }
+                    Some(Wanted { may, .. }) if !may.is_empty() && !may.contains(at) => {
+                        return found(
+                            Check::Placed,
+                            format!("{region} keeps {hash}, which ought not to be there"),
+                        );
+                    }
+                    Some(_) if !index.contains_key(&row) => {
+                        return found(
+                            Check::Placed,
+                            format!("{region} keeps {hash}, and does not say so"),
+                        );
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What was replaced is not there.
+fn gone(
+    index: &Index,
+    (bucket, key): &Object,
+    dot: Dot,
+    others: &[&Mutation],
+) -> Result<(), Violation> {
+    let row = IndexKey::Current { bucket: bucket.clone(), key: key.clone() }.encode();
+    let Some(cell) = index.get(&row) else { return Ok(()) };
+    let there = cell.entries.iter().any(|entry| entry.dot == dot);
+    match others.iter().find(|it| it.has_replaced(dot)) {
+        Some(by) if there => Err(Violation {
+            check: Check::Deleted,
+            what: format!(
+                "what {dot:?} wrote to {bucket}/{} is there again, after host {} had replaced it: \
+                 {:?}",
+                key.escape_ascii(),
+                by.host,
+                by.kind
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn record(index: &Index, key: &IndexKey) -> Option<ObjectRecord> {
+    let row = rhumb_state::visible::whole(index.get(&key.encode())?)?;
+    ObjectRecord::decode(row).ok()
+}

@@ -1,0 +1,382 @@
+//! What regions ask of each other about objects.
+
+use bytes::Bytes;
+use rhumb_objects::{
+    ask::{self, Answer, Ask},
+    grant::{self, HolderEffect, HolderEvent},
+    index::{self, Target, Which},
+    miss::{Heard, Inquiry, Verdict},
+    place,
+    rows::Failed,
+};
+use rhumb_ports::store::ReadStore as _;
+use rhumb_regions::Key;
+use rhumb_types::{
+    AckLevel, ErrorCode, RegionId,
+    planted::{self, Planted},
+    record::{
+        BlobHash, BlobRef, BucketConsistency, BucketDefinition, BucketName, IndexKey, Miss,
+        ObjectRecord, Space, VersionVector,
+    },
+};
+
+use super::{
+    blobs::Read,
+    here::{Answered, Here, Ticket},
+};
+use crate::{branch::Branch, time::SECOND};
+
+/// How long another region is waited for that is asked about the index, in microseconds, as in the
+/// engine;
+pub(super) const INDEX_CALL_WAIT: u64 = 6 * SECOND;
+/// the same for bytes,
+pub(super) const BLOB_CALL_WAIT: u64 = 10 * SECOND;
+/// and for copies.
+pub(super) const KEEP_WAIT: u64 = 60 * SECOND;
+
+/// A question of one region to another.
+#[derive(Debug, Clone)]
+pub(crate) enum Call {
+    /// The bytes of a blob.
+    Read { blob: BlobRef },
+    /// To fetch blobs from the asker, and to keep them.
+    Keep { blobs: Vec<BlobRef> },
+    /// A version of an object, of what the asker has not applied.
+    Find { bucket: BucketName, key: Bytes, which: Which, seen: VersionVector },
+    /// A change of the index, at the home of its key.
+    Change(Box<Ask>),
+    /// Whether a blob is held.
+    Ask(grant::Ask),
+    /// To remove one.
+    Grant(grant::Grant),
+}
+
+/// The answer.
+#[derive(Debug, Clone)]
+pub(crate) enum Told {
+    /// So many bytes.
+    Bytes(u64),
+    NoBlob,
+    Kept,
+    Found(Option<Box<ObjectRecord>>),
+    Changed(Box<Answer>, VersionVector),
+    Refused(Failure),
+    Holding(grant::Told),
+    Outcome(grant::Outcome),
+    /// Nothing can be said.
+    Nothing,
+}
+
+/// What travels between the objects of two regions.
+#[derive(Debug)]
+pub(crate) enum Message {
+    Call { number: Ticket, call: Box<Call> },
+    Answer { number: Ticket, told: Box<Told> },
+}
+
+impl Message {
+    /// Its length on the wire, within a few bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        const FRAME: u64 = 128;
+        match self {
+            Self::Answer { told, .. } => match told.as_ref() {
+                Told::Bytes(bytes) => FRAME + bytes,
+                Told::Found(Some(_)) | Told::Changed(..) => 4 * FRAME,
+                _ => FRAME,
+            },
+            Self::Call { call, .. } => match call.as_ref() {
+                Call::Change(_) => 4 * FRAME,
+                Call::Keep { blobs } => FRAME + 40 * blobs.len() as u64,
+                _ => FRAME,
+            },
+        }
+    }
+}
+
+/// Why something was not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What kind of failure it is.
+    pub code: ErrorCode,
+    /// In words.
+    pub why: String,
+}
+
+impl Failure {
+    pub(crate) fn new(code: ErrorCode, why: impl Into<String>) -> Self {
+        Self { code, why: why.into() }
+    }
+
+    pub(super) fn unavailable(why: impl Into<String>) -> Self {
+        Self::new(ErrorCode::Unavailable, why)
+    }
+
+    /// Whether it may have been done all the same.
+    #[must_use]
+    pub const fn is_unknown(&self) -> bool {
+        matches!(self.code, ErrorCode::Unconfirmed | ErrorCode::Internal)
+    }
+}
+
+impl<R: rhumb_objects::rows::Refusal, E: std::error::Error> From<Failed<R, E>> for Failure {
+    fn from(failed: Failed<R, E>) -> Self {
+        Self::new(failed.code(), failed.to_string())
+    }
+}
+
+// --- Asking ---
+
+/// Finds a version, here or in the others (rule 11).
+pub(super) async fn head(
+    here: &Here,
+    bucket: &BucketName,
+    key: &Bytes,
+    which: Which,
+) -> Result<Option<ObjectRecord>, Failure> {
+    let definition = here.definition(bucket)?;
+    if definition.consistency == BucketConsistency::Linearizable {
+        return head_at_home(here, &definition, (bucket, key), which).await;
+    }
+    let target = Target { bucket, versioning: definition.versioning, key };
+    let found = index::find(&here.rows(), target, which)?;
+    if let Some(record) = found.record() {
+        return Ok(record.content.is_some().then(|| record.clone()));
+    }
+    if definition.miss == Miss::Local {
+        return Ok(None);
+    }
+    // Nothing else happens here between the two looks.
+    let seen = super::applied(here.store());
+    let status = here.state().status.clone();
+    let peers = status.peers.iter().filter(|peer| !peer.witness);
+    let peers = peers.map(|peer| (peer.region.clone(), peer.ahead_transactions > 0));
+    let mut inquiry = Inquiry::new(peers);
+    let asked: Vec<RegionId> = inquiry.asked().cloned().collect();
+    let call = Call::Find { bucket: bucket.clone(), key: key.clone(), which, seen };
+    let ask = |region: &RegionId| here.begin_call(region, call.clone(), INDEX_CALL_WAIT);
+    let mut open: Vec<(Ticket, RegionId)> =
+        asked.into_iter().map(|region| (ask(&region), region)).collect();
+    let mut verdict = inquiry.verdict();
+    while verdict.is_none() && !open.is_empty() {
+        let (ticket, answered) = here.first_of(open.iter().map(|it| it.0).collect()).await;
+        let Some(at) = open.iter().position(|it| it.0 == ticket) else { continue };
+        let (_, region) = open.swap_remove(at);
+        let heard = match answered {
+            Answered::Told(Some(Told::Found(Some(record)))) => Heard::Found(record),
+            Answered::Told(Some(Told::Found(None))) => Heard::Nothing,
+            _ => Heard::Silence,
+        };
+        verdict = inquiry.on_answer(&region, heard);
+    }
+    match verdict {
+        Some(Verdict::Found(record)) => {
+            here.note(Branch::FoundElsewhere);
+            Ok(Some(*record))
+        }
+        Some(Verdict::Unsure(region)) => {
+            here.note(Branch::MissUnsure);
+            Err(Failure::unavailable(format!("{region} may know the object")))
+        }
+        Some(Verdict::NotThere) | None => Ok(None),
+    }
+}
+
+async fn head_at_home(
+    here: &Here,
+    definition: &BucketDefinition,
+    (bucket, key): (&BucketName, &Bytes),
+    which: Which,
+) -> Result<Option<ObjectRecord>, Failure> {
+    let acting = acting(here, bucket, key)?;
+    if acting == *here.region() {
+        return read_at_home(here, definition, (bucket, key), which).await;
+    }
+    let (bucket, key) = (bucket.clone(), key.clone());
+    let call = Call::Find { bucket, key, which, seen: VersionVector::new() };
+    match here.call(&acting, call, INDEX_CALL_WAIT).await {
+        Some(Told::Found(record)) => {
+            Ok(record.map(|it| *it).filter(|record| record.content.is_some()))
+        }
+        Some(Told::Refused(failure)) => Err(failure),
+        _ => Err(Failure::unavailable(format!("{acting} does not answer"))),
+    }
+}
+
+/// What the key's home says, once a majority has all that this rests on.
+async fn read_at_home(
+    here: &Here,
+    definition: &BucketDefinition,
+    (bucket, key): (&BucketName, &Bytes),
+    which: Which,
+) -> Result<Option<ObjectRecord>, Failure> {
+    still_acts(here, bucket, key)?;
+    let target = Target { bucket, versioning: definition.versioning, key };
+    let found = index::find(&here.rows(), target, which)?;
+    let record = found.record().cloned().filter(|record| record.content.is_some());
+    settled(here, bucket, key).await?;
+    still_acts(here, bucket, key)?;
+    Ok(record)
+}
+
+/// Waits until a majority has what an answer about a key rests on.
+pub(super) async fn settled(here: &Here, bucket: &BucketName, key: &Bytes) -> Result<(), Failure> {
+    let row = IndexKey::Current { bucket: bucket.clone(), key: key.clone() }.encode();
+    let head = here.store().head(Space::OBJECTS, &row).ok().flatten();
+    let written = ask::rests_on(head.as_ref().map(|head| &head.cell), super::applied(here.store()));
+    let status = here.state().status.clone();
+    // A majority, but for this region itself.
+    let others = status.peers.iter().filter(|peer| !peer.witness).count().div_ceil(2);
+    if here.acks(Some(written), others).await >= others {
+        return Ok(());
+    }
+    here.note(Branch::AnswerUnsettled);
+    Err(Failure::unavailable("a majority does not have what is known here"))
+}
+
+/// The region that acts for a key's home.
+pub(super) fn acting(here: &Here, bucket: &BucketName, key: &[u8]) -> Result<RegionId, Failure> {
+    let home = home(here, bucket, key)?;
+    if may_act(here, &home) {
+        return Ok(here.region().clone());
+    }
+    let acting = here.state().view.acting_for(&home).cloned();
+    match acting {
+        Some(region) if region != *here.region() => Ok(region),
+        _ => Err(Failure::unavailable(format!("nobody acts for {home} now"))),
+    }
+}
+
+fn home(here: &Here, bucket: &BucketName, key: &[u8]) -> Result<RegionId, Failure> {
+    let Some(snapshot) = here.routing() else {
+        return Err(Failure::unavailable("this node does not route yet"));
+    };
+    let name = place::name(bucket, key);
+    let home = snapshot.home(&Key::new(&name), &[]);
+    home.map(|home| snapshot.id(home).clone())
+        .map_err(|error| Failure::unavailable(error.to_string()))
+}
+
+fn may_act(here: &Here, home: &RegionId) -> bool {
+    let state = here.state();
+    let tenure = state.leases.get(home).and_then(|tenure| tenure.at(state.now.mono));
+    let own = planted::is(Planted::ActWithoutLease) && home == here.region();
+    tenure.is_some() || own
+}
+
+pub(super) fn still_acts(here: &Here, bucket: &BucketName, key: &[u8]) -> Result<(), Failure> {
+    let home = home(here, bucket, key)?;
+    if may_act(here, &home) {
+        return Ok(());
+    }
+    here.note(Branch::HomeMoved);
+    Err(Failure::unavailable(format!("this region no longer acts for {home}")))
+}
+
+/// The other regions that may hold a blob, the nearest first.
+pub(super) fn sources(here: &Here, hash: &BlobHash, taken_in: &RegionId) -> Vec<RegionId> {
+    let Some(snapshot) = here.routing() else { return Vec::new() };
+    let Some(at) = snapshot.index(here.region()) else { return Vec::new() };
+    rhumb_objects::refer::sources(&here.rows(), &snapshot, at, (hash, taken_in))
+}
+
+// --- Answering ---
+
+/// Answers another region.
+pub(super) async fn told(here: &Here, from: &RegionId, call: Call) -> Told {
+    match call {
+        Call::Read { blob } => {
+            if here.blobs().read(&blob.hash) == Read::Sound {
+                return Told::Bytes(blob.bytes);
+            }
+            Told::NoBlob
+        }
+        Call::Keep { blobs } => match super::fetch::keep_from(here, from, &blobs).await {
+            Ok(()) => Told::Kept,
+            Err(failure) => Told::Refused(failure),
+        },
+        Call::Find { bucket, key, which, seen } => {
+            match find(here, (&bucket, &key), which, &seen).await {
+                Ok(record) => Told::Found(record.map(Box::new)),
+                Err(failure) => Told::Refused(failure),
+            }
+        }
+        Call::Change(ask) => match super::change::change_here(here, &ask).await {
+            Ok((answer, written)) => Told::Changed(Box::new(answer), written),
+            Err(failure) => Told::Refused(failure),
+        },
+        Call::Ask(ask) => asked(here, from, ask).map_or(Told::Nothing, Told::Holding),
+        Call::Grant(grant) => Told::Outcome(granted(here, from, grant).await),
+    }
+}
+
+async fn find(
+    here: &Here,
+    (bucket, key): (&BucketName, &Bytes),
+    which: Which,
+    seen: &VersionVector,
+) -> Result<Option<ObjectRecord>, Failure> {
+    let definition = here.definition(bucket)?;
+    if definition.consistency == BucketConsistency::Linearizable {
+        return read_at_home(here, &definition, (bucket, key), which).await;
+    }
+    let target = Target { bucket, versioning: definition.versioning, key };
+    let found = index::find(&here.rows_unseen(seen), target, which)?;
+    Ok(found.record().cloned())
+}
+
+/// Answers a home that asks whether a blob is held.
+pub(super) fn asked(here: &Here, from: &RegionId, ask: grant::Ask) -> Option<grant::Told> {
+    let held = here.blobs().get(&ask.hash).is_some();
+    let mut state = here.state();
+    let (now, mut effects) = (state.now.mono, Vec::new());
+    state.holder.on_event(now, HolderEvent::Asked { from: from.clone(), ask }, &mut effects);
+    if let Some(HolderEffect::Look { hash, look }) = effects.first().cloned() {
+        effects.clear();
+        let looked = HolderEvent::Looked { hash, look, held: Some(held) };
+        state.holder.on_event(now, looked, &mut effects);
+    }
+    effects.into_iter().find_map(|effect| match effect {
+        HolderEffect::Tell(_, told) => Some(told),
+        _ => None,
+    })
+}
+
+/// Removes a blob that a home has granted, unless something speaks against it.
+pub(super) async fn granted(here: &Here, from: &RegionId, grant: grant::Grant) -> grant::Outcome {
+    let (round, hash) = (grant.round, grant.hash);
+    let mut effects = Vec::new();
+    {
+        let mut state = here.state();
+        let now = state.now.mono;
+        let event = HolderEvent::Granted { from: from.clone(), grant };
+        state.holder.on_event(now, event, &mut effects);
+    }
+    if let Some(HolderEffect::Remove(hash)) = effects.first().cloned() {
+        let gone = remove(here, hash).await;
+        effects.clear();
+        let mut state = here.state();
+        let now = state.now.mono;
+        state.holder.on_event(now, HolderEvent::Removed { hash, gone }, &mut effects);
+    }
+    let ended = effects.into_iter().find_map(|effect| match effect {
+        HolderEffect::End(_, outcome) => Some(outcome),
+        _ => None,
+    });
+    if ended.as_ref().is_some_and(|outcome| outcome.result.is_err()) {
+        here.note(Branch::GrantRefused);
+    }
+    ended.unwrap_or(grant::Outcome { round, hash, result: Err(grant::Refusal::Busy) })
+}
+
+/// The row that says that it is held goes first: who reads it finds the bytes.
+async fn remove(here: &Here, hash: BlobHash) -> bool {
+    let row = IndexKey::Holder { hash, region: here.region().clone() }.encode();
+    let change = rhumb_objects::Change { expect: Vec::new(), write: vec![(row, None)] };
+    let gone = super::change::compare_and_set(here, AckLevel::Local, change).await;
+    if !matches!(gone, Ok(Some(_))) {
+        return false;
+    }
+    here.blobs().remove(&hash);
+    here.note(Branch::BlobRemoved);
+    true
+}

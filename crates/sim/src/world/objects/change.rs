@@ -1,0 +1,169 @@
+//! Carrying changes of the index out.
+
+use rhumb_node::SubmitError;
+use rhumb_objects::{
+    ask::{self, Answer, Ask},
+    index::Writing,
+    rows::Change,
+};
+use rhumb_state::{Op, Reply};
+use rhumb_types::{
+    AckLevel, ErrorCode,
+    planted::{self, Planted},
+    record::{BlobRef, BucketConsistency, BucketDefinition, Dot, Space, VersionVector},
+};
+
+use super::{
+    calls::{Call, Failure, INDEX_CALL_WAIT, Told, acting, settled, still_acts},
+    here::{Here, IndexRows, Pin},
+};
+use crate::branch::Branch;
+
+/// How often a change is worked out anew when rows have changed meanwhile, as in the engine.
+const CHANGES_MAX: u64 = 16;
+/// Pause before the third of these attempts, in microseconds; it grows with each.
+const PAUSE_MICROS: u64 = 2_000;
+
+/// What was written; `None` when a row was not as expected.
+pub(super) async fn compare_and_set(
+    here: &Here,
+    ack: AckLevel,
+    mut change: Change,
+) -> Result<Option<VersionVector>, Failure> {
+    if planted::is(Planted::CompareNothing) {
+        change.expect.clear();
+    }
+    let op = Op::CompareSet { space: Space::OBJECTS, expected: change.expect, pairs: change.write };
+    match here.submit(op, ack).await {
+        Ok((replies, written)) => match replies.first() {
+            Some(Reply::Int(1)) => Ok(Some(written)),
+            Some(Reply::Int(_)) => Ok(None),
+            other => Err(Failure::new(ErrorCode::Invalid, format!("{other:?}"))),
+        },
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+fn failed(error: &SubmitError) -> Failure {
+    Failure::new(error.code(), error.to_string())
+}
+
+/// Follows a rule: reads, carries its change out, and asks it anew when a row has changed meanwhile.
+pub(super) async fn change_index<T>(
+    here: &Here,
+    ack: AckLevel,
+    mut rule: impl FnMut(&IndexRows<'_>) -> Result<(T, Change), Failure>,
+) -> Result<(T, VersionVector), Failure> {
+    for attempt in 0..CHANGES_MAX {
+        let (answer, change) = rule(&here.rows())?;
+        if change.is_empty() {
+            return Ok((answer, VersionVector::new()));
+        }
+        if let Some(written) = compare_and_set(here, ack, change).await? {
+            return Ok((answer, written));
+        }
+        here.note(Branch::ChangedMeanwhile);
+        if attempt > 0 {
+            here.sleep(PAUSE_MICROS * attempt).await;
+        }
+    }
+    Err(Failure::unavailable("the object is being changed too often"))
+}
+
+/// Carries a change out in this region's index; blobs that are held here are said to be.
+async fn decide(
+    here: &Here,
+    definition: &BucketDefinition,
+    ask: &Ask,
+    ack: AckLevel,
+) -> Result<(Answer, VersionVector), Failure> {
+    let at = here.now().wall;
+    let writing = Writing { version: here.new_version(), at, region: here.region().clone() };
+    change_index(here, ack, |rows| {
+        let (answer, mut change) = ask::decide(rows, definition.versioning, ask, writing.clone())?;
+        say_held(here, rows, ask.what.blobs(), &mut change)?;
+        Ok((answer, change))
+    })
+    .await
+}
+
+fn say_held(
+    here: &Here,
+    rows: &IndexRows<'_>,
+    blobs: &[BlobRef],
+    change: &mut Change,
+) -> Result<(), Failure> {
+    let held = (here.region(), here.now().wall);
+    ask::say_held(rows, held, blobs, change)
+        .map_err(|error| Failure::unavailable(error.to_string()))
+}
+
+/// Says that blobs are held here, for good.
+pub(super) async fn hold(here: &Here, blobs: &[BlobRef]) -> Result<(), Failure> {
+    if blobs.is_empty() {
+        return Ok(());
+    }
+    let change = change_index(here, AckLevel::Local, |rows| {
+        let mut change = Change::default();
+        say_held(here, rows, blobs, &mut change)?;
+        Ok(((), change))
+    });
+    change.await.map(|_| ())
+}
+
+/// Changes the index: here, or where the key's home is acted for. What the change refers to stays here
+/// until it is committed here.
+pub(super) async fn change(
+    here: &Here,
+    definition: &BucketDefinition,
+    ask: &Ask,
+    pins: Vec<Pin>,
+) -> Result<(Answer, VersionVector), Failure> {
+    if definition.consistency == BucketConsistency::Eventual {
+        return decide(here, definition, ask, definition.ack).await;
+    }
+    hold(here, ask.what.blobs()).await?;
+    let (answer, written) = change_at_home(here, ask).await?;
+    let dot = written.iter().next().map(|(origin, version)| Dot { origin, version });
+    if let Some(dot) = dot {
+        pins.into_iter().for_each(|pin| pin.until(dot));
+    }
+    Ok((answer, written))
+}
+
+async fn change_at_home(here: &Here, ask: &Ask) -> Result<(Answer, VersionVector), Failure> {
+    let acting = acting(here, &ask.bucket, &ask.key)?;
+    if acting == *here.region() {
+        return change_here(here, ask).await;
+    }
+    match here.call(&acting, Call::Change(Box::new(ask.clone())), INDEX_CALL_WAIT).await {
+        Some(Told::Changed(answer, written)) => Ok((*answer, written)),
+        Some(Told::Refused(failure)) => Err(failure),
+        _ => Err(Failure::new(ErrorCode::Unconfirmed, "the home may have done it")),
+    }
+}
+
+/// Makes a change for whoever asks, if this region acts for the key's home (rule 10).
+pub(super) async fn change_here(
+    here: &Here,
+    ask: &Ask,
+) -> Result<(Answer, VersionVector), Failure> {
+    let definition = here.definition(&ask.bucket)?;
+    still_acts(here, &ask.bucket, &ask.key)?;
+    let decided = decide(here, &definition, ask, AckLevel::Quorum).await;
+    let rests = match &decided {
+        // Nothing was written, so nothing of it was confirmed.
+        Ok((_, written)) => written.is_empty(),
+        Err(failure) => !failure.is_unknown(),
+    };
+    if rests {
+        settled(here, &ask.bucket, &ask.key).await?;
+        still_acts(here, &ask.bucket, &ask.key)?;
+    }
+    let answer = decided?;
+    // As the answer leaves, the lease is looked at again (rule 4).
+    still_acts(here, &ask.bucket, &ask.key).map_err(|failure| {
+        Failure::new(ErrorCode::Unconfirmed, format!("written, but {}", failure.why))
+    })?;
+    Ok(answer)
+}

@@ -1,0 +1,170 @@
+//! What is due in time: lifecycles, versions of regions that wrote at a time, parts that nobody wants,
+//! and whether what is held is sound.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rhumb_objects::{
+    Change,
+    index::{self, Target, Writing},
+    lifecycle::{self, Due, Sweep},
+    list::{self, Listing},
+    multipart::Orphans,
+    rows::Rows as _,
+    scrub::{Found, Scrub},
+};
+use rhumb_types::{
+    AckLevel,
+    record::{
+        BlobRef, BucketConsistency, BucketDefinition, BucketName, HolderRecord, IndexKey, Record,
+        Versioning,
+    },
+};
+
+use super::{
+    blobs::Read,
+    calls::{Failure, sources, still_acts},
+    change::{change_index, compare_and_set, hold},
+    collect::AGES,
+    here::Here,
+};
+use crate::{branch::Branch, time::SECOND};
+
+/// Between two rounds of chores, in microseconds.
+const CHORES_MICROS: u64 = 4 * SECOND;
+/// Between two rounds of the scrub, in microseconds.
+const SCRUB_MICROS: u64 = 5 * SECOND;
+
+pub(super) async fn chores(here: Here) {
+    loop {
+        here.sleep(CHORES_MICROS).await;
+        let buckets: Vec<_> =
+            here.buckets().iter().map(|(name, it)| (name.clone(), it.clone())).collect();
+        for (name, definition) in &buckets {
+            let _later = age(&here, name, definition).await;
+            if definition.versioning != Versioning::Off {
+                let _later = mend(&here, name, definition).await;
+            }
+        }
+        let _later = sweep_parts(&here).await;
+    }
+}
+
+async fn age(
+    here: &Here,
+    bucket: &BucketName,
+    definition: &BucketDefinition,
+) -> Result<(), Failure> {
+    let mut sweep = Sweep::default();
+    loop {
+        let now = here.now().wall;
+        let step = sweep.step(&here.rows(), bucket, &definition.lifecycle, now)?;
+        for Due { key, what, .. } in step.due {
+            if still_acts(here, bucket, &key).is_err() {
+                continue;
+            }
+            let (version, at) = (here.new_version(), here.now().wall);
+            let writing = Writing { version, at, region: here.region().clone() };
+            here.note(Branch::UploadAged);
+            follow(here, bucket, definition, &key, |rows, target| {
+                Ok(lifecycle::carry_out(rows, target, what, writing.clone())?)
+            })
+            .await?;
+        }
+        if step.done {
+            return Ok(());
+        }
+    }
+}
+
+async fn mend(
+    here: &Here,
+    bucket: &BucketName,
+    definition: &BucketDefinition,
+) -> Result<(), Failure> {
+    let listing = Listing { max: list::LISTED_MAX, ..Listing::default() };
+    let page = list::versions(&here.rows(), bucket, &listing)?;
+    let mut keys: Vec<Bytes> = page.entries.into_iter().map(|it| it.key).collect();
+    keys.dedup();
+    for key in keys {
+        if still_acts(here, bucket, &key).is_err() {
+            continue;
+        }
+        follow(here, bucket, definition, &key, |rows, target| Ok(index::mend(rows, target)?))
+            .await?;
+    }
+    Ok(())
+}
+
+async fn follow(
+    here: &Here,
+    bucket: &BucketName,
+    definition: &BucketDefinition,
+    key: &Bytes,
+    rule: impl Fn(&super::here::IndexRows<'_>, Target<'_>) -> Result<Change, Failure>,
+) -> Result<(), Failure> {
+    let ack = match definition.consistency {
+        BucketConsistency::Eventual => AckLevel::Local,
+        BucketConsistency::Linearizable => AckLevel::Quorum,
+    };
+    let target = Target { bucket, versioning: definition.versioning, key };
+    let done = change_index(here, ack, |rows| Ok(((), rule(rows, target)?)));
+    done.await.map(|_| ())
+}
+
+/// Takes the rows of parts away whose upload has ended.
+async fn sweep_parts(here: &Here) -> Result<(), Failure> {
+    let mut orphans = Orphans::default();
+    loop {
+        let step = orphans.step(&here.rows())?;
+        if !step.change.is_empty() {
+            here.note(Branch::PartsSwept);
+            compare_and_set(here, AckLevel::Local, step.change).await?;
+        }
+        if step.done {
+            return Ok(());
+        }
+    }
+}
+
+/// Reads what is held again; what is not sound is fetched from another region.
+pub(super) async fn scrub(here: Here) {
+    let mut scrub = Scrub::new(Duration::from_secs(1), here.now().wall, None);
+    loop {
+        here.sleep(SCRUB_MICROS).await;
+        let said = here.rows().rows(b"h", None, usize::MAX).unwrap_or_default();
+        for (key, row) in said {
+            let Ok(IndexKey::Holder { hash, region }) = IndexKey::decode(&key) else { continue };
+            let Ok(record) = HolderRecord::decode(&row) else { continue };
+            if region != *here.region() {
+                continue;
+            }
+            let blob = BlobRef { hash, bytes: record.bytes };
+            let found = match here.blobs().read(&hash) {
+                Read::Sound => Found::Sound,
+                Read::Damaged | Read::Missing => Found::Damaged,
+            };
+            let holders = sources(&here, &hash, here.region());
+            if let Some(wish) = scrub.on_verified(blob, found, holders) {
+                if !rhumb_types::planted::is(rhumb_types::planted::Planted::NeverRepair) {
+                    here.state().want.add(wish);
+                }
+            }
+        }
+        give_rows(&here).await;
+    }
+}
+
+/// Bytes that a crash left without a row are given one, so that their home finds them.
+async fn give_rows(here: &Here) {
+    let now = here.now().wall;
+    for (hash, held) in here.blobs().all() {
+        let key = IndexKey::Holder { hash, region: here.region().clone() }.encode();
+        let said = here.rows().row(&key).ok().flatten().is_some();
+        let old = now.saturating_since(held.since) >= AGES.grace;
+        if !said && old && here.blobs().read(&hash) == Read::Sound {
+            here.note(Branch::HeldUnsaid);
+            let _later = hold(here, &[BlobRef { hash, bytes: held.bytes }]).await;
+        }
+    }
+}
