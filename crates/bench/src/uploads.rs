@@ -115,6 +115,8 @@ impl Sender {
         let key = store.endpoint.keys.first().context("a store without keys")?;
         command.env("AWS_ACCESS_KEY_ID", &key.id).env("AWS_SECRET_ACCESS_KEY", &key.secret);
         command.env("AWS_DEFAULT_REGION", store.endpoint.region).stdin(Stdio::null());
+        // Nothing here is over TLS, and rclone does not start where this is set.
+        command.env_remove("AWS_CA_BUNDLE");
         Ok(command)
     }
 }
