@@ -4,17 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use rhumb_objects::refer::{KINDS, Placement, holding, referred};
+use rhumb_objects::refer::{KINDS, Placement, Referred, holding, referred};
 use rhumb_ports::store::{Range, ReadStore as _};
-use rhumb_regions::RegionSet;
+use rhumb_regions::{RegionSet, RoutingSnapshot};
 use rhumb_types::record::{
-    BlobHash, Cell, Dot, IndexKey, ObjectRecord, Record as _, Space, Value, Versioning,
+    BlobHash, BlobRef, Cell, Dot, IndexKey, ObjectRecord, Record as _, Space, Value, Versioning,
 };
 
 use super::Run;
 use crate::{
     check::{Check, Violation},
     workload::objects::{Fate, Kind, LINEAR, Mutation, Object, bucket},
+    world::objects::Here,
 };
 
 /// Where a blob that is referred to lies.
@@ -167,20 +168,14 @@ impl Run {
                 let Value::Bytes(row) = &entry.value else { continue };
                 let found = referred(key, row).map_err(|error| error.to_string())?;
                 let Some(found) = found else { continue };
+                // What lost to another is kept, and not copied.
+                let is_shown = shown == Some(row);
                 for blob in &found.blobs {
-                    let ought = found.place.as_ref().and_then(|place| {
-                        let definition = here.definition(&place.bucket).ok()?;
-                        let placement = Placement::of(&snapshot, definition)?;
-                        let holders = holding(&here.rows(), &snapshot, &blob.hash);
-                        Some(placement.ought(&snapshot, place, holders).regions)
-                    });
-                    let ought = ought.unwrap_or_default();
-                    let known: &mut Wanted = wanted.entry(blob.hash).or_default();
+                    let ought = ought(here, &snapshot, &found, blob);
+                    let known = wanted.entry(blob.hash).or_default();
                     known.may = known.may.or(ought);
-                    // What lost to another is kept, and not copied.
-                    if shown == Some(row) {
-                        known.must = known.must.or(ought);
-                    }
+                    known.must =
+                        known.must.or(Some(ought).filter(|_| is_shown).unwrap_or_default());
                 }
             }
         }
@@ -250,6 +245,22 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// Where a blob ought to be by the bucket of a row that refers to it.
+fn ought(
+    here: &Here,
+    snapshot: &RoutingSnapshot,
+    referred: &Referred,
+    blob: &BlobRef,
+) -> RegionSet {
+    let regions = referred.place.as_ref().and_then(|place| {
+        let definition = here.definition(&place.bucket).ok()?;
+        let placement = Placement::of(snapshot, definition)?;
+        let holders = holding(&here.rows(), snapshot, &blob.hash);
+        Some(placement.ought(snapshot, place, holders).regions)
+    });
+    regions.unwrap_or_default()
 }
 
 /// What was replaced is not there.

@@ -15,6 +15,7 @@ use rhumb_objects::{
 };
 use rhumb_types::{
     AckLevel,
+    planted::{self, Planted},
     record::{
         BlobRef, BucketConsistency, BucketDefinition, BucketName, HolderRecord, IndexKey, Record,
         Versioning,
@@ -145,10 +146,9 @@ pub(super) async fn scrub(here: Here) {
                 Read::Damaged | Read::Missing => Found::Damaged,
             };
             let holders = sources(&here, &hash, here.region());
-            if let Some(wish) = scrub.on_verified(blob, found, holders) {
-                if !rhumb_types::planted::is(rhumb_types::planted::Planted::NeverRepair) {
-                    here.state().want.add(wish);
-                }
+            let wish = scrub.on_verified(blob, found, holders);
+            if let Some(wish) = wish.filter(|_| !planted::is(Planted::NeverRepair)) {
+                here.state().want.add(wish);
             }
         }
         give_rows(&here).await;
