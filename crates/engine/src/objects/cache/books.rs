@@ -59,12 +59,16 @@ impl Books {
         }
     }
 
-    /// Whether a row with this key may say anything of a cache.
+    /// Whether a row with this key may say anything of a cache. Copies are given up by other regions
+    /// too, which may know of a cache before this one follows it.
     pub(crate) fn looks_at(&self, key: &[u8]) -> bool {
-        matches!(key.first(), Some(b'c' | b'h')) && !self.is_empty()
+        match key.first() {
+            Some(b'c') => !self.is_empty(),
+            first => first == Some(&b'h'),
+        }
     }
 
-    /// A row was committed. It is decoded only where it belongs to a cache.
+    /// A row was committed. That of an object is decoded only where it belongs to a cache.
     pub(crate) fn committed(&self, key: &[u8], row: &[u8]) {
         match key.first() {
             Some(b'c') => {
@@ -104,5 +108,31 @@ impl Books {
     /// Whether a region gave copies up since this was last asked.
     pub(in crate::objects) fn take_given_up(&self) -> bool {
         self.given_up.swap(false, Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rhumb_objects::want::cache::given_up;
+    use rhumb_types::{
+        RegionId,
+        record::{BlobHash, IndexKey},
+    };
+
+    use super::*;
+
+    /// Once the region that grants removals knew of it an hour later.
+    #[test]
+    fn a_copy_that_another_region_gives_up_is_noted_before_any_cache_is_followed() {
+        let books = Books::default();
+        let region = RegionId::new("us").unwrap();
+        let key = IndexKey::Holder { hash: BlobHash([1; 32]), region }.encode();
+        let held = HolderRecord { bytes: 9, since: UnixMillis(1), cached: false };
+        for (row, given_up) in [(held, false), (given_up(9), true)] {
+            assert!(books.looks_at(&key));
+            books.committed(&key, &row.encode());
+            assert_eq!(books.take_given_up(), given_up);
+        }
+        assert!(!books.looks_at(b"cphotos\0k"), "nothing of it is a cache");
     }
 }
