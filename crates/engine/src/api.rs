@@ -424,14 +424,15 @@ impl Engine {
         &self.shared.tasks
     }
 
-    /// Ends the loop once everything accepted is committed and answered.
+    /// Ends the loop once everything accepted is committed, durable and answered.
     pub async fn stop(&self) {
         if let Some(queues) = self.shared.queues.get() {
             queues.stop().await;
         }
         // A closed channel means that it has stopped already.
         let _stopped = self.shared.inputs.send(Input::Stop).await;
-        let ended = self.shared.inputs.closed();
+        // What was answered before its fsync gets that by a tick, and the group's are over by now.
+        let ended = send_ticks(self.shared.inputs.clone());
         let _late = tokio::time::timeout(limits::SHUTDOWN_WAIT_MAX, ended).await;
     }
 
@@ -466,11 +467,14 @@ pub(crate) fn spawn_thread(
 
 fn tick(tasks: &Tasks, inputs: mpsc::Sender<Input>) {
     // Who waits for an acknowledgement that does not come is answered by a tick.
-    tasks.spawn_until_drained(async move {
-        let mut ticks = tokio::time::interval(Duration::from_millis(Event::TICK_MILLIS));
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        while inputs.send(Input::Event(Event::Tick)).await.is_ok() {
-            ticks.tick().await;
-        }
-    });
+    tasks.spawn_until_drained(send_ticks(inputs));
+}
+
+/// Ticks until the loop has ended.
+async fn send_ticks(inputs: mpsc::Sender<Input>) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(Event::TICK_MILLIS));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    while inputs.send(Input::Event(Event::Tick)).await.is_ok() {
+        ticks.tick().await;
+    }
 }

@@ -109,6 +109,21 @@ async fn who_waits_for_a_confirmation_does_not_hold_up_a_stop() {
     assert_eq!(refused, WriteError::Refused(SubmitError::Unconfirmed { wanted: 1, had: 0 }));
 }
 
+/// Once the stop waited out its bound for an fsync that only a tick begins, and the write was lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_answered_from_memory_is_durable_after_a_stop_that_takes_no_time() {
+    let disk = MemoryDisk::new();
+    let engine = start(&disk);
+    let request = Request { ack: Some(AckLevel::Memory), ..Request::new(vec![set("k", "v")]) };
+    engine.write(request).await.unwrap();
+    assert!(engine.tasks().stop().await);
+    let stopped = tokio::time::timeout(Duration::from_secs(5), engine.stop()).await;
+    assert!(stopped.is_ok(), "it waits for what nobody begins");
+    disk.crash(0);
+    let engine = start(&disk);
+    assert_eq!(get(&engine, "k"), Reply::Bytes(Bytes::from_static(b"v")));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watched_key_that_changed_refuses_the_transaction() {
     let engine = start(&MemoryDisk::new());
