@@ -45,6 +45,17 @@ pub fn name(bucket: &BucketName, key: &[u8]) -> Vec<u8> {
     [bucket.as_str().as_bytes(), b"/", key].concat()
 }
 
+/// The home of a key of a linearizable bucket: who holds its lease decides between changes (rule 10).
+///
+/// Failures, drains and ramps do not move it, as they move the homes of other keys: of two nodes one may
+/// not have heard of such a step, and both would decide. What moves is the lease, which has one holder at
+/// a time.
+#[must_use]
+pub fn home(snapshot: &RoutingSnapshot, bucket: &BucketName, key: &[u8]) -> Option<RegionIndex> {
+    let name = name(bucket, key);
+    snapshot.rendezvous(&Key::new(&name), snapshot.keepers()).into_iter().next()
+}
+
 /// A bucket's residency, parsed and with the regions that it leaves. Make one per snapshot and bucket.
 #[derive(Debug, Clone)]
 pub struct Bounds {

@@ -80,6 +80,12 @@ impl Tenure {
     pub fn at(&self, now: MonoTime) -> Option<Epoch> {
         (now < self.until).then_some(self.epoch)
     }
+
+    /// The same, for what rests on all that was acknowledged at `quorum` (rules 6 and 10).
+    #[must_use]
+    pub fn at_quorum(&self, now: MonoTime) -> Option<Epoch> {
+        self.at(now).filter(|_| self.majority)
+    }
 }
 
 /// The leases under which a node may act, by region.

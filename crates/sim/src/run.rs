@@ -467,7 +467,9 @@ mod tests {
         for (seed, kind) in (1..=6).flat_map(|seed| Kind::ALL.map(|kind| (seed, kind))) {
             let outcome = run(&options(seed, kind, 8));
             assert_eq!(outcome.violation, None, "seed {seed} ({kind:?})");
-            assert!(outcome.acknowledged > 50, "seed {seed} ({kind:?})");
+            // Where objects are written, some of the load is their reads.
+            let least = if kind == Kind::Objects { 25 } else { 50 };
+            assert!(outcome.acknowledged > least, "seed {seed} ({kind:?})");
             let owned = outcome.owned.accepted > 50 && outcome.owned.pinned > 0;
             assert!(owned || kind != Kind::Control, "seed {seed}: {:?}", outcome.owned);
         }

@@ -117,7 +117,7 @@ impl Collector {
         self.found.retain(|home, _| leases.contains_key(home));
         for (home, tenure) in leases.iter() {
             // Without a majority it may not know of references that were acknowledged.
-            let lead = tenure.at(now.mono).filter(|_| tenure.majority).map(|epoch| {
+            let lead = tenure.at_quorum(now.mono).map(|epoch| {
                 (Authority { homes: agreed, region: home.clone(), epoch }, tenure.until)
             });
             let first_round = now.wall.0 << 16;

@@ -9,6 +9,7 @@ use rhumb_objects::{
     grant,
     index::{self, Found, ReadRefused, Target, Which},
     miss::{Heard, Inquiry, Verdict},
+    place,
     rows::Rows,
     want::cache::ReadId,
 };
@@ -408,7 +409,7 @@ impl ObjectClient {
     /// Which region acts for a key's home.
     fn acting(&self, bucket: &BucketName, key: &[u8]) -> Result<RegionId, ObjectError> {
         let home = self.home(bucket, key)?;
-        if self.engine().may_act(&home).is_some() {
+        if self.engine().may_decide(&home).is_some() {
             return Ok(self.region().clone());
         }
         let acting =
@@ -422,14 +423,16 @@ impl ObjectClient {
     }
 
     fn home(&self, bucket: &BucketName, key: &[u8]) -> Result<RegionId, ObjectError> {
-        let name = rhumb_objects::place::name(bucket, key);
-        let home = self.engine().home(&rhumb_regions::Key::new(&name), &[]);
-        home.map_err(|error| ObjectError::Unavailable(error.to_string()))
+        let Some(snapshot) = self.engine().routing() else {
+            return Err(ObjectError::Unavailable("this node does not route yet".to_owned()));
+        };
+        let home = place::home(&snapshot, bucket, key).map(|home| snapshot.id(home).clone());
+        home.ok_or_else(|| ObjectError::Unavailable("no region may be the key's home".to_owned()))
     }
 
     pub(super) fn still_acts(&self, bucket: &BucketName, key: &[u8]) -> Result<(), ObjectError> {
         let home = self.home(bucket, key)?;
-        if self.engine().may_act(&home).is_some() {
+        if self.engine().may_decide(&home).is_some() {
             return Ok(());
         }
         Err(ObjectError::Unavailable(format!(

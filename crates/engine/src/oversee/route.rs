@@ -7,7 +7,7 @@ use rhumb_node::oversee::{Leases, OverseerConfig, OverseerEvent};
 use rhumb_ports::store::MetaName;
 use rhumb_regions::{
     Key, PlanRecord, Request, ResidencyTag, RouteError, RoutingSnapshot, failover::Duty,
-    health::Check,
+    health::Check, lease::Tenure,
 };
 use rhumb_types::{
     Epoch, ErrorCode, Ratio, RegionId,
@@ -145,9 +145,16 @@ impl Engine {
     /// and again before its answer (rule 4).
     #[must_use]
     pub fn may_act(&self, region: &RegionId) -> Option<Epoch> {
-        let shared = self.shared();
-        let leases = shared.oversight.get()?.leases.borrow().clone();
-        leases.get(region)?.at(shared.clock.now().mono)
+        self.tenure(region)?.at(self.clock().now().mono)
+    }
+
+    /// The same, for what rests on all that was acknowledged at `quorum` (rules 6 and 10).
+    pub(crate) fn may_decide(&self, region: &RegionId) -> Option<Epoch> {
+        self.tenure(region)?.at_quorum(self.clock().now().mono)
+    }
+
+    fn tenure(&self, region: &RegionId) -> Option<Tenure> {
+        self.shared().oversight.get()?.leases.borrow().get(region).copied()
     }
 
     /// The leases under which this node acts, whenever they change.

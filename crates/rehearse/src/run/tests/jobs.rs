@@ -66,8 +66,10 @@ fn the_jobs_of_a_region_that_is_down_are_done_by_others() {
     assert_eq!((counts.lost, counts.away), (0, 0));
     // What its workers had in hand is done again.
     assert!((1..60).contains(&counts.repeated), "{counts:?}");
+    // Two regions can do nearly all: few wait at a time, and none for ever.
     let drained = outcome.drained[0].unwrap();
-    assert!(drained > Duration::ZERO && drained < seconds(110), "{drained:?}");
+    assert!(drained < seconds(110), "{drained:?}");
+    assert!(outcome.oldest_max > seconds(10) && outcome.oldest_max < seconds(110), "{outcome:?}");
     let ran = outcome.regions.values().map(|region| region.ran).sum::<u64>();
     assert!(ran >= counts.repeated + counts.done, "{counts:?}");
 }

@@ -10,7 +10,6 @@ use rhumb_objects::{
     rows::Failed,
 };
 use rhumb_ports::store::ReadStore as _;
-use rhumb_regions::Key;
 use rhumb_types::{
     AckLevel, ErrorCode, RegionId,
     planted::{self, Planted},
@@ -236,7 +235,7 @@ pub(super) async fn settled(here: &Here, bucket: &BucketName, key: &Bytes) -> Re
 /// The region that acts for a key's home.
 pub(super) fn acting(here: &Here, bucket: &BucketName, key: &[u8]) -> Result<RegionId, Failure> {
     let home = home(here, bucket, key)?;
-    if may_act(here, &home) {
+    if may_decide(here, &home) {
         return Ok(here.region().clone());
     }
     let acting = here.state().view.acting_for(&home).cloned();
@@ -250,22 +249,20 @@ fn home(here: &Here, bucket: &BucketName, key: &[u8]) -> Result<RegionId, Failur
     let Some(snapshot) = here.routing() else {
         return Err(Failure::unavailable("this node does not route yet"));
     };
-    let name = place::name(bucket, key);
-    let home = snapshot.home(&Key::new(&name), &[]);
-    home.map(|home| snapshot.id(home).clone())
-        .map_err(|error| Failure::unavailable(error.to_string()))
+    let home = place::home(&snapshot, bucket, key).map(|home| snapshot.id(home).clone());
+    home.ok_or_else(|| Failure::unavailable("no region may be the key's home"))
 }
 
-fn may_act(here: &Here, home: &RegionId) -> bool {
+fn may_decide(here: &Here, home: &RegionId) -> bool {
     let state = here.state();
-    let tenure = state.leases.get(home).and_then(|tenure| tenure.at(state.now.mono));
+    let tenure = state.leases.get(home).and_then(|tenure| tenure.at_quorum(state.now.mono));
     let own = planted::is(Planted::ActWithoutLease) && home == here.region();
     tenure.is_some() || own
 }
 
 pub(super) fn still_acts(here: &Here, bucket: &BucketName, key: &[u8]) -> Result<(), Failure> {
     let home = home(here, bucket, key)?;
-    if may_act(here, &home) {
+    if may_decide(here, &home) {
         return Ok(());
     }
     here.note(Branch::HomeMoved);

@@ -116,8 +116,7 @@ fn lead(here: &Here) {
     for (home, tenure) in leases.iter() {
         // Without a majority it may not know of references that were acknowledged.
         let lead = tenure
-            .at(now.mono)
-            .filter(|_| tenure.majority)
+            .at_quorum(now.mono)
             .map(|epoch| (Authority { homes: agreed, region: home.clone(), epoch }, tenure.until));
         let first_round = now.wall.0 << 16;
         here.state().homes.entry(home.clone()).or_insert_with(|| Home::new(first_round));
