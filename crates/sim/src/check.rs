@@ -23,7 +23,7 @@ use owned::Fencing;
 pub(crate) use owned::Tenures;
 pub(crate) use residency::Carried;
 
-use crate::{host::Host, world::fingerprint};
+use crate::host::Host;
 
 /// Which check a violation was found by.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -381,4 +381,14 @@ impl Checker {
             self.violated(Check::Published, what);
         }
     }
+}
+
+/// A number that tells encoded records apart.
+fn fingerprint(encoded: &[u8]) -> u64 {
+    let words = encoded.chunks_exact(8);
+    let rest = words.remainder().iter().map(|byte| u64::from(*byte));
+    let words = words.map(|word| word.try_into().map_or(0, u64::from_le_bytes));
+    words.chain(rest).fold(encoded.len() as u64, |hash, word| {
+        (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95)
+    })
 }

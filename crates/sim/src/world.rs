@@ -17,6 +17,7 @@ use crate::{
     host::{Host, Process},
     network::{Lane, Network, Packet},
     random::Random,
+    time::micros,
 };
 
 mod agenda;
@@ -39,10 +40,6 @@ pub use queues::Beside;
 
 /// The time of a local read, in microseconds.
 const READ_MICROS: u64 = 50;
-/// A clock that is off by so much is found out however long messages take.
-const CLOCK_FAR: Duration = Duration::from_secs(10);
-/// One that is off by no more than this is held for right.
-const CLOCK_RIGHT: Duration = Duration::from_millis(300);
 /// How often links are looked at, in microseconds.
 const LINK_CHECK_MICROS: u64 = 20_000;
 
@@ -252,26 +249,6 @@ impl World {
     #[must_use]
     pub fn host_of(&self, region: &RegionId) -> Option<usize> {
         self.hosts.iter().position(|host| host.config.region == *region)
-    }
-
-    /// Whether a host's clock is far off and it can find that out: all run at their usual speed, its
-    /// links stand and are good, and the clocks at their other ends are right.
-    #[must_use]
-    pub fn can_know_its_clock(&self, host: usize) -> bool {
-        let runs = |machine: &Host| {
-            machine.process.is_some() && !machine.is_held(self.now) && machine.handling_micros == 0
-        };
-        let clock = |machine: &Host, own: bool| {
-            let off = Duration::from_millis(machine.wall_offset.unsigned_abs());
-            if own { off >= CLOCK_FAR } else { off <= CLOCK_RIGHT }
-        };
-        // Of two clocks neither is the odd one.
-        let data = self.hosts.iter().filter(|machine| !machine.config.witness).count();
-        data > 2
-            && self.hosts.iter().enumerate().all(|(nth, machine)| {
-                let linked = nth == host || self.network.is_clear(nth, host);
-                runs(machine) && linked && clock(machine, nth == host)
-            })
     }
 
     /// Hands an event to a node, as if a client had.
@@ -503,18 +480,4 @@ impl World {
     fn mix(&mut self, value: u64) {
         self.trace = (self.trace ^ value).wrapping_mul(0x0000_0100_0000_01b3);
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// A number that tells encoded records apart.
-pub(crate) fn fingerprint(encoded: &[u8]) -> u64 {
-    let words = encoded.chunks_exact(8);
-    let rest = words.remainder().iter().map(|byte| u64::from(*byte));
-    let words = words.map(|word| word.try_into().map_or(0, u64::from_le_bytes));
-    words.chain(rest).fold(encoded.len() as u64, |hash, word| {
-        (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95)
-    })
 }

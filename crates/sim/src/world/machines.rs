@@ -1,16 +1,43 @@
 //! Machines start and end, and their disks take their time.
 
+use std::time::Duration;
+
 use rhumb_ports::store::{Batch, Durability, Store, StoreError};
 
 use super::{Planned, What, World};
-use crate::branch::Branch;
+use crate::{branch::Branch, host::Host};
 
 /// The time of a commit without fsync, in microseconds.
 const BUFFERED_MICROS: u64 = 20;
 /// The least time of an fsync, in microseconds.
 pub(super) const SYNC_MICROS: u64 = 400;
 
+/// A clock that is off by so much is found out however long messages take.
+const CLOCK_FAR: Duration = Duration::from_secs(10);
+/// One that is off by no more than this is held for right.
+const CLOCK_RIGHT: Duration = Duration::from_millis(300);
+
 impl World {
+    /// Whether a host's clock is far off and it can find that out: all run at their usual speed, its
+    /// links stand and are good, and the clocks at their other ends are right.
+    #[must_use]
+    pub fn can_know_its_clock(&self, host: usize) -> bool {
+        let runs = |machine: &Host| {
+            machine.process.is_some() && !machine.is_held(self.now) && machine.handling_micros == 0
+        };
+        let clock = |machine: &Host, own: bool| {
+            let off = Duration::from_millis(machine.wall_offset.unsigned_abs());
+            if own { off >= CLOCK_FAR } else { off <= CLOCK_RIGHT }
+        };
+        // Of two clocks neither is the odd one.
+        let data = self.hosts.iter().filter(|machine| !machine.config.witness).count();
+        data > 2
+            && self.hosts.iter().enumerate().all(|(nth, machine)| {
+                let linked = nth == host || self.network.is_clear(nth, host);
+                runs(machine) && linked && clock(machine, nth == host)
+            })
+    }
+
     /// Starts a machine that is down.
     pub fn start(&mut self, host: usize) {
         let entropy = self.random.bits();

@@ -35,6 +35,7 @@ mod fetch;
 mod here;
 mod put;
 mod read;
+mod words;
 
 pub use blobs::BlobDisk;
 pub use calls::Failure;
@@ -42,7 +43,7 @@ pub(crate) use calls::Message;
 pub(crate) use collect::AGES;
 pub(crate) use here::{Answered, Buckets, Here, Ticket, Wish};
 pub(crate) use put::PART_BYTES;
-pub use put::{Ask, Done, End};
+pub use words::{Ask, Done, End};
 
 /// Requests to a node from here on are of its objects.
 pub(super) const REQUESTS: u64 = 1 << 50;

@@ -38,7 +38,7 @@ use rhumb_types::{
 use super::{
     BlobDisk, Task,
     calls::{Call, Failure, Message, Told},
-    put::Answer,
+    words::Answer,
 };
 use crate::{branch::Branch, random::Random, time::SECOND};
 

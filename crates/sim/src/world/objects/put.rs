@@ -15,8 +15,8 @@ use rhumb_types::{
     AckLevel, ErrorCode, RegionId,
     planted::{self, Planted},
     record::{
-        BlobRef, Body, BucketDefinition, BucketName, Checksums, Content, ObjectRecord, PartRecord,
-        UploadRecord, VersionId, VersionVector,
+        BlobRef, Body, BucketDefinition, BucketName, Checksums, Content, PartRecord, UploadRecord,
+        VersionId,
     },
 };
 
@@ -25,6 +25,7 @@ use super::{
     change::{change, change_index, hold},
     here::{Answered, Here, Pin, Ticket, Wish},
     read,
+    words::{Answer, Ask, Done, End},
 };
 use crate::{branch::Branch, time::SECOND};
 
@@ -34,104 +35,8 @@ const COPY_WAIT: u64 = 6 * SECOND;
 const COPY_RETRIES: u32 = 1;
 /// and how long before.
 const COPY_PAUSE: u64 = SECOND / 2;
-/// Longest that lies in the index, in bytes.
+/// The least length of a part but the last, in bytes.
 pub(crate) const PART_BYTES: u64 = multipart::PART_BYTES_MIN;
-
-/// What a client asks.
-#[derive(Debug, Clone)]
-pub enum Ask {
-    /// To write an object.
-    Put {
-        /// In which bucket.
-        bucket: BucketName,
-        /// Under which key.
-        key: Bytes,
-        /// Its entity tag.
-        etag: String,
-        /// Its bytes.
-        body: Body,
-        /// Under which condition.
-        condition: Condition,
-    },
-    /// To write one in parts; the client may go away before the end.
-    Parts {
-        /// In which bucket.
-        bucket: BucketName,
-        /// Under which key.
-        key: Bytes,
-        /// The parts' entity tags begin with this.
-        etag: String,
-        /// The parts.
-        parts: Vec<BlobRef>,
-        /// What it does in the end.
-        end: End,
-    },
-    /// To copy the newest version of one.
-    Copy {
-        /// In which bucket.
-        bucket: BucketName,
-        /// From which key.
-        from: Bytes,
-        /// Under which key.
-        key: Bytes,
-    },
-    /// To give the newest version another tag.
-    Tag {
-        /// In which bucket.
-        bucket: BucketName,
-        /// Of which key.
-        key: Bytes,
-    },
-    /// To delete one.
-    Delete {
-        /// In which bucket.
-        bucket: BucketName,
-        /// Of which key.
-        key: Bytes,
-        /// Which version.
-        which: Which,
-    },
-    /// To read the newest version.
-    Get {
-        /// In which bucket.
-        bucket: BucketName,
-        /// Of which key.
-        key: Bytes,
-    },
-}
-
-/// How an upload in parts ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// It is completed.
-    Complete,
-    /// It is given up.
-    Abort,
-    /// Nobody ever says.
-    Forget,
-    /// It is completed with a part that never came.
-    Wrong,
-}
-
-/// What was done.
-#[derive(Debug, Clone)]
-pub struct Done {
-    /// What is there, or was read; `None` where there is nothing.
-    pub record: Option<ObjectRecord>,
-    /// By which transaction it was changed.
-    pub written: VersionVector,
-    /// Regions that held the bytes as it was answered.
-    pub copies: Vec<RegionId>,
-}
-
-/// What a client hears.
-pub(super) type Answer = Result<Done, Failure>;
-
-impl Done {
-    fn read(record: Option<ObjectRecord>) -> Self {
-        Self { record, written: VersionVector::new(), copies: Vec::new() }
-    }
-}
 
 /// Does what a client asks.
 pub(super) async fn asked(here: &Here, ask: Ask) -> Answer {
