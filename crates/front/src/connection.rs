@@ -10,11 +10,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, Version, header};
 use hyper::{
     body::{Body, Incoming},
     rt::Executor,
-    service::Service,
+    service::{Service, service_fn},
 };
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -128,6 +128,20 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let stream = TokioIo::new(Patient::new(stream));
+    // A body that is refused before its client had leave to send it is never read, and the connection
+    // ends. Unless that is said, the client's next request goes into it and is lost.
+    let service = service_fn(move |request: Request<Incoming>| {
+        let waits = waits_for_leave(&request);
+        let answer = service.call(request);
+        async move {
+            let mut response = answer.await?;
+            if waits && !response.status().is_success() {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
+            Ok::<_, S::Error>(response)
+        }
+    });
     let mut connection = pin!(builder.serve_connection(stream, service));
     tokio::select! {
         ended = connection.as_mut() => return ended.map_err(ConnectionError::Http),
@@ -136,6 +150,12 @@ where
     connection.as_mut().graceful_shutdown();
     // What has not ended by then is cut off.
     timeout(DRAIN_WAIT_MAX, connection).await.unwrap_or(Ok(())).map_err(ConnectionError::Http)
+}
+
+/// Whether a client sends its body only once it is asked to (RFC 9110, 10.1.1). Streams of HTTP/2 end one
+/// by one.
+fn waits_for_leave(request: &Request<Incoming>) -> bool {
+    request.version() == Version::HTTP_11 && request.headers().contains_key(header::EXPECT)
 }
 
 /// HTTP/2 where the handshake agreed on it, else HTTP/1.1. Which one is never guessed from the first
@@ -260,11 +280,59 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use http::StatusCode;
+    use http_body_util::Empty;
+    use hyper::body::Bytes;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
 
     const PART: std::time::Duration = std::time::Duration::from_secs(40);
+
+    /// Refuses what it is asked at `/refused`, without a look at the body.
+    async fn answer(request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, Infallible> {
+        let mut response = Response::new(Empty::new());
+        if request.uri().path() == "/refused" {
+            *response.status_mut() = StatusCode::FORBIDDEN;
+        }
+        Ok(response)
+    }
+
+    /// What comes back of a request until the line is silent or ends, and whether it ended.
+    async fn ask(head: &str) -> (String, bool) {
+        let (near, mut far) = duplex(1 << 10);
+        let one = builder(Spawner::new(|_| ()), false);
+        let speaking = speak(near, service_fn(answer), one, std::future::pending());
+        let client = async {
+            far.write_all(head.as_bytes()).await.unwrap();
+            let (mut heard, mut part) = (Vec::new(), [0; 256]);
+            loop {
+                match timeout(PART, far.read(&mut part)).await {
+                    Ok(Ok(count)) if count > 0 => heard.extend_from_slice(&part[..count]),
+                    Ok(_) => return (String::from_utf8(heard).unwrap(), true),
+                    Err(_) => return (String::from_utf8(heard).unwrap(), false),
+                }
+            }
+        };
+        tokio::select! {
+            heard = client => heard,
+            _ = async { let _ended = speaking.await; std::future::pending::<()>().await } => {
+                unreachable!("the client ends")
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_leave_and_is_refused_is_told_that_the_line_ends() {
+        let expect = "host: x\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n";
+        let (heard, ended) = ask(&format!("PUT /refused HTTP/1.1\r\n{expect}")).await;
+        assert!(heard.starts_with("HTTP/1.1 403"), "{heard}");
+        assert!(heard.contains("connection: close\r\n") && ended, "{heard}");
+        let (heard, _) = ask("GET /refused HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert!(heard.starts_with("HTTP/1.1 403") && !heard.contains("close"), "{heard}");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_on_which_nothing_moves_is_given_up() {

@@ -36,8 +36,7 @@ def client(port=HERE, key=OPERATOR, region="us-east-1", **more):
         region_name=region,
         aws_access_key_id=key[0],
         aws_secret_access_key=key[1],
-        # A line is closed after an upload that was refused unread; programs ask again on another.
-        config=Config(retries={"max_attempts": 2}, **more),
+        config=Config(retries={"max_attempts": 0}, **more),
     )
 
 
