@@ -106,6 +106,8 @@ pub enum Branch {
     HomeMoved,
     /// An upload in parts that was left was given up.
     UploadAged,
+    /// An upload in parts was completed.
+    PartsJoined,
     /// Parts of an upload that had ended were taken away.
     PartsSwept,
     /// Another host came to lead the group.
@@ -118,7 +120,7 @@ pub enum Branch {
 
 impl Branch {
     /// Every one.
-    pub const ALL: [Self; 54] = [
+    pub const ALL: [Self; 55] = [
         Self::SnapshotBegun,
         Self::SnapshotLoaded,
         Self::LogTrimmed,
@@ -169,6 +171,7 @@ impl Branch {
         Self::AnswerUnsettled,
         Self::HomeMoved,
         Self::UploadAged,
+        Self::PartsJoined,
         Self::PartsSwept,
         Self::LeaderChanged,
         Self::ProposalUnknown,

@@ -94,6 +94,9 @@ pub enum Check {
     Placed,
     /// Bytes that nobody refers to go in the end (rule 12).
     Collected,
+    /// Bytes go by a grant that knew of every reference to them, and one copy stays of what is referred
+    /// to (rule 12).
+    Granted,
     /// Nothing acknowledged is missing in the end.
     Lost,
     /// No machine panics.

@@ -256,7 +256,7 @@ impl Schedule {
     /// And one that lies can lose a transaction of one domain and keep one of another that has
     /// seen it; nobody is then left who has it.
     fn may_lie(&self, host: usize) -> bool {
-        let may = !matches!(self.kind, Kind::Domains | Kind::Queues | Kind::Objects);
+        let may = !matches!(self.kind, Kind::Domains | Kind::Queues);
         may && self.liar.is_none_or(|liar| liar == host)
     }
 

@@ -351,6 +351,9 @@ impl Run {
         }
         if planned.fault.forgets() {
             self.lied.insert(planned.host);
+            if let Some(objects) = &mut self.work.objects {
+                objects.lies(planned.host);
+            }
         }
         self.world.wake(planned.lasting, MEND + planned.number);
         self.open.insert(planned.number, planned);
@@ -370,6 +373,10 @@ impl Run {
         if let Some(planned) = self.open.remove(&number) {
             self.world.note(planned.host, format_args!("MENDED {number}"));
             fault::mend(&mut self.world, planned);
+            let objects = self.work.objects.as_mut().filter(|_| planned.fault.forgets());
+            if let Some(objects) = objects {
+                objects.forgot(planned.host);
+            }
         }
     }
 

@@ -14,8 +14,6 @@ const LOSSES_PPM: [u32; 3] = [10_000, 50_000, 300_000];
 const BYTES_PER_SECOND: [u64; 3] = [8_000, 32_000, 128_000];
 /// How far a clock jumps: out of all bounds, back and forth, and around the bound of rule 8.
 const JUMPS_MILLIS: [i64; 5] = [600_000, -600_000, 700, -450, 300];
-/// How far a clock is ahead at most where objects are collected within a run.
-const FAR_MILLIS: i64 = 20_000;
 /// How long a slow process takes for an event.
 const HANDLING_MICROS: [u64; 3] = [200, 1_000, 4_000];
 
@@ -40,11 +38,7 @@ pub(crate) fn begin(world: &mut World, planned: Planned) {
         }
         Fault::Clock => {
             let millis = *dice.pick(&JUMPS_MILLIS).unwrap_or(&0);
-            // What is stored while a clock is far ahead is young for as long, and goes that much later.
-            let far = |machine: &Host| machine.storing && millis > FAR_MILLIS;
-            with(world, host, |machine| {
-                machine.wall_offset = if far(machine) { FAR_MILLIS } else { millis }
-            });
+            with(world, host, |machine| machine.wall_offset = millis);
         }
         Fault::Suspend => suspend(world, host, planned.lasting),
         Fault::SlowNode => {
@@ -136,10 +130,17 @@ fn restore(world: &mut World, host: usize) {
     let backup = world.hosts.get_mut(host).and_then(|machine| machine.backup.take());
     world.crash(host, usize::MAX);
     if let Some((disk, blobs)) = backup {
+        let mut gone = Vec::new();
         with(world, host, |machine| {
             machine.disk.rewind(&disk);
+            let had = machine.blobs.all();
             machine.blobs.rewind(&blobs);
+            gone.extend(
+                had.into_iter().map(|it| it.0).filter(|it| machine.blobs.get(it).is_none()),
+            );
         });
+        // As damage: nobody had a way to know.
+        world.rotten.extend(gone);
     }
     world.start(host);
 }

@@ -43,6 +43,13 @@ const ASK_EVERY: Duration = Duration::from_millis(100);
 const POLL: Duration = Duration::from_secs(1);
 /// A worker takes at most this long for a job that it completes at once, in microseconds.
 const WORK_MICROS_MAX: u64 = SECOND;
+/// How many jobs the workers of a region say that they run at a time. As many are in their hands when
+/// half of all jobs are for it, and not otherwise.
+const EXECUTORS: u64 = 24;
+/// How many of a thousand jobs are for one home, and for how long it is the same: so that one region
+/// after the other has too much, also of what others sent on to it.
+const LEAN_PER_MILLE: u64 = 500;
+const LEANS_FOR: Micros = 5 * SECOND;
 /// Groups of a home, and workflows.
 const GROUPS: u64 = 3;
 /// How many of a thousand callers ask where their job belongs; the others ask the home's own region.
@@ -200,7 +207,12 @@ impl Jobs {
 
     fn enqueue(&mut self, world: &mut World) {
         let regions = world.hosts.len();
-        let own = usize::try_from(self.load.key(&mut world.random, regions as u64)).unwrap_or(0);
+        let own = if world.random.chance(LEAN_PER_MILLE) {
+            world.now() / LEANS_FOR % regions as u64
+        } else {
+            self.load.key(&mut world.random, regions as u64)
+        };
+        let own = usize::try_from(own).unwrap_or(0);
         let Some(home) = world.hosts.get(own).map(|host| host.config.region.clone()) else {
             return;
         };
@@ -228,7 +240,7 @@ impl Jobs {
             Queue::Fifo => job.group = Some(format!("{home}-{nth}")),
             Queue::Plain | Queue::Fast => {
                 job.priority = u8::try_from(nth).unwrap_or(0);
-                job.workflow = world.random.chance(300).then(|| format!("flow-{home}-{nth}"));
+                job.workflow = world.random.chance(500).then(|| format!("flow-{home}-{nth}"));
             }
         }
         if keyed {
@@ -319,7 +331,7 @@ impl Jobs {
         // Nobody says how many workers there are but the workers.
         if let (Some(home), 0) = (world.hosts.get(host).map(|it| it.config.region.clone()), worker)
         {
-            let executors = Event::Executors { home, executors: WORKERS as u64 };
+            let executors = Event::Executors { home, executors: EXECUTORS };
             world.tell_queues(host, executors);
         }
         let asked = Asked::Receive { host, worker };

@@ -6,9 +6,14 @@
 //!
 //! A change notes what its region had applied before it was asked, and what it had applied once it was
 //! answered: between these two lies what the change has seen. So it is known which versions it must
-//! have taken away, and which it cannot have.
+//! have taken away, and which it cannot have. What is acknowledged by a host while its disk lies, or
+//! before it is taken back, is not known to be.
+//!
+//! Clients do what brings regions into each other's way: several call one register at a time, who has
+//! deleted an object looks whether it is gone, who has read one reads it again, what was written last is
+//! read most, and bytes that nobody refers to any more come back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use rhumb_objects::{
@@ -34,12 +39,14 @@ use crate::{
 
 mod answers;
 pub mod buckets;
+mod reads;
 pub mod registers;
 
 pub(crate) use buckets::{LINEAR, RESIDENT, TAG, bucket, definitions};
 
 use buckets::BUCKETS;
-use registers::Registers;
+use reads::Get;
+use registers::{Registers, SLOTS};
 
 /// Requests per second, all clients together, unless the run says otherwise.
 const REQUESTS_PER_SECOND: f64 = 14.0;
@@ -47,6 +54,10 @@ const REQUESTS_PER_SECOND: f64 = 14.0;
 const HOT_KEYS: u64 = 3;
 /// Contents that several objects share.
 const SHARED: u64 = 6;
+/// Contents that objects share which are overwritten and deleted: they go and come back.
+const RETURNING: u64 = 8;
+/// Calls of one register that come at a time, at most.
+const VOLLEY_MAX: u64 = 4;
 
 /// What a change does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,15 +149,6 @@ enum Asked {
     Nothing,
 }
 
-/// A read that was asked for.
-#[derive(Debug)]
-struct Get {
-    object: Object,
-    before: VersionVector,
-    /// Regions that hold the object for certain and are in reach, with their connection and life.
-    holders: Vec<(usize, u64, u64)>,
-}
-
 /// How the requests of a run ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ObjectCounts {
@@ -184,6 +186,12 @@ pub(crate) struct Objects {
     /// Lasting keys that were acknowledged.
     lasting: Vec<Object>,
     contents: u64,
+    /// Hosts whose disk lies now, or will be taken back to how it was.
+    lying: BTreeSet<usize>,
+    /// What the clients of a host read last.
+    read_last: BTreeMap<usize, Object>,
+    /// Contents that only objects refer to whose bytes may not lie everywhere.
+    resident: BTreeSet<BlobHash>,
     pub(crate) registers: Registers,
     pub(crate) counts: ObjectCounts,
 }
@@ -197,7 +205,10 @@ impl Objects {
             asked: BTreeMap::new(),
             changes: BTreeMap::new(),
             lasting: Vec::new(),
-            contents: SHARED,
+            contents: SHARED + RETURNING,
+            lying: BTreeSet::new(),
+            read_last: BTreeMap::new(),
+            resident: BTreeSet::new(),
             registers: Registers::default(),
             counts: ObjectCounts::default(),
         }
@@ -214,7 +225,21 @@ impl Objects {
         self.asked.clear();
         self.changes.clear();
         self.lasting.clear();
+        self.lying.clear();
+        self.read_last.clear();
+        self.resident.clear();
         self.registers.settle();
+    }
+
+    /// From now on the disk of a host keeps nothing that it says it does.
+    pub(crate) fn lies(&mut self, host: usize) {
+        self.lying.insert(host);
+    }
+
+    /// What it said meanwhile is lost, and it lies no longer.
+    pub(crate) fn forgot(&mut self, host: usize) {
+        self.lying.remove(&host);
+        self.registers.forget();
     }
 
     /// A client of a host does something.
@@ -229,11 +254,21 @@ impl Objects {
             56..=61 => self.copy_or_tag(world, host),
             62..=79 => self.get(world, host),
             _ if !all_joined(world) => {}
-            _ => {
-                let round = self.round;
-                if let Some((ask, waiting)) = self.registers.act(&mut world.random, round) {
-                    self.ask(world, host, ask, Asked::Register(waiting));
-                }
+            _ => self.volley(world, host),
+        }
+    }
+
+    /// Clients of this host, and now and then of others, call a register at a time.
+    fn volley(&mut self, world: &mut World, host: usize) {
+        let nth = world.random.below(SLOTS);
+        for _ in 0..=world.random.below(VOLLEY_MAX) {
+            let others = world.random.chance(300);
+            let at = if others { world.random.index(world.hosts.len()) } else { host };
+            if world.objects(at).is_none() {
+                continue;
+            }
+            if let Some((ask, waiting)) = self.registers.act(&mut world.random, (self.round, nth)) {
+                self.ask(world, at, ask, Asked::Register(waiting));
             }
         }
     }
@@ -265,20 +300,22 @@ impl Objects {
     }
 
     /// A body: in the index, or of one to three blobs, some of which are those of other objects.
-    fn body(&mut self, random: &mut Random) -> Body {
+    fn body(&mut self, random: &mut Random, lasts: bool) -> Body {
         if random.chance(300) {
             return Body::Inline(Bytes::from(format!("inline {}", random.bits())));
         }
         let count = 1 + random.below(3);
-        Body::Blobs((0..count).map(|_| self.blob(random)).collect())
+        Body::Blobs((0..count).map(|_| self.blob(random, lasts)).collect())
     }
 
-    fn blob(&mut self, random: &mut Random) -> BlobRef {
-        let content = if random.chance(250) {
-            random.below(SHARED)
-        } else {
-            self.contents += 1;
-            self.contents
+    fn blob(&mut self, random: &mut Random, lasts: bool) -> BlobRef {
+        let content = match random.below(8) {
+            0 | 1 if lasts => random.below(SHARED),
+            0..=4 if !lasts => SHARED + random.below(RETURNING),
+            _ => {
+                self.contents += 1;
+                self.contents
+            }
         };
         blob(content, 2_000 + content % 7 * 3_000)
     }
@@ -310,7 +347,7 @@ impl Objects {
                 End::Wrong => self.change(world, host, (object, Kind::Put), ask),
             };
         }
-        let body = self.body(&mut world.random);
+        let body = self.body(&mut world.random, true);
         let ask = Ask::Put { bucket, key, etag, body, condition };
         self.change(world, host, (object, Kind::Put), ask);
     }
@@ -319,7 +356,7 @@ impl Objects {
         let (bucket, key) = self.hot(&mut world.random);
         let object = (bucket.clone(), key.clone());
         let etag = (self.requests + 1).to_string();
-        let body = self.body(&mut world.random);
+        let body = self.body(&mut world.random, false);
         let mut condition = Condition::default();
         match world.random.below(4) {
             0 => condition.if_none_match = Some(EntityTags::Any),
@@ -360,27 +397,12 @@ impl Objects {
         if world.random.chance(500) {
             return self.change(world, host, (object, Kind::Tag), Ask::Tag { bucket, key });
         }
-        let to = Bytes::from(format!("{}/lasting/{}", self.round, self.requests + 1));
+        // A copy that stays keeps its bytes from going.
+        let kind = if world.random.chance(300) { "lasting" } else { "copy" };
+        let to = Bytes::from(format!("{}/{kind}/{}", self.round, self.requests + 1));
         let target = (bucket.clone(), to.clone());
         let ask = Ask::Copy { bucket, from: key, key: to };
         self.change(world, host, (target, Kind::Put), ask);
-    }
-
-    fn get(&mut self, world: &mut World, host: usize) {
-        let lasting = world.random.chance(600).then(|| world.random.index(self.lasting.len()));
-        let object = lasting.and_then(|at| self.lasting.get(at)).cloned();
-        let object = object.unwrap_or_else(|| self.hot(&mut world.random));
-        let (bucket, key) = object.clone();
-        let before = seen(world, host);
-        let holders = match self.changes.get(&object).map(Vec::as_slice) {
-            // Written once and acknowledged: there it is.
-            Some([only]) if only.dot().is_some() && only.kind == Kind::Put => {
-                in_reach(world, host, only.host)
-            }
-            _ => Vec::new(),
-        };
-        let get = Get { object, before, holders };
-        self.ask(world, host, Ask::Get { bucket, key }, Asked::Get(get));
     }
 }
 
@@ -412,7 +434,6 @@ pub(super) fn matching(etag: String) -> EntityTags {
     EntityTags::Of(vec![EntityTag { tag: etag, weak: false }])
 }
 
-/// What a host has applied.
 /// Whether all hosts that run know all regions as members. Before that the homes of keys move with each
 /// one that joins, and no lease is handed over: what a linearizable bucket does not promise then.
 fn all_joined(world: &World) -> bool {
@@ -420,33 +441,10 @@ fn all_joined(world: &World) -> bool {
     processes.all(|process| process.view.members.len() == world.hosts.len())
 }
 
+/// What a host has applied.
 fn seen(world: &World, host: usize) -> VersionVector {
     let process = world.hosts.get(host).and_then(|machine| machine.process.as_ref());
     process.map(|process| applied(process.store.as_ref())).unwrap_or_default()
-}
-
-/// A region that another asks and hears from, as it seems.
-fn in_reach(world: &mut World, host: usize, other: usize) -> Vec<(usize, u64, u64)> {
-    let calm = |world: &World, host: usize| {
-        world.hosts.get(host).is_some_and(|machine| {
-            machine.process.is_some()
-                && !machine.is_held(world.now())
-                && machine.handling_micros == 0
-        })
-    };
-    if host == other || !calm(world, host) || !calm(world, other) {
-        return Vec::new();
-    }
-    if !world.network.is_clear(host, other) {
-        return Vec::new();
-    }
-    let connection = world.network.link(host, other).connection;
-    let life = world.hosts.get(other).map_or(0, |machine| machine.incarnation);
-    vec![(other, connection, life)]
-}
-
-fn stayed_in_reach(world: &mut World, host: usize, holder: (usize, u64, u64)) -> bool {
-    in_reach(world, host, holder.0).contains(&holder)
 }
 
 /// Whether a failure says that the condition did not hold.

@@ -32,6 +32,7 @@ mod change;
 mod chores;
 mod collect;
 mod fetch;
+mod granted;
 mod here;
 mod put;
 mod read;
@@ -284,6 +285,7 @@ impl World {
                 self.calls.push_back(Call::Object { host, request, answer });
             }
             Wish::Note(branch) => self.branches.note(branch),
+            Wish::Broken(check, what) => self.checker.violated(check, what),
         }
     }
 

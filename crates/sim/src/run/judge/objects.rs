@@ -1,14 +1,18 @@
 //! Objects at the end: what was acknowledged is there, what was deleted is not, and the bytes are where
 //! they ought to be and nowhere else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use rhumb_objects::refer::{KINDS, Placement, Referred, holding, referred};
 use rhumb_ports::store::{Range, ReadStore as _};
 use rhumb_regions::{RegionSet, RoutingSnapshot};
-use rhumb_types::record::{
-    BlobHash, BlobRef, Cell, Dot, IndexKey, ObjectRecord, Record as _, Space, Value, Versioning,
+use rhumb_types::{
+    UnixMillis,
+    record::{
+        BlobHash, BlobRef, Cell, Dot, HolderRecord, IndexKey, ObjectRecord, Record as _, Space,
+        Value, Versioning,
+    },
 };
 
 use super::Run;
@@ -202,6 +206,7 @@ impl Run {
         };
         for host in &hosts {
             let region = &host.config.region;
+            let now = host.clock(self.world.now()).wall;
             let Some(at) = snapshot.index(region) else { continue };
             for (hash, Wanted { must, .. }) in wanted {
                 let anywhere = hosts.iter().any(|host| host.blobs.is_sound(hash));
@@ -217,9 +222,13 @@ impl Run {
                     return found(Check::Placed, what);
                 }
             }
-            let held: BTreeSet<BlobHash> = host.blobs.all().into_iter().map(|it| it.0).collect();
-            for hash in held {
+            for (hash, held) in host.blobs.all() {
                 let row = IndexKey::Holder { hash, region: region.clone() }.encode();
+                // Its clock was ahead: it is young for as long.
+                let since = index.get(&row).and_then(since).unwrap_or(held.since).max(held.since);
+                if since > now {
+                    continue;
+                }
                 match wanted.get(&hash) {
                     None => {
                         return found(
@@ -245,6 +254,15 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// Since when a region says that it holds a blob, at the latest.
+fn since(cell: &Cell) -> Option<UnixMillis> {
+    let records = cell.entries.iter().filter_map(|entry| match &entry.value {
+        Value::Bytes(row) => HolderRecord::decode(row).ok(),
+        _ => None,
+    });
+    records.map(|record| record.since).max()
 }
 
 /// Where a blob ought to be by the bucket of a row that refers to it.

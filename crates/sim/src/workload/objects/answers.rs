@@ -3,8 +3,10 @@
 use rhumb_types::record::{BlobHash, BucketName, Dot, ObjectRecord, VersionVector};
 
 use super::{
-    Asked, Fate, Get, Kind, Mutation, Object, Objects, RESIDENT, SHARED, blob, blobs, is_lasting,
-    seen, stayed_in_reach,
+    Asked, Fate, Kind, Mutation, Object, Objects, RESIDENT, RETURNING, SHARED, blob, blobs,
+    is_lasting,
+    reads::{Get, stayed_in_reach},
+    seen,
 };
 use crate::{
     check::Check,
@@ -25,6 +27,7 @@ impl Objects {
     ) {
         let Some((host, asked)) = self.asked.remove(&request) else { return };
         self.counts.failed += u64::from(answer.is_err());
+        self.resides(world);
         match asked {
             Asked::Change { object, nth, at, wrong } => {
                 if let Ok(Done { record: Some(record), .. }) = &answer {
@@ -35,14 +38,19 @@ impl Objects {
                     if world.now() - at < micros(AGES.grace) {
                         copied(world, &object.0, record);
                     }
-                    resides(world, &object.0, record);
+                    self.note_resident(&object.0, record);
                 }
                 let after = seen(world, host);
-                self.changed((object, nth), after, answer);
+                let deleted = answer.is_ok() && !is_lasting(&object.1);
+                self.changed((object.clone(), nth), after, answer);
+                let kind = self.changes.get(&object).and_then(|it| it.get(nth)).map(|it| it.kind);
+                if deleted && kind == Some(Kind::Delete) && world.random.chance(500) {
+                    self.read(world, host, object);
+                }
             }
             Asked::Get(get) => {
                 if let Ok(done) = answer {
-                    self.got(world, host, &get, done.record.as_ref());
+                    self.got(world, host, &get, &done);
                 }
             }
             Asked::Register(waiting) => {
@@ -62,6 +70,8 @@ impl Objects {
         let alone = changes.len() == 1;
         let Some(change) = changes.get_mut(nth) else { return };
         match answer {
+            // It may be lost yet.
+            Ok(_) if self.lying.contains(&change.host) => {}
             Ok(done) => {
                 let dot = done.written.iter().next();
                 let dot = dot.map(|(origin, version)| Dot { origin, version });
@@ -77,17 +87,22 @@ impl Objects {
         }
     }
 
-    fn got(&mut self, world: &mut World, host: usize, get: &Get, found: Option<&ObjectRecord>) {
-        let Some(record) = found else {
+    fn got(&mut self, world: &mut World, host: usize, get: &Get, done: &Done) {
+        let Some(record) = &done.record else {
             self.counts.missed += 1;
-            if get.holders.iter().any(|holder| stayed_in_reach(world, host, *holder)) {
-                let what = format!("host {host} says that {:?} is not there", get.object);
+            let told = get.writer.as_ref().filter(|writer| done.ahead.contains(writer));
+            let reached = get.holders.iter().any(|holder| stayed_in_reach(world, host, *holder));
+            if reached || told.is_some() {
+                let what = format!(
+                    "host {host} says that {:?} is not there; a region with it was in reach: \
+                     {reached}; that had told of more than was applied: {told:?}",
+                    get.object
+                );
                 world.checker.violated(Check::Missed, what);
             }
             return;
         };
         self.counts.read += 1;
-        resides(world, &get.object.0, record);
         let changes = self.changes.get(&get.object).map(Vec::as_slice).unwrap_or_default();
         let of_version = |it: &&Mutation| {
             it.kind == Kind::Put && it.record().is_some_and(|it| it.version == record.version)
@@ -108,6 +123,26 @@ impl Objects {
             world.checker.violated(Check::Deleted, what);
         }
     }
+
+    /// Bytes of an upload that may not lie everywhere, unless others have the same.
+    fn note_resident(&mut self, bucket: &BucketName, record: &ObjectRecord) {
+        if bucket.as_str() == RESIDENT {
+            let shared = |hash: &BlobHash| {
+                (0..SHARED + RETURNING).any(|content| blob(content, 0).hash == *hash)
+            };
+            self.resident.extend(blobs(record).filter(|hash| !shared(hash)));
+        }
+    }
+
+    /// Bytes lie only where the tags of their bucket allow it.
+    fn resides(&self, world: &mut World) {
+        let Some(outside) = world.hosts.last().filter(|_| world.hosts.len() > 2) else { return };
+        let found = self.resident.iter().find(|hash| outside.blobs.get(hash).is_some());
+        if let Some(hash) = found {
+            let what = format!("{hash} of {RESIDENT} lies in {}", outside.config.region);
+            world.checker.violated(Check::Residency, what);
+        }
+    }
 }
 
 /// An upload is answered: as many regions as its bucket says have its bytes for good.
@@ -120,24 +155,13 @@ fn copied(world: &mut World, bucket: &BucketName, record: &ObjectRecord) {
     };
     let blobs: Vec<BlobHash> = blobs(record).collect();
     let rotten = blobs.iter().any(|hash| world.rotten.contains(hash));
-    let has = |host: &&crate::host::Host| blobs.iter().all(|hash| host.blobs.is_durable(hash));
-    let had = world.hosts.iter().filter(has).count();
+    // Those of parts may lie in different regions.
+    let has = |hash: &BlobHash| world.hosts.iter().filter(|it| it.blobs.is_durable(hash)).count();
+    let had = blobs.iter().map(has).min().unwrap_or(0);
     let needed = usize::from(definition.copies_needed());
     if had < needed && !rotten && !blobs.is_empty() {
         let what =
             format!("an upload to {bucket} is answered, and {had} of {needed} regions have it");
         world.checker.violated(Check::Copied, what);
-    }
-}
-
-/// Bytes lie only where the tags of their bucket allow it.
-fn resides(world: &mut World, bucket: &BucketName, record: &ObjectRecord) {
-    let shared: Vec<BlobHash> = (0..SHARED).map(|content| blob(content, 0).hash).collect();
-    let Some(outside) = world.hosts.last().filter(|_| world.hosts.len() > 2) else { return };
-    let lies = |hash: &BlobHash| !shared.contains(hash) && outside.blobs.get(hash).is_some();
-    let found = blobs(record).find(lies);
-    if let Some(hash) = found.filter(|_| bucket.as_str() == RESIDENT) {
-        let what = format!("{hash} of {bucket} lies in {}", outside.config.region);
-        world.checker.violated(Check::Residency, what);
     }
 }

@@ -13,10 +13,10 @@ use crate::{
 };
 
 /// Registers at a time.
-const SLOTS: u64 = 2;
+pub(super) const SLOTS: u64 = 2;
 /// Calls of one register, and those of them without an outcome; then another one is used.
 const CALLS_MAX: usize = 120;
-const UNKNOWN_MAX: usize = 10;
+const UNKNOWN_MAX: usize = 12;
 
 /// What is asked of a register.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,6 +79,8 @@ struct Slot {
     unknown: usize,
     /// The last value that somebody heard of.
     known: Option<u64>,
+    /// Whether a disk that counted among its majorities has forgotten: then it promises nothing.
+    void: bool,
 }
 
 /// A call that is not answered.
@@ -101,9 +103,18 @@ impl Registers {
         self.slots.clear();
     }
 
-    /// Somebody asks something of a register.
-    pub(super) fn act(&mut self, random: &mut Random, round: u64) -> Option<(Ask, Waiting)> {
-        let at = self.slot(random.below(SLOTS), round);
+    /// A disk has forgotten what it had confirmed: those that there are promise nothing any more.
+    pub(super) fn forget(&mut self) {
+        self.slots.iter_mut().for_each(|slot| slot.void = true);
+    }
+
+    /// Somebody asks something of one of the registers.
+    pub(super) fn act(
+        &mut self,
+        random: &mut Random,
+        (round, nth): (u64, u64),
+    ) -> Option<(Ask, Waiting)> {
+        let at = self.slot(nth, round);
         let slot = self.slots.get_mut(at)?;
         self.values += 1;
         let value = self.values;
@@ -121,7 +132,8 @@ impl Registers {
     }
 
     fn slot(&mut self, nth: u64, round: u64) -> usize {
-        let worn = |slot: &Slot| slot.unknown >= UNKNOWN_MAX || slot.seen.len() >= CALLS_MAX;
+        let worn =
+            |slot: &Slot| slot.void || slot.unknown >= UNKNOWN_MAX || slot.seen.len() >= CALLS_MAX;
         let place = |at: usize| at as u64 % SLOTS == nth;
         let last = (0..self.slots.len()).rev().find(|at| place(*at));
         let fresh = last.is_none_or(|at| self.slots.get(at).is_none_or(worn));
@@ -137,7 +149,8 @@ impl Registers {
 
     fn push(&mut self, round: u64) {
         let key = Bytes::from(format!("{round}/register/{}", self.slots.len()));
-        self.slots.push(Slot { key, seen: History::default(), unknown: 0, known: None });
+        let seen = History::default();
+        self.slots.push(Slot { key, seen, unknown: 0, known: None, void: false });
     }
 
     pub(super) fn answered(&mut self, waiting: Waiting, answer: Result<Done, Failure>) {
@@ -174,11 +187,11 @@ impl Registers {
     /// All hold the same: each register is read once more, and what was seen must have an order. Gives
     /// how many have one.
     pub(crate) fn judge(
-        &mut self,
+        &self,
         newest: impl Fn(&Bytes) -> Option<ObjectRecord>,
     ) -> Result<u64, String> {
         let mut ordered = 0;
-        for slot in &mut self.slots {
+        for slot in self.slots.iter().filter(|slot| !slot.void) {
             let mut seen = slot.seen.clone();
             let last = seen.start(Call::Read);
             seen.answer(last, Heard::Value(newest(&slot.key).as_ref().and_then(value)));

@@ -125,31 +125,46 @@ impl<R: rhumb_objects::rows::Refusal, E: std::error::Error> From<Failed<R, E>> f
 
 // --- Asking ---
 
+/// What was found, here or in another region.
+#[derive(Debug, Default)]
+pub(super) struct Headed {
+    pub(super) record: Option<ObjectRecord>,
+    /// Regions that were asked, and had told of more than was applied here.
+    pub(super) ahead: Vec<RegionId>,
+}
+
+impl From<Option<ObjectRecord>> for Headed {
+    fn from(record: Option<ObjectRecord>) -> Self {
+        Self { record, ahead: Vec::new() }
+    }
+}
+
 /// Finds a version, here or in the others (rule 11).
 pub(super) async fn head(
     here: &Here,
     bucket: &BucketName,
     key: &Bytes,
     which: Which,
-) -> Result<Option<ObjectRecord>, Failure> {
+) -> Result<Headed, Failure> {
     let definition = here.definition(bucket)?;
     if definition.consistency == BucketConsistency::Linearizable {
-        return head_at_home(here, &definition, (bucket, key), which).await;
+        return head_at_home(here, &definition, (bucket, key), which).await.map(Headed::from);
     }
     let target = Target { bucket, versioning: definition.versioning, key };
     let found = index::find(&here.rows(), target, which)?;
     if let Some(record) = found.record() {
-        return Ok(record.content.is_some().then(|| record.clone()));
+        return Ok(Headed::from(record.content.is_some().then(|| record.clone())));
     }
     if definition.miss == Miss::Local {
-        return Ok(None);
+        return Ok(Headed::default());
     }
     // Nothing else happens here between the two looks.
     let seen = super::applied(here.store());
     let status = here.state().status.clone();
     let peers = status.peers.iter().filter(|peer| !peer.witness);
     let peers = peers.map(|peer| (peer.region.clone(), peer.ahead_transactions > 0));
-    let mut inquiry = Inquiry::new(peers);
+    let peers: Vec<(RegionId, bool)> = peers.collect();
+    let mut inquiry = Inquiry::new(peers.iter().cloned());
     let asked: Vec<RegionId> = inquiry.asked().cloned().collect();
     let call = Call::Find { bucket: bucket.clone(), key: key.clone(), which, seen };
     let ask = |region: &RegionId| here.begin_call(region, call.clone(), INDEX_CALL_WAIT);
@@ -170,13 +185,16 @@ pub(super) async fn head(
     match verdict {
         Some(Verdict::Found(record)) => {
             here.note(Branch::FoundElsewhere);
-            Ok(Some(*record))
+            Ok(Headed::from(Some(*record)))
         }
         Some(Verdict::Unsure(region)) => {
             here.note(Branch::MissUnsure);
             Err(Failure::unavailable(format!("{region} may know the object")))
         }
-        Some(Verdict::NotThere) | None => Ok(None),
+        Some(Verdict::NotThere) | None => {
+            let ahead = peers.into_iter().filter(|(_, ahead)| *ahead);
+            Ok(Headed { record: None, ahead: ahead.map(|(region, _)| region).collect() })
+        }
     }
 }
 
@@ -340,7 +358,7 @@ pub(super) fn asked(here: &Here, from: &RegionId, ask: grant::Ask) -> Option<gra
 
 /// Removes a blob that a home has granted, unless something speaks against it.
 pub(super) async fn granted(here: &Here, from: &RegionId, grant: grant::Grant) -> grant::Outcome {
-    let (round, hash) = (grant.round, grant.hash);
+    let (round, hash, vector) = (grant.round, grant.hash, grant.vector.clone());
     let mut effects = Vec::new();
     {
         let mut state = here.state();
@@ -349,6 +367,7 @@ pub(super) async fn granted(here: &Here, from: &RegionId, grant: grant::Grant) -
         state.holder.on_event(now, event, &mut effects);
     }
     if let Some(HolderEffect::Remove(hash)) = effects.first().cloned() {
+        super::granted::nothing_unseen_refers(here, &hash, &vector);
         let gone = remove(here, hash).await;
         effects.clear();
         let mut state = here.state();

@@ -19,6 +19,7 @@ use rhumb_types::{
 
 use super::{
     calls::{Call, INDEX_CALL_WAIT, Told, asked, granted},
+    granted::somebody_keeps,
     here::Here,
 };
 use crate::branch::Branch;
@@ -67,16 +68,17 @@ fn tell(here: &Here, home: &RegionId, event: HomeEvent) {
     for effect in effects {
         let (task, home) = (here.clone(), home.clone());
         here.spawn(async move {
-            if let Some(event) = carry(&task, effect).await {
+            if let Some(event) = carry(&task, &home, effect).await {
                 tell(&task, &home, event);
             }
         });
     }
 }
 
-async fn carry(here: &Here, effect: HomeEffect) -> Option<HomeEvent> {
+async fn carry(here: &Here, home: &RegionId, effect: HomeEffect) -> Option<HomeEvent> {
     match effect {
         HomeEffect::Ask(region, ask) => {
+            here.state().rounds.on_ask(home, &ask);
             let told = if region == *here.region() {
                 asked(here, &region, ask)?
             } else {
@@ -85,10 +87,12 @@ async fn carry(here: &Here, effect: HomeEffect) -> Option<HomeEvent> {
                     _ => return None,
                 }
             };
+            here.state().rounds.on_told(home, &region, &told);
             Some(HomeEvent::Told { from: region, told })
         }
         HomeEffect::Grant(region, grant) => {
             here.note(Branch::Granted);
+            somebody_keeps(here, home, &region, grant.round);
             let outcome = if region == *here.region() {
                 granted(here, &region, grant).await
             } else {

@@ -38,9 +38,10 @@ use rhumb_types::{
 use super::{
     BlobDisk, Task,
     calls::{Call, Failure, Message, Told},
+    granted::Rounds,
     words::Answer,
 };
-use crate::{branch::Branch, random::Random, time::SECOND};
+use crate::{branch::Branch, check::Check, random::Random, time::SECOND};
 
 /// The buckets of a run.
 pub(crate) type Buckets = BTreeMap<BucketName, BucketDefinition>;
@@ -75,6 +76,7 @@ pub(crate) enum Wish {
     Send { to: RegionId, message: Message },
     Answer { request: u64, answer: Box<Answer> },
     Note(Branch),
+    Broken(Check, String),
 }
 
 /// What objects are made with.
@@ -98,6 +100,8 @@ pub(crate) struct State {
     pub(super) promotions: Promotions,
     pub(super) homes: BTreeMap<RegionId, Home>,
     pub(super) found: BTreeMap<RegionId, VecDeque<Candidate>>,
+    /// What was said in the rounds of these.
+    pub(super) rounds: Rounds,
     /// Rows that were committed, for who fetches.
     pub(super) rows: VecDeque<(Bytes, Bytes)>,
     random: Random,
@@ -136,6 +140,7 @@ impl Here {
             promotions: Promotions::default(),
             homes: BTreeMap::new(),
             found: BTreeMap::new(),
+            rounds: Rounds::default(),
             rows: VecDeque::new(),
             random: made.random.clone(),
             tickets: 0,

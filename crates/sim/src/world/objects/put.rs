@@ -21,7 +21,7 @@ use rhumb_types::{
 };
 
 use super::{
-    calls::{Call, Failure, KEEP_WAIT, Told, head},
+    calls::{Call, Failure, Headed, KEEP_WAIT, Told, head},
     change::{change, change_index, hold},
     here::{Answered, Here, Pin, Ticket, Wish},
     read,
@@ -54,14 +54,14 @@ pub(super) async fn asked(here: &Here, ask: Ask) -> Answer {
             let what = What::Delete { which, condition: Condition::default() };
             let ask = ask::Ask { bucket, key, what };
             let (_, written) = change(here, &definition, &ask, Vec::new()).await?;
-            Ok(Done { record: None, written, copies: Vec::new() })
+            Ok(Done { written, ..Done::default() })
         }
         Ask::Get { bucket, key } => {
-            let record = head(here, &bucket, &key, Which::Newest).await?;
+            let Headed { record, ahead } = head(here, &bucket, &key, Which::Newest).await?;
             if let Some(record) = &record {
                 read::bytes(here, &bucket, record).await?;
             }
-            Ok(Done::read(record))
+            Ok(Done { record, ahead, ..Done::default() })
         }
     }
 }
@@ -217,7 +217,7 @@ async fn settle(
             return Err(Failure::new(ErrorCode::Unconfirmed, "fewer regions have it"));
         }
     }
-    Ok(Done { record: Some(*record), written, copies })
+    Ok(Done { record: Some(*record), written, copies, ..Done::default() })
 }
 
 /// Has regions copy blobs, and gives those that did.
@@ -281,7 +281,7 @@ async fn ensure_here(
 
 async fn copy(here: &Here, (bucket, key): (BucketName, Bytes), from: &Bytes) -> Answer {
     let definition = here.definition(&bucket)?;
-    let Some(record) = head(here, &bucket, from, Which::Newest).await? else {
+    let Some(record) = head(here, &bucket, from, Which::Newest).await?.record else {
         return Err(Failure::new(ErrorCode::NotFound, "there is nothing to copy"));
     };
     // The engine passes inline bodies through its caller.
@@ -298,7 +298,7 @@ async fn copy(here: &Here, (bucket, key): (BucketName, Bytes), from: &Bytes) -> 
 
 async fn tag(here: &Here, bucket: BucketName, key: Bytes) -> Answer {
     let definition = here.definition(&bucket)?;
-    let Some(record) = head(here, &bucket, &key, Which::Newest).await? else {
+    let Some(record) = head(here, &bucket, &key, Which::Newest).await?.record else {
         return Err(Failure::new(ErrorCode::NotFound, "there is nothing to tag"));
     };
     let pins = match &record.content {
@@ -312,7 +312,7 @@ async fn tag(here: &Here, bucket: BucketName, key: Bytes) -> Answer {
     let ask::Answer::Record(record) = answer else {
         return Err(Failure::new(ErrorCode::Internal, "the answer is another's"));
     };
-    Ok(Done { record: Some(*record), written, copies: Vec::new() })
+    Ok(Done { record: Some(*record), written, ..Done::default() })
 }
 
 async fn in_parts(
@@ -331,7 +331,8 @@ async fn in_parts(
     };
     let mut chosen = Vec::new();
     for (number, blob) in (1..).zip(parts) {
-        let part_etag = format!("{etag}-{number}");
+        // As long as an MD5, and of digits: only such parts are joined.
+        let part_etag = format!("{etag:0>24}{number:08}");
         part(here, &definition, (bucket, key), (upload, number, &part_etag), blob).await?;
         chosen.push(ChosenPart { number, etag: part_etag, checksums: Checksums::default() });
     }
@@ -357,7 +358,8 @@ async fn in_parts(
         return Err(Failure::new(ErrorCode::Internal, "the answer is another's"));
     };
     clear(here, bucket, key, upload).await;
-    Ok(Done { record: Some(*record), written, copies: Vec::new() })
+    here.note(Branch::PartsJoined);
+    Ok(Done { record: Some(*record), written, ..Done::default() })
 }
 
 async fn part(

@@ -31,7 +31,7 @@ pub enum Ask {
         bucket: BucketName,
         /// Under which key.
         key: Bytes,
-        /// The parts' entity tags begin with this.
+        /// A number; the parts' entity tags begin with it.
         etag: String,
         /// The parts.
         parts: Vec<BlobRef>,
@@ -86,7 +86,7 @@ pub enum End {
 }
 
 /// What was done.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Done {
     /// What is there, or was read; `None` where there is nothing.
     pub record: Option<ObjectRecord>,
@@ -94,6 +94,8 @@ pub struct Done {
     pub written: VersionVector,
     /// Regions that held the bytes as it was answered.
     pub copies: Vec<RegionId>,
+    /// Regions that were asked, and had told of more than was applied here.
+    pub ahead: Vec<RegionId>,
 }
 
 /// What a client hears.
@@ -101,6 +103,6 @@ pub(super) type Answer = Result<Done, Failure>;
 
 impl Done {
     pub(super) fn read(record: Option<ObjectRecord>) -> Self {
-        Self { record, written: VersionVector::new(), copies: Vec::new() }
+        Self { record, ..Self::default() }
     }
 }
