@@ -18,6 +18,7 @@ use rhumb_types::{
 use super::Run;
 use crate::{
     check::{Check, Violation},
+    host::Host,
     workload::objects::{Fate, Kind, LINEAR, Mutation, Object, bucket},
     world::objects::Here,
 };
@@ -57,6 +58,7 @@ impl Run {
         self.every_change(&index)?;
         let wanted = self.wanted_blobs(&index).map_err(of(Check::Lost))?;
         self.bytes_in_place(&index, &wanted)?;
+        self.nothing_said_of_nothing(&index, &wanted)?;
         let newest = |key: &Bytes| {
             let (bucket, key) = (bucket(LINEAR), key.clone());
             record(&index, &IndexKey::Current { bucket, key })
@@ -184,6 +186,25 @@ impl Run {
             }
         }
         Ok(wanted)
+    }
+
+    /// No row says that bytes are held which are not, and which nobody refers to.
+    fn nothing_said_of_nothing(
+        &self,
+        index: &Index,
+        wanted: &BTreeMap<BlobHash, Wanted>,
+    ) -> Result<(), Violation> {
+        for (key, cell) in index.iter().filter(|(key, _)| key.starts_with(b"h")) {
+            let Ok(IndexKey::Holder { hash, region }) = IndexKey::decode(key) else { continue };
+            let holds = |host: &&Host| host.config.region == region;
+            let Some(host) = self.world.hosts.iter().find(holds) else { continue };
+            let young = since(cell).is_some_and(|it| it > host.clock(self.world.now()).wall);
+            if !young && !wanted.contains_key(&hash) && host.blobs.get(&hash).is_none() {
+                let what = format!("{region} says that it holds {hash}, and it is not there");
+                return Err(Violation { check: Check::Collected, what });
+            }
+        }
+        Ok(())
     }
 
     /// Bytes are where they ought to be, sound, and nowhere else; what nobody refers to is gone.
