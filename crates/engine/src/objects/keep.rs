@@ -15,6 +15,7 @@ use rhumb_objects::{
         Ask, Grant, Holder, HolderConfig, HolderEffect, HolderEvent, Outcome, Pinning, Refusal,
         Told, limits::LIKED_MAX,
     },
+    rows::Rows as _,
 };
 use rhumb_ports::{blobs::BlobError, clock::Clock};
 use rhumb_types::{
@@ -192,15 +193,23 @@ impl ObjectClient {
     /// Answers a home that asks whether a blob is held.
     pub(super) async fn asked(&self, from: RegionId, ask: Ask) -> Option<Told> {
         let keeper = &self.running().keeper;
+        let surplus = ask.surplus;
         let mut effects = keeper.on_event(HolderEvent::Asked { from, ask });
         if let Some(HolderEffect::Look { hash, look }) = effects.first() {
             let held = self.running().blobs.stat(*hash).await.ok().map(|held| held.is_some());
+            // The row of what nobody refers to goes by the same grant, where the bytes went before it.
+            let held = held.map(|held| held || (!surplus && self.says_held(hash)));
             effects = keeper.on_event(HolderEvent::Looked { hash: *hash, look: *look, held });
         }
         effects.into_iter().find_map(|effect| match effect {
             HolderEffect::Tell(_, told) => Some(told),
             _ => None,
         })
+    }
+
+    fn says_held(&self, hash: &BlobHash) -> bool {
+        let row = IndexKey::Holder { hash: *hash, region: self.region().clone() }.encode();
+        self.engine().index().row(&row).is_ok_and(|row| row.is_some())
     }
 
     /// Removes a blob that a home has granted, unless something speaks against it.

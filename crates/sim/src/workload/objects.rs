@@ -188,6 +188,8 @@ pub(crate) struct Objects {
     contents: u64,
     /// Hosts whose disk lies now, or will be taken back to how it was.
     lying: BTreeSet<usize>,
+    /// Whose clients called a register last, and which.
+    called_last: Option<(usize, u64)>,
     /// What the clients of a host read last.
     read_last: BTreeMap<usize, Object>,
     /// Contents that only objects refer to whose bytes may not lie everywhere.
@@ -207,6 +209,7 @@ impl Objects {
             lasting: Vec::new(),
             contents: SHARED + RETURNING,
             lying: BTreeSet::new(),
+            called_last: None,
             read_last: BTreeMap::new(),
             resident: BTreeSet::new(),
             registers: Registers::default(),
@@ -252,15 +255,18 @@ impl Objects {
             28..=43 => self.put_hot(world, host),
             44..=55 => self.delete(world, host),
             56..=61 => self.copy_or_tag(world, host),
-            62..=79 => self.get(world, host),
+            62..=76 => self.get(world, host),
             _ if !all_joined(world) => {}
             _ => self.volley(world, host),
         }
     }
 
-    /// Clients of this host, and now and then of others, call a register at a time.
+    /// Clients of this host, and now and then of others, call a register at a time. Often they are those
+    /// that called one last.
     fn volley(&mut self, world: &mut World, host: usize) {
-        let nth = world.random.below(SLOTS);
+        let again = self.called_last.filter(|_| world.random.chance(600));
+        let (host, nth) = again.unwrap_or_else(|| (host, world.random.below(SLOTS)));
+        self.called_last = Some((host, nth));
         for _ in 0..=world.random.below(VOLLEY_MAX) {
             let others = world.random.chance(300);
             let at = if others { world.random.index(world.hosts.len()) } else { host };

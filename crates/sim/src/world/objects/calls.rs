@@ -341,7 +341,9 @@ async fn find(
 
 /// Answers a home that asks whether a blob is held.
 pub(super) fn asked(here: &Here, from: &RegionId, ask: grant::Ask) -> Option<grant::Told> {
-    let held = here.blobs().get(&ask.hash).is_some();
+    // The row of what nobody refers to goes by the same grant, where the bytes went before it.
+    let said = !ask.surplus && says_held(here, &ask.hash);
+    let held = said || here.blobs().get(&ask.hash).is_some();
     let mut state = here.state();
     let (now, mut effects) = (state.now.mono, Vec::new());
     state.holder.on_event(now, HolderEvent::Asked { from: from.clone(), ask }, &mut effects);
@@ -354,6 +356,13 @@ pub(super) fn asked(here: &Here, from: &RegionId, ask: grant::Ask) -> Option<gra
         HolderEffect::Tell(_, told) => Some(told),
         _ => None,
     })
+}
+
+fn says_held(here: &Here, hash: &BlobHash) -> bool {
+    let row = IndexKey::Holder { hash: *hash, region: here.region().clone() }.encode();
+    here.store()
+        .head(Space::OBJECTS, &row)
+        .is_ok_and(|head| head.is_some_and(|head| !head.cell.entries.is_empty()))
 }
 
 /// Removes a blob that a home has granted, unless something speaks against it.
