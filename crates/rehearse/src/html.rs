@@ -7,10 +7,13 @@
 
 mod charts;
 mod histogram;
+mod objects;
 mod plot;
 mod scale;
 #[cfg(test)]
 mod tests;
+
+pub use self::objects::{link_rows, object_lines};
 
 use std::fmt::{self, Write};
 
@@ -49,6 +52,7 @@ fn write(page: &mut String, findings: &Findings<'_>) -> fmt::Result {
     charts::section(page, findings)?;
     regions(page, findings)?;
     jobs(page, findings)?;
+    objects::section(page, findings)?;
     egress(page, findings)?;
     reproduce(page, findings)?;
     writeln!(page, "</main><script>{SCRIPT}</script></body></html>")
@@ -80,6 +84,10 @@ fn summary(page: &mut String, findings: &Findings<'_>) -> fmt::Result {
         ("cost_per_hour_max_usd", "per hour, nodes and traffic"),
         ("job_oldest_max_ms", "that a job waited at most"),
         ("jobs_repeated_count", "executions of jobs that had been executed before"),
+        ("uploads_failed_count", "uploads that no region took"),
+        ("objects_at_risk_max_count", "objects in the lost region only"),
+        ("backlog_max_bytes", "to be copied at most"),
+        ("converged_max_ms", "until all copies were made, at worst"),
     ] {
         if let Some(figure) = figures.iter().find(|figure| figure.name == name) {
             let value = figure.value.shown();

@@ -8,6 +8,10 @@
 //! exposed writes < 1
 //! jobs drained < 10m      # also: oldest job; of a rehearsal with jobs
 //! jobs repeated < 100     # also: jobs lost, jobs refused, queue depth
+//! uploads failed < 0.1%   # also: uploads degraded, downloads failed, link; with objects
+//! upload time < 60s       # also: read through, converged; the longest
+//! objects at risk < 1     # also: late deletions
+//! backlog < 10GB
 //! cost per hour < 3 USD
 //! ```
 
@@ -18,7 +22,7 @@ mod verdict;
 
 use std::time::Duration;
 
-use rhumb_types::Ratio;
+use rhumb_types::{ByteSize, Ratio};
 
 pub use self::{
     parse::parse,
@@ -65,6 +69,26 @@ pub enum Objective {
     JobsRefused(u64),
     /// Jobs that were taken in and are known to no region at the end, at most.
     JobsLost(u64),
+    /// The share of uploads that fail, at most.
+    UploadsFailed(Ratio),
+    /// The share of acknowledged uploads with fewer copies than wished, at most.
+    UploadsDegraded(Ratio),
+    /// The longest that an upload takes, at most.
+    UploadTime(Duration),
+    /// The share of reads of objects that fail or find nothing, at most.
+    DownloadsFailed(Ratio),
+    /// The longest that a read takes that needs bytes of another region, at most.
+    ReadThrough(Duration),
+    /// Acknowledged objects that only a region had which failed, at most.
+    ObjectsAtRisk(u64),
+    /// Bytes that are still to be copied, at most.
+    Backlog(ByteSize),
+    /// The time from the end of a fault until all copies are made that it held up, at most.
+    Converged(Duration),
+    /// Deletions on which some region acts late, at most.
+    LateDeletions(u64),
+    /// How busy any link is, at most.
+    Link(Ratio),
 }
 
 impl Objective {
@@ -79,6 +103,24 @@ impl Objective {
                 | Self::JobsRepeated(_)
                 | Self::JobsRefused(_)
                 | Self::JobsLost(_)
+        )
+    }
+
+    /// Whether it is asked of objects.
+    #[must_use]
+    pub const fn is_of_objects(&self) -> bool {
+        matches!(
+            self,
+            Self::UploadsFailed(_)
+                | Self::UploadsDegraded(_)
+                | Self::UploadTime(_)
+                | Self::DownloadsFailed(_)
+                | Self::ReadThrough(_)
+                | Self::ObjectsAtRisk(_)
+                | Self::Backlog(_)
+                | Self::Converged(_)
+                | Self::LateDeletions(_)
+                | Self::Link(_)
         )
     }
 }

@@ -7,6 +7,10 @@ use serde::Serialize;
 
 use crate::prices::MicroDollars;
 
+mod objects;
+
+pub use objects::{AtRisk, LinkOutcome, ObjectCounts, ObjectTimes, ObjectsOutcome, Times};
+
 /// One run.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Outcome {
@@ -38,6 +42,9 @@ pub struct Outcome {
     /// What became of the jobs, if any were rehearsed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jobs: Option<JobsOutcome>,
+    /// What became of objects, if any were rehearsed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub objects: Option<ObjectsOutcome>,
     /// The course of it; empty where only the course of another run is of interest.
     #[serde(skip_serializing_if = "Series::is_empty")]
     pub series: Series,
@@ -277,6 +284,18 @@ pub struct Series {
     /// How long the oldest of them has waited, in milliseconds.
     #[serde(rename = "oldest_ms", skip_serializing_if = "Vec::is_empty")]
     pub oldest_millis: Vec<f64>,
+    /// Bytes of objects that are still to be copied to other regions; of a rehearsal with objects.
+    #[serde(rename = "backlog_bytes", skip_serializing_if = "Vec::is_empty")]
+    pub backlog: Vec<u64>,
+    /// The middle time of uploads that were acknowledged in a step, in milliseconds,
+    #[serde(rename = "upload_p50_ms", skip_serializing_if = "Vec::is_empty")]
+    pub upload_p50_millis: Vec<f64>,
+    /// and that of the slowest hundredth.
+    #[serde(rename = "upload_p99_ms", skip_serializing_if = "Vec::is_empty")]
+    pub upload_p99_millis: Vec<f64>,
+    /// How busy each link is, by "from>to", as a share of its bandwidth.
+    #[serde(rename = "link_share", skip_serializing_if = "BTreeMap::is_empty")]
+    pub links: BTreeMap<String, Vec<f64>>,
     /// Cost from the start, in millionths of a dollar.
     #[serde(rename = "cost_micro_usd")]
     pub cost: Vec<u64>,
@@ -294,7 +313,7 @@ pub(crate) fn millis<S: serde::Serializer>(duration: &Duration, to: S) -> Result
     to.serialize_f64(duration.as_secs_f64() * 1_000.0)
 }
 
-fn all_millis<S: serde::Serializer>(
+pub(crate) fn all_millis<S: serde::Serializer>(
     durations: &[Option<Duration>],
     to: S,
 ) -> Result<S::Ok, S::Error> {

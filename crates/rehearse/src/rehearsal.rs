@@ -6,7 +6,8 @@ use rhumb_node::{NodeConfig, oversee::OverseerConfig};
 use rhumb_types::{Ratio, RegionId, units::Spelled};
 
 use crate::{
-    clients::SEATS, jobs::Jobs, prices::Prices, scenario::Scenario, text::Percent, traffic::Traffic,
+    clients::SEATS, jobs::Jobs, objects::Objects, prices::Prices, scenario::Scenario,
+    text::Percent, traffic::Traffic,
 };
 
 /// One rehearsal; with a seed, it is one run.
@@ -20,6 +21,8 @@ pub struct Rehearsal {
     pub traffic: Traffic,
     /// The jobs of a queue, if any are rehearsed.
     pub jobs: Option<Jobs>,
+    /// Objects, if any are rehearsed.
+    pub objects: Option<Objects>,
     /// What goes wrong.
     pub scenario: Scenario,
     /// What it costs.

@@ -18,7 +18,7 @@ pub use self::{
     spread::Spread,
 };
 use crate::outcome::{
-    Counts, FaultOutcome, JobCounts, JobsOutcome, Latencies, Outcome, RegionOutcome,
+    Counts, FaultOutcome, JobCounts, JobsOutcome, Latencies, ObjectsOutcome, Outcome, RegionOutcome,
 };
 
 /// All runs of a rehearsal.
@@ -68,6 +68,17 @@ impl Report {
     #[must_use]
     pub fn jobs(&self) -> Option<JobsOutcome> {
         let mut of_runs = self.runs.iter().filter_map(|run| run.jobs.as_ref());
+        let mut sum = of_runs.next()?.clone();
+        for run in of_runs {
+            sum.add(run);
+        }
+        Some(sum)
+    }
+
+    /// What became of the objects of all runs, if any were rehearsed: of what has a most, the most of any.
+    #[must_use]
+    pub fn objects(&self) -> Option<ObjectsOutcome> {
+        let mut of_runs = self.runs.iter().filter_map(|run| run.objects.as_ref());
         let mut sum = of_runs.next()?.clone();
         for run in of_runs {
             sum.add(run);

@@ -26,13 +26,16 @@ mod bill;
 mod course;
 mod ledger;
 mod requests;
+mod shelf;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod transfers;
 mod watch;
 mod work;
 mod workers;
 
+pub use shelf::LATE;
 pub use stage::{SETTLE, WARM_UP_MAX};
 
 use agenda::{Agenda, What};
@@ -40,6 +43,7 @@ use bill::Bill;
 use course::Course;
 use requests::Crowd;
 use stage::Stage;
+use transfers::Transfers;
 use watch::Watch;
 use work::Work;
 
@@ -47,9 +51,10 @@ use crate::{
     arrivals::{Arrivals, Kind},
     books::Books,
     condition::Condition,
-    outcome::Outcome,
+    outcome::{AtRisk, ObjectsOutcome, Outcome},
     rehearsal::Rehearsal,
     safety::{Exposure, Freshness},
+    scenario::Fault,
     time::{Micros, SECOND, micros, whole},
 };
 
@@ -110,6 +115,9 @@ pub struct Run<'r> {
     exposure: Exposure,
     freshness: Freshness,
     work: Option<Work>,
+    transfers: Option<Transfers>,
+    /// What each fault put at risk, of objects.
+    risks: Vec<Option<AtRisk>>,
     weight_max: u64,
     conflicts: u64,
     /// The hosts that are gone, or were and catch up.
@@ -131,9 +139,18 @@ impl<'r> Run<'r> {
         crowd.look_everybody_up(&stage);
         let jobs = rehearsal.jobs.as_ref();
         let work = jobs.map(|jobs| Work::new(jobs, rehearsal, &stage, Random::new(random.bits())));
+        let objects = rehearsal.objects.as_ref();
+        let transfers = objects.map(|objects| {
+            let random = Random::new(random.bits());
+            let mut transfers = Transfers::new(objects, rehearsal, &stage, random);
+            transfers.shelf.begin(&mut stage);
+            transfers
+        });
         let mut run = Self {
             seed,
             work,
+            transfers,
+            risks: vec![None; rehearsal.scenario.faults.len()],
             agenda: Agenda::default(),
             arrivals: arrivals(rehearsal, &mut random),
             books: Books::new(crowd.populations.len(), crowd.groups(), rehearsal.lasting),
@@ -168,6 +185,7 @@ impl<'r> Run<'r> {
         }
         self.agenda.plan(LOOK_EVERY, What::Look);
         self.plan_work();
+        self.plan_transfers();
     }
 
     /// Goes on for a step of the series; gives how much of the rehearsal has passed, or nothing
@@ -221,7 +239,8 @@ impl<'r> Run<'r> {
             }
             Call::Overseen { host } => self.watch.overseen(host, &self.stage),
             Call::Queue { host, request, result } => self.queue_answered(host, request, result),
-            Call::Effect { .. } | Call::Object { .. } | Call::Alarm { .. } | Call::Wake(_) => {}
+            Call::Object { host, request, answer } => self.object_answered(host, request, *answer),
+            Call::Effect { .. } | Call::Alarm { .. } | Call::Wake(_) => {}
         }
     }
 
@@ -236,6 +255,7 @@ impl<'r> Run<'r> {
             What::Begin(nth) => self.begin(nth),
             What::Mend => self.become_broken(),
             What::Work(deed) => self.work(deed),
+            What::Transfer(deed) => self.transfer(deed),
             What::Look => self.look(),
         }
     }
@@ -246,7 +266,13 @@ impl<'r> Run<'r> {
         let host = fault.and_then(|fault| fault.region()).and_then(|it| self.stage.host(it));
         let now = self.stage.now();
         let exposed = host.map_or((0, 0), |host| self.exposure.of(host, now));
+        let lost = fault.is_some_and(Fault::is_a_loss).then_some(host).flatten();
         self.watch.begin(nth, &self.stage, exposed);
+        if let (Some(host), Some(transfers)) = (lost, &mut self.transfers)
+            && let Some(risk) = self.risks.get_mut(nth)
+        {
+            *risk = Some(transfers.at_risk(&self.stage, host));
+        }
         self.become_broken();
     }
 
@@ -256,6 +282,7 @@ impl<'r> Run<'r> {
         for host in self.stage.become_broken(condition) {
             self.crowd.forget(host);
             self.queues_ended(host);
+            self.transfers_ended(host);
         }
         self.workers_follow();
     }
@@ -275,9 +302,18 @@ impl<'r> Run<'r> {
             self.course.loaded(host, load);
         }
         self.look_at_work();
+        self.look_at_transfers();
         if now < self.end {
             self.agenda.plan(now + LOOK_EVERY, What::Look);
         }
+    }
+
+    /// What became of the objects.
+    fn objects_outcome(&self) -> Option<ObjectsOutcome> {
+        let transfers = self.transfers.as_ref()?;
+        let spans = self.watch.mended();
+        let outcome = transfers.shelf.outcome(&self.stage, &self.rehearsal.prices, &spans);
+        Some(ObjectsOutcome { at_risk: self.risks.iter().flatten().copied().collect(), ..outcome })
     }
 
     fn write_weight(&self, now: Micros) -> u64 {
@@ -318,6 +354,10 @@ impl<'r> Run<'r> {
         let jobs = self.jobs_outcome();
         let lost = jobs.as_ref().map_or(0, |jobs| jobs.counts.lost);
         let lost = (lost > 0).then(|| format!("{lost} jobs that were taken in are nowhere"));
+        let objects = self.objects_outcome();
+        let missing = objects.as_ref().map_or(0, |objects| objects.counts.lost);
+        let missing =
+            (missing > 0).then(|| format!("{missing} objects that were acknowledged are nowhere"));
         let violation = self.stage.world.checker.violation();
         Outcome {
             seed: self.seed,
@@ -331,8 +371,14 @@ impl<'r> Run<'r> {
             egress: self.bill.egress(regions),
             cost: self.bill.cost(regions, &self.rehearsal.prices, Duration::from_micros(self.done)),
             series: self.course.series(),
-            violations: violation.map(ToString::to_string).into_iter().chain(lost).collect(),
+            violations: violation
+                .map(ToString::to_string)
+                .into_iter()
+                .chain(lost)
+                .chain(missing)
+                .collect(),
             jobs,
+            objects,
         }
     }
 }

@@ -138,6 +138,23 @@ pub struct Badness {
     pub served: Option<Duration>,
     /// Of a rehearsal with jobs.
     pub jobs: Option<JobsBadness>,
+    /// Of one with objects.
+    pub objects: Option<ObjectsBadness>,
+}
+
+/// How bad it is for objects.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct ObjectsBadness {
+    /// Objects that are nowhere.
+    pub lost: u64,
+    /// The share of uploads that failed.
+    pub failed: f64,
+    /// The most objects that were at risk.
+    pub at_risk: u64,
+    /// Until all regions had what they ought to, at worst; `None` for never.
+    pub converged: Option<Duration>,
+    /// The most bytes that were still to be copied.
+    pub backlog: u64,
 }
 
 /// How bad it is for jobs.
@@ -170,38 +187,64 @@ impl Badness {
                 drained: Spread::of(jobs.drained.iter().copied()).max(),
                 repeated: jobs.counts.repeated,
             }),
+            objects: report.objects().map(|objects| ObjectsBadness {
+                lost: objects.counts.lost,
+                failed: objects.counts.failed as f64 / objects.counts.uploads.max(1) as f64,
+                at_risk: objects.risk().objects,
+                converged: Spread::of(objects.converged.iter().copied()).max(),
+                backlog: objects.backlog_max,
+            }),
         }
     }
 
-    /// The worse one first: by jobs that are lost, then by requests that failed, then by the gap, then by
-    /// exposed writes, then by how long jobs waited.
+    /// The worse one first: by jobs and objects that are lost, then by requests that failed, then by uploads
+    /// that failed, then by the gap, then by objects at risk and exposed writes, then by how long jobs
+    /// waited, and by bytes that were still to be copied.
     #[must_use]
     pub fn worse_first(&self, other: &Self) -> Ordering {
         let lost = |it: &Self| it.jobs.map(|jobs| jobs.lost);
         let oldest = |it: &Self| it.jobs.map(|jobs| jobs.oldest);
+        let gone = |it: &Self| it.objects.map(|objects| objects.lost);
+        let refused = |it: &Self| it.objects.map_or(0.0, |objects| objects.failed);
+        let at_risk = |it: &Self| it.objects.map(|objects| objects.at_risk);
+        let backlog = |it: &Self| it.objects.map(|objects| objects.backlog);
         lost(other)
             .cmp(&lost(self))
+            .then(gone(other).cmp(&gone(self)))
             .then(other.failed.total_cmp(&self.failed))
+            .then(refused(other).total_cmp(&refused(self)))
             .then(other.gap.cmp(&self.gap))
+            .then(at_risk(other).cmp(&at_risk(self)))
             .then(other.exposed.cmp(&self.exposed))
             .then(oldest(other).cmp(&oldest(self)))
+            .then(backlog(other).cmp(&backlog(self)))
     }
 
-    /// For people: failed, gap, served again, exposed writes; of jobs the oldest, drained, repeated.
+    /// For people: each a head and a figure, those of jobs and objects where there were any.
     #[must_use]
-    pub fn shown(&self) -> [String; 7] {
-        let of_jobs = |value: fn(JobsBadness) -> Value| {
-            self.jobs.map_or_else(|| "-".to_owned(), |jobs| value(jobs).shown())
-        };
-        [
-            Value::Share(self.failed).shown(),
-            Value::Time(Some(self.gap)).shown(),
-            Value::Time(self.served).shown(),
-            Value::Count(self.exposed).shown(),
-            of_jobs(|jobs| Value::Time(Some(jobs.oldest))),
-            of_jobs(|jobs| Value::Time(jobs.drained)),
-            of_jobs(|jobs| Value::Count(jobs.repeated)),
-        ]
+    pub fn shown(&self) -> Vec<(&'static str, String)> {
+        let mut figures = vec![
+            ("failed", Value::Share(self.failed)),
+            ("longest gap", Value::Time(Some(self.gap))),
+            ("served again", Value::Time(self.served)),
+            ("exposed writes", Value::Count(self.exposed)),
+        ];
+        figures.extend(self.jobs.into_iter().flat_map(|jobs| {
+            [
+                ("oldest job", Value::Time(Some(jobs.oldest))),
+                ("drained", Value::Time(jobs.drained)),
+                ("jobs again", Value::Count(jobs.repeated)),
+            ]
+        }));
+        figures.extend(self.objects.into_iter().flat_map(|objects| {
+            [
+                ("uploads failed", Value::Share(objects.failed)),
+                ("objects at risk", Value::Count(objects.at_risk)),
+                ("converged", Value::Time(objects.converged)),
+                ("backlog", Value::Bytes(objects.backlog)),
+            ]
+        }));
+        figures.into_iter().map(|(head, value)| (head, value.shown())).collect()
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::{fmt, time::Duration};
 
-use rhumb_types::{Ratio, RegionId, spelling::closest, units::parse_duration};
+use rhumb_types::{ByteSize, Ratio, RegionId, spelling::closest, units::parse_duration};
 
 /// Largest text that is read, in bytes: a measured day in seconds is about one megabyte.
 const BYTES_MAX: usize = 4 << 20;
@@ -191,6 +191,18 @@ pub(crate) fn duration(word: &Word<'_>) -> Result<Duration, Mistake> {
     })
 }
 
+/// A number of bytes with its unit.
+pub(crate) fn size(word: &Word<'_>) -> Result<ByteSize, Mistake> {
+    let text = word.text;
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(word.mistake(format!("`{text}` has no unit; write {text}B or {text}MiB")));
+    }
+    text.parse().map_err(|_| {
+        let hint = "write a whole number with B, KB, MB, GB, TB, KiB, MiB, GiB or TiB";
+        word.mistake(format!("`{text}` is not a size; {hint}"))
+    })
+}
+
 /// A share, with its percent sign or as a fraction.
 pub(crate) fn share(word: &Word<'_>) -> Result<Ratio, Mistake> {
     word.text.parse().map_err(|_| {
@@ -219,6 +231,27 @@ impl fmt::Display for Percent {
         // A binary fraction times 100 may have a last digit that nobody wrote.
         const DIGITS: f64 = 1e9;
         write!(f, "{}%", (self.0.get() * 100.0 * DIGITS).round() / DIGITS)
+    }
+}
+
+/// A number of bytes as it is written, in the largest unit of which it is a whole number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bytes(pub(crate) ByteSize);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(&str, u64); 6] = [
+            ("GiB", 1 << 30),
+            ("GB", 1_000_000_000),
+            ("MiB", 1 << 20),
+            ("MB", 1_000_000),
+            ("KiB", 1 << 10),
+            ("KB", 1_000),
+        ];
+        let bytes = self.0.0;
+        let whole = |(_, unit): &&(&str, u64)| bytes >= *unit && bytes.is_multiple_of(*unit);
+        let (name, unit) = UNITS.iter().find(whole).unwrap_or(&("B", 1));
+        write!(f, "{}{name}", bytes / unit)
     }
 }
 

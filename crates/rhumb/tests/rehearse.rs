@@ -272,6 +272,93 @@ fn jobs_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn objects_are_rehearsed_with_objectives_of_their_own() {
+    let objects = ["--uploads", "4", "--upload-size", "1MiB", "--downloads", "5", "--fault", DOWN];
+    let goals = ["--objective", "uploads failed < 1%", "--objective", "backlog < 1GB", "--json"];
+    let output = example(&[&objects[..], &goals[..]].concat());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let document = json(&output);
+    let counts = &document["objects"];
+    assert!(counts["acknowledged"].as_u64() > Some(200), "{counts}");
+    assert_eq!((&counts["lost"], &counts["missed"]), (&0.into(), &0.into()));
+    assert!(document["figures"]["objects_at_risk_max_count"].is_u64());
+    let said = text(&example(&objects).stdout);
+    for word in ["gone on in another region", "at risk as a region failed", "busiest"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    assert!(json(&example(&["--json"]))["objects"].is_null());
+}
+
+#[test]
+fn objects_that_make_no_sense_are_refused() {
+    let said = refused(&example(&["--objective", "backlog < 1GB"]));
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains("--uploads"), "{said:?}");
+    let said = refused(&example(&[
+        "--uploads",
+        "900",
+        "--upload-size",
+        "5",
+        "--replication",
+        "asynk",
+        "--bandwidth",
+        "us-east-1 - mars=1Mbps",
+        "--client-bandwidth",
+        "100",
+        "--part",
+        "1MiB",
+        "--min-copies",
+        "3",
+        "--objective",
+        "backlog < 1",
+    ]));
+    for wrong in [
+        "--upload-size:1:1: `5` has no unit; write 5B or 5MiB",
+        "--replication:1:1: `asynk` is no replication; did you mean `async`?",
+        "--bandwidth:1:13: `mars` is not a region",
+        "--client-bandwidth:1:1: `100` has no unit; write 100Mbps or 100MB/s",
+        "--part:1:1: `1MiB` is no length of a part",
+        "--objective:1:11: `1` has no unit; write 1B or 1MiB",
+    ] {
+        assert!(said.iter().any(|line| line.starts_with(wrong)), "{wrong}\n{said:#?}");
+    }
+    let said = refused(&example(&["--uploads", "300", "--min-copies", "3"]));
+    assert!(said.iter().any(|line| line.starts_with("--min-copies:")), "{said:?}");
+    let said = refused(&example(&["--uploads", "300", "--downloads", "900"]));
+    assert_eq!(said.len(), 2, "{said:?}");
+}
+
+/// The examples of the documents, shorter than they stand there.
+#[test]
+fn the_examples_of_objects_in_the_documents_run() {
+    let document = include_str!("../../../docs/rehearse.md");
+    let commands: Vec<&str> = document
+        .lines()
+        .filter_map(|line| line.strip_prefix("$ rhumb rehearse "))
+        .filter(|line| line.contains("--uploads"))
+        .collect();
+    assert!(commands.len() >= 2, "{commands:?}");
+    for command in commands {
+        let mut words: Vec<String> = Vec::new();
+        for (nth, quoted) in command.split('"').enumerate() {
+            if nth % 2 == 1 {
+                words.push(quoted.to_owned());
+            } else {
+                words.extend(quoted.split_whitespace().map(str::to_owned));
+            }
+        }
+        let shorter = |word: String| word.replace("at 10m", "at 10s").replace("for 10m", "for 10s");
+        let mut words: Vec<String> = words.into_iter().map(shorter).collect();
+        words.extend(["--for", "60s", "--seeds", "1", "--json"].map(str::to_owned));
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let output = rhumb(&words);
+        // Objectives are of an hour; what counts is that it runs.
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{command}: {output:?}");
+        assert!(json(&output)["objects"]["acknowledged"].as_u64() > Some(50), "{command}");
+    }
+}
+
+#[test]
 fn ctrl_c_ends_it_with_what_is_done() {
     let words = ["rehearse", "--example", "--for", "10d", "--seeds", "50", "--json"];
     let mut child = Command::new(env!("CARGO_BIN_EXE_rhumb"))

@@ -98,14 +98,19 @@ pub struct Direction {
     pub log_bytes: u64,
     /// Bytes of everything else that was sent.
     pub other_bytes: u64,
+    /// Of these, what was said of objects, with their bytes.
+    pub object_bytes: u64,
     /// Whether nothing passes now.
     pub cut: bool,
     /// Since when it is cut, in microseconds of the run.
     pub cut_since: u64,
     /// Bytes in a second; 0 for as many as one likes.
     pub bytes_per_second: u64,
-    /// When everything that queues for the bandwidth will have left.
-    pub(crate) free_at: u64,
+    /// Whether logs and bytes of objects share that evenly, as two connections of TCP do; else they wait
+    /// for each other.
+    pub shared: bool,
+    /// When everything that queues for the bandwidth will have left: logs, and bytes of objects.
+    pub(crate) free_at: [u64; 2],
     /// The earliest arrival of the next message of each connection, so that order is kept.
     pub(crate) not_before: [u64; LANES],
     /// When something was sent last over each connection.
@@ -172,11 +177,21 @@ impl Direction {
             return now;
         }
         let takes = bytes.saturating_mul(1_000_000) / self.bytes_per_second;
-        if !matches!(lane, Lane::Bulk | Lane::Calls) {
-            return now + takes;
+        let [logs, objects] = &mut self.free_at;
+        let (mine, other) = match lane {
+            Lane::Bulk => (logs, objects),
+            Lane::Calls if self.shared => (objects, logs),
+            Lane::Calls => (logs, objects),
+            Lane::Heartbeat | Lane::Group => return now + takes,
+        };
+        let begins = (*mine).max(now);
+        // While both have something to send each gets half.
+        let both = other.saturating_sub(begins);
+        if both > 0 {
+            *other += takes;
         }
-        self.free_at = self.free_at.max(now) + takes;
-        self.free_at
+        *mine = begins + takes + takes.min(both / 2);
+        *mine
     }
 
     /// A message is sent over a connection; gives how long after the one before, which is what is
@@ -291,7 +306,7 @@ impl Link {
             direction.waiting.clear();
             direction.not_before = [0; LANES];
             direction.sent_at = [None; LANES];
-            direction.free_at = 0;
+            direction.free_at = [0; 2];
         }
     }
 }
@@ -309,6 +324,17 @@ mod tests {
         assert_eq!(way.leaves(2_000_000, Lane::Bulk, 1), 2_000_001);
         let mut wide = Direction::default();
         assert_eq!(wide.leaves(7, Lane::Bulk, u64::MAX), 7);
+    }
+
+    #[test]
+    fn logs_and_bytes_share_a_link_evenly() {
+        let mut way =
+            Direction { bytes_per_second: 1_000_000, shared: true, ..Direction::default() };
+        assert_eq!(way.leaves(0, Lane::Calls, 8_000_000), 8_000_000);
+        // Half of the link is the logs', and what bytes come then wait for these, too.
+        assert_eq!(way.leaves(0, Lane::Bulk, 1_000_000), 2_000_000);
+        assert_eq!(way.leaves(2_000_000, Lane::Calls, 1_000_000), 10_000_000);
+        assert_eq!(way.leaves(20_000_000, Lane::Bulk, 1_000_000), 21_000_000);
     }
 
     #[test]

@@ -148,6 +148,8 @@ pub struct World {
     definitions: Arc<rhumb_queue::Definitions>,
     /// The buckets that there are.
     buckets: Arc<objects::Buckets>,
+    /// The times of objects.
+    pace: objects::Pace,
     /// Blobs that were damaged on some disk.
     pub(crate) rotten: std::collections::BTreeSet<rhumb_types::record::BlobHash>,
     /// Jobs that have ended and that hosts have forgotten.
@@ -183,6 +185,7 @@ impl World {
             openings: Openings::default(),
             definitions: Arc::default(),
             buckets: Arc::default(),
+            pace: objects::Pace::QUICK,
             rotten: std::collections::BTreeSet::new(),
             forgotten: std::collections::BTreeSet::new(),
             older: None,

@@ -11,9 +11,9 @@ use super::{json, run, skipped};
 /// The programs that a Chromium may be called.
 const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 /// The size of the window: the whole page fits.
-const WINDOW: (u32, u32) = (1280, 8000);
+const WINDOW: (u32, u32) = (1280, 9500);
 /// What must be on the page, with the share of its columns that must show something.
-const PLOTS: [(&str, f64); 11] = [
+const PLOTS: [(&str, f64); 14] = [
     ("traffic", 0.95),
     ("failed", 0.02),
     ("latency", 0.8),
@@ -22,6 +22,9 @@ const PLOTS: [(&str, f64); 11] = [
     ("cost", 0.95),
     ("depth", 0.95),
     ("oldest", 0.95),
+    ("backlog", 0.95),
+    ("uploads", 0.8),
+    ("links", 0.95),
     ("served", 0.02),
     ("gap", 0.02),
     ("owned", 0.02),
@@ -78,6 +81,10 @@ fn every_plot_of_the_page_shows_something_in_a_browser() {
         "20",
         "--workers",
         "20",
+        "--uploads",
+        "5",
+        "--upload-size",
+        "1MiB",
         "--html",
     ];
     run(Command::new(programs::rhumb().unwrap()).args(words).arg(&page));

@@ -8,7 +8,7 @@ use std::{
 use super::{
     histogram::Histogram,
     plot::{Band, Curve, Kind, Plot},
-    scale::{dollars, millis, plain},
+    scale::{bytes, dollars, millis, percent, plain},
 };
 use crate::{
     outcome::{Outcome, Series},
@@ -104,6 +104,7 @@ fn plots<'a>(findings: &Findings<'_>, run: &'a Outcome, bands: &'a [Band]) -> Ve
     let mut plots = course.of_requests();
     plots.extend(course.of_regions());
     plots.extend(course.of_jobs());
+    plots.extend(course.of_objects());
     plots
 }
 
@@ -224,6 +225,49 @@ impl<'a> Course<'a> {
             self.plot("depth", depth, depths.collect()),
             Plot { label: millis, ..self.plot("oldest", oldest, vec![curve("age", "c0", ages)]) },
         ]
+    }
+}
+
+impl<'a> Course<'a> {
+    /// What is still to be copied; nothing of a rehearsal without objects.
+    fn of_objects(&self) -> Vec<Plot<'a>> {
+        let Self { series, .. } = self;
+        if series.backlog.is_empty() {
+            return Vec::new();
+        }
+        let backlog = [
+            "Bytes to be copied",
+            "Bytes of objects that were acknowledged, and that other regions were still to get.",
+        ];
+        let uploads = [
+            "Time of uploads",
+            "How long uploads took that were acknowledged; each line is ten times the one below it.",
+        ];
+        let links = ["Links", "How much of its bandwidth each direction of a link had in use."];
+        let missing = self.drawn(series.backlog.iter().map(|bytes| *bytes as f64), highest);
+        let took = vec![
+            curve("median", "c0", self.drawn(measured(&series.upload_p50_millis), mean)),
+            curve(
+                "slowest hundredth",
+                "c1",
+                self.drawn(measured(&series.upload_p99_millis), highest),
+            ),
+        ];
+        let loads = series.links.iter().zip((0..COLOURS).cycle()).map(|((ends, loads), nth)| {
+            let loads = self.drawn(loads.iter().map(|load| load * 100.0), mean);
+            curve(&ends.replace('>', " \u{2192} "), &format!("c{nth}"), loads)
+        });
+        let mut plots = vec![
+            Plot {
+                label: bytes,
+                ..self.plot("backlog", backlog, vec![curve("to be copied", "c0", missing)])
+            },
+            Plot { log: true, label: millis, ..self.plot("uploads", uploads, took) },
+        ];
+        if !series.links.is_empty() {
+            plots.push(Plot { label: percent, ..self.plot("links", links, loads.collect()) });
+        }
+        plots
     }
 }
 

@@ -129,6 +129,16 @@ pub(super) fn millis(value: f64) -> String {
     }
 }
 
+/// Bytes.
+pub(super) fn bytes(value: f64) -> String {
+    format!("{}B", plain(value))
+}
+
+/// A share, in percent.
+pub(super) fn percent(value: f64) -> String {
+    format!("{}%", plain(value))
+}
+
 /// Dollars.
 pub(super) fn dollars(value: f64) -> String {
     format!("{} USD", plain(value))

@@ -1,7 +1,7 @@
 use super::page;
 use crate::report::{
     Report,
-    tests::{findings, rehearsal, report, with_jobs},
+    tests::{findings, rehearsal, report, with_jobs, with_objects},
 };
 
 fn shown(goals: &str) -> String {
@@ -35,6 +35,20 @@ fn jobs_have_their_plots_and_their_table() {
     assert!(page.contains("jobs drained &lt;= 3m"));
     let without = shown("");
     assert!(!without.contains("<h2>Jobs</h2>") && !without.contains("id=\"depth\""));
+}
+
+#[test]
+fn objects_have_their_plots_and_their_table() {
+    let rehearsal = rehearsal();
+    let report = Report::new((1..=3).map(with_objects).collect());
+    let page = page(&findings(&rehearsal, &report, "objects at risk < 1\nbacklog < 10GB"));
+    for plot in ["backlog", "uploads", "links"] {
+        assert!(page.contains(&format!("<figure class=\"plot\" id=\"{plot}\">")), "{plot}");
+    }
+    assert!(page.contains("<h2>Objects</h2>") && page.contains("<td>eu-west-1</td>"));
+    assert!(page.contains("7, 15.3 MiB, the oldest 3.00 s old"), "{page}");
+    let without = shown("");
+    assert!(!without.contains("<h2>Objects</h2>") && !without.contains("id=\"backlog\""));
 }
 
 #[test]

@@ -7,10 +7,10 @@ use rhumb_types::{Ratio, units::Spelled};
 use super::Objective;
 use crate::{
     prices::{self, MicroDollars},
-    text::{self, Mistake, Mistakes, Percent, Source, Word},
+    text::{self, Bytes, Mistake, Mistakes, Percent, Source, Word},
 };
 
-pub(super) const NAMES: [&str; 18] = [
+pub(super) const NAMES: [&str; 28] = [
     "served",
     "owned",
     "detected",
@@ -29,6 +29,16 @@ pub(super) const NAMES: [&str; 18] = [
     "jobs repeated",
     "jobs refused",
     "jobs lost",
+    "uploads failed",
+    "uploads degraded",
+    "upload time",
+    "downloads failed",
+    "read through",
+    "objects at risk",
+    "backlog",
+    "converged",
+    "late deletions",
+    "link",
 ];
 
 /// Reads texts as objectives, one per line.
@@ -77,6 +87,16 @@ fn objective(line: &Word<'_>) -> Result<Objective, Mistake> {
         "jobs repeated" => Objective::JobsRepeated(count(&bound, or_equal)?),
         "jobs refused" => Objective::JobsRefused(count(&bound, or_equal)?),
         "jobs lost" => Objective::JobsLost(count(&bound, or_equal)?),
+        "uploads failed" => Objective::UploadsFailed(text::percent(&bound)?),
+        "uploads degraded" => Objective::UploadsDegraded(text::percent(&bound)?),
+        "upload time" => Objective::UploadTime(text::duration(&bound)?),
+        "downloads failed" => Objective::DownloadsFailed(text::percent(&bound)?),
+        "read through" => Objective::ReadThrough(text::duration(&bound)?),
+        "objects at risk" => Objective::ObjectsAtRisk(count(&bound, or_equal)?),
+        "backlog" => Objective::Backlog(text::size(&bound)?),
+        "converged" => Objective::Converged(text::duration(&bound)?),
+        "late deletions" => Objective::LateDeletions(count(&bound, or_equal)?),
+        "link" => Objective::Link(text::percent(&bound)?),
         other => return Err(unknown(&name, other)),
     })
 }
@@ -123,13 +143,26 @@ impl fmt::Display for Objective {
             | Self::ExposedFor(it)
             | Self::Lag(it)
             | Self::JobsDrained(it)
-            | Self::OldestJob(it) => time(f, it),
-            Self::Failed(it) | Self::Slow(it) | Self::Stale(it) | Self::Load(it) => share(f, it),
+            | Self::OldestJob(it)
+            | Self::UploadTime(it)
+            | Self::ReadThrough(it)
+            | Self::Converged(it) => time(f, it),
+            Self::Failed(it)
+            | Self::Slow(it)
+            | Self::Stale(it)
+            | Self::Load(it)
+            | Self::UploadsFailed(it)
+            | Self::UploadsDegraded(it)
+            | Self::DownloadsFailed(it)
+            | Self::Link(it) => share(f, it),
+            Self::Backlog(it) => write!(f, "{name} <= {}", Bytes(it)),
             Self::ExposedWrites(it)
             | Self::QueueDepth(it)
             | Self::JobsRepeated(it)
             | Self::JobsRefused(it)
-            | Self::JobsLost(it) => write!(f, "{name} <= {it}"),
+            | Self::JobsLost(it)
+            | Self::ObjectsAtRisk(it)
+            | Self::LateDeletions(it) => write!(f, "{name} <= {it}"),
             Self::CostPerHour(it) => write!(f, "{name} <= {it} USD"),
         }
     }
@@ -158,6 +191,16 @@ impl Objective {
             Self::JobsRepeated(_) => "jobs repeated",
             Self::JobsRefused(_) => "jobs refused",
             Self::JobsLost(_) => "jobs lost",
+            Self::UploadsFailed(_) => "uploads failed",
+            Self::UploadsDegraded(_) => "uploads degraded",
+            Self::UploadTime(_) => "upload time",
+            Self::DownloadsFailed(_) => "downloads failed",
+            Self::ReadThrough(_) => "read through",
+            Self::ObjectsAtRisk(_) => "objects at risk",
+            Self::Backlog(_) => "backlog",
+            Self::Converged(_) => "converged",
+            Self::LateDeletions(_) => "late deletions",
+            Self::Link(_) => "link",
         }
     }
 }

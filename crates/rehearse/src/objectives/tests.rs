@@ -68,14 +68,14 @@ fn a_bare_number_is_refused() {
 fn the_objectives_of_the_documents_are_objectives() {
     let document = include_str!("../../../../docs/rehearse.md");
     let block = document.split("```text\n").nth(1).and_then(|rest| rest.split("```").next());
-    assert_eq!(read(block.unwrap()).unwrap().len(), 6);
+    assert_eq!(read(block.unwrap()).unwrap().len(), 10);
 }
 
 proptest! {
     #[test]
     fn any_text_is_an_objective_or_a_mistake(
         name in prop::sample::select(super::parse::NAMES.to_vec()),
-        bound in "[0-9]{0,25}(s|ms|m|%|\\.[0-9]{1,8}%| USD|)",
+        bound in "[0-9]{0,25}(s|ms|m|%|\\.[0-9]{1,8}%| USD|B|MB|GiB|)",
         text in "(?s).{0,50}",
     ) {
         let _ = read(&text);

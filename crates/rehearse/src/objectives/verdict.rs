@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::Objective;
 use crate::{
-    outcome::{FaultOutcome, JobsOutcome, Outcome},
+    outcome::{FaultOutcome, JobsOutcome, ObjectsOutcome, Outcome},
     rehearsal::Rehearsal,
     report::{Report, Value, per_hour},
     scenario::Planned,
@@ -69,15 +69,26 @@ impl Objective {
             | Self::ExposedFor(it)
             | Self::Lag(it)
             | Self::JobsDrained(it)
-            | Self::OldestJob(it) => Value::Time(Some(it)),
-            Self::Failed(it) | Self::Slow(it) | Self::Stale(it) | Self::Load(it) => {
-                Value::Share(it.get())
-            }
+            | Self::OldestJob(it)
+            | Self::UploadTime(it)
+            | Self::ReadThrough(it)
+            | Self::Converged(it) => Value::Time(Some(it)),
+            Self::Failed(it)
+            | Self::Slow(it)
+            | Self::Stale(it)
+            | Self::Load(it)
+            | Self::UploadsFailed(it)
+            | Self::UploadsDegraded(it)
+            | Self::DownloadsFailed(it)
+            | Self::Link(it) => Value::Share(it.get()),
+            Self::Backlog(it) => Value::Bytes(it.0),
             Self::ExposedWrites(it)
             | Self::QueueDepth(it)
             | Self::JobsRepeated(it)
             | Self::JobsRefused(it)
-            | Self::JobsLost(it) => Value::Count(it),
+            | Self::JobsLost(it)
+            | Self::ObjectsAtRisk(it)
+            | Self::LateDeletions(it) => Value::Count(it),
             Self::CostPerHour(it) => Value::Dollars(it),
         }
     }
@@ -85,10 +96,6 @@ impl Objective {
     /// What a run came to.
     fn measure(&self, rehearsal: &Rehearsal, run: &Outcome) -> Value {
         let faults = || rehearsal.scenario.faults.iter().zip(&run.faults);
-        let longest = |times: &mut dyn Iterator<Item = Option<Duration>>| {
-            let never_is_longest = |it: &Option<Duration>| it.unwrap_or(Duration::MAX);
-            Value::Time(times.max_by_key(never_is_longest).unwrap_or(Some(Duration::ZERO)))
-        };
         let due = |bound: Duration, which: fn(&FaultOutcome) -> Option<Duration>| {
             let counts = |(planned, fault): &(&Planned, &FaultOutcome)| {
                 which(fault).is_some() || planned.is_a_loss_for_more_than(bound)
@@ -118,20 +125,52 @@ impl Objective {
             }
             Self::Lag(_) => Value::Time(Some(run.lag_max)),
             Self::CostPerHour(_) => Value::Dollars(per_hour(run.cost, rehearsal.lasting)),
-            _ => {
-                let none = JobsOutcome::default();
-                let jobs = run.jobs.as_ref().unwrap_or(&none);
-                match *self {
-                    Self::JobsDrained(_) => longest(&mut jobs.drained.iter().copied()),
-                    Self::OldestJob(_) => Value::Time(Some(jobs.oldest_max)),
-                    Self::QueueDepth(_) => Value::Count(jobs.depth_max),
-                    Self::JobsRepeated(_) => Value::Count(jobs.counts.repeated),
-                    Self::JobsRefused(_) => Value::Count(jobs.counts.refused),
-                    _ => Value::Count(jobs.counts.lost),
-                }
+            _ if self.is_of_objects() => {
+                let none = ObjectsOutcome::default();
+                self.measure_objects(run.objects.as_ref().unwrap_or(&none))
             }
+            _ => self.measure_jobs(run.jobs.as_ref().unwrap_or(&JobsOutcome::default())),
         }
     }
+
+    /// What a run came to for jobs.
+    fn measure_jobs(&self, jobs: &JobsOutcome) -> Value {
+        match *self {
+            Self::JobsDrained(_) => longest(&mut jobs.drained.iter().copied()),
+            Self::OldestJob(_) => Value::Time(Some(jobs.oldest_max)),
+            Self::QueueDepth(_) => Value::Count(jobs.depth_max),
+            Self::JobsRepeated(_) => Value::Count(jobs.counts.repeated),
+            Self::JobsRefused(_) => Value::Count(jobs.counts.refused),
+            _ => Value::Count(jobs.counts.lost),
+        }
+    }
+
+    /// What a run came to for objects.
+    fn measure_objects(&self, objects: &ObjectsOutcome) -> Value {
+        let counts = &objects.counts;
+        let share = |part: u64, whole: u64| Value::Share(part as f64 / whole.max(1) as f64);
+        let most = |time: Option<Duration>| Value::Time(Some(time.unwrap_or_default()));
+        match *self {
+            Self::UploadsFailed(_) => share(counts.failed, counts.uploads),
+            Self::UploadsDegraded(_) => share(counts.degraded, counts.acknowledged),
+            Self::UploadTime(_) => most(objects.times.uploads.max),
+            Self::DownloadsFailed(_) => {
+                share(counts.downloads_failed + counts.missed, counts.downloads)
+            }
+            Self::ReadThrough(_) => most(objects.times.through.max),
+            Self::ObjectsAtRisk(_) => Value::Count(objects.risk().objects),
+            Self::Backlog(_) => Value::Bytes(objects.backlog_max),
+            Self::Converged(_) => longest(&mut objects.converged.iter().copied()),
+            Self::LateDeletions(_) => Value::Count(counts.deletes_late + counts.fading),
+            _ => Value::Share(objects.busy_max()),
+        }
+    }
+}
+
+/// The longest of some times; never is longer than all.
+fn longest(times: &mut dyn Iterator<Item = Option<Duration>>) -> Value {
+    let never_is_longest = |it: &Option<Duration>| it.unwrap_or(Duration::MAX);
+    Value::Time(times.max_by_key(never_is_longest).unwrap_or(Some(Duration::ZERO)))
 }
 
 impl Planned {

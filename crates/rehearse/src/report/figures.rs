@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::{Report, Spread, shown};
 use crate::{
-    outcome::{FaultOutcome, JobsOutcome},
+    outcome::{FaultOutcome, JobsOutcome, ObjectsOutcome},
     prices::MicroDollars,
     rehearsal::Rehearsal,
 };
@@ -191,9 +191,8 @@ impl Report {
             let load = Value::Share(outcome.load_max);
             add(&format!("load_max_share.{region}"), &format!("load of {region}, max"), load);
         }
-        if let Some(jobs) = self.jobs() {
-            of_jobs(&jobs, &mut add);
-        }
+        self.jobs().iter().for_each(|jobs| of_jobs(jobs, &mut add));
+        self.objects().iter().for_each(|objects| of_objects(objects, &mut add));
         figures
     }
 }
@@ -233,6 +232,61 @@ fn of_jobs(jobs: &JobsOutcome, add: &mut impl FnMut(&str, &str, Value)) {
             &format!("workers of {region} busy, max"),
             busy,
         );
+    }
+}
+
+/// The figures of objects.
+fn of_objects(objects: &ObjectsOutcome, add: &mut impl FnMut(&str, &str, Value)) {
+    let (counts, times) = (&objects.counts, &objects.times);
+    for (name, label, number) in [
+        ("uploads_count", "uploads", counts.uploads),
+        ("uploads_acknowledged_count", "uploads acknowledged", counts.acknowledged),
+        ("uploads_failed_count", "uploads failed", counts.failed),
+        ("uploads_degraded_count", "uploads degraded", counts.degraded),
+        ("uploads_moved_count", "uploads gone on elsewhere", counts.moved),
+        ("objects_lost_count", "objects lost", counts.lost),
+        ("deletes_count", "deletions", counts.deletes),
+        ("deletes_late_count", "deletions late", counts.deletes_late + counts.fading),
+        ("downloads_count", "downloads", counts.downloads),
+        ("downloads_failed_count", "downloads failed", counts.downloads_failed),
+        ("downloads_missed_count", "downloads that found nothing", counts.missed),
+        ("downloads_through_count", "downloads read through", counts.through),
+        ("downloads_deleted_count", "downloads of what was deleted", counts.ghosts),
+    ] {
+        add(name, label, Value::Count(number));
+    }
+    for (name, label, times) in [
+        ("upload", "upload", &times.uploads),
+        ("download", "download", &times.reads),
+        ("read_through", "read through", &times.through),
+        ("delete", "deletion everywhere", &times.deletes),
+    ] {
+        let of =
+            [("p50", times.percentile(0.5)), ("p99", times.percentile(0.99)), ("max", times.max)];
+        for (of, time) in of.into_iter().filter(|(_, time)| time.is_some()) {
+            add(&format!("{name}_{of}_ms"), &format!("{label}, {of}"), Value::Time(time));
+        }
+    }
+    add("backlog_max_bytes", "bytes to be copied, max", Value::Bytes(objects.backlog_max));
+    add("backlog_end_bytes", "bytes to be copied at the end", Value::Bytes(objects.backlog_end));
+    let converged = Spread::of(objects.converged.iter().copied());
+    if !converged.is_empty() {
+        for (of, percent) in [("p50", 50), ("p99", 99), ("max", 100)] {
+            let time = Value::Time(converged.percentile(percent));
+            add(&format!("converged_{of}_ms"), &format!("regions converged, {of}"), time);
+        }
+    }
+    if !objects.at_risk.is_empty() {
+        let risk = objects.risk();
+        add("objects_at_risk_max_count", "objects at risk, max", Value::Count(risk.objects));
+        add("bytes_at_risk_max_bytes", "bytes at risk, max", Value::Bytes(risk.bytes));
+        let oldest = Value::Time(Some(risk.oldest));
+        add("at_risk_oldest_max_ms", "age of objects at risk, max", oldest);
+    }
+    for (ends, link) in &objects.links {
+        let shown = ends.replace('>', " > ");
+        let busy = Value::Share(link.busy_max);
+        add(&format!("link_busy_max_share.{ends}"), &format!("link {shown} busy, max"), busy);
     }
 }
 

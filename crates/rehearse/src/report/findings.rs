@@ -63,7 +63,7 @@ impl Findings<'_> {
     /// What was rehearsed, in words: each a term and what it was.
     #[must_use]
     pub fn setting(&self) -> Vec<(&'static str, String)> {
-        let Rehearsal { clients, traffic, lasting, jobs, .. } = self.rehearsal;
+        let Rehearsal { clients, traffic, lasting, jobs, objects, .. } = self.rehearsal;
         let (runs, seeds) = (self.report.runs.len(), self.seeds);
         let all = if runs as u64 == seeds { String::new() } else { format!(" of {seeds}") };
         let mut setting = vec![
@@ -73,6 +73,7 @@ impl Findings<'_> {
             ("Clients", clients.to_string()),
         ];
         setting.extend(jobs.as_ref().map(|jobs| ("Jobs", jobs.to_string())));
+        setting.extend(objects.as_ref().map(|objects| ("Objects", objects.to_string())));
         setting
     }
 
@@ -136,6 +137,7 @@ impl Findings<'_> {
             "faults": self.faults(),
             "regions": self.report.regions(),
             "jobs": self.report.jobs(),
+            "objects": self.report.objects(),
             "egress_bytes": self.report.egress(),
             "runs": runs,
         })

@@ -6,8 +6,8 @@ use super::{Findings, Report, Value};
 use crate::{
     objectives::{self, judge},
     outcome::{
-        Counts, FaultOutcome, JobCounts, JobsOutcome, Latencies, Outcome, RegionJobs,
-        RegionOutcome, Series,
+        AtRisk, Counts, FaultOutcome, JobCounts, JobsOutcome, Latencies, LinkOutcome, ObjectCounts,
+        ObjectTimes, ObjectsOutcome, Outcome, RegionJobs, RegionOutcome, Series,
     },
     prices::{MicroDollars, Prices},
     rehearsal::{Clients, Rehearsal},
@@ -33,6 +33,7 @@ pub(crate) fn rehearsal() -> Rehearsal {
         clients: Clients::default(),
         traffic: Traffic::default(),
         jobs: None,
+        objects: None,
         elections: None,
         scenario: Scenario { faults: vec![down, slow] },
         prices: Prices::default(),
@@ -88,6 +89,7 @@ pub(crate) fn outcome(seed: u64) -> Outcome {
         series: series(&[ap, eu, us]),
         violations: Vec::new(),
         jobs: None,
+        objects: None,
     }
 }
 
@@ -130,6 +132,56 @@ pub(crate) fn with_jobs(seed: u64) -> Outcome {
         regions: BTreeMap::from([(eu, of(100, 100, 40)), (us, of(100, 70, 400))]),
     };
     Outcome { jobs: Some(jobs), series, ..plain }
+}
+
+/// The same with objects.
+pub(crate) fn with_objects(seed: u64) -> Outcome {
+    let plain = outcome(seed);
+    let steps = plain.series.failed.len();
+    let late = |nth: usize| (60..260).contains(&nth);
+    let missing = |nth: usize| if late(nth) { 4_000_000 * nth as u64 } else { 100 };
+    let series = Series {
+        backlog: (0..steps).map(missing).collect(),
+        upload_p50_millis: vec![40.0; steps],
+        upload_p99_millis: (0..steps).map(|nth| if late(nth) { 31_000.0 } else { 90.0 }).collect(),
+        links: [("us-east-1>eu-west-1".to_owned(), vec![0.4; steps])].into(),
+        ..plain.series
+    };
+    let mut times = ObjectTimes::default();
+    (0..200).for_each(|nth| times.uploads.add(Duration::from_millis(20 + nth + seed)));
+    times.deletes.add(Duration::from_secs(40));
+    let counts = ObjectCounts {
+        uploads: 1_000,
+        bytes: 4_000_000_000,
+        acknowledged: 998,
+        failed: 2,
+        degraded: 7,
+        moved: 12,
+        deletes: 20,
+        deletes_late: 3,
+        downloads: 400,
+        read: 399,
+        downloads_failed: 1,
+        through: 90,
+        ..ObjectCounts::default()
+    };
+    let link = LinkOutcome {
+        bytes: 3_000_000_000,
+        cost: MicroDollars(60_000),
+        busy_max: 0.93,
+        full: Duration::from_secs(40),
+    };
+    let oldest = Duration::from_secs(3);
+    let objects = ObjectsOutcome {
+        counts,
+        times,
+        backlog_max: 1_040_000_000,
+        backlog_end: 100,
+        converged: vec![Some(Duration::from_secs(50 + seed)), Some(Duration::ZERO)],
+        at_risk: vec![AtRisk { objects: 4 + seed, bytes: 16_000_000, oldest }],
+        links: [("us-east-1>eu-west-1".to_owned(), link)].into(),
+    };
+    Outcome { objects: Some(objects), series, ..plain }
 }
 
 fn series([ap, eu, us]: &[RegionId; 3]) -> Series {
@@ -195,6 +247,35 @@ fn objectives_hold_against_the_worst_run() {
     assert!(!held("exposed writes < 21").0 && held("exposed writes < 22").0);
     assert!(!held("load < 100%").0);
     assert!(held("cost per hour < 0.141 USD").0 && !held("cost per hour < 0.14 USD").0);
+}
+
+#[test]
+fn objectives_of_objects_hold_against_the_worst_run() {
+    let (rehearsal, report) = (rehearsal(), Report::new((1..=3).map(with_objects).collect()));
+    for (goal, held) in [
+        ("uploads failed < 0.2%", true),
+        ("uploads failed < 0.1%", false),
+        ("uploads degraded < 1%", true),
+        ("upload time < 300ms", true),
+        ("upload time < 200ms", false),
+        ("objects at risk < 8", true),
+        ("objects at risk < 7", false),
+        ("backlog < 2GB", true),
+        ("backlog < 1GB", false),
+        ("converged < 53s", true),
+        ("converged < 52s", false),
+        ("downloads failed < 1%", true),
+        ("late deletions < 3", false),
+        ("link < 90%", false),
+        ("read through < 1ms", true),
+    ] {
+        assert_eq!(findings(&rehearsal, &report, goal).passed(), held, "{goal}");
+    }
+    let document = findings(&rehearsal, &report, "").document();
+    assert_eq!(document["objects"]["upload_times"]["max_ms"], 222.0);
+    assert_eq!(document["objects"]["links"]["us-east-1>eu-west-1"]["bytes"], 9_000_000_000_u64);
+    assert_eq!(document["figures"]["objects_at_risk_max_count"], 7);
+    assert_eq!(document["figures"]["link_busy_max_share.us-east-1>eu-west-1"], 0.93);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use super::work::Deed;
+use super::{transfers, work::Deed};
 use crate::{arrivals::Kind, safety::Written, time::Micros};
 
 /// One try of a request at one node.
@@ -55,6 +55,8 @@ pub(super) enum What {
     Mend,
     /// Producers and workers of jobs.
     Work(Deed),
+    /// Clients of objects.
+    Transfer(transfers::Deed),
     /// It is time to look at lag, lines and bytes.
     Look,
 }

@@ -25,6 +25,10 @@ struct Step {
     waiting: u64,
     depths: Vec<u64>,
     oldest: Duration,
+    /// Of objects: bytes that are still to be copied, how long uploads took, and how busy links were.
+    backlog: Option<u64>,
+    links: BTreeMap<(usize, usize), f64>,
+    uploads: Latencies,
 }
 
 /// The course of a run so far.
@@ -103,6 +107,24 @@ impl Course {
         self.step.oldest = self.step.oldest.max(oldest);
     }
 
+    /// How many bytes are still to be copied, and how busy each link is.
+    pub(super) fn carries(
+        &mut self,
+        backlog: u64,
+        links: impl Iterator<Item = ((usize, usize), f64)>,
+    ) {
+        self.step.backlog = Some(self.step.backlog.unwrap_or(0).max(backlog));
+        for (ends, load) in links {
+            let most = self.step.links.entry(ends).or_default();
+            *most = most.max(load);
+        }
+    }
+
+    /// An upload was acknowledged after so long.
+    pub(super) fn uploaded(&mut self, took: Duration) {
+        self.step.uploads.add(took);
+    }
+
     /// The step under way ends, and so much was spent until now.
     pub(super) fn close(&mut self, regions: &[RegionId], data: &[usize], cost: u64) {
         let hosts = self.step.served.len();
@@ -126,6 +148,19 @@ impl Course {
                 series.depth.entry(region.clone()).or_default().push(depth);
             }
             series.oldest_millis.push(step.oldest.as_secs_f64() * 1e3);
+        }
+        if let Some(backlog) = step.backlog {
+            let took = |share| {
+                let took = step.uploads.percentile(share).unwrap_or(Duration::ZERO);
+                took.as_secs_f64() * 1e3
+            };
+            series.backlog.push(backlog);
+            series.upload_p50_millis.push(took(0.5));
+            series.upload_p99_millis.push(took(0.99));
+            for ((from, to), load) in &step.links {
+                let Some((from, to)) = regions.get(*from).zip(regions.get(*to)) else { continue };
+                series.links.entry(format!("{from}>{to}")).or_default().push(*load);
+            }
         }
         series.failed.push(step.failed);
         series.p50_millis.push(millis(0.5));

@@ -66,6 +66,7 @@ impl Stage {
                 drift: setup.oversight.health.drift,
                 spillover: jobs.spillover.get(&setup.node.region).copied(),
             });
+            host.storing = rehearsal.objects.is_some() && !setup.node.witness;
             host
         };
         let mut world = World::new(setups.iter().map(host).collect(), Random::new(seed));
@@ -75,12 +76,21 @@ impl Stage {
         if let Some(jobs) = &rehearsal.jobs {
             world.define([(super::work::name(), jobs.definition.clone())].into());
         }
+        if let Some(objects) = &rehearsal.objects {
+            world.define_buckets([(super::transfers::bucket(), objects.bucket.clone())].into());
+            world.set_pace(objects.pace);
+        }
         let paths = Paths::new(rehearsal)?;
         for (a, b) in world.network.pairs() {
             for (from, to) in [(a, b), (b, a)] {
                 let direction = world.network.direction(from, to);
                 direction.delay_micros = paths.delay(from, to);
                 direction.jitter_micros = paths.jitter(from, to);
+                let ends = regions.get(from).cloned().zip(regions.get(to).cloned());
+                let objects = rehearsal.objects.as_ref().zip(ends);
+                let width = objects.and_then(|(objects, ends)| objects.links.get(&ends));
+                direction.bytes_per_second = width.copied().unwrap_or(0);
+                direction.shared = true;
             }
         }
         let mut stage = Self {

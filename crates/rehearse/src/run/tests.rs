@@ -1,6 +1,7 @@
 //! Properties of whole runs.
 
 mod jobs;
+mod objects;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -83,6 +84,7 @@ fn rehearsal(health: &HealthConfig, seconds: u64, faults: Vec<Planned>) -> Rehea
         clients: Clients::default(),
         traffic: Traffic::default(),
         jobs: None,
+        objects: None,
         elections: None,
         scenario: Scenario { faults },
         prices: Prices::default(),

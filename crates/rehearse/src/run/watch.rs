@@ -113,6 +113,11 @@ impl Watch {
         self.faults.iter().map(|fault| (fault.at, fault.horizon)).collect()
     }
 
+    /// When each fault begins, is mended, and until when what comes of it is looked at.
+    pub(super) fn mended(&self) -> Vec<(Micros, Micros, Micros)> {
+        self.faults.iter().map(|fault| (fault.at, fault.until, fault.horizon)).collect()
+    }
+
     pub(super) fn outcomes(&self, books: &Books) -> Vec<FaultOutcome> {
         self.faults.iter().map(|fault| fault.outcome(books)).collect()
     }

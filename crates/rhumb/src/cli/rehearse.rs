@@ -22,6 +22,10 @@ Examples:
     rhumb rehearse --example --fault \"at 10m region us-east-1 down for 10m\" --jobs 60 --workers 60 \\
       --objective \"jobs drained < 10m\" --objective \"oldest job < 2m\"
 
+  Objects: what is at risk, how much is to be copied, and when have all regions caught up?
+    rhumb rehearse --example --fault \"at 10m region us-east-1 down for 10m\" --uploads 5 --upload-size 8MiB \\
+      --downloads 10 --objective \"objects at risk < 1\" --objective \"converged < 10m\"
+
   What is the worst that could happen?
     rhumb rehearse --search
 
@@ -40,6 +44,8 @@ Objectives, which hold in every run:
   served < 5s  owned < 20s  detected < 15s  gap < 1s  failed < 0.1%  slow < 2%  stale < 1%
   exposed writes < 1  exposed < 100ms  load < 100%  lag < 1s  cost per hour < 3 USD
   jobs drained < 10m  oldest job < 2m  queue depth < 500  jobs repeated < 100  jobs refused < 1  jobs lost < 1
+  uploads failed < 0.1%  uploads degraded < 1%  upload time < 60s  objects at risk < 1  backlog < 10GB
+  converged < 10m  downloads failed < 0.1%  read through < 2s  late deletions < 1  link < 90%
 
 Exit codes: 0 all objectives given, 1 one missed, 2 bad input, 130 stopped before its end.";
 
@@ -75,6 +81,8 @@ pub(crate) struct Rehearse {
     pub(crate) traffic: TrafficArgs,
     #[command(flatten)]
     pub(crate) jobs: JobArgs,
+    #[command(flatten)]
+    pub(crate) objects: ObjectArgs,
     #[command(flatten)]
     pub(crate) clients: ClientArgs,
     #[command(flatten)]
@@ -163,6 +171,67 @@ pub(crate) struct JobArgs {
     /// How jobs are acknowledged: memory, local, one_remote or quorum.
     #[arg(long, value_name = "LEVEL", default_value = "local", requires = "jobs")]
     pub(crate) job_ack: String,
+}
+
+/// Objects of a bucket.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Objects")]
+pub(crate) struct ObjectArgs {
+    /// Uploads per second, in the words of --traffic: 5, daily:1..20, burst:1..20@10m/5m, or a CSV file.
+    /// Without it no objects are rehearsed.
+    #[arg(long, value_name = "NUMBER|SHAPE|FILE")]
+    pub(crate) uploads: Option<String>,
+    /// How long objects are: 4MiB, 64KiB..64MiB, or about:8MiB for an average.
+    #[arg(long, value_name = "SIZE", default_value = "about:4MiB", requires = "uploads")]
+    pub(crate) upload_size: String,
+    /// Which share of the uploads comes from near which region, as in --from.
+    #[arg(long, value_name = "REGION=SHARE,...", requires = "uploads")]
+    pub(crate) uploads_from: Option<String>,
+    /// For so many of the uploads an older object is deleted.
+    #[arg(long, value_name = "SHARE", default_value = "0%", requires = "uploads")]
+    pub(crate) deletes: String,
+    /// Downloads per second, in the same words. Without it nobody reads.
+    #[arg(long, value_name = "NUMBER|SHAPE|FILE", requires = "uploads")]
+    pub(crate) downloads: Option<String>,
+    /// Which share of the downloads is near which region, as in --from.
+    #[arg(long, value_name = "REGION=SHARE,...", requires = "downloads")]
+    pub(crate) downloads_from: Option<String>,
+    /// The share of downloads that want what was uploaded within the last minute.
+    #[arg(long, value_name = "SHARE", default_value = "50%", requires = "downloads")]
+    pub(crate) fresh: String,
+    /// Where the bytes of the bucket are: regional, async or active_active.
+    #[arg(long, value_name = "POLICY", default_value = "async", requires = "uploads")]
+    pub(crate) replication: String,
+    /// In how many regions bytes are kept at least, once all is well.
+    #[arg(long, value_name = "NUMBER", default_value_t = 2,
+          value_parser = clap::value_parser!(u8).range(1..=20), requires = "uploads")]
+    pub(crate) copies: u8,
+    /// In how many they must be before an upload is answered. Without it: 1, and a majority of --copies
+    /// for active_active.
+    #[arg(long, value_name = "NUMBER", requires = "uploads",
+          value_parser = clap::value_parser!(u8).range(1..=20))]
+    pub(crate) min_copies: Option<u8>,
+    /// How the index is acknowledged: memory, local, one_remote or quorum.
+    #[arg(long, value_name = "LEVEL", default_value = "local", requires = "uploads")]
+    pub(crate) object_ack: String,
+    /// Longer objects are sent in parts of this length.
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", requires = "uploads")]
+    pub(crate) part: String,
+    /// How often a client tries a part again in a region before it goes on in the next.
+    #[arg(long, value_name = "NUMBER", default_value_t = 2, requires = "uploads",
+          value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) upload_retries: u32,
+    /// The pause before that.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "5s",
+          requires = "uploads")]
+    pub(crate) upload_delay: Duration,
+    /// How wide the line of a client is.
+    #[arg(long, value_name = "RATE", default_value = "1Gbps", requires = "uploads")]
+    pub(crate) client_bandwidth: String,
+    /// How wide links between regions are: 80Mbps, or "us-east-1 - eu-west-1=80Mbps,..." (or ->). Without
+    /// it: the smaller capacity.bandwidth of the two regions in the configuration.
+    #[arg(long, value_name = "RATE|LINK=RATE,...", requires = "uploads")]
+    pub(crate) bandwidth: Option<String>,
 }
 
 /// What clients do.

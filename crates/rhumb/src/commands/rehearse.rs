@@ -7,6 +7,7 @@ mod cluster;
 mod compare;
 mod inputs;
 mod interrupt;
+mod objects;
 mod progress;
 mod runs;
 mod search;

@@ -8,7 +8,8 @@ use super::{What, World, micros};
 use crate::{
     branch::Branch,
     network::{
-        BACKLOG_MAX, LANES, LOSSES_MAX, Packet, RECONNECT_AFTER, RESET_AFTER, retransmission_micros,
+        BACKLOG_MAX, Direction, LANES, LOSSES_MAX, Lane, Packet, RECONNECT_AFTER, RESET_AFTER,
+        retransmission_micros,
     },
     size,
 };
@@ -56,11 +57,14 @@ impl World {
         };
         direction.log_bytes += log;
         direction.other_bytes += other;
+        if matches!(packet, Packet::Object(_)) {
+            direction.object_bytes += other;
+        }
         let lane = packet.lane();
         let jitter = self.random.below(direction.jitter_micros + 1);
         let losses = direction.losses(log + other, &mut self.random);
         let left = direction.leaves(now, lane, log + other);
-        if losses >= LOSSES_MAX || left - now > micros(BACKLOG_MAX) {
+        if losses >= LOSSES_MAX || is_hopeless(lane, direction, left - now) {
             return self.drop_link(from, to);
         }
         let followed = direction.note_sent(lane, now);
@@ -120,4 +124,10 @@ impl World {
             self.plan(delay, host, What::Node(Event::PeerDown { region }));
         }
     }
+}
+
+/// Whether a sender gives its connection up for what waits. Where bytes have a connection of their own,
+/// whoever asked for them gives them up.
+fn is_hopeless(lane: Lane, direction: &Direction, waits: u64) -> bool {
+    waits > micros(BACKLOG_MAX) && !(direction.shared && lane == Lane::Calls)
 }

@@ -12,15 +12,16 @@ use std::{
     task::{Context, Waker},
 };
 
+use bytes::Bytes;
 use rhumb_node::{
     Event as NodeEvent, RequestId as NodeRequest, Submit, SubmitError, WaitAcks, reads,
 };
-use rhumb_objects::refer::Committed;
+use rhumb_objects::{index, refer::Committed};
 use rhumb_ports::store::{Batch, Durability, MetaName, Write};
 use rhumb_state::{Reply, RowId, visible};
 use rhumb_types::{
     DomainId, MonoTime,
-    record::{BlobHash, Dot, Record, Space, VersionVector},
+    record::{BlobHash, BucketName, Dot, Record, Space, VersionId, VersionVector},
 };
 
 use super::{Call, What, World};
@@ -34,6 +35,7 @@ mod collect;
 mod fetch;
 mod granted;
 mod here;
+mod pace;
 mod put;
 mod read;
 mod words;
@@ -42,7 +44,9 @@ pub use blobs::BlobDisk;
 pub use calls::Failure;
 pub(crate) use calls::Message;
 pub(crate) use collect::AGES;
-pub(crate) use here::{Answered, Buckets, Here, Ticket, Wish};
+pub use here::Buckets;
+pub(crate) use here::{Answered, Here, Ticket, Wish};
+pub use pace::Pace;
 pub(crate) use put::PART_BYTES;
 pub use words::{Ask, Done, End};
 
@@ -124,14 +128,29 @@ impl Beside {
 
 impl World {
     /// From now on there are these buckets, agreed and heard of everywhere.
-    pub(crate) fn define_buckets(&mut self, buckets: here::Buckets) {
+    pub fn define_buckets(&mut self, buckets: Buckets) {
         self.buckets = Arc::new(buckets);
+    }
+
+    /// Processes that start from now on have objects with these times.
+    pub const fn set_pace(&mut self, pace: Pace) {
+        self.pace = pace;
     }
 
     /// A client asks the objects of a host; the answer is a [`Call::Object`]. A host without a process
     /// answers nothing.
-    pub(crate) fn ask_objects(&mut self, host: usize, request: u64, ask: Ask) {
+    pub fn ask_objects(&mut self, host: usize, request: u64, ask: Ask) {
         self.plan(1, host, What::Object(Happening::Asked { request, ask: Box::new(ask) }));
+    }
+
+    /// The version that a host's own index shows under a key; nothing of a host that does not run.
+    #[must_use]
+    pub fn shows(&self, host: usize, bucket: &BucketName, key: &Bytes) -> Option<VersionId> {
+        let here = self.objects(host)?;
+        let versioning = here.definition(bucket).ok()?.versioning;
+        let target = index::Target { bucket, versioning, key };
+        let found = index::find(&here.rows(), target, index::Which::Newest).ok()?;
+        found.record().filter(|record| record.content.is_some()).map(|record| record.version)
     }
 
     /// Some blobs of a host are damaged that others hold too.
@@ -158,7 +177,7 @@ impl World {
     pub(super) fn start_objects(&mut self, host: usize) {
         let now = self.now;
         let random = crate::random::Random::new(self.random.bits());
-        let buckets = self.buckets.clone();
+        let (buckets, pace) = (self.buckets.clone(), self.pace);
         let Some(machine) = self.hosts.get_mut(host) else { return };
         if !machine.storing {
             return;
@@ -170,7 +189,7 @@ impl World {
         let Some(process) = &mut machine.process else { return };
         let applied = applied(process.store.as_ref());
         let made =
-            here::Made { region, store: process.store.clone(), disk, blobs, buckets, random };
+            here::Made { region, store: process.store.clone(), disk, blobs, buckets, pace, random };
         let here = Here::new(made, clock, &applied, first);
         process.objects = Some(Beside::new(here));
         self.objects_turn(host, |_| {});

@@ -59,8 +59,15 @@ pub(super) fn read(args: &Rehearse, config: &Config) -> Result<Inputs> {
     {
         reader.refused.push(format!("`{of_jobs}` is asked of jobs; say with --jobs how many come"));
     }
+    if args.objects.uploads.is_none()
+        && let Some(of_objects) = objectives.iter().find(|objective| objective.is_of_objects())
+    {
+        let hint = "say with --uploads how many come";
+        reader.refused.push(format!("`{of_objects}` is asked of objects; {hint}"));
+    }
     let traffic = reader.traffic(args, config, &data, shape);
     let jobs = reader.jobs(args, config, &data, lasting);
+    let objects = reader.objects(args, config, &data, lasting);
     let clients = reader.clients(args);
     let prices = reader.prices(args, &regions);
     let capacities = args.cost.capacity.as_deref().map(|text| {
@@ -84,17 +91,17 @@ pub(super) fn read(args: &Rehearse, config: &Config) -> Result<Inputs> {
     let nodes = cluster::nodes(config, &capacities.unwrap_or_default())?;
     let elections = Some(cluster::elections(config));
     let rehearsal =
-        Rehearsal { nodes, clients, traffic, jobs, scenario, prices, elections, lasting };
+        Rehearsal { nodes, clients, traffic, jobs, objects, scenario, prices, elections, lasting };
     Ok(Inputs { rehearsal: Arc::new(rehearsal), objectives, notes })
 }
 
 /// Reads on after a mistake, so that all are told.
-struct Reader {
-    refused: Vec<String>,
+pub(super) struct Reader {
+    pub(super) refused: Vec<String>,
 }
 
 impl Reader {
-    fn keep<T>(&mut self, read: Result<T, Vec<Mistake>>) -> Option<T> {
+    pub(super) fn keep<T>(&mut self, read: Result<T, Vec<Mistake>>) -> Option<T> {
         let mistakes = match read {
             Ok(read) => return Some(read),
             Err(mistakes) => mistakes,
@@ -167,7 +174,7 @@ impl Reader {
     }
 
     /// A shape in words, or as it was measured.
-    fn shape_of(&mut self, name: &str, text: &str, lasting: Duration) -> Option<Shape> {
+    pub(super) fn shape_of(&mut self, name: &str, text: &str, lasting: Duration) -> Option<Shape> {
         if !text.ends_with(".csv") && !Path::new(text).is_file() {
             return self.keep(traffic::shape(Source { name, text }));
         }
@@ -265,7 +272,7 @@ impl Reader {
         Some(Jobs { shape, near, takes, workers, definition, spillover })
     }
 
-    fn share(&mut self, name: &str, text: &str) -> Ratio {
+    pub(super) fn share(&mut self, name: &str, text: &str) -> Ratio {
         self.keep(traffic::share(Source { name, text })).unwrap_or_default()
     }
 

@@ -13,7 +13,7 @@ use rhumb_types::RegionId;
 use serde_json::json;
 
 use super::{Shared, cluster, code, inputs, runs::Runs, seeds_of};
-use crate::{cli::Rehearse, commands::say, table::table};
+use crate::{cli::Rehearse, commands::say, table::columns};
 
 /// How long a run takes unless told otherwise.
 pub(super) const LASTING: Duration = Duration::from_secs(20 * 60);
@@ -132,16 +132,10 @@ impl Tried {
         self.scenario.faults.iter().map(|planned| planned.fault.to_string()).collect()
     }
 
-    fn row(&self, rank: usize) -> [String; 6] {
-        let [failed, gap, served, exposed, ..] = self.badness.shown();
-        [rank.to_string(), failed, gap, served, exposed, self.faults().join(" and ")]
-    }
-
-    fn row_with_jobs(&self, rank: usize) -> [String; 9] {
-        let [failed, gap, served, exposed, oldest, drained, repeated] = self.badness.shown();
-        let rank = rank.to_string();
-        let faults = self.faults().join(" and ");
-        [rank, failed, gap, served, exposed, oldest, drained, repeated, faults]
+    fn row(&self, rank: usize) -> Vec<String> {
+        let figures = self.badness.shown().into_iter().map(|(_, figure)| figure);
+        let rank = std::iter::once(rank.to_string());
+        rank.chain(figures).chain([self.faults().join(" and ")]).collect()
     }
 
     fn document(&self) -> serde_json::Value {
@@ -159,29 +153,23 @@ impl Tried {
                 "drained_max_ms": jobs.drained.map(millis),
                 "repeated_count": jobs.repeated,
             })),
+            "objects": self.badness.objects.map(|objects| json!({
+                "lost_count": objects.lost,
+                "uploads_failed_share": objects.failed,
+                "at_risk_max_count": objects.at_risk,
+                "converged_max_ms": objects.converged.map(millis),
+                "backlog_max_bytes": objects.backlog,
+            })),
         })
     }
 }
 
-/// A table, with columns of jobs where there were any.
+/// A table, with columns of jobs and of objects where there were any.
 fn lines_of(tried: &[Tried]) -> Vec<String> {
-    let ranked = || tried.iter().zip(1..);
-    if tried.iter().all(|tried| tried.badness.jobs.is_none()) {
-        let head = ["", "failed", "longest gap", "served again", "exposed writes", "fault"];
-        let rows: Vec<[String; 6]> = ranked().map(|(tried, rank)| tried.row(rank)).collect();
-        return table(head, &rows);
-    }
-    let head = [
-        "",
-        "failed",
-        "longest gap",
-        "served again",
-        "exposed writes",
-        "oldest job",
-        "drained",
-        "jobs again",
-        "fault",
-    ];
-    let rows: Vec<[String; 9]> = ranked().map(|(tried, rank)| tried.row_with_jobs(rank)).collect();
-    table(head, &rows)
+    let figures = tried.first().map(|tried| tried.badness.shown()).unwrap_or_default();
+    let figures = figures.into_iter().map(|(head, _)| head);
+    let head: Vec<&str> = std::iter::once("").chain(figures).chain(["fault"]).collect();
+    let rows: Vec<Vec<String>> =
+        tried.iter().zip(1..).map(|(tried, rank)| tried.row(rank)).collect();
+    columns(&head, &rows)
 }

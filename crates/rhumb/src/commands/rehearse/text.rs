@@ -1,7 +1,7 @@
 //! What came of a rehearsal, for people.
 
 use rhumb_rehearse::{
-    html::job_lines,
+    html::{job_lines, link_rows, object_lines},
     report::{FaultSpread, Findings, Spread, Value, shown},
 };
 
@@ -21,6 +21,7 @@ pub(super) fn lines(findings: &Findings<'_>) -> Vec<String> {
         ("requests", requests(findings)),
         ("regions", regions(findings)),
         ("jobs", jobs(findings)),
+        ("objects", objects(findings)),
         ("other", other(findings)),
     ];
     for (title, part) in parts.into_iter().filter(|(_, part)| !part.is_empty()) {
@@ -127,6 +128,23 @@ fn jobs(findings: &Findings<'_>) -> Vec<String> {
         .collect();
     let head = ["", "executions", "sent here", "most waiting", "most busy", "workers"];
     lines.extend(table(head, &rows));
+    lines
+}
+
+/// Nothing of a rehearsal without objects.
+fn objects(findings: &Findings<'_>) -> Vec<String> {
+    let Some(objects) = findings.report.objects() else { return Vec::new() };
+    let lower = |(term, words): (&str, String)| [term.to_lowercase(), words];
+    let words: Vec<[String; 2]> = object_lines(&objects).into_iter().map(lower).collect();
+    let mut lines = table(["", ""], &words).split_off(1);
+    let rows: Vec<[String; 5]> = link_rows(findings, &objects)
+        .into_iter()
+        .map(|[from, to, cells @ ..]| {
+            let [bytes, cost, busy, full] = cells;
+            [format!("{from} > {to}"), bytes, cost, busy, full]
+        })
+        .collect();
+    lines.extend(table(["", "per run", "cost", "busiest", "full for"], &rows));
     lines
 }
 

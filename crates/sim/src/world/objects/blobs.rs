@@ -76,7 +76,8 @@ impl BlobDisk {
     }
 
     /// Whether a blob is there and sound, and a crash leaves it.
-    pub(crate) fn is_durable(&self, hash: &BlobHash) -> bool {
+    #[must_use]
+    pub fn is_durable(&self, hash: &BlobHash) -> bool {
         self.0.borrow().durable.get(hash).is_some_and(|held| held.sound)
     }
 

@@ -22,6 +22,7 @@ use rhumb_types::{
 use super::{
     blobs::Read,
     here::{Answered, Here, Ticket},
+    words,
 };
 use crate::{branch::Branch, time::SECOND};
 
@@ -36,14 +37,16 @@ pub(super) const KEEP_WAIT: u64 = 60 * SECOND;
 /// A question of one region to another.
 #[derive(Debug, Clone)]
 pub(crate) enum Call {
-    /// The bytes of a blob.
-    Read { blob: BlobRef },
+    /// So many bytes of a blob.
+    Read { hash: BlobHash, bytes: u64 },
     /// To fetch blobs from the asker, and to keep them.
     Keep { blobs: Vec<BlobRef> },
     /// A version of an object, of what the asker has not applied.
     Find { bucket: BucketName, key: Bytes, which: Which, seen: VersionVector },
     /// A change of the index, at the home of its key.
     Change(Box<Ask>),
+    /// A request of a client whose bytes may not lie where it came to.
+    Pass(Box<words::Ask>),
     /// Whether a blob is held.
     Ask(grant::Ask),
     /// To remove one.
@@ -60,6 +63,7 @@ pub(crate) enum Told {
     Found(Option<Box<ObjectRecord>>),
     Changed(Box<Answer>, VersionVector),
     Refused(Failure),
+    Passed(Box<words::Done>),
     Holding(grant::Told),
     Outcome(grant::Outcome),
     /// Nothing can be said.
@@ -86,6 +90,7 @@ impl Message {
             Self::Call { call, .. } => match call.as_ref() {
                 Call::Change(_) => 4 * FRAME,
                 Call::Keep { blobs } => FRAME + 40 * blobs.len() as u64,
+                Call::Pass(ask) => 4 * FRAME + ask.bytes(),
                 _ => FRAME,
             },
         }
@@ -299,9 +304,9 @@ pub(super) fn sources(here: &Here, hash: &BlobHash, taken_in: &RegionId) -> Vec<
 /// Answers another region.
 pub(super) async fn told(here: &Here, from: &RegionId, call: Call) -> Told {
     match call {
-        Call::Read { blob } => {
-            if here.blobs().read(&blob.hash) == Read::Sound {
-                return Told::Bytes(blob.bytes);
+        Call::Read { hash, bytes } => {
+            if here.blobs().read(&hash) == Read::Sound {
+                return Told::Bytes(bytes);
             }
             Told::NoBlob
         }
@@ -317,6 +322,10 @@ pub(super) async fn told(here: &Here, from: &RegionId, call: Call) -> Told {
         }
         Call::Change(ask) => match super::change::change_here(here, &ask).await {
             Ok((answer, written)) => Told::Changed(Box::new(answer), written),
+            Err(failure) => Told::Refused(failure),
+        },
+        Call::Pass(ask) => match super::put::asked_here(here, *ask).await {
+            Ok(done) => Told::Passed(Box::new(done)),
             Err(failure) => Told::Refused(failure),
         },
         Call::Ask(ask) => asked(here, from, ask).map_or(Told::Nothing, Told::Holding),

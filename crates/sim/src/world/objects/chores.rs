@@ -26,19 +26,13 @@ use super::{
     blobs::Read,
     calls::{Failure, sources, still_acts},
     change::{change_index, compare_and_set, hold},
-    collect::AGES,
     here::Here,
 };
-use crate::{branch::Branch, time::SECOND};
-
-/// Between two rounds of chores, in microseconds.
-const CHORES_MICROS: u64 = 4 * SECOND;
-/// Between two rounds of the scrub, in microseconds.
-const SCRUB_MICROS: u64 = 5 * SECOND;
+use crate::branch::Branch;
 
 pub(super) async fn chores(here: Here) {
     loop {
-        here.sleep(CHORES_MICROS).await;
+        here.sleep(here.pace().chores).await;
         let buckets: Vec<_> =
             here.buckets().iter().map(|(name, it)| (name.clone(), it.clone())).collect();
         for (name, definition) in &buckets {
@@ -132,7 +126,7 @@ async fn sweep_parts(here: &Here) -> Result<(), Failure> {
 pub(super) async fn scrub(here: Here) {
     let mut scrub = Scrub::new(Duration::from_secs(1), here.now().wall, None);
     loop {
-        here.sleep(SCRUB_MICROS).await;
+        here.sleep(here.pace().scrub).await;
         let said = here.rows().rows(b"h", None, usize::MAX).unwrap_or_default();
         for (key, row) in said {
             let Ok(IndexKey::Holder { hash, region }) = IndexKey::decode(&key) else { continue };
@@ -161,7 +155,7 @@ async fn give_rows(here: &Here) {
     for (hash, held) in here.blobs().all() {
         let key = IndexKey::Holder { hash, region: here.region().clone() }.encode();
         let said = here.rows().row(&key).ok().flatten().is_some();
-        let old = now.saturating_since(held.since) >= AGES.grace;
+        let old = now.saturating_since(held.since) >= here.pace().ages.grace;
         if !said && old && here.blobs().read(&hash) == Read::Sound {
             here.note(Branch::HeldUnsaid);
             let _later = hold(here, &[BlobRef { hash, bytes: held.bytes }]).await;

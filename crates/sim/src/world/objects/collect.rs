@@ -21,13 +21,10 @@ use super::{
     calls::{Call, INDEX_CALL_WAIT, Told, asked, granted},
     granted::somebody_keeps,
     here::Here,
+    pace::Pace,
 };
 use crate::branch::Branch;
 
-/// Between two looks at what is to be done, in microseconds.
-const TURN_MICROS: u64 = 250_000;
-/// Turns between two walks.
-const TURNS_PER_WALK: u64 = 8;
 /// How old copies are at least that go, so that they do within a run.
 pub(crate) const AGES: WalkConfig = WalkConfig {
     grace: Duration::from_millis(1_500),
@@ -40,6 +37,7 @@ pub(crate) const AGES: WalkConfig = WalkConfig {
 /// Acts for the homes that this region leads.
 pub(super) async fn collect(here: Here) {
     let mut turn = 0;
+    let Pace { collect, collect_walk, .. } = *here.pace();
     loop {
         {
             let mut state = here.state();
@@ -48,12 +46,12 @@ pub(super) async fn collect(here: Here) {
             state.holder.on_event(now, tick, &mut Vec::new());
         }
         lead(&here);
-        if turn % TURNS_PER_WALK == 0 {
+        if turn % Pace::rounds(collect, collect_walk) == 0 {
             walk_all(&here);
         }
         begin(&here);
         turn += 1;
-        here.sleep(TURN_MICROS).await;
+        here.sleep(collect).await;
     }
 }
 
@@ -173,7 +171,7 @@ fn find_garbage(here: &Here, home: &RegionId) -> VecDeque<Candidate> {
             let state = here.state();
             (state.status.durable.clone(), state.now.wall)
         };
-        let mut walk = Walk::begin(AGES, now, &vector);
+        let mut walk = Walk::begin(here.pace().ages, now, &vector);
         let holders: Vec<_> =
             page(here, b"h").into_iter().filter(|(key, _)| after.as_ref() < Some(key)).collect();
         walk.on_holders((&homes, home), &snapshot, &holders);

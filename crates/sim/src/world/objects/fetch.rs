@@ -15,15 +15,18 @@ use rhumb_types::{
 use super::{
     calls::{BLOB_CALL_WAIT, Call, Failure, Told, sources},
     change::hold,
-    here::Here,
+    here::{Answered, Here},
+    pace::Pace,
     put::store,
 };
-use crate::{branch::Branch, time::SECOND};
+use crate::{
+    branch::Branch,
+    time::{Micros, SECOND},
+};
 
-/// Between two looks at what is to be done, in microseconds.
-const TURN_MICROS: u64 = 100_000;
-/// Turns between two walks over the index.
-const TURNS_PER_WALK: u64 = 20;
+/// Who walks more often finds soon what was missed.
+const MOVED_WALK: Micros = 10 * SECOND;
+
 /// Rows that are looked at in a turn.
 const ROWS_PER_TURN: usize = 256;
 /// Why a blob did not come.
@@ -36,6 +39,12 @@ pub(super) enum FetchError {
 /// Looks at rows as they are committed, walks over the index, and fetches.
 pub(super) async fn replicate(here: Here) {
     let mut turn = 0;
+    let mut holders = None;
+    let Pace { look: every, walk, .. } = *here.pace();
+    // The engine routes from its start; who walks soon need not wait for that.
+    while walk > MOVED_WALK && here.routing().is_none() {
+        here.sleep(every).await;
+    }
     loop {
         let mut rows = Vec::new();
         while let Some(row) = { here.state().rows.pop_front() } {
@@ -45,7 +54,10 @@ pub(super) async fn replicate(here: Here) {
             }
         }
         look(&here, rows, Priority::Written).await;
-        if turn % TURNS_PER_WALK == 0 {
+        // Where regions were enabled or disabled, copies ought to be in other places.
+        let data = here.routing().map(|snapshot| snapshot.data());
+        let moved = walk > MOVED_WALK && holders.replace(data).is_some_and(|before| before != data);
+        if moved || turn % Pace::rounds(every, walk) == 0 {
             for kind in KINDS {
                 let rows = here.rows().rows(kind, None, usize::MAX).unwrap_or_default();
                 look(&here, rows, Priority::Missing).await;
@@ -53,7 +65,7 @@ pub(super) async fn replicate(here: Here) {
         }
         begin_fetches(&here);
         turn += 1;
-        here.sleep(TURN_MICROS).await;
+        here.sleep(every).await;
     }
 }
 
@@ -66,9 +78,13 @@ async fn look(here: &Here, rows: Vec<(Bytes, Bytes)>, priority: Priority) {
         let Ok(Some(Referred { blobs, place: Some(place) })) = referred(&key, &row) else {
             continue;
         };
-        let known = buckets
-            .entry(place.bucket.clone())
-            .or_insert_with(|| Placement::of(&snapshot, here.definition(&place.bucket).ok()?));
+        let known = buckets.entry(place.bucket.clone()).or_insert_with(|| {
+            let mut placement = Placement::of(&snapshot, here.definition(&place.bucket).ok()?)?;
+            if here.is_returning() {
+                placement.bounds = placement.bounds.with_returning(&snapshot, at);
+            }
+            Some(placement)
+        });
         let Some(placement) = known else { continue };
         for blob in &blobs {
             let holders = holding(&here.rows(), &snapshot, &blob.hash);
@@ -101,9 +117,13 @@ fn begin_fetches(here: &Here) {
         let next = {
             let mut state = here.state();
             let now = state.now.mono;
+            if state.fetching >= here.pace().fetches {
+                return;
+            }
             state.want.next(now)
         };
         let Some(Fetch { blob, source, priority }) = next else { return };
+        here.state().fetching += 1;
         let task = here.clone();
         here.spawn(async move {
             let end = fetch_end(&task, &source, blob).await;
@@ -112,6 +132,7 @@ fn begin_fetches(here: &Here) {
             }
             let mut state = task.state();
             let now = state.now.mono;
+            state.fetching -= 1;
             state.want.on_end(now, &blob.hash, end);
         });
     }
@@ -135,14 +156,41 @@ async fn fetch(here: &Here, source: &RegionId, blob: BlobRef) -> Result<(), Fetc
     if here.blobs().get(&blob.hash).is_some() {
         return Ok(());
     }
-    match here.call(source, Call::Read { blob }, BLOB_CALL_WAIT).await {
-        Some(Told::Bytes(_)) => {}
-        Some(Told::NoBlob) => return Err(FetchError::NotThere),
-        _ => return Err(FetchError::Failed(Failure::unavailable("no answer"))),
-    }
+    read_from(here, source, blob).await?;
     store(here, blob).await.map_err(FetchError::Failed)?;
     here.note(Branch::BlobFetched);
     Ok(())
+}
+
+/// Reads a blob of another region, some blocks of it at a time.
+pub(super) async fn read_from(
+    here: &Here,
+    source: &RegionId,
+    blob: BlobRef,
+) -> Result<(), FetchError> {
+    let Pace { block_bytes, blocks_ahead, .. } = *here.pace();
+    let (mut asked, mut open) = (0, Vec::new());
+    loop {
+        // A blob of no bytes is one block, too.
+        while open.len() < blocks_ahead.max(1)
+            && (asked < blob.bytes || (asked, open.len()) == (0, 0))
+        {
+            let bytes = block_bytes.min(blob.bytes - asked);
+            let call = Call::Read { hash: blob.hash, bytes };
+            open.push(here.begin_call(source, call, BLOB_CALL_WAIT));
+            asked += bytes.max(1);
+        }
+        let (ticket, answered) = here.first_of(open.clone()).await;
+        open.retain(|it| *it != ticket);
+        match answered {
+            Answered::Told(Some(Told::Bytes(_))) => {}
+            Answered::Told(Some(Told::NoBlob)) => return Err(FetchError::NotThere),
+            _ => return Err(FetchError::Failed(Failure::unavailable("no answer"))),
+        }
+        if open.is_empty() && asked >= blob.bytes {
+            return Ok(());
+        }
+    }
 }
 
 /// Fetches a blob that is not here from whoever has it, now.
@@ -213,7 +261,3 @@ pub(super) fn on_remote_read(here: &Here, bucket: &BucketName, blob: BlobRef, ta
     let written = here.now().wall;
     here.state().want.add(Wanted { blob, priority: Priority::Promoted, written, sources });
 }
-
-/// How long a walk takes to find what was missed, in microseconds.
-pub(crate) const WALK_EVERY: u64 = TURN_MICROS * TURNS_PER_WALK;
-const _: () = assert!(WALK_EVERY <= 5 * SECOND);

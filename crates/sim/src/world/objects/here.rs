@@ -39,12 +39,13 @@ use super::{
     BlobDisk, Task,
     calls::{Call, Failure, Message, Told},
     granted::Rounds,
+    pace::Pace,
     words::Answer,
 };
 use crate::{branch::Branch, check::Check, random::Random, time::SECOND};
 
 /// The buckets of a run.
-pub(crate) type Buckets = BTreeMap<BucketName, BucketDefinition>;
+pub type Buckets = BTreeMap<BucketName, BucketDefinition>;
 /// Names what a task waits for.
 pub(crate) type Ticket = u64;
 
@@ -86,6 +87,7 @@ pub(super) struct Made {
     pub(super) disk: MemoryDisk,
     pub(super) blobs: BlobDisk,
     pub(super) buckets: Arc<Buckets>,
+    pub(super) pace: Pace,
     pub(super) random: Random,
 }
 
@@ -97,6 +99,8 @@ pub(crate) struct State {
     pub(super) status: Arc<NodeStatus>,
     pub(super) holder: Holder,
     pub(crate) want: Want,
+    /// Blobs that are being fetched.
+    pub(super) fetching: usize,
     pub(super) promotions: Promotions,
     pub(super) homes: BTreeMap<RegionId, Home>,
     pub(super) found: BTreeMap<RegionId, VecDeque<Candidate>>,
@@ -137,6 +141,7 @@ impl Here {
             status: Arc::default(),
             holder: Holder::new(config, now.mono, applied, now.wall.0 << 16),
             want: Want::default(),
+            fetching: 0,
             promotions: Promotions::default(),
             homes: BTreeMap::new(),
             found: BTreeMap::new(),
@@ -173,6 +178,10 @@ impl Here {
         self.0.made.disk.faults().full
     }
 
+    pub(super) fn pace(&self) -> &Pace {
+        &self.0.made.pace
+    }
+
     pub(super) fn buckets(&self) -> &Buckets {
         &self.0.made.buckets
     }
@@ -203,6 +212,11 @@ impl Here {
         let view = self.state().view.clone();
         let data = view.members.iter().filter(|member| member.role != MemberRole::Witness);
         data.map(|member| member.region.clone()).collect()
+    }
+
+    /// Whether this region is to fetch what it will hold once its duties are back.
+    pub(super) fn is_returning(&self) -> bool {
+        self.pace().fetches_displaced && self.state().view.displaced.contains_key(self.region())
     }
 
     pub(super) fn new_version(&self) -> VersionId {

@@ -24,22 +24,41 @@ use super::{
     calls::{Call, Failure, Headed, KEEP_WAIT, Told, head},
     change::{change, change_index, hold},
     here::{Answered, Here, Pin, Ticket, Wish},
+    pace::Pace,
     read,
     words::{Answer, Ask, Done, End},
 };
 use crate::{branch::Branch, time::SECOND};
 
-/// How long an upload waits for its copies, in microseconds,
-const COPY_WAIT: u64 = 6 * SECOND;
-/// how often a region that did not take one is asked again,
-const COPY_RETRIES: u32 = 1;
-/// and how long before.
-const COPY_PAUSE: u64 = SECOND / 2;
 /// The least length of a part but the last, in bytes.
 pub(crate) const PART_BYTES: u64 = multipart::PART_BYTES_MIN;
 
-/// Does what a client asks.
+/// Does what a client asks, here or, where its bytes may not lie here, in the nearest region where they
+/// may.
 pub(super) async fn asked(here: &Here, ask: Ask) -> Answer {
+    let Some(to) = elsewhere(here, &ask) else { return asked_here(here, ask).await };
+    match here.call(&to, Call::Pass(Box::new(ask)), KEEP_WAIT).await {
+        Some(Told::Passed(done)) => Ok(*done),
+        Some(Told::Refused(failure)) => Err(failure),
+        _ => Err(Failure::new(ErrorCode::Unconfirmed, format!("{to} may have done it"))),
+    }
+}
+
+/// Where a request is passed on to, if it is.
+fn elsewhere(here: &Here, ask: &Ask) -> Option<RegionId> {
+    let definition = here.definition(ask.brings_to().filter(|_| here.pace().passes_on)?).ok()?;
+    let snapshot = here.routing()?;
+    let at = snapshot.index(here.region())?;
+    let allowed = Bounds::of(&snapshot, &definition).ok()?.allowed();
+    if allowed.contains(at) {
+        return None;
+    }
+    let nearest = place::nearest(&snapshot, at, allowed).into_iter().next()?;
+    Some(snapshot.id(nearest).clone())
+}
+
+/// Does what a client asks, here.
+pub(super) async fn asked_here(here: &Here, ask: Ask) -> Answer {
     match ask {
         Ask::Put { bucket, key, etag, body, condition } => {
             put(here, (bucket, key), (etag, body), condition).await
@@ -58,10 +77,33 @@ pub(super) async fn asked(here: &Here, ask: Ask) -> Answer {
         }
         Ask::Get { bucket, key } => {
             let Headed { record, ahead } = head(here, &bucket, &key, Which::Newest).await?;
-            if let Some(record) = &record {
-                read::bytes(here, &bucket, record).await?;
-            }
-            Ok(Done { record, ahead, ..Done::default() })
+            let through = match &record {
+                Some(record) => read::bytes(here, &bucket, record).await?,
+                None => false,
+            };
+            Ok(Done { record, ahead, through, ..Done::default() })
+        }
+        Ask::Begin { bucket, key } => {
+            let definition = here.definition(&bucket)?;
+            let upload = begin(here, &definition, (&bucket, &key)).await?;
+            Ok(Done { upload: Some(upload), ..Done::default() })
+        }
+        Ask::Part { bucket, key, upload, part: (number, etag), blob } => {
+            let definition = here.definition(&bucket)?;
+            let part = part(here, &definition, (&bucket, &key), (upload, number, &etag), blob);
+            let copies = part.await?;
+            Ok(Done { copies, ..Done::default() })
+        }
+        Ask::Complete { bucket, key, upload, parts } => {
+            let definition = here.definition(&bucket)?;
+            let chosen =
+                |(number, etag)| ChosenPart { number, etag, checksums: Checksums::default() };
+            let chosen = parts.into_iter().map(chosen).collect();
+            complete(here, &definition, (&bucket, &key), (upload, chosen)).await
+        }
+        Ask::Abort { bucket, key, upload } => {
+            let definition = here.definition(&bucket)?;
+            abort(here, &definition, (&bucket, &key), upload).await
         }
     }
 }
@@ -222,6 +264,7 @@ async fn settle(
 
 /// Has regions copy blobs, and gives those that did.
 async fn copy_to(here: &Here, plan: Planned, blobs: &[BlobRef]) -> Vec<RegionId> {
+    let Pace { copy_wait, copy_retries, copy_pause, .. } = *here.pace();
     let keep = |region: &RegionId| {
         here.begin_call(region, Call::Keep { blobs: blobs.to_vec() }, KEEP_WAIT)
     };
@@ -231,7 +274,7 @@ async fn copy_to(here: &Here, plan: Planned, blobs: &[BlobRef]) -> Vec<RegionId>
     let mut open: Vec<(Ticket, RegionId, u32, bool)> =
         plan.targets.into_iter().map(|region| begin(region, 0)).collect();
     let over = here.ticket();
-    here.wish(Wish::Sleep { ticket: over, micros: COPY_WAIT });
+    here.wish(Wish::Sleep { ticket: over, micros: copy_wait });
     let mut copied = Vec::new();
     while !copying.is_done() && !open.is_empty() {
         let mut tickets: Vec<Ticket> = open.iter().map(|it| it.0).collect();
@@ -244,9 +287,9 @@ async fn copy_to(here: &Here, plan: Planned, blobs: &[BlobRef]) -> Vec<RegionId>
         } else if matches!(answered, Answered::Told(Some(Told::Kept))) {
             copying.on_end(true);
             copied.push(region);
-        } else if tries < COPY_RETRIES {
+        } else if tries < copy_retries {
             let pause = here.ticket();
-            here.wish(Wish::Sleep { ticket: pause, micros: COPY_PAUSE });
+            here.wish(Wish::Sleep { ticket: pause, micros: copy_pause });
             open.push((pause, region, tries + 1, true));
         } else if let Some(spare) = copying.on_end(false) {
             here.note(Branch::SpareUsed);
@@ -322,13 +365,7 @@ async fn in_parts(
     (parts, end): (Vec<BlobRef>, End),
 ) -> Answer {
     let definition = here.definition(bucket)?;
-    let ask = |what| ask::Ask { bucket: bucket.clone(), key: key.clone(), what };
-    let begun = here.now().wall;
-    let what = What::Begin { upload: UploadRecord { begun, ..UploadRecord::default() } };
-    let (answer, _) = change(here, &definition, &ask(what), Vec::new()).await?;
-    let ask::Answer::Begun(upload) = answer else {
-        return Err(Failure::new(ErrorCode::Internal, "the answer is another's"));
-    };
+    let upload = begin(here, &definition, (bucket, key)).await?;
     let mut chosen = Vec::new();
     for (number, blob) in (1..).zip(parts) {
         // As long as an MD5, and of digits: only such parts are joined.
@@ -338,22 +375,41 @@ async fn in_parts(
     }
     match end {
         End::Forget => return Err(Failure::unavailable("the client went away")),
-        End::Abort => {
-            let what = What::Abort { upload };
-            change(here, &definition, &ask(what), Vec::new()).await?;
-            clear(here, bucket, key, upload).await;
-            return Ok(Done::read(None));
-        }
+        End::Abort => return abort(here, &definition, (bucket, key), upload).await,
         End::Wrong => {
             let checksums = Checksums::default();
             chosen.push(ChosenPart { number: 9_999, etag: "none".to_owned(), checksums });
         }
         End::Complete => {}
     }
-    let pins = parts_here(here, &definition, upload).await?;
+    complete(here, &definition, (bucket, key), (upload, chosen)).await
+}
+
+async fn begin(
+    here: &Here,
+    definition: &BucketDefinition,
+    (bucket, key): (&BucketName, &Bytes),
+) -> Result<VersionId, Failure> {
+    let begun = here.now().wall;
+    let what = What::Begin { upload: UploadRecord { begun, ..UploadRecord::default() } };
+    let ask = ask::Ask { bucket: bucket.clone(), key: key.clone(), what };
+    match change(here, definition, &ask, Vec::new()).await?.0 {
+        ask::Answer::Begun(upload) => Ok(upload),
+        _ => Err(Failure::new(ErrorCode::Internal, "the answer is another's")),
+    }
+}
+
+async fn complete(
+    here: &Here,
+    definition: &BucketDefinition,
+    (bucket, key): (&BucketName, &Bytes),
+    (upload, chosen): (VersionId, Vec<ChosenPart>),
+) -> Answer {
+    let pins = parts_here(here, definition, upload).await?;
     let (whole, condition) = (Whole::default(), Condition::default());
     let what = What::Complete { upload, chosen, whole, condition };
-    let (answer, written) = change(here, &definition, &ask(what), pins).await?;
+    let ask = ask::Ask { bucket: bucket.clone(), key: key.clone(), what };
+    let (answer, written) = change(here, definition, &ask, pins).await?;
     let ask::Answer::Record(record) = answer else {
         return Err(Failure::new(ErrorCode::Internal, "the answer is another's"));
     };
@@ -362,14 +418,28 @@ async fn in_parts(
     Ok(Done { record: Some(*record), written, ..Done::default() })
 }
 
+async fn abort(
+    here: &Here,
+    definition: &BucketDefinition,
+    (bucket, key): (&BucketName, &Bytes),
+    upload: VersionId,
+) -> Answer {
+    let what = What::Abort { upload };
+    let ask = ask::Ask { bucket: bucket.clone(), key: key.clone(), what };
+    change(here, definition, &ask, Vec::new()).await?;
+    clear(here, bucket, key, upload).await;
+    Ok(Done::default())
+}
+
 async fn part(
     here: &Here,
     definition: &BucketDefinition,
     (bucket, key): (&BucketName, &Bytes),
     (upload, number, etag): (VersionId, u16, &str),
     blob: BlobRef,
-) -> Result<(), Failure> {
+) -> Result<Vec<RegionId>, Failure> {
     let plan = planned(here, definition, bucket, key)?;
+    let mut copies = vec![here.region().clone()];
     let pins = take_in(here, &[blob]).await?;
     let part = PartRecord {
         bytes: blob.bytes,
@@ -380,13 +450,14 @@ async fn part(
     };
     if !plan.targets.is_empty() {
         let needed = usize::from(definition.copies_needed());
-        let had = 1 + copy_to(here, plan, &[blob]).await.len();
+        copies.extend(copy_to(here, plan, &[blob]).await);
+        let had = copies.len();
         copies::enough(had, needed, had).map_err(|few| Failure::unavailable(few.to_string()))?;
     }
     let what = What::Part { upload, number, part };
     let ask = ask::Ask { bucket: bucket.clone(), key: key.clone(), what };
     change(here, definition, &ask, pins).await?;
-    Ok(())
+    Ok(copies)
 }
 
 /// Keeps the blobs of all parts of an upload here.

@@ -4,20 +4,21 @@ use rhumb_types::record::{BlobRef, Body, BucketName, ObjectRecord};
 
 use super::{
     blobs::Read,
-    calls::{BLOB_CALL_WAIT, Call, Failure, Told, sources},
+    calls::{Failure, sources},
     fetch,
     here::Here,
 };
 use crate::branch::Branch;
 
-/// Reads all bytes of a version.
+/// Reads all bytes of a version; says whether some of them came from another region.
 pub(super) async fn bytes(
     here: &Here,
     bucket: &BucketName,
     record: &ObjectRecord,
-) -> Result<(), Failure> {
-    let Some(content) = &record.content else { return Ok(()) };
-    let Body::Blobs(blobs) = &content.body else { return Ok(()) };
+) -> Result<bool, Failure> {
+    let Some(content) = &record.content else { return Ok(false) };
+    let Body::Blobs(blobs) = &content.body else { return Ok(false) };
+    let mut through = false;
     for blob in blobs {
         match here.blobs().read(&blob.hash) {
             Read::Sound => continue,
@@ -25,8 +26,9 @@ pub(super) async fn bytes(
             Read::Missing => {}
         }
         elsewhere(here, bucket, record, *blob).await?;
+        through = true;
     }
-    Ok(())
+    Ok(through)
 }
 
 async fn elsewhere(
@@ -37,8 +39,7 @@ async fn elsewhere(
 ) -> Result<(), Failure> {
     fetch::on_remote_read(here, bucket, blob, &record.region);
     for region in sources(here, &blob.hash, &record.region) {
-        if let Some(Told::Bytes(_)) = here.call(&region, Call::Read { blob }, BLOB_CALL_WAIT).await
-        {
+        if fetch::read_from(here, &region, blob).await.is_ok() {
             here.note(Branch::ReadThrough);
             return Ok(());
         }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use rhumb_objects::{condition::Condition, index::Which};
 use rhumb_types::{
     RegionId,
-    record::{BlobRef, Body, BucketName, ObjectRecord, VersionVector},
+    record::{BlobRef, Body, BucketName, ObjectRecord, VersionId, VersionVector},
 };
 
 use super::calls::Failure;
@@ -63,6 +63,46 @@ pub enum Ask {
         /// Which version.
         which: Which,
     },
+    /// To begin an upload in parts.
+    Begin {
+        /// In which bucket.
+        bucket: BucketName,
+        /// Under which key.
+        key: Bytes,
+    },
+    /// To write a part of one.
+    Part {
+        /// In which bucket.
+        bucket: BucketName,
+        /// Under which key.
+        key: Bytes,
+        /// Of which upload.
+        upload: VersionId,
+        /// Its number and its entity tag.
+        part: (u16, String),
+        /// Its bytes.
+        blob: BlobRef,
+    },
+    /// To make an object of the parts.
+    Complete {
+        /// In which bucket.
+        bucket: BucketName,
+        /// Under which key.
+        key: Bytes,
+        /// Of which upload.
+        upload: VersionId,
+        /// Their numbers and entity tags, in their order.
+        parts: Vec<(u16, String)>,
+    },
+    /// To forget an upload.
+    Abort {
+        /// In which bucket.
+        bucket: BucketName,
+        /// Under which key.
+        key: Bytes,
+        /// Which.
+        upload: VersionId,
+    },
     /// To read the newest version.
     Get {
         /// In which bucket.
@@ -70,6 +110,28 @@ pub enum Ask {
         /// Of which key.
         key: Bytes,
     },
+}
+
+impl Ask {
+    /// The bucket whose bytes it brings, if it brings any.
+    pub(super) const fn brings_to(&self) -> Option<&BucketName> {
+        match self {
+            Self::Put { bucket, .. }
+            | Self::Part { bucket, .. }
+            | Self::Complete { bucket, .. } => Some(bucket),
+            _ => None,
+        }
+    }
+
+    /// The length of its body.
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Self::Put { body: Body::Inline(bytes), .. } => bytes.len() as u64,
+            Self::Put { body: Body::Blobs(blobs), .. } => blobs.iter().map(|blob| blob.bytes).sum(),
+            Self::Part { blob, .. } => blob.bytes,
+            _ => 0,
+        }
+    }
 }
 
 /// How an upload in parts ends.
@@ -96,13 +158,11 @@ pub struct Done {
     pub copies: Vec<RegionId>,
     /// Regions that were asked, and had told of more than was applied here.
     pub ahead: Vec<RegionId>,
+    /// The upload in parts that was begun.
+    pub upload: Option<VersionId>,
+    /// Whether bytes that were read came from another region.
+    pub through: bool,
 }
 
 /// What a client hears.
 pub(super) type Answer = Result<Done, Failure>;
-
-impl Done {
-    pub(super) fn read(record: Option<ObjectRecord>) -> Self {
-        Self { record, ..Self::default() }
-    }
-}
