@@ -129,13 +129,15 @@ where
 {
     let stream = TokioIo::new(Patient::new(stream));
     // A body that is refused before its client had leave to send it is never read, and the connection
-    // ends. Unless that is said, the client's next request goes into it and is lost.
+    // ends. Unless that is said, the client's next request goes into it and is lost. A body without bytes
+    // is given no leave either, and there are clients, the AWS command line among them, that take the
+    // status of an answer without leave for that of the connection's next answer.
     let service = service_fn(move |request: Request<Incoming>| {
-        let waits = waits_for_leave(&request);
+        let (waits, empty) = (waits_for_leave(&request), request.body().is_end_stream());
         let answer = service.call(request);
         async move {
             let mut response = answer.await?;
-            if waits && !response.status().is_success() {
+            if waits && (empty || !response.status().is_success()) {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
             }
@@ -325,11 +327,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_waits_for_leave_and_is_refused_is_told_that_the_line_ends() {
+    async fn who_waits_for_leave_and_gets_none_is_told_that_the_line_ends() {
         let expect = "host: x\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n";
         let (heard, ended) = ask(&format!("PUT /refused HTTP/1.1\r\n{expect}")).await;
         assert!(heard.starts_with("HTTP/1.1 403"), "{heard}");
         assert!(heard.contains("connection: close\r\n") && ended, "{heard}");
+        let empty = expect.replace("length: 5", "length: 0");
+        let (heard, ended) = ask(&format!("PUT / HTTP/1.1\r\n{empty}")).await;
+        assert!(heard.starts_with("HTTP/1.1 200") && heard.contains("connection: close\r\n"));
+        assert!(ended, "{heard}");
         let (heard, _) = ask("GET /refused HTTP/1.1\r\nhost: x\r\n\r\n").await;
         assert!(heard.starts_with("HTTP/1.1 403") && !heard.contains("close"), "{heard}");
     }
