@@ -3,7 +3,7 @@
 
 use std::{
     fmt::Write as _,
-    io::{BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use rhumb_sigv4::{ALGORITHM, Content, PathStyle, Request, Scope, Secret, SigningKey, Stamp};
 use rhumb_types::UnixMillis;
+use socket2::SockRef;
 
 use super::body::Body;
 
@@ -43,9 +44,32 @@ pub(crate) struct Page {
     pub(crate) next: Option<String>,
 }
 
+/// A connection that acknowledges at once what comes. A server that writes the head and the body of an
+/// answer one after the other, and lets the second wait until the first is acknowledged (Nagle, RFC 896),
+/// would be measured by this side's delay of 40 ms.
+struct Prompt(TcpStream);
+
+impl Read for Prompt {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        // The system forgets it with every exchange.
+        SockRef::from(&self.0).set_tcp_quickack(true)?;
+        self.0.read(room)
+    }
+}
+
+impl Write for Prompt {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// One connection.
 pub(crate) struct Session {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Prompt>,
     host: String,
     id: String,
     secret: Secret,
@@ -74,7 +98,7 @@ impl Session {
         };
         let key = SigningKey::derive(&secret, &scope);
         Ok(Self {
-            stream: BufReader::new(stream),
+            stream: BufReader::new(Prompt(stream)),
             host: endpoint.address.to_string(),
             id: credential.id.clone(),
             secret,
