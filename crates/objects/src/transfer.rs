@@ -34,8 +34,13 @@ pub const PART_BYTES: (u64, u64) = (5 << 20, 100 << 20);
 pub const PARTS_MAX: u64 = 10_000;
 /// Most streams to one region, whatever its capacity says.
 pub const CONCURRENCY_MAX: u32 = 64;
+/// Streams that a transfer begins with, where its limits allow so many.
+pub const WINDOW_FIRST: u32 = 4;
 /// Shortest and longest round. The longest is reached when little is reported.
 pub const ROUND: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+/// Shortest round of the start, which asks for no more than whether twice as many streams bring half as
+/// much again.
+pub const ROUND_FIRST: Duration = Duration::from_millis(250);
 /// A round lasts at least so many round trips.
 pub const ROUND_TRIPS: u32 = 12;
 /// After a pause of this the round begins anew: the time before says nothing of the link.
@@ -216,7 +221,7 @@ impl Controller {
             Round { began: now, bytes: 0, reports: 0, full: false, over: false, cut: false };
         Self {
             limits,
-            window: 1,
+            window: WINDOW_FIRST.min(limits.concurrency_max).max(1),
             in_flight: 0,
             phase: Phase::Start { before: None },
             round,
@@ -341,7 +346,11 @@ impl Controller {
 
     fn round_least(&self) -> Duration {
         let trips = self.round_trip.unwrap_or(Duration::ZERO).saturating_mul(ROUND_TRIPS);
-        trips.clamp(ROUND.0, ROUND.1)
+        let least = match self.phase {
+            Phase::Start { .. } => ROUND_FIRST,
+            Phase::Recover { .. } | Phase::Hold { .. } | Phase::Probe { .. } => ROUND.0,
+        };
+        trips.clamp(least, ROUND.1)
     }
 
     fn round_is_over(&self, now: MonoTime) -> bool {

@@ -19,7 +19,7 @@ pub const REQUESTS_PER_REGION: usize = 16;
 /// Most that may be asked for.
 pub const REQUESTS_PER_REGION_MAX: usize = 256;
 /// How often it is looked how many bytes left for a region.
-pub const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+pub const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// How often a request is tried again, unless the caller says otherwise.
 pub const RETRIES: u32 = 2;
 /// Pause before it is tried again, unless the caller says otherwise.
