@@ -26,7 +26,7 @@ pub use cell::{
     Amount, Cell, CellId, Delta, Dot, Entry, Field, Kind, ROW_BYTES_MAX, Space, Stamp, Value,
 };
 pub use cleared::{Cleared, Removal};
-pub use codec::{CodecError, Record};
+pub use codec::{CodecError, Record, read};
 pub use head::Head;
 pub use index_key::IndexKey;
 pub use job::{Ending, Job, JobAttribute, JobId, JobKey, Progress, Provenance};

@@ -86,7 +86,7 @@ impl ObjectClient {
             return Err(unreachable(region, false, "this node is still starting".to_owned()));
         };
         let answer = calls.call(region.clone(), Service::Objects, call.encode()).await?;
-        Told::decode(&answer).map_err(|error| unreachable(region, true, error.to_string()))
+        Told::of(&answer).map_err(|error| unreachable(region, true, error.to_string()))
     }
 
     /// Asks a holder, this region among them, about a blob.
@@ -127,7 +127,12 @@ impl ObjectClient {
         range: Range<u64>,
     ) -> Result<Bytes, FetchError> {
         let call = Call::Read { hash, from: range.start, to: range.end };
-        match self.call(region, &call, BLOB_CALL_WAIT).await {
+        let (client, from) = (self.clone(), region.clone());
+        // A task of its own: parts that are read ahead are taken in by several processors.
+        let mut asked = JoinSet::new();
+        asked.spawn(async move { client.call(&from, &call, BLOB_CALL_WAIT).await });
+        let broken = || Err(unreachable(region, true, "the question broke off".to_owned()));
+        match asked.join_next().await.and_then(Result::ok).unwrap_or_else(broken) {
             Ok(Told::Bytes(bytes)) => Ok(bytes),
             Ok(Told::NoBlob) => Err(FetchError::NotThere),
             Ok(Told::Refused(Refusal { why, .. })) => Err(FetchError::Failed(why)),

@@ -10,7 +10,7 @@ use rhumb_objects::{
 };
 use rhumb_types::{
     UnixMillis,
-    record::{BlobHash, BucketName, ObjectRecord, Record, VersionVector},
+    record::{self, BlobHash, BucketName, CodecError, ObjectRecord, Record, VersionVector},
 };
 use serde::{Deserialize, Serialize};
 
@@ -78,4 +78,45 @@ pub(super) enum Told {
 
 impl Record for Told {
     const VERSION: u8 = 1;
+}
+
+impl Told {
+    /// What an answer says. Bytes of a blob, which are most of what is told, stay where they came.
+    pub(super) fn of(answer: &Bytes) -> Result<Self, CodecError> {
+        match record::read(Self::VERSION, answer) {
+            Ok(BytesOnly::Bytes(bytes)) => Ok(Self::Bytes(answer.slice_ref(bytes))),
+            Err(_another) => Self::decode(answer),
+        }
+    }
+}
+
+/// [`Told::Bytes`], and none of the others.
+#[derive(Deserialize)]
+enum BytesOnly<'a> {
+    Bytes(&'a [u8]),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_told_are_not_copied() {
+        let told = Told::Bytes(Bytes::from(vec![7; 5_000])).encode();
+        let Ok(Told::Bytes(bytes)) = Told::of(&told) else { unreachable!("bytes were told") };
+        assert_eq!(bytes, vec![7; 5_000]);
+        assert_eq!(bytes.as_ptr_range().end, told.as_ptr_range().end);
+    }
+
+    #[test]
+    fn all_else_is_read_as_ever() {
+        assert!(matches!(Told::of(&Told::Kept.encode()), Ok(Told::Kept)));
+        let mut long = Told::Bytes(Bytes::from_static(b"ab")).encode().to_vec();
+        long.push(0);
+        for wrong in [Vec::new(), vec![9, 0, 0], vec![1, 99], vec![1, 0, 5, 1], long] {
+            let wrong = Bytes::from(wrong);
+            assert_eq!(Told::of(&wrong).err(), Told::decode(&wrong).err(), "{wrong:?}");
+            assert!(Told::of(&wrong).is_err(), "{wrong:?}");
+        }
+    }
 }

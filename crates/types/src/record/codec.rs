@@ -4,7 +4,8 @@
 //! this binary does not know is told apart from damage (rule 16).
 
 use bytes::Bytes;
-use serde::{Serialize, de::DeserializeOwned};
+use postcard::ser_flavors::Flavor;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     Cell, Frontier, Head, Job, OwnedRow, QueueDefinition, QueueEntry, Transaction, VersionVector,
@@ -32,6 +33,27 @@ pub enum CodecError {
     Damaged(String),
 }
 
+/// Bytes that grow, and take what is long in one piece.
+struct Whole(Vec<u8>);
+
+impl Flavor for Whole {
+    type Output = Vec<u8>;
+
+    fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(data);
+        Ok(())
+    }
+
+    fn try_push(&mut self, data: u8) -> postcard::Result<()> {
+        self.0.push(data);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Self::Output> {
+        Ok(self.0)
+    }
+}
+
 /// A type with a versioned encoding.
 pub trait Record: Serialize + DeserializeOwned {
     /// The version that this binary writes, and the highest that it reads.
@@ -53,7 +75,7 @@ pub trait Record: Serialize + DeserializeOwned {
         }
         let mut out = Vec::with_capacity(4 * ROW_BYTES_USUAL);
         out.push(Self::VERSION);
-        match postcard::to_extend(self, out) {
+        match postcard::serialize_with_flavor(self, Whole(out)) {
             // Without what was reserved beyond the length: a boxed slice.
             Ok(bytes) => Bytes::from(bytes.into_boxed_slice()),
             Err(error) => unreachable!("records have known lengths: {error}"),
@@ -65,17 +87,26 @@ pub trait Record: Serialize + DeserializeOwned {
     /// # Errors
     /// [`CodecError`] when the bytes are empty, newer or damaged, or when some are left over.
     fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
-        let (version, body) = bytes.split_first().ok_or(CodecError::Empty)?;
-        if *version != Self::VERSION {
-            return Err(CodecError::Newer { found: *version, known: Self::VERSION });
-        }
-        let (record, rest) = postcard::take_from_bytes(body)
-            .map_err(|error| CodecError::Damaged(error.to_string()))?;
-        if rest.is_empty() {
-            Ok(record)
-        } else {
-            Err(CodecError::Damaged(format!("{} bytes left over", rest.len())))
-        }
+        read(Self::VERSION, bytes)
+    }
+}
+
+/// Reads what [`Record::encode`] wrote under this version or an earlier one, as a type that may borrow
+/// from the bytes.
+///
+/// # Errors
+/// [`CodecError`] when the bytes are empty, newer or damaged, or when some are left over.
+pub fn read<'a, T: Deserialize<'a>>(known: u8, bytes: &'a [u8]) -> Result<T, CodecError> {
+    let (version, body) = bytes.split_first().ok_or(CodecError::Empty)?;
+    if *version != known {
+        return Err(CodecError::Newer { found: *version, known });
+    }
+    let (record, rest) =
+        postcard::take_from_bytes(body).map_err(|error| CodecError::Damaged(error.to_string()))?;
+    if rest.is_empty() {
+        Ok(record)
+    } else {
+        Err(CodecError::Damaged(format!("{} bytes left over", rest.len())))
     }
 }
 
