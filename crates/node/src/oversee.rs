@@ -30,6 +30,7 @@ use rhumb_types::{
 use crate::status::{NodeStatus, Phase};
 
 mod answers;
+mod homes;
 mod leases;
 mod members;
 mod opening;
@@ -51,6 +52,7 @@ pub use words::{
     Leases, OverseerConfig, OverseerEffect, OverseerEffects, OverseerEvent, ProposalError, Tenure,
 };
 
+use homes::HomesWatch;
 use opening::Opening;
 use peers::Heard;
 use proposals::{Proposals, Purpose};
@@ -79,6 +81,7 @@ pub struct Overseer {
     holders: BTreeMap<RegionId, LeaseHolder>,
     leases: Arc<Leases>,
     openings: BTreeMap<RegionId, Opening>,
+    homes: HomesWatch,
     /// No lease is asked for before this, after a refusal.
     lease_after: BTreeMap<RegionId, MonoTime>,
     proposals: Proposals,
@@ -129,6 +132,7 @@ impl Overseer {
             holders: BTreeMap::new(),
             leases: Arc::default(),
             openings: BTreeMap::new(),
+            homes: HomesWatch::default(),
             lease_after: BTreeMap::new(),
             proposals: Proposals::default(),
             runs: BTreeMap::new(),
@@ -146,6 +150,7 @@ impl Overseer {
         };
         if let Some(view) = remembered {
             overseer.view = Arc::new(view);
+            overseer.follow_homes(now);
             overseer.follow_members(now, out);
         } else {
             overseer.watch_configured(now);
@@ -203,6 +208,7 @@ impl Overseer {
             self.keep_membership(now, out);
             self.cast_votes(now, out);
             self.keep_leases(now, out);
+            self.settle_homes(now, out);
             self.start_failovers(now, out);
             self.start_failbacks(now, out);
             self.publish_head(now, out);
@@ -221,6 +227,7 @@ impl Overseer {
         let members = self.view.members != view.members || !self.live;
         (self.view, self.live) = (view, true);
         self.watch.observe(now.mono, &self.view.leases);
+        self.follow_homes(now);
         if members {
             self.follow_members(now, out);
         }
@@ -370,5 +377,6 @@ fn is_worth_remembering(old: &ControlView, new: &ControlView) -> bool {
             || old.regions != new.regions
             || old.rules_version != new.rules_version
             || old.config_version != new.config_version
+            || old.homes != new.homes
             || epochs(old) != epochs(new))
 }

@@ -59,7 +59,7 @@ mod capacity {
 
         fn lease(&mut self, epoch: u64) {
             let until = MonoTime(u64::MAX);
-            let tenure = Tenure { epoch: Epoch(epoch), until, majority: true };
+            let tenure = Tenure { epoch: Epoch(epoch), until, majority: true, homes: None };
             let leases = [(RegionId::new("us").unwrap(), tenure)].into();
             self.event(Event::Leases(Arc::new(leases)));
         }

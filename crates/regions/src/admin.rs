@@ -25,6 +25,7 @@ mod agreed;
 mod describe;
 mod documents;
 mod failovers;
+mod homes;
 mod leases;
 mod members;
 mod read;

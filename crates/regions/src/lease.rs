@@ -71,6 +71,18 @@ pub struct Tenure {
     /// Whether the node knows what a majority of the regions with data held before: only then may it
     /// act on what was acknowledged at `quorum` (rule 6).
     pub majority: bool,
+    /// Which homes of keys it may decide by; nothing before it knows what those before them decided.
+    pub homes: Option<Placed>,
+}
+
+/// Homes of keys by which a node may decide under a lease (rule 10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// The version of [`Homes`](rhumb_types::control::Homes) that the node has seen.
+    pub version: u64,
+    /// It must stop at this time of its own clock, unless a renewal is seen among what is agreed. One
+    /// that was only answered may have been agreed after these homes had changed.
+    pub until: MonoTime,
 }
 
 impl Tenure {
@@ -85,6 +97,13 @@ impl Tenure {
     #[must_use]
     pub fn at_quorum(&self, now: MonoTime) -> Option<Epoch> {
         self.at(now).filter(|_| self.majority)
+    }
+
+    /// The same, for a key whose home follows from a version of the homes (rule 10).
+    #[must_use]
+    pub fn decides(&self, now: MonoTime, version: u64) -> Option<Epoch> {
+        let placed = self.homes.filter(|homes| homes.version == version)?;
+        self.at_quorum(now).filter(|_| now < placed.until)
     }
 }
 
@@ -116,6 +135,10 @@ pub struct LeaseHolder {
     duration: Duration,
     drift: DriftBound,
     tenure: Option<Held>,
+    /// The last of it that is seen among what is agreed.
+    seen: Option<Held>,
+    /// The numbers that are.
+    agreed: Option<(Epoch, u64)>,
     /// Tenures up to this one are over, whatever a late answer says.
     ended: Option<Epoch>,
     last_sent: Option<MonoTime>,
@@ -134,7 +157,7 @@ impl LeaseHolder {
         duration: Duration,
         drift: DriftBound,
     ) -> Self {
-        Self { node, region, duration, drift, tenure: None, ended: None, last_sent: None }
+        Self { node, region, duration, drift, tenure: None, seen: None, agreed: None, ended: None, last_sent: None }
     }
 
     /// How often a renewal is sent.
@@ -208,6 +231,7 @@ impl LeaseHolder {
             let duration = lease.duration();
             let from = if planted::is(Planted::CountFromReceipt) { now } else { sent };
             self.tenure = Some(Held { epoch, renewal, from, duration });
+            self.see();
         }
     }
 
@@ -226,7 +250,17 @@ impl LeaseHolder {
             self.end(agreed.epoch);
         }
         if self.tenure.is_some_and(|held| held.epoch < agreed.epoch) {
-            self.tenure = None;
+            (self.tenure, self.seen) = (None, None);
+        }
+        self.agreed = mine.then_some((agreed.epoch, agreed.renewal));
+        self.see();
+    }
+
+    /// Takes note of a renewal that was both answered and seen.
+    fn see(&mut self) {
+        let seen = |held: &Held| self.agreed >= Some((held.epoch, held.renewal));
+        if let Some(held) = self.tenure.filter(seen) {
+            self.seen = Some(held);
         }
     }
 
@@ -245,7 +279,7 @@ impl LeaseHolder {
     fn end(&mut self, epoch: Epoch) {
         self.ended = self.ended.max(Some(epoch));
         if self.tenure.is_some_and(|held| held.epoch <= epoch) {
-            self.tenure = None;
+            (self.tenure, self.seen) = (None, None);
         }
     }
 
@@ -268,7 +302,17 @@ impl LeaseHolder {
     /// How long this node may still act, on its own clock, if nothing is renewed.
     #[must_use]
     pub fn remaining(&self, now: MonoTime) -> Duration {
-        let Some(held) = self.tenure else { return Duration::ZERO };
+        self.tenure.map_or(Duration::ZERO, |held| self.left(now, held))
+    }
+
+    /// The same, by the last renewal that is seen among what is agreed: whatever was agreed before it is
+    /// known here.
+    #[must_use]
+    pub fn remaining_seen(&self, now: MonoTime) -> Duration {
+        self.seen.map_or(Duration::ZERO, |held| self.left(now, held))
+    }
+
+    fn left(&self, now: MonoTime, held: Held) -> Duration {
         self.drift.shrink(held.duration).saturating_sub(now.saturating_since(held.from))
     }
 }

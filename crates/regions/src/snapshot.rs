@@ -259,16 +259,10 @@ impl RoutingSnapshot {
         self.facts.regions.iter().enumerate().map(|(at, facts)| (RegionIndex::new(at), facts))
     }
 
-    /// The regions that hold data, disabled ones among them.
-    #[must_use]
-    pub fn keepers(&self) -> RegionSet {
-        self.sets.all.without(self.sets.witness)
-    }
-
     /// The regions that hold data and are not disabled.
     #[must_use]
     pub fn data(&self) -> RegionSet {
-        self.keepers().without(self.sets.disabled)
+        self.sets.all.without(self.sets.witness).without(self.sets.disabled)
     }
 
     /// The round trip between two regions: given, else published, else estimated from the great

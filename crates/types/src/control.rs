@@ -9,6 +9,7 @@ pub mod command;
 pub mod digest;
 pub mod document;
 pub mod failover;
+pub mod homes;
 pub mod lease;
 pub mod limits;
 pub mod member;
@@ -24,6 +25,7 @@ pub use failover::{
     DutyMove, FailoverId, FailoverKind, FailoverMode, FailoverPlan, FailoverRecord, FailoverState,
     FailoverStep, FailoverStrategy, StepRecord, StepState,
 };
+pub use homes::Homes;
 pub use lease::{LeaseParty, RegionLease};
 pub use member::{AdminState, Ballot, Member, MemberRole, RegionStatus, Verdict};
 pub use outcome::{AdminAnswer, AdminOutcome, AdminRefusal};

@@ -150,6 +150,9 @@ pub enum Planted {
     DeleteAll,
     /// Objects: a region acts for the home of a key of a linearizable bucket without its lease.
     ActWithoutLease,
+    /// Objects: a change of the members moves homes of linearizable buckets at once, and a new home
+    /// decides before it holds what the old one decided.
+    MoveHomesAtOnce,
     /// Objects: what the home of a key says is said before a majority has what it rests on.
     AnswerUnsettled,
     /// Objects: what was found damaged is not fetched again.

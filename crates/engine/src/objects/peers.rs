@@ -20,6 +20,7 @@ use rhumb_ports::{
 };
 use rhumb_types::{
     AckLevel, ErrorCode, RegionId, UnixMillis,
+    control::{ControlView, Homes},
     record::{
         BlobHash, BlobRef, BucketConsistency, BucketDefinition, BucketName, IndexKey, Miss,
         ObjectRecord, Record as _, Space, VersionVector,
@@ -48,6 +49,15 @@ pub(super) struct Keep {
 enum Purpose {
     Know,
     Read,
+}
+
+/// The home of a key, unless it moves.
+fn home<'h>(
+    homes: &'h Homes,
+    bucket: &BucketName,
+    key: &[u8],
+) -> Result<&'h RegionId, ObjectError> {
+    place::home(homes, bucket, key).map_err(|error| ObjectError::Unavailable(error.to_string()))
 }
 
 /// Why a blob did not come from another region.
@@ -413,31 +423,28 @@ impl ObjectClient {
 
     /// Which region acts for a key's home.
     fn acting(&self, bucket: &BucketName, key: &[u8]) -> Result<RegionId, ObjectError> {
-        let home = self.home(bucket, key)?;
-        if self.engine().may_decide(&home).is_some() {
+        let view = self.agreed()?;
+        let home = home(&view.homes, bucket, key)?;
+        if self.engine().may_decide(home, view.homes.version).is_some() {
             return Ok(self.region().clone());
         }
-        let acting =
-            self.engine().agreed().and_then(|view| view.borrow().acting_for(&home).cloned());
-        match acting {
-            Some(region) if region != *self.region() => Ok(region),
+        match view.acting_for(home) {
+            Some(region) if region != self.region() => Ok(region.clone()),
             _ => Err(ObjectError::Unavailable(format!(
                 "nobody acts for {home}, the key's home, now"
             ))),
         }
     }
 
-    fn home(&self, bucket: &BucketName, key: &[u8]) -> Result<RegionId, ObjectError> {
-        let Some(snapshot) = self.engine().routing() else {
-            return Err(ObjectError::Unavailable("this node does not route yet".to_owned()));
-        };
-        let home = place::home(&snapshot, bucket, key).map(|home| snapshot.id(home).clone());
-        home.ok_or_else(|| ObjectError::Unavailable("no region may be the key's home".to_owned()))
+    fn agreed(&self) -> Result<Arc<ControlView>, ObjectError> {
+        let view = self.engine().agreed().map(|view| view.borrow().clone());
+        view.ok_or_else(|| ObjectError::Unavailable("this node does not route yet".to_owned()))
     }
 
     pub(super) fn still_acts(&self, bucket: &BucketName, key: &[u8]) -> Result<(), ObjectError> {
-        let home = self.home(bucket, key)?;
-        if self.engine().may_decide(&home).is_some() {
+        let view = self.agreed()?;
+        let home = home(&view.homes, bucket, key)?;
+        if self.engine().may_decide(home, view.homes.version).is_some() {
             return Ok(());
         }
         Err(ObjectError::Unavailable(format!(

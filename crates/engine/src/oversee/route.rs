@@ -148,9 +148,9 @@ impl Engine {
         self.tenure(region)?.at(self.clock().now().mono)
     }
 
-    /// The same, for what rests on all that was acknowledged at `quorum` (rules 6 and 10).
-    pub(crate) fn may_decide(&self, region: &RegionId) -> Option<Epoch> {
-        self.tenure(region)?.at_quorum(self.clock().now().mono)
+    /// The same, for a key whose home is that region by a version of the homes (rule 10).
+    pub(crate) fn may_decide(&self, region: &RegionId, version: u64) -> Option<Epoch> {
+        self.tenure(region)?.decides(self.clock().now().mono, version)
     }
 
     fn tenure(&self, region: &RegionId) -> Option<Tenure> {

@@ -48,7 +48,11 @@ impl Overseer {
                 self.given_up.insert(region);
             }
             // Rules that an operator put first stay.
-            Purpose::Vote(_) | Purpose::Head(_) | Purpose::Release(_) | Purpose::Rules => {}
+            Purpose::Vote(_)
+            | Purpose::Head(_)
+            | Purpose::Homes(_)
+            | Purpose::Release(_)
+            | Purpose::Rules => {}
         }
     }
 

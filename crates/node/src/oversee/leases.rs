@@ -149,13 +149,16 @@ impl Overseer {
         let held = |(region, holder): (&RegionId, &LeaseHolder)| {
             let epoch = holder.may_act(now.mono)?;
             let until = now.mono + holder.remaining(now.mono);
-            Some((region.clone(), epoch, until, holder.asked()?))
+            let seen_until = now.mono + holder.remaining_seen(now.mono);
+            Some((region.clone(), epoch, (until, seen_until), holder.asked()?))
         };
         let held: Vec<_> = self.holders.iter().filter_map(held).collect();
+        self.look_at_homes(now.mono);
         let mut leases = Leases::new();
-        for (region, epoch, until, asked) in held {
+        for (region, epoch, (until, seen_until), asked) in held {
             if let Some(Open { majority }) = self.opened(now.mono, &region, epoch, asked) {
-                leases.insert(region, Tenure { epoch, until, majority });
+                let homes = self.homes.placed(seen_until);
+                leases.insert(region, Tenure { epoch, until, majority, homes });
             }
         }
         self.openings.retain(|region, _| self.holders.contains_key(region));

@@ -28,12 +28,25 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Opening {
     epoch: Epoch,
-    /// When the lease was asked for.
-    asked: MonoTime,
-    /// What each region said first after that.
-    reports: BTreeMap<RegionId, Arc<Report>>,
+    /// What was said after the lease was asked for.
+    hearing: Hearing,
     open: Option<Open>,
     told: bool,
+}
+
+/// What regions say that they have fsynced.
+#[derive(Debug, Default)]
+pub(super) struct Hearing {
+    /// Earlier words do not count.
+    since: MonoTime,
+    /// What each region said first after that.
+    reports: BTreeMap<RegionId, Arc<Report>>,
+}
+
+impl Hearing {
+    pub(super) const fn since(since: MonoTime) -> Self {
+        Self { since, reports: BTreeMap::new() }
+    }
 }
 
 /// How well an owner knows what came before it.
@@ -45,7 +58,7 @@ pub(super) struct Open {
 
 impl Opening {
     const fn new(epoch: Epoch, asked: MonoTime) -> Self {
-        Self { epoch, asked, reports: BTreeMap::new(), open: None, told: false }
+        Self { epoch, hearing: Hearing::since(asked), open: None, told: false }
     }
 }
 
@@ -71,18 +84,38 @@ impl Overseer {
     }
 
     fn look_at_opening(&self, now: MonoTime, opening: &mut Opening) {
-        for peer in &self.status.peers {
-            let fresh = peer.report.as_ref().filter(|report| report.asked >= opening.asked);
-            if let Some(report) = fresh {
-                opening.reports.entry(peer.region.clone()).or_insert_with(|| report.clone());
-            }
-        }
+        self.hear(&mut opening.hearing);
         let at_once = planted::is(Planted::OpenAtOnce);
-        if at_once || self.waits_for(now, opening).is_none() {
-            let heard = opening.reports.values().filter(|report| self.holds(&report.durable));
-            let majority = (heard.count() + 1) * 2 > self.data_peers().len() + 1;
+        if at_once || self.waits_for(now, &opening.hearing).is_none() {
+            let majority = self.has_majority(&opening.hearing, self.data_regions());
             opening.open = Some(Open { majority });
         }
+    }
+
+    /// Takes in what was said since.
+    pub(super) fn hear(&self, hearing: &mut Hearing) {
+        for peer in &self.status.peers {
+            let fresh = peer.report.as_ref().filter(|report| report.asked >= hearing.since);
+            if let Some(report) = fresh {
+                hearing.reports.entry(peer.region.clone()).or_insert_with(|| report.clone());
+            }
+        }
+    }
+
+    /// Whether what more than half of some regions have said is fsynced here; this one counts as heard.
+    pub(super) fn has_majority<'r>(
+        &self,
+        hearing: &Hearing,
+        among: impl IntoIterator<Item = &'r RegionId>,
+    ) -> bool {
+        let (mut heard, mut all) = (0_usize, 0_usize);
+        for region in among {
+            let report = hearing.reports.get(region);
+            let holds = report.is_some_and(|report| self.holds(&report.durable));
+            heard += usize::from(holds || *region == self.config.region);
+            all += 1;
+        }
+        heard * 2 > all || all == 0
     }
 
     /// Whether the last status is so old that this node must have been frozen since.
@@ -91,16 +124,23 @@ impl Overseer {
     }
 
     /// The region whose word, or whose versions, an opening waits for.
-    fn waits_for(&self, now: MonoTime, opening: &Opening) -> Option<RegionId> {
+    pub(super) fn waits_for(&self, now: MonoTime, hearing: &Hearing) -> Option<RegionId> {
         let blind = self.has_been_frozen(now) || now < self.blind_until;
         if blind || self.status.phase != Phase::Running {
             return Some(self.config.region.clone());
         }
         let lacks = |region: &&RegionId| {
-            let report = opening.reports.get(*region);
+            let report = hearing.reports.get(*region);
             self.in_reach(now, region) && report.is_none_or(|it| !self.holds(&it.durable))
         };
         self.data_peers().into_iter().find(lacks).cloned()
+    }
+
+    /// The regions that hold data, this one among them.
+    pub(super) fn data_regions(&self) -> BTreeSet<&RegionId> {
+        let mut all = self.data_peers();
+        all.insert(&self.config.region);
+        all
     }
 
     /// The other regions that hold data: those that are agreed, and those that are linked and about
@@ -137,13 +177,14 @@ impl Overseer {
 
     /// Whether a lease is held that this node does not act under in every way yet.
     pub(super) fn is_opening(&self) -> bool {
-        self.openings.values().any(|opening| opening.open.is_none_or(|open| !open.majority))
+        let holds = !self.openings.is_empty();
+        holds && !self.homes.are_known() || self.openings.values().any(|opening| opening.open.is_none_or(|open| !open.majority))
     }
 
     /// Tells a person of a lease that is held and not acted under, once that lasts.
     pub(super) fn tell_of_openings(&mut self, now: MonoTime, out: &mut OverseerEffects) {
         let late = |opening: &Opening| {
-            let waited = now.saturating_since(opening.asked) >= OPENING_ALARM_AFTER;
+            let waited = now.saturating_since(opening.hearing.since) >= OPENING_ALARM_AFTER;
             opening.open.is_none() && !opening.told && waited
         };
         let late: Vec<(RegionId, String)> = self
@@ -151,7 +192,7 @@ impl Overseer {
             .iter()
             .filter(|(_, opening)| late(opening))
             .map(|(region, opening)| {
-                let waits = self.waits_for(now, opening);
+                let waits = self.waits_for(now, &opening.hearing);
                 (region.clone(), waits.map_or_else(String::new, |it| it.to_string()))
             })
             .collect();

@@ -28,6 +28,8 @@ pub(super) enum Purpose {
     Identity,
     /// To hand over the affinity rules that a new cluster starts with.
     Rules,
+    /// To put announced homes in force.
+    Homes(u64),
     /// To publish a head of the audit chain.
     Head(u64),
     /// To vote about a region.
@@ -63,6 +65,7 @@ impl Purpose {
                 | Self::Version
                 | Self::Identity
                 | Self::Rules
+                | Self::Homes(_)
                 | Self::Head(_)
                 | Self::StartFailover(_)
         )

@@ -75,7 +75,7 @@ impl Rig {
 
     /// Holds the lease of `us` from now on.
     fn with_lease(mut self) -> Self {
-        let tenure = Tenure { epoch: Epoch(3), until: UNTIL, majority: true };
+        let tenure = Tenure { epoch: Epoch(3), until: UNTIL, majority: true, homes: None };
         let leases = Leases::from([(region("us"), tenure)]);
         self.event(0, Event::Leases(Arc::new(leases)));
         self

@@ -68,7 +68,7 @@ impl Rig {
 
     pub(crate) fn lease(&mut self, epoch: u64) {
         let until = MonoTime(u64::MAX);
-        let tenure = Tenure { epoch: Epoch(epoch), until, majority: true };
+        let tenure = Tenure { epoch: Epoch(epoch), until, majority: true, homes: None };
         self.host.grant(self.now, &region(0), Some(tenure));
         self.drain();
     }

@@ -424,7 +424,7 @@ impl World {
         let it = &self.hosts[host];
         let shrunk = DriftBound::default().shrink(Duration::from_micros(LEASE));
         let until = it.clock.at(self.now).mono + shrunk;
-        let tenure = Tenure { epoch: Epoch(epoch), until, majority };
+        let tenure = Tenure { epoch: Epoch(epoch), until, majority, homes: None };
         self.hosts[host].grant(self.now, &region(home), Some(tenure));
         self.drain(host);
     }

@@ -6,7 +6,7 @@ use rhumb_types::{
     ClusterId, Epoch, NodeId, OriginId, RegionId,
     control::{
         AdminCommand, AdminOutcome, AdminRefusal, AdminRequest, AdminState, AffinityRule, ApiToken,
-        Ballot, Digest, FailoverId, FailoverRecord, JoinToken, Member, RegionLease, RegionStatus,
+        Ballot, Digest, FailoverId, FailoverRecord, Homes, JoinToken, Member, RegionLease, RegionStatus,
     },
     record::Record,
 };
@@ -39,6 +39,7 @@ pub(super) struct Agreed {
     pub(super) api_tokens: BTreeMap<String, ApiToken>,
     pub(super) chain: AuditChain,
     pub(super) heads: Heads,
+    pub(super) homes: Homes,
 }
 
 impl Record for Agreed {
@@ -101,6 +102,7 @@ impl Agreed {
             C::NoteQueue { .. } | C::NoteRunners { .. } | C::NoteBucket { .. } => {
                 Ok(AdminOutcome::Done)
             }
+            C::SettleHomes { version } => self.settle_homes(*version),
             C::Together { .. } => Err(AdminRefusal::NotFound("single command".to_owned())),
         }
     }
@@ -153,6 +155,7 @@ impl Agreed {
         }
         let readable = self.members.values().map(|member| member.reads).min().unwrap_or_default();
         self.protocol = self.protocol.max(readable);
+        self.announce_homes();
     }
 
     /// Remembers that a node was a member.

@@ -109,6 +109,7 @@ fn name(command: &AdminCommand) -> (&'static str, String) {
         C::RevokeApiToken { id } => ("revoke-api-token", id.clone()),
         C::DropApiToken { id } => ("drop-api-token", id.clone()),
         C::PublishHead { head } => ("publish-head", format!("{} at {}", head.region, head.index)),
+        C::SettleHomes { version } => ("settle-homes", format!("version {version}")),
         C::NoteQueue { .. } | C::NoteBucket { .. } | C::NoteRunners { .. } => note(command),
         // Of a whole group only a malformed one is told; otherwise each has an entry of its own.
         C::Together { commands } => ("together", format!("{} commands", commands.len())),

@@ -134,6 +134,7 @@ fn failovers_and_tokens() -> Vec<AdminCommand> {
             ended: vec![],
         },
         C::NoteBucket { bucket: BucketName::new("photos").unwrap(), act: BucketAct::Change },
+        C::SettleHomes { version: 3 },
     ]
 }
 

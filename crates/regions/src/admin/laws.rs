@@ -67,6 +67,7 @@ fn membership() -> impl Strategy<Value = AdminCommand> {
             region,
             origins: vec![(OriginId(origin), origin * 7)],
         }),
+        (0_u64..12).prop_map(|version| AdminCommand::SettleHomes { version }),
     ]
 }
 
@@ -188,6 +189,32 @@ proptest! {
             prop_assert_eq!(one.apply(index, &bytes), other.apply(index, &bytes));
         }
         prop_assert_eq!(one.snapshot(), other.snapshot());
+    }
+
+    #[test]
+    fn homes_move_only_after_an_announcement_and_follow_the_members(commands in commands()) {
+        let mut machine = formed();
+        for (index, command) in (2..).zip(commands) {
+            let settles = match &command {
+                AdminCommand::SettleHomes { version } => Some(*version),
+                _ => None,
+            };
+            let before = machine.view().homes;
+            machine.apply(index, &request(command));
+            let view = machine.view();
+            let after = &view.homes;
+            prop_assert!(after.version >= before.version);
+            prop_assert!((after.version == before.version) == (*after == before) || settles.is_none());
+            if after.regions != before.regions {
+                prop_assert_eq!(settles, Some(before.version));
+                prop_assert_eq!(Some(&after.regions), before.announced.as_ref());
+                prop_assert_eq!(&after.before, &before.regions);
+            }
+            if after.announced.is_none() {
+                let holds = view.regions.iter().filter(|(_, status)| !status.witness);
+                prop_assert!(holds.map(|(region, _)| region).eq(&after.regions));
+            }
+        }
     }
 
     #[test]

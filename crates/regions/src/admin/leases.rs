@@ -99,7 +99,9 @@ impl Agreed {
         let lease = self.lease_mut(region)?;
         let epoch = lease.epoch.next();
         *lease = RegionLease { epoch, renewal: 0, duration_ms, holder: Some(holder) };
-        Ok(AdminOutcome::Lease(lease.clone()))
+        let begun = lease.clone();
+        self.homes.lease_ms_max = self.homes.lease_ms_max.max(duration_ms);
+        Ok(AdminOutcome::Lease(begun))
     }
 
     /// A member with data in a region that may be given duties.

@@ -61,6 +61,7 @@ impl Agreed {
             closed_origins: self.closed_origins.clone(),
             open_failovers: open.cloned().collect(),
             displaced: self.displaced(),
+            homes: self.homes.clone(),
         }
     }
 }

@@ -69,6 +69,7 @@ impl Agreed {
             self.epoch_floor = self.epoch_floor.max(lease.epoch);
         }
         self.regions.remove(region);
+        self.announce_homes();
         self.forget_ballots(region);
         self.heads.remove(region);
         for record in self.failovers.values_mut().filter(|record| record.plan.region == *region) {

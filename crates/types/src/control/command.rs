@@ -271,6 +271,14 @@ pub enum AdminCommand {
         /// What is done to it.
         act: BucketAct,
     },
+    /// Puts an announced change of the homes in force; who asks has waited [`Homes::wait`] since it saw
+    /// the announcement.
+    ///
+    /// [`Homes::wait`]: super::Homes::wait
+    SettleHomes {
+        /// The version of the homes that announced it.
+        version: u64,
+    },
 }
 
 /// What is done to a bucket as a whole.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AdminRefusal, AffinityRule, ApiToken, AuditEntry, AuditHead, Digest, Document, DocumentVersion,
-    FailoverId, FailoverRecord, Member, RegionLease, RegionStatus,
+    FailoverId, FailoverRecord, Homes, Member, RegionLease, RegionStatus,
 };
 use crate::{ClusterId, NodeId, OriginId, RegionId, record::Record};
 
@@ -91,6 +91,8 @@ pub struct ControlView {
     /// Regions whose duties nodes moved by themselves, with the failover that did; nothing was
     /// asked of them since.
     pub displaced: BTreeMap<RegionId, FailoverId>,
+    /// Which regions are homes of keys of linearizable buckets.
+    pub homes: Homes,
 }
 
 impl ControlView {

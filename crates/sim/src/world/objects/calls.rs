@@ -12,6 +12,7 @@ use rhumb_objects::{
 use rhumb_ports::store::ReadStore as _;
 use rhumb_types::{
     AckLevel, ErrorCode, RegionId,
+    control::Homes,
     planted::{self, Planted},
     record::{
         BlobHash, BlobRef, BucketConsistency, BucketDefinition, BucketName, IndexKey, Miss,
@@ -257,35 +258,32 @@ pub(super) async fn settled(here: &Here, bucket: &BucketName, key: &Bytes) -> Re
 
 /// The region that acts for a key's home.
 pub(super) fn acting(here: &Here, bucket: &BucketName, key: &[u8]) -> Result<RegionId, Failure> {
-    let home = home(here, bucket, key)?;
-    if may_decide(here, &home) {
+    let view = here.state().view.clone();
+    let home = home(&view.homes, bucket, key)?;
+    if may_decide(here, home, view.homes.version) {
         return Ok(here.region().clone());
     }
-    let acting = here.state().view.acting_for(&home).cloned();
-    match acting {
-        Some(region) if region != *here.region() => Ok(region),
+    match view.acting_for(home) {
+        Some(region) if region != here.region() => Ok(region.clone()),
         _ => Err(Failure::unavailable(format!("nobody acts for {home} now"))),
     }
 }
 
-fn home(here: &Here, bucket: &BucketName, key: &[u8]) -> Result<RegionId, Failure> {
-    let Some(snapshot) = here.routing() else {
-        return Err(Failure::unavailable("this node does not route yet"));
-    };
-    let home = place::home(&snapshot, bucket, key).map(|home| snapshot.id(home).clone());
-    home.ok_or_else(|| Failure::unavailable("no region may be the key's home"))
+fn home<'h>(homes: &'h Homes, bucket: &BucketName, key: &[u8]) -> Result<&'h RegionId, Failure> {
+    place::home(homes, bucket, key).map_err(|error| Failure::unavailable(error.to_string()))
 }
 
-fn may_decide(here: &Here, home: &RegionId) -> bool {
+fn may_decide(here: &Here, home: &RegionId, version: u64) -> bool {
     let state = here.state();
-    let tenure = state.leases.get(home).and_then(|tenure| tenure.at_quorum(state.now.mono));
+    let tenure = state.leases.get(home);
     let own = planted::is(Planted::ActWithoutLease) && home == here.region();
-    tenure.is_some() || own
+    tenure.is_some_and(|tenure| tenure.decides(state.now.mono, version).is_some()) || own
 }
 
 pub(super) fn still_acts(here: &Here, bucket: &BucketName, key: &[u8]) -> Result<(), Failure> {
-    let home = home(here, bucket, key)?;
-    if may_decide(here, &home) {
+    let view = here.state().view.clone();
+    let home = home(&view.homes, bucket, key)?;
+    if may_decide(here, home, view.homes.version) {
         return Ok(());
     }
     here.note(Branch::HomeMoved);
