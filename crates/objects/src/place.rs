@@ -9,11 +9,14 @@
 //!
 //! Residency binds both: no step of either reaches a region that lacks one of the bucket's tags.
 
-use std::{collections::BTreeSet, fmt};
+use std::fmt;
 
 use rhumb_regions::{
     Client, Health, Key, Plan, Policy, RegionIndex, RegionSet, Request, ResidencyTag, RouteError,
-    RoutingSnapshot, Strategy, affinity::rendezvous, registry::TagError, select,
+    RoutingSnapshot, Strategy,
+    homes::{HomeError, home_of},
+    registry::TagError,
+    select,
 };
 use rhumb_types::{
     RegionId,
@@ -45,31 +48,7 @@ pub fn name(bucket: &BucketName, key: &[u8]) -> Vec<u8> {
     [bucket.as_str().as_bytes(), b"/", key].concat()
 }
 
-/// Why a key has no home now.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum HomeError {
-    /// No cluster is formed, as far as is known here.
-    #[error("no region is the home of keys yet")]
-    Nowhere,
-    /// Members joined or left, and nobody decides until it is known that the old home has stopped.
-    #[error("the home of the key moves from {from} to {to}: try again in a moment")]
-    Moving {
-        /// The home that is in force.
-        from: RegionId,
-        /// The one that is announced.
-        to: RegionId,
-    },
-}
-
-/// The home of a key of a linearizable bucket: who holds its lease decides between changes (rule 10),
-/// as long as [`Tenure::decides`] says so for the version of these homes.
-///
-/// It follows from what is agreed of the homes alone. Failures, drains, ramps and weights do not move
-/// it, as they move the homes of other keys: of two nodes one may not have heard of such a step, and
-/// both would decide. What moves then is the lease, which has one holder at a time. Members that join or
-/// leave do move it, and then nobody decides for a while.
-///
-/// [`Tenure::decides`]: rhumb_regions::lease::Tenure::decides
+/// The home of a key of a linearizable bucket, which decides between its changes (rule 10).
 ///
 /// # Errors
 /// When nobody may decide for the key now.
@@ -78,15 +57,7 @@ pub fn home<'h>(
     bucket: &BucketName,
     key: &[u8],
 ) -> Result<&'h RegionId, HomeError> {
-    let name = name(bucket, key);
-    let among = |regions: &'h BTreeSet<RegionId>| rendezvous(&name, regions.iter());
-    let from = among(&homes.regions).ok_or(HomeError::Nowhere)?;
-    match homes.announced.as_ref().and_then(among) {
-        Some(to) if to != from => {
-            Err(HomeError::Moving { from: from.clone(), to: to.clone() })
-        }
-        _ => Ok(from),
-    }
+    home_of(homes, &name(bucket, key))
 }
 
 /// A bucket's residency, parsed and with the regions that it leaves. Make one per snapshot and bucket.

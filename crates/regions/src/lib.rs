@@ -15,6 +15,7 @@ mod facts;
 pub mod failover;
 mod hash;
 pub mod health;
+pub mod homes;
 pub mod lease;
 pub mod load;
 pub mod locations;

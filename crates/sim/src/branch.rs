@@ -104,6 +104,8 @@ pub enum Branch {
     AnswerUnsettled,
     /// A change or a read came where the home of its key is not acted for.
     HomeMoved,
+    /// The home of a key moved to another region, and nobody decided for it.
+    HomeMoves,
     /// An upload in parts that was left was given up.
     UploadAged,
     /// An upload in parts was completed.
@@ -170,6 +172,7 @@ impl Branch {
         Self::ChangedMeanwhile,
         Self::AnswerUnsettled,
         Self::HomeMoved,
+        Self::HomeMoves,
         Self::UploadAged,
         Self::PartsJoined,
         Self::PartsSwept,

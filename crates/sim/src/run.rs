@@ -44,7 +44,9 @@ const OLDER: usize = 1;
 const CLOCKS: u64 = 5;
 /// The wake that lets a client of objects act.
 const OBJECTS: u64 = 6;
-/// How often that is.
+/// The wake that starts the host that joins late.
+const JOIN: u64 = 7;
+/// How often clocks are looked at.
 const CLOCKS_EVERY: Duration = Duration::from_millis(10);
 /// Wakes from here on mend the fault of that number.
 const MEND: u64 = 1_000;
@@ -144,6 +146,9 @@ impl Run {
         world.history = History::new(options.history);
         let slow = world.hosts.iter().position(|host| host.drift_ppm < 0);
         let slow = slow.filter(|_| options.kind.has_overseers());
+        if let Some((_, after)) = setup::late(&options, world.hosts.len()) {
+            world.wake(after, JOIN);
+        }
         Self {
             schedule: Schedule::new(&options, world.hosts.len(), slow),
             next: None,
@@ -259,6 +264,7 @@ impl Run {
                 Some(Call::Wake(CLOCKS)) => self.clocks(),
                 Some(Call::Wake(OBJECTS)) => self.objects(),
                 Some(Call::Wake(FAULT)) => self.fault(),
+                Some(Call::Wake(JOIN)) => self.join(),
                 Some(Call::Wake(UPGRADE)) => self.world.upgrade(),
                 Some(Call::Wake(token)) if token >= WAKES => {
                     if let Some(jobs) = &mut self.work.jobs {
@@ -281,6 +287,12 @@ impl Run {
                 Some(Call::Alarm { .. } | Call::Overseen { .. }) => {}
                 None => return,
             }
+        }
+    }
+
+    fn join(&mut self) {
+        if let Some((host, _)) = setup::late(&self.options, self.world.hosts.len()) {
+            self.world.start(host);
         }
     }
 

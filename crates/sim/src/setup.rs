@@ -37,6 +37,12 @@ const DRIFTS_PPM: [u32; 4] = [10_000, 100_000, 100_000, 100_000];
 
 /// How often a run has how many regions; most have three, for these are the quickest.
 const REGIONS_DRAWN: [usize; 12] = [2, 3, 3, 3, 3, 3, 3, 4, 4, 5, 6, 9];
+/// How many of a thousand runs with objects have a host that joins late,
+const LATE_PER_MILLE: u64 = 500;
+/// and when it does.
+const LATE: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(10));
+/// Separates what is drawn for it from the run's other draws.
+const LATE_STREAM: u64 = 0x6c61_7465;
 /// The share of a link's delay by which messages are late at most, in thousandths.
 const JITTER_PER_MILLE: u64 = 50;
 /// Regions between which links are as long as they are in the world.
@@ -83,10 +89,18 @@ pub(crate) fn world(options: &Options) -> World {
         Kind::Objects => world.define_buckets(objects::definitions()),
         Kind::Data | Kind::Domains | Kind::Control => {}
     }
-    for host in 0..world.hosts.len() {
+    let late = late(options, world.hosts.len()).map(|(host, _)| host);
+    for host in (0..world.hosts.len()).filter(|host| late != Some(*host)) {
         world.start(host);
     }
     world
+}
+
+/// Which host joins only while clients of objects are at work, and when.
+pub(crate) fn late(options: &Options, hosts: usize) -> Option<(usize, Duration)> {
+    let mut random = Random::new(options.seed ^ LATE_STREAM);
+    let late = options.kind == Kind::Objects && hosts > 2 && random.chance(LATE_PER_MILLE);
+    late.then(|| (random.index(hosts), random.between(LATE.0, LATE.1)))
 }
 
 /// How long the links of a run are.

@@ -13,6 +13,7 @@ use rhumb_types::{
 };
 
 use super::{Overseer, OverseerEffects, opening::Hearing, proposals::Purpose};
+use crate::limits::FORM_WAIT;
 
 /// The homes as this node has seen them.
 #[derive(Debug, Default)]
@@ -56,7 +57,9 @@ impl Overseer {
     /// Has an announced change put in force, once nobody decides by what is in force now.
     pub(super) fn settle_homes(&mut self, now: Timestamp, out: &mut OverseerEffects) {
         let homes = &self.view.homes;
-        let wait = self.config.health.drift.stretch(homes.wait());
+        // Nobody decides before the first ones; whoever forms the cluster joins in the meantime.
+        let wait = if homes.since == 0 { FORM_WAIT } else { homes.wait() };
+        let wait = self.config.health.drift.stretch(wait);
         let waited = now.mono.saturating_since(self.homes.seen) >= wait;
         if homes.announced.is_none() || !waited || !self.leads() {
             return;

@@ -22,14 +22,16 @@ impl Agreed {
     pub(super) fn announce_homes(&mut self) {
         let holds = self.regions.iter().filter(|(_, status)| !status.witness);
         let wanted: BTreeSet<RegionId> = holds.map(|(region, _)| region.clone()).collect();
-        if self.homes.announced.is_some() || self.homes.regions == wanted {
+        // Before the first ones nobody decides, so that they may change until they are in force.
+        let first = self.homes.since == 0;
+        if self.homes.regions == wanted || self.homes.announced.is_some() && !first {
             return;
         }
-        let first = self.homes.version == 0;
-        self.homes.version += 1;
-        self.homes.announced = Some(wanted);
-        // Before the first ones nobody decided.
-        if first || planted::is(Planted::MoveHomesAtOnce) {
+        if self.homes.announced.as_ref() != Some(&wanted) {
+            self.homes.version += 1;
+            self.homes.announced = Some(wanted);
+        }
+        if planted::is(Planted::MoveHomesAtOnce) {
             self.put_in_force();
         }
     }

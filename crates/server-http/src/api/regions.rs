@@ -28,6 +28,11 @@ pub(crate) fn show(call: &Call) -> Outcome {
         "version": snapshot.version(),
         "strategy": snapshot.policy().strategy,
         "regions": regions.collect::<Vec<_>>(),
+        "homes": {
+            "version": view.homes.version,
+            "in_force": view.homes.regions,
+            "announced": view.homes.announced,
+        },
     })))
 }
 

@@ -17,7 +17,7 @@ pub struct Homes {
     pub version: u64,
     /// Those in force.
     pub regions: BTreeSet<RegionId>,
-    /// The version with which they came in force.
+    /// The version with which they came in force; 0 before the first.
     pub since: u64,
     /// Those that were in force before.
     pub before: BTreeSet<RegionId>,

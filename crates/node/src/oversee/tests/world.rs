@@ -8,7 +8,7 @@ use std::{
 
 use rhumb_regions::{
     AdminMachine, Facts, FailoverConfig, HealthConfig, Policy, RegionFacts, RoutingSnapshot,
-    failover::Ticket, registry::Region,
+    failover::Ticket, homes::home_of, registry::Region,
 };
 use rhumb_types::{
     ClusterId, MonoTime, NodeId, RegionId, Timestamp, UnixMillis,
@@ -24,6 +24,8 @@ use crate::status::{PeerStatus, Report};
 
 pub(super) const NAMES: [&str; 3] = ["us-east-1", "eu-west-1", "ap-south-1"];
 pub(super) const STEP_MS: u64 = 10;
+/// Keys on which regions must agree; each region is the home of some.
+pub(super) const KEYS: std::ops::Range<u8> = 0..24;
 const DELAY_MS: u64 = 40;
 const HEARTBEAT_MS: u64 = 100;
 
@@ -361,6 +363,26 @@ impl World {
             }
         }
         self.check_leases();
+        self.check_homes();
+    }
+
+    /// Rule 10: at most one node may decide for a key, whatever each has heard of the members.
+    fn check_homes(&self) {
+        for key in KEYS {
+            let deciding = self.deciding(key);
+            assert!(deciding.len() <= 1, "{deciding:?} decide for key {key} at {}", self.now);
+        }
+    }
+
+    /// Who may decide for a key now.
+    pub(super) fn deciding(&self, key: u8) -> Vec<usize> {
+        let now = self.time().mono;
+        let decides = |place: &Place| {
+            let homes = &place.overseer.as_ref()?.view().homes;
+            let home = home_of(homes, &[key]).ok()?;
+            place.leases.get(home)?.decides(now, homes.version)
+        };
+        (0..).zip(&self.places).filter(|(_, it)| decides(it).is_some()).map(|(at, _)| at).collect()
     }
 
     /// Rule 7: at most one node may act for a region.

@@ -259,7 +259,7 @@ pub(super) async fn settled(here: &Here, bucket: &BucketName, key: &Bytes) -> Re
 /// The region that acts for a key's home.
 pub(super) fn acting(here: &Here, bucket: &BucketName, key: &[u8]) -> Result<RegionId, Failure> {
     let view = here.state().view.clone();
-    let home = home(&view.homes, bucket, key)?;
+    let home = home(here, &view.homes, bucket, key)?;
     if may_decide(here, home, view.homes.version) {
         return Ok(here.region().clone());
     }
@@ -269,8 +269,16 @@ pub(super) fn acting(here: &Here, bucket: &BucketName, key: &[u8]) -> Result<Reg
     }
 }
 
-fn home<'h>(homes: &'h Homes, bucket: &BucketName, key: &[u8]) -> Result<&'h RegionId, Failure> {
-    place::home(homes, bucket, key).map_err(|error| Failure::unavailable(error.to_string()))
+fn home<'h>(
+    here: &Here,
+    homes: &'h Homes,
+    bucket: &BucketName,
+    key: &[u8],
+) -> Result<&'h RegionId, Failure> {
+    place::home(homes, bucket, key).map_err(|error| {
+        here.note(Branch::HomeMoves);
+        Failure::unavailable(error.to_string())
+    })
 }
 
 fn may_decide(here: &Here, home: &RegionId, version: u64) -> bool {
@@ -282,7 +290,7 @@ fn may_decide(here: &Here, home: &RegionId, version: u64) -> bool {
 
 pub(super) fn still_acts(here: &Here, bucket: &BucketName, key: &[u8]) -> Result<(), Failure> {
     let view = here.state().view.clone();
-    let home = home(&view.homes, bucket, key)?;
+    let home = home(here, &view.homes, bucket, key)?;
     if may_decide(here, home, view.homes.version) {
         return Ok(());
     }
