@@ -63,9 +63,10 @@ mod tests {
 
     #[test]
     fn only_keys_that_move_have_no_home_meanwhile_and_about_one_in_n_does() {
-        for (from, to, moved) in
-            [(["us", "eu"].as_slice(), ["us", "eu", "ap"].as_slice(), "ap"), (&["us", "eu", "ap"], &["us", "ap"], "eu")]
-        {
+        for (from, to, moved) in [
+            (["us", "eu"].as_slice(), ["us", "eu", "ap"].as_slice(), "ap"),
+            (&["us", "eu", "ap"], &["us", "ap"], "eu"),
+        ] {
             let (before, meanwhile, after) = (homes(from, &[]), homes(from, to), homes(to, &[]));
             let mut moving = 0;
             for key in 0..KEYS {

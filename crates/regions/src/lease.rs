@@ -157,7 +157,17 @@ impl LeaseHolder {
         duration: Duration,
         drift: DriftBound,
     ) -> Self {
-        Self { node, region, duration, drift, tenure: None, seen: None, agreed: None, ended: None, last_sent: None }
+        Self {
+            node,
+            region,
+            duration,
+            drift,
+            tenure: None,
+            seen: None,
+            agreed: None,
+            ended: None,
+            last_sent: None,
+        }
     }
 
     /// How often a renewal is sent.

@@ -56,6 +56,8 @@ pub enum Check {
     Residency,
     /// At most one node acts under a region's lease, at every instant (rule 7).
     Leases,
+    /// At most one node decides for a key of a linearizable bucket, at every instant (rule 10).
+    Homes,
     /// Everything agreed is in the audit chain, and every host's chain is the same (rule 18).
     Audited,
     /// No key changes its home but for a reason at one of its two homes.

@@ -494,6 +494,13 @@ mod tests {
         }
     }
 
+    /// Its third region joined while the first decided, and a key had two homes (ADR 0012).
+    #[test]
+    fn seed_167_of_objects_holds() {
+        let outcome = run(&options(167, Kind::Objects, 20));
+        assert_eq!(outcome.violation, None);
+    }
+
     #[test]
     fn the_bound_covers_all_that_a_region_may_have_to_wait_for() {
         use crate::{group, network};

@@ -22,6 +22,7 @@ use crate::{
 
 mod agenda;
 mod agree;
+mod homes;
 mod links;
 mod machines;
 pub mod objects;

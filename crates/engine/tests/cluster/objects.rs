@@ -140,6 +140,18 @@ async fn until_held(node: &Node, blobs: &[BlobRef]) {
     assert!(came.is_ok(), "the blobs never came to {}", node.region);
 }
 
+/// Waits until a region is heard on a key of a linearizable bucket: homes are in force, and know what was
+/// decided before them.
+async fn until_decided(node: &Node, text: &str) {
+    let waited = async {
+        while matches!(node.head(text).await, Err(ObjectError::Unavailable(_))) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let came = tokio::time::timeout(super::cluster::PATIENCE, waited).await;
+    assert!(came.is_ok(), "nobody decides for {text}");
+}
+
 async fn until_gone(node: &Node, blobs: &[BlobRef]) {
     let waited = async {
         while node.holds(blobs).await {
@@ -410,6 +422,9 @@ async fn changes_of_a_linearizable_bucket_are_made_at_the_home_wherever_they_are
     us.make(definition).await;
     eu.knows_bucket().await;
     ap.knows_bucket().await;
+    for node in [&us, &eu, &ap] {
+        until_decided(node, "k").await;
+    }
     let absent =
         Condition { if_none_match: Some(EntityTags::parse("*").unwrap()), ..Condition::default() };
     let mut tries = JoinSet::new();

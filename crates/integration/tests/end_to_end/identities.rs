@@ -108,10 +108,9 @@ fn leave_out(cluster: &Cluster, nth: usize, region: usize) {
     fs::write(file, settings.to_yaml().unwrap()).unwrap();
 }
 
-#[test]
-fn a_fourth_region_joins_three_that_run() {
+/// Three regions that run, and a fourth that only its own file knows.
+pub(crate) fn three_of_four() -> Cluster {
     let mut cluster = Layout::regions(4).without_identities().prepare().unwrap();
-    let full = fs::read_to_string(cluster.config(3)).unwrap();
     (0..3).for_each(|nth| leave_out(&cluster, nth, 3));
     works(rhumb(&cluster, 0, &["init"]));
     assert!(!Identities::is_in(&identity(&cluster, 3)));
@@ -120,14 +119,24 @@ fn a_fourth_region_joins_three_that_run() {
     }
     cluster.wait_until_linked(0..3).unwrap();
     cluster.wait_until_agreed(0..3).unwrap();
+    cluster
+}
 
-    // The file changes on every machine; nobody restarts.
+/// The file changes on every machine; nobody restarts.
+pub(crate) fn join_fourth(cluster: &mut Cluster) {
+    let full = fs::read_to_string(cluster.config(3)).unwrap();
     (0..3).for_each(|nth| fs::write(cluster.config(nth), &full).unwrap());
-    let token = token(&cluster, 0, 3, "10m");
-    works(rhumb(&cluster, 3, &["join", &token]));
+    let token = token(cluster, 0, 3, "10m");
+    works(rhumb(cluster, 3, &["join", &token]));
     let url = format!("http://{}", cluster.http(1));
-    works(rhumb(&cluster, 3, &["member", "add", "--reason", "growth", "--url", &url]));
+    works(rhumb(cluster, 3, &["member", "add", "--reason", "growth", "--url", &url]));
     cluster.start(3).unwrap();
+}
+
+#[test]
+fn a_fourth_region_joins_three_that_run() {
+    let mut cluster = three_of_four();
+    join_fourth(&mut cluster);
     cluster.wait_until_linked(0..4).unwrap();
     cluster.wait_until_agreed(3..4).unwrap();
     // It votes: of four, three are a majority.

@@ -97,6 +97,18 @@ fn holder(cluster: &Cluster, asked: usize, nth: usize) -> String {
     region.map_or("", |it| at(it, "/lease/holder/region").as_str().unwrap_or_default()).to_owned()
 }
 
+/// Waits until so many regions are homes of keys of linearizable buckets, and no key's home moves.
+fn wait_for_homes(cluster: &Cluster, count: usize) {
+    eventually(READY_WAIT_MAX, || {
+        let regions = json(&works(rhumb(cluster, 0, &["regions", "--json"])));
+        let homes = at(&regions, "/homes");
+        let in_force = at(homes, "/in_force").as_array().map_or(0, Vec::len);
+        anyhow::ensure!(in_force == count && at(homes, "/announced").is_null(), "{homes}");
+        Ok(())
+    })
+    .unwrap();
+}
+
 fn wait_for_duties(cluster: &Cluster, nodes: std::ops::Range<usize>) {
     for nth in nodes {
         eventually(READY_WAIT_MAX, || {

@@ -10,13 +10,15 @@ use rhumb_integration::Layout;
 use serde_json::Value;
 
 use crate::{
-    json,
+    identities, json,
     objects::{NO_PYTHON, Script, make_bucket, python, script},
     skipped,
 };
 
 /// How long clients race, in seconds;
 const RACING: &str = "10";
+/// longer where a region joins meanwhile;
+const RACING_LONG: &str = "20";
 /// after how long a region is cut off,
 const CUT_AFTER: Duration = Duration::from_secs(3);
 /// and for how long.
@@ -64,6 +66,7 @@ fn conditional_writes_of_three_regions_have_one_order() {
     let cluster = Layout::regions(3).relayed().start().unwrap();
     make_bucket(&cluster, &["--consistency", "linearizable"]);
     crate::wait_for_duties(&cluster, 0..3);
+    crate::wait_for_homes(&cluster, 3);
     let mut race = script(&python, "s3_races.py");
     let addresses = (0..3).map(|nth| cluster.s3(nth).to_string());
     let mut race = Script::start(race.arg(RACING).args(addresses));
@@ -79,8 +82,37 @@ fn conditional_writes_of_three_regions_have_one_order() {
         cut.join().unwrap();
         events
     });
+    judge(&fault);
+}
+
+/// A fourth region joins while clients of three race; some keys have their homes there from then on.
+#[test]
+fn conditional_writes_have_one_order_while_homes_move_to_a_region_that_joins() {
+    let Some(python) = python() else { return skipped(NO_PYTHON) };
+    let mut cluster = identities::three_of_four();
+    make_bucket(&cluster, &["--consistency", "linearizable"]);
+    crate::wait_for_duties(&cluster, 0..3);
+    crate::wait_for_homes(&cluster, 3);
+    let mut race = script(&python, "s3_races.py");
+    let addresses = (0..3).map(|nth| cluster.s3(nth).to_string());
+    let mut race = Script::start(race.arg(RACING_LONG).args(addresses));
+    race.until("racing");
+    let events = thread::scope(|scope| {
+        let joins = scope.spawn(|| {
+            identities::join_fourth(&mut cluster);
+            crate::wait_for_homes(&cluster, 4);
+        });
+        let events = race.finish();
+        joins.join().unwrap();
+        events
+    });
+    judge(&events);
+}
+
+/// Whether what was seen of each key has an order.
+fn judge(events: &[String]) {
     let mut seen = Seen::default();
-    fault.iter().for_each(|line| seen.note(&json(line)));
+    events.iter().for_each(|line| seen.note(&json(line)));
     let (mut answered, mut unknown) = (0, 0);
     for (key, history) in &seen.histories {
         let ended = history.calls().filter(|call| call.answered.is_some()).count();

@@ -31,6 +31,16 @@ def code_of(call, **arguments):
         return type(error).__name__, None
 
 
+def ready():
+    """Every region is heard on every key: homes are in force, and know what was decided before."""
+    end = time.monotonic() + 60
+    for at in CLIENTS:
+        for key in [f"once/{number}" for number in range(ROUNDS)]:
+            while code_of(at.get_object, Key=key)[0] != "NoSuchKey":
+                assert time.monotonic() < end, key
+                time.sleep(0.05)
+
+
 def meet():
     """Of those who find nothing there exactly one is right, and all read what that one wrote."""
     start = threading.Barrier(len(CLIENTS))
@@ -114,6 +124,7 @@ def work(history, nth, thread):
         call(history, CLIENTS[nth], dice, tags)
 
 
+ready()
 meet()
 print("racing", flush=True)
 history = History()

@@ -178,7 +178,8 @@ impl Overseer {
     /// Whether a lease is held that this node does not act under in every way yet.
     pub(super) fn is_opening(&self) -> bool {
         let holds = !self.openings.is_empty();
-        holds && !self.homes.are_known() || self.openings.values().any(|opening| opening.open.is_none_or(|open| !open.majority))
+        holds && !self.homes.are_known()
+            || self.openings.values().any(|opening| opening.open.is_none_or(|open| !open.majority))
     }
 
     /// Tells a person of a lease that is held and not acted under, once that lasts.

@@ -6,7 +6,8 @@ use rhumb_types::{
     ClusterId, Epoch, NodeId, OriginId, RegionId,
     control::{
         AdminCommand, AdminOutcome, AdminRefusal, AdminRequest, AdminState, AffinityRule, ApiToken,
-        Ballot, Digest, FailoverId, FailoverRecord, Homes, JoinToken, Member, RegionLease, RegionStatus,
+        Ballot, Digest, FailoverId, FailoverRecord, Homes, JoinToken, Member, RegionLease,
+        RegionStatus,
     },
     record::Record,
 };

@@ -382,3 +382,30 @@ fn a_raised_epoch_must_be_renewed_before_it_counts() {
     holder.on_granted(MonoTime::default(), renewal, &held(2, 1, 1));
     assert_eq!(holder.may_act(at_ms(500)), Some(Epoch(2)));
 }
+
+/// What is agreed between a renewal and its answer may be unknown to the holder until it sees the
+/// renewal itself (rule 10).
+#[test]
+fn a_renewal_is_seen_once_it_was_both_answered_and_agreed_on_as_far_as_is_known() {
+    let mut holder = LeaseHolder::new(NodeId(1), region("us"), LEASE, DRIFT);
+    let seen_at = |holder: &LeaseHolder, ms| holder.remaining_seen(at_ms(ms)).as_millis();
+    let (_, first) = holder.propose(at_ms(0), &RegionLease::default()).unwrap();
+    holder.on_granted(MonoTime::default(), first, &held(1, 0, 1));
+    assert_eq!((holder.remaining(at_ms(0)).as_millis(), seen_at(&holder, 0)), (952, 0));
+    holder.observe(&held(1, 0, 1));
+    assert_eq!(seen_at(&holder, 0), 952);
+    // The next one is answered first, and does not count before it is seen.
+    let (_, second) = holder.propose(at_ms(400), &held(1, 0, 1)).unwrap();
+    holder.on_granted(MonoTime::default(), second, &held(1, 1, 1));
+    assert_eq!((holder.remaining(at_ms(400)).as_millis(), seen_at(&holder, 400)), (952, 552));
+    holder.observe(&held(1, 1, 1));
+    assert_eq!(seen_at(&holder, 400), 952);
+    // One that is seen first does not count before it is answered: its time of sending is not known.
+    let (_, third) = holder.propose(at_ms(800), &held(1, 1, 1)).unwrap();
+    holder.observe(&held(1, 2, 1));
+    assert_eq!(seen_at(&holder, 800), 552);
+    holder.on_granted(MonoTime::default(), third, &held(1, 2, 1));
+    assert_eq!(seen_at(&holder, 800), 952);
+    holder.observe(&held(2, 0, 2));
+    assert_eq!(seen_at(&holder, 800), 0, "another holds it");
+}

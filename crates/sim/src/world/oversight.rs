@@ -84,6 +84,7 @@ impl World {
                 }
                 self.queue_event(host, rhumb_queue::Event::Leases(leases));
                 self.watch_leases();
+                self.watch_homes();
                 self.calls.push_back(Call::Overseen { host });
             }
             OverseerEffect::Remember(view) => {
