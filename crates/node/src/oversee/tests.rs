@@ -20,7 +20,7 @@ use rhumb_types::control::{
     FailoverStrategy, MemberRole,
 };
 use rhumb_types::{OriginId, UnixMillis};
-use world::{KEYS, NAMES, World, config, region};
+use world::{NAMES, World, config, keys, region};
 
 use super::*;
 
@@ -293,13 +293,13 @@ fn two_decide(seed: u64) -> World {
     world.kill(2);
     world.until("two are homes", |world| world.agreed.view().homes.regions.len() == 2);
     world.until("both decide", |world| {
-        KEYS.flat_map(|key| world.deciding(key)).collect::<BTreeSet<_>>() == [0, 1].into()
+        keys().flat_map(|key| world.deciding(key)).collect::<BTreeSet<_>>() == [0, 1].into()
     });
     world
 }
 
 fn decide_all(world: &World, among: &[usize]) -> bool {
-    KEYS.map(|key| world.deciding(key)).all(|by| by.iter().any(|at| among.contains(at)))
+    keys().map(|key| world.deciding(key)).all(|by| by.iter().any(|at| among.contains(at)))
 }
 
 /// Seed 167 of the simulator: a region hears late that another has joined, keeps its lease, and is
@@ -307,18 +307,18 @@ fn decide_all(world: &World, among: &[usize]) -> bool {
 #[test]
 fn a_home_that_has_not_heard_of_a_new_one_stops_before_that_begins() {
     let mut world = two_decide(21);
-    let of_the_deaf: Vec<u8> = KEYS.filter(|key| world.deciding(*key) == [1]).collect();
+    let of_the_deaf: Vec<u8> = keys().filter(|key| world.deciding(*key) == [1]).collect();
     world.deaf.insert(1);
     world.start(2);
     // Where two decide for a key the world itself says so.
-    world.until("the new one decides", |world| KEYS.any(|key| world.deciding(key) == [2]));
+    world.until("the new one decides", |world| keys().any(|key| world.deciding(key) == [2]));
     assert_eq!(world.acts(NAMES[1]), Some(1), "its lease is renewed all the while");
     assert!(of_the_deaf.iter().any(|key| world.deciding(*key) == [2]), "some of its keys moved");
     world.run(5.0);
-    assert!(KEYS.all(|key| world.deciding(key) != [1]), "it knows that it knows too little");
+    assert!(keys().all(|key| world.deciding(key) != [1]), "it knows that it knows too little");
     world.deaf.clear();
     world.until("all keys are decided", |world| decide_all(world, &[0, 1, 2]));
-    assert!(KEYS.any(|key| world.deciding(key) == [1]));
+    assert!(keys().any(|key| world.deciding(key) == [1]));
 }
 
 #[test]
@@ -328,8 +328,8 @@ fn keys_that_stay_where_they_are_are_decided_all_the_while() {
     world.until("a new home is announced", |world| world.agreed.view().homes.announced.is_some());
     let homes = world.agreed.view().homes;
     let stay = |key: &u8| rhumb_regions::homes::home_of(&homes, &[*key]).is_ok();
-    let stay: Vec<u8> = KEYS.filter(stay).collect();
-    assert!(!stay.is_empty() && stay.len() < KEYS.len());
+    let stay: Vec<u8> = keys().filter(stay).collect();
+    assert!(!stay.is_empty() && stay.len() < keys().len());
     let announced = world.now;
     let undecided = |world: &World| stay.iter().any(|key| world.deciding(*key).is_empty());
     while world.agreed.view().homes.announced.is_some() {
@@ -353,7 +353,7 @@ fn homes_of_a_region_that_is_removed_move_on() {
     world.cut.insert(2);
     let remove = AdminCommand::RemoveRegion { region: region(NAMES[2]), origins: Vec::new() };
     world.operator(remove).unwrap();
-    assert!(KEYS.any(|key| world.deciding(key) == [2]));
+    assert!(keys().any(|key| world.deciding(key) == [2]));
     world.until("the others decide", |world| decide_all(world, &[0, 1]));
     assert!(!world.agreed.view().homes.regions.contains(&region(NAMES[2])));
 }
@@ -368,7 +368,7 @@ fn a_new_home_first_holds_what_the_old_ones_hold() {
     world.start(2);
     world.until("it is a home", |world| world.agreed.view().homes.regions.len() == 3);
     world.run(5.0);
-    assert!(KEYS.all(|key| world.deciding(key) != [2]), "it does not hold what was decided");
+    assert!(keys().all(|key| world.deciding(key) != [2]), "it does not hold what was decided");
     world.places[2].holds.raise(origin, 7);
     world.until("all keys are decided", |world| decide_all(world, &[0, 1, 2]));
 }

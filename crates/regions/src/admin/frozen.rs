@@ -190,4 +190,5 @@ ddd74f11 create-api-token: ci as Auditor
 a224732f redrive-queue: jobs
 7ac1b3d6 note-runners: linux in eu: started a, b; ended none
 7e819504 change-bucket: photos
+8b74c193 settle-homes: version 3
 ";

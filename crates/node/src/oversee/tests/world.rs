@@ -25,7 +25,10 @@ use crate::status::{PeerStatus, Report};
 pub(super) const NAMES: [&str; 3] = ["us-east-1", "eu-west-1", "ap-south-1"];
 pub(super) const STEP_MS: u64 = 10;
 /// Keys on which regions must agree; each region is the home of some.
-pub(super) const KEYS: std::ops::Range<u8> = 0..24;
+pub(super) const fn keys() -> std::ops::Range<u8> {
+    0..24
+}
+
 const DELAY_MS: u64 = 40;
 const HEARTBEAT_MS: u64 = 100;
 
@@ -368,7 +371,7 @@ impl World {
 
     /// Rule 10: at most one node may decide for a key, whatever each has heard of the members.
     fn check_homes(&self) {
-        for key in KEYS {
+        for key in keys() {
             let deciding = self.deciding(key);
             assert!(deciding.len() <= 1, "{deciding:?} decide for key {key} at {}", self.now);
         }
