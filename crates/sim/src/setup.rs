@@ -12,7 +12,7 @@ use rhumb_regions::{
 };
 use rhumb_state::{Namespace, NamespacePolicy, Namespaces};
 use rhumb_types::{
-    ClusterId, DomainId, NodeId, RegionId,
+    ClusterId, DomainId, NodeId, Ratio, RegionId,
     control::{Digest, FailoverMode, MemberRole, limits::VOTERS_MAX},
 };
 
@@ -247,6 +247,9 @@ fn queueing(config: &NodeConfig, regions: usize, drift: DriftBound) -> rhumb_que
         oldest_age_target: Duration::from_secs(5),
         enter_held: Duration::from_secs(2),
         leave_held: Duration::from_secs(4),
+        // One job in six fails, wherever it runs.
+        enter_error_rate: Ratio::clamped(0.5),
+        leave_error_rate: Ratio::clamped(0.3),
         ..Limits::default()
     };
     rhumb_queue::Config { region: config.region.clone(), regions, drift, spillover: Some(limits) }

@@ -45,7 +45,7 @@ const POLL: Duration = Duration::from_secs(1);
 const WORK_MICROS_MAX: u64 = SECOND;
 /// How many jobs the workers of a region say that they run at a time. As many are in their hands when
 /// half of all jobs are for it, and not otherwise.
-const EXECUTORS: u64 = 24;
+const EXECUTORS: u64 = 12;
 /// How many of a thousand jobs are for one home, and for how long it is the same: so that one region
 /// after the other has too much, also of what others sent on to it.
 const LEAN_PER_MILLE: u64 = 500;

@@ -294,7 +294,7 @@ impl World {
                 let message = Message::Call { number: ticket, call: Box::new(call) };
                 let sent = self.send_object(host, &to, message);
                 let after = if sent { wait } else { 1 };
-                let answered = Answered::Told(None);
+                let answered = Answered::Told((!sent).then_some(calls::Told::Unsent));
                 self.plan(after, host, What::Object(Happening::Resolved { ticket, answered }));
             }
             Wish::Send { to, message } => {

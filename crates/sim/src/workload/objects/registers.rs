@@ -14,9 +14,12 @@ use crate::{
 
 /// Registers at a time.
 pub(super) const SLOTS: u64 = 2;
-/// Calls of one register, and those of them without an outcome; then another one is used.
-const CALLS_MAX: usize = 120;
+/// Calls of one register; then another one is used.
+const CALLS_MAX: usize = 160;
+/// Changes of one without an outcome; then it is only read,
 const UNKNOWN_MAX: usize = 12;
+/// so often: by whoever is its home then.
+const LATE_READS_MAX: usize = 40;
 
 /// What is asked of a register.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,6 +63,11 @@ impl Model for Register {
         call: &Call,
         answer: Option<&Heard>,
     ) -> Option<Option<u64>> {
+        if let (Call::PutAbsent(value) | Call::Swap(_, value), None) = (call, answer) {
+            // A home may have written it, and have lost its lease before a majority had it: then it comes
+            // with that region's log, whatever the condition was (docs/objects.md).
+            return Some(Some(*value));
+        }
         let (next, heard) = match call {
             Call::Read => (*state, Heard::Value(*state)),
             Call::Put(value) => (Some(*value), Heard::Done),
@@ -77,6 +85,8 @@ struct Slot {
     key: Bytes,
     seen: History<Call, Heard>,
     unknown: usize,
+    /// Reads since there were too many of these.
+    late_reads: usize,
     /// The last value that somebody heard of.
     known: Option<u64>,
     /// Whether a disk that counted among its majorities has forgotten: then it promises nothing.
@@ -118,7 +128,10 @@ impl Registers {
         let slot = self.slots.get_mut(at)?;
         self.values += 1;
         let value = self.values;
+        let full = slot.unknown >= UNKNOWN_MAX;
+        slot.late_reads += usize::from(full);
         let call = match (random.below(8), slot.known) {
+            _ if full => Call::Read,
             (0..=2, _) => Call::Read,
             (3, _) | (4, None) => Call::PutAbsent(value),
             (4 | 5, Some(old)) => Call::Swap(old, value),
@@ -126,14 +139,15 @@ impl Registers {
             _ => Call::Put(value),
         };
         let id = slot.seen.start(call);
-        // Until it is answered.
-        slot.unknown += 1;
+        // Until it is answered. A read changes nothing.
+        slot.unknown += usize::from(call != Call::Read);
         Some((ask(&slot.key, call), Waiting { slot: at, id, call }))
     }
 
     fn slot(&mut self, nth: u64, round: u64) -> usize {
-        let worn =
-            |slot: &Slot| slot.void || slot.unknown >= UNKNOWN_MAX || slot.seen.len() >= CALLS_MAX;
+        let worn = |slot: &Slot| {
+            slot.void || slot.late_reads >= LATE_READS_MAX || slot.seen.len() >= CALLS_MAX
+        };
         let place = |at: usize| at as u64 % SLOTS == nth;
         let last = (0..self.slots.len()).rev().find(|at| place(*at));
         let fresh = last.is_none_or(|at| self.slots.get(at).is_none_or(worn));
@@ -150,7 +164,7 @@ impl Registers {
     fn push(&mut self, round: u64) {
         let key = Bytes::from(format!("{round}/register/{}", self.slots.len()));
         let seen = History::default();
-        self.slots.push(Slot { key, seen, unknown: 0, known: None, void: false });
+        self.slots.push(Slot { key, seen, unknown: 0, late_reads: 0, known: None, void: false });
     }
 
     pub(super) fn answered(&mut self, waiting: Waiting, answer: Result<Done, Failure>) {
@@ -170,17 +184,14 @@ impl Registers {
             (Call::PutAbsent(_) | Call::Swap(..), Err(failure)) if is_unmet(&failure) => {
                 Heard::Unmet
             }
-            (Call::Read, Err(_)) => {
-                slot.unknown -= 1;
-                return slot.seen.discard(id);
-            }
+            (Call::Read, Err(_)) => return slot.seen.discard(id),
             (_, Err(failure)) if failure.is_unknown() => return,
             (_, Err(_)) => {
                 slot.unknown -= 1;
                 return slot.seen.discard(id);
             }
         };
-        slot.unknown -= 1;
+        slot.unknown -= usize::from(call != Call::Read);
         slot.seen.answer(id, heard);
     }
 

@@ -69,6 +69,8 @@ pub(crate) enum Told {
     Outcome(grant::Outcome),
     /// Nothing can be said.
     Nothing,
+    /// It was not even sent, for there is no connection.
+    Unsent,
 }
 
 /// What travels between the objects of two regions.

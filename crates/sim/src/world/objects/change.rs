@@ -139,6 +139,7 @@ async fn change_at_home(here: &Here, ask: &Ask) -> Result<(Answer, VersionVector
     match here.call(&acting, Call::Change(Box::new(ask.clone())), INDEX_CALL_WAIT).await {
         Some(Told::Changed(answer, written)) => Ok((*answer, written)),
         Some(Told::Refused(failure)) => Err(failure),
+        Some(Told::Unsent) => Err(Failure::unavailable(format!("{acting} is not connected"))),
         _ => Err(Failure::new(ErrorCode::Unconfirmed, "the home may have done it")),
     }
 }
