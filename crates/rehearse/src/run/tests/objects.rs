@@ -166,11 +166,13 @@ fn deletions_during_an_outage_hold_once_the_region_is_back() {
     let counts = outcome.counts;
     assert!(counts.deletes > 60 && counts.deletes_failed == 0, "{counts:?}");
     assert!(counts.deletes_late > 20, "{counts:?}");
-    assert_eq!(counts.fading, 0, "{outcome:?}");
+    assert_eq!((counts.fading, outcome.backlog_end), (0, 0), "{outcome:?}");
     let longest = outcome.times.deletes.max.unwrap();
     assert!(longest > seconds(15) && longest < seconds(50), "{longest:?}");
     // What the others took meanwhile was to be copied, and was once the region was back.
     assert!(outcome.backlog_max > 100 * MIB / 2, "{outcome:?}");
+    let converged = outcome.converged[0].unwrap();
+    assert!(converged > Duration::ZERO && converged < seconds(40), "{converged:?}");
 }
 
 #[test]

@@ -55,7 +55,7 @@ pub(super) async fn replicate(here: Here) {
         }
         look(&here, rows, Priority::Written).await;
         // Where regions were enabled or disabled, copies ought to be in other places.
-        let data = here.routing().map(|snapshot| snapshot.data());
+        let data = here.routing().map(|snapshot| (snapshot.data(), here.is_returning()));
         let moved = walk > MOVED_WALK && holders.replace(data).is_some_and(|before| before != data);
         if moved || turn % Pace::rounds(every, walk) == 0 {
             for kind in KINDS {
