@@ -165,7 +165,7 @@ fn form() -> AdminCommand {
             role: MemberRole::Voter,
             address: "solo:7401".to_owned(),
             fingerprint: Digest([1; 32]),
-            reads: 1,
+            reads: rhumb_ports::peer::PROTOCOL_VERSION,
         }],
     }
 }

@@ -53,7 +53,7 @@ fn member(node: u64, name: &str) -> Member {
         role: MemberRole::Voter,
         address: format!("{name}:7401"),
         fingerprint: Digest([u8::try_from(node).unwrap(); 32]),
-        reads: 1,
+        reads: rhumb_ports::peer::PROTOCOL_VERSION,
     }
 }
 

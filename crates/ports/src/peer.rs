@@ -19,8 +19,13 @@ pub const LINK_QUEUE_MESSAGES_MAX: usize = 1_024;
 pub const FOLLOW_WINDOW_BYTES: usize = 32 << 20;
 /// Most bytes of transactions in one [`LogBatch`], in bytes, unless a single one is larger.
 pub const LOG_BATCH_BYTES_MAX: usize = 1 << 20;
-/// The version of these messages that this binary speaks (rule 16).
-pub const PROTOCOL_VERSION: u16 = 1;
+/// The version of the protocol that this binary speaks (rule 16). Each kind of message, command and call
+/// says since which version it is there:
+///
+/// 1. What is not named below.
+/// 2. A region asks another whether its workers are through, before its duties move; a failover whose
+///    successor is lost names another.
+pub const PROTOCOL_VERSION: u16 = 2;
 
 /// What one node sends to another.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

@@ -80,6 +80,11 @@ impl QueueClient {
         let Some(calls) = self.engine().shared().calls.get() else {
             return Err(unreachable(false, "this node is still starting".to_owned()));
         };
+        let agreed = self.engine().agreed().map_or(0, |view| view.borrow().protocol);
+        if call.since() > agreed.max(1) {
+            let why = format!("the cluster is at version {agreed}: upgrade all of its nodes");
+            return Err(unreachable(false, why));
+        }
         let answer = timeout(wait, calls.call(region.clone(), Service::Queue, call.encode())).await;
         let answer = answer.unwrap_or_else(|_late| {
             Err(unreachable(true, format!("nothing came within {wait:?}")))

@@ -31,6 +31,25 @@ pub(super) enum Call {
     Hush { home: RegionId },
 }
 
+impl Call {
+    /// The lowest agreed protocol version under which another node is asked this (rule 16).
+    pub(super) const fn since(&self) -> u16 {
+        match self {
+            Self::Hush { .. } => 2,
+            Self::Enqueue { .. }
+            | Self::Receive { .. }
+            | Self::Complete { .. }
+            | Self::Fail { .. }
+            | Self::Extend { .. }
+            | Self::Release { .. }
+            | Self::Purge { .. }
+            | Self::Redrive { .. }
+            | Self::Advert { .. }
+            | Self::Workers => 1,
+        }
+    }
+}
+
 impl Record for Call {
     const VERSION: u8 = 1;
 }
@@ -392,6 +411,15 @@ mod tests {
             spilled: Some((region, "too much".into())),
             ..NewJob::new(JobId([7; 16]), Bytes::from_static(b"body"), vec![attribute])
         }
+    }
+
+    #[test]
+    fn what_an_older_node_cannot_read_waits_for_its_version() {
+        let home = RegionId::new("us").unwrap();
+        let queue = QueueName::new("q").unwrap();
+        assert_eq!(Call::of(Ask::Hush { home }).since(), 2);
+        assert_eq!(Call::of(Ask::Purge { queue }).since(), 1);
+        assert!(rhumb_ports::peer::PROTOCOL_VERSION >= 2, "this node reads what it says");
     }
 
     #[test]

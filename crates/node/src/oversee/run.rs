@@ -132,12 +132,14 @@ impl Run {
                 Some(work) if open && ticket(work).is_some_and(|ticket| ticket != present) => {
                     self.works.pop_front();
                 }
-                Some(Effect::Record { .. } | Effect::Agree { .. }) => match self.gather() {
-                    Some(command) => {
-                        return Next::Propose(Box::new(command), self.reason.clone());
+                Some(Effect::Record { .. } | Effect::NameSuccessor(_) | Effect::Agree { .. }) => {
+                    match self.gather() {
+                        Some(command) => {
+                            return Next::Propose(Box::new(command), self.reason.clone());
+                        }
+                        None => self.agreed(now),
                     }
-                    None => self.agreed(now),
-                },
+                }
                 Some(Effect::Fence { ticket, .. }) => {
                     self.waits.push(Wait::Fenced(*ticket));
                     self.works.pop_front();
@@ -172,13 +174,17 @@ impl Run {
                     let (id, step) = (self.failover.id(), step.clone());
                     vec![AdminCommand::AdvanceFailover { id, sequence, state: *state, step }]
                 }
+                Effect::NameSuccessor(successor) => {
+                    let (id, successor) = (self.failover.id(), successor.clone());
+                    vec![AdminCommand::NameSuccessor { id, sequence, successor }]
+                }
                 Effect::Agree { commands, .. } if !stale => commands.clone(),
                 _ => break,
             };
             if !commands.is_empty() && commands.len() + more.len() > COMMANDS_TOGETHER_MAX {
                 break;
             }
-            sequence += u64::from(matches!(work, Effect::Record { .. }));
+            sequence += u64::from(is_line(work));
             commands.extend(more);
             carried += 1;
         }
@@ -218,7 +224,7 @@ impl Run {
             }
         };
         let carried = self.works.iter().take(self.carried);
-        let lines = carried.filter(|work| matches!(work, Effect::Record { .. })).count();
+        let lines = carried.filter(|work| is_line(work)).count();
         let after = u64::try_from(lines).map_or(u64::MAX, |lines| self.sequence + lines);
         // Its own lines, whose answer was lost.
         if self.unknown && lines > 0 && found(&refusal) == Some(after) {
@@ -238,6 +244,11 @@ impl Run {
                 self.tell(now, Event::Failed { ticket, part, error });
                 Fate::GoesOn
             }
+            // The one before may still come, and another may be named.
+            Some(Effect::NameSuccessor(_)) if found(&refusal).is_none() => {
+                self.works.pop_front();
+                Fate::GoesOn
+            }
             // A record that takes no line at all is left alone until it is gone.
             _ => Fate::Superseded(found(&refusal).unwrap_or(u64::MAX)),
         }
@@ -249,6 +260,10 @@ impl Run {
         for _ in 0..std::mem::take(&mut self.carried) {
             match self.works.pop_front() {
                 Some(Effect::Record { .. }) => self.sequence += 1,
+                Some(Effect::NameSuccessor(successor)) => {
+                    self.sequence += 1;
+                    self.plan.successor = Some(successor);
+                }
                 Some(Effect::Agree { ticket, .. }) => {
                     self.tell(now, Event::Finished { ticket, part: Part::Agreement });
                 }
@@ -265,8 +280,13 @@ const fn ticket(work: &Effect) -> Option<Ticket> {
         | Effect::Fence { ticket, .. }
         | Effect::TakeOver { ticket, .. }
         | Effect::Hook { ticket, .. } => Some(*ticket),
-        Effect::Record { .. } | Effect::Alert { .. } => None,
+        Effect::Record { .. } | Effect::NameSuccessor(_) | Effect::Alert { .. } => None,
     }
+}
+
+/// Whether a work writes to the record.
+const fn is_line(work: &Effect) -> bool {
+    matches!(work, Effect::Record { .. } | Effect::NameSuccessor(_))
 }
 
 const fn found(refusal: &AdminRefusal) -> Option<u64> {

@@ -10,7 +10,7 @@ use rhumb_types::{
     Ratio, RegionId, Timestamp,
     control::{
         AdminCommand, ControlView, FailoverId, FailoverKind, FailoverMode, FailoverState,
-        FailoverStep, Verdict,
+        FailoverStep, RegionStatus, Verdict,
     },
     planted::{self, Planted},
 };
@@ -23,6 +23,9 @@ use super::{
     run::{Fate, Next, Run, Wait},
 };
 use crate::limits::RUN_WORKS_PER_EVENT_MAX;
+
+/// The agreed protocol version from which on a failover may name another successor (rule 16).
+const SUCCESSORS_SINCE: u16 = 2;
 
 impl Overseer {
     /// Opens a failover of every region whose owner is under a verdict. The leader alone does, and
@@ -134,7 +137,8 @@ impl Overseer {
     /// Tells a run what this node observes.
     fn tell_run(&mut self, now: Timestamp, id: FailoverId) {
         let Some(run) = self.runs.get(&id) else { return };
-        let events = self.observed(now, run);
+        let mut events = self.observed(now, run);
+        events.extend(self.next_successor(run).map(Event::Successor));
         let Some(run) = self.runs.get_mut(&id) else { return };
         for event in events {
             if let Event::Finished { ticket, part: Part::Lease } = event {
@@ -142,6 +146,20 @@ impl Overseer {
             }
             run.tell(now, event);
         }
+    }
+
+    /// Who takes over instead of a successor that may have no duties any more, because it is itself
+    /// under a verdict or taken out of service.
+    fn next_successor(&self, run: &Run) -> Option<RegionId> {
+        let chosen = run.failover.awaits()?;
+        let status = self.view.regions.get(chosen);
+        if status.is_some_and(RegionStatus::is_eligible) || self.view.protocol < SUCCESSORS_SINCE {
+            return None;
+        }
+        let region = &run.plan.region;
+        let duties = self.duties.get(region).map_or(&[][..], Vec::as_slice);
+        let ceiling = self.config.failover.ceiling;
+        plan::dry_run(region, &self.facts, &self.view, duties, ceiling).successor
     }
 
     fn observed(&self, now: Timestamp, run: &Run) -> Vec<Event> {

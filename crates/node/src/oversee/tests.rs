@@ -229,6 +229,30 @@ fn an_operator_drains_a_region_that_gives_its_lease_up() {
 }
 
 #[test]
+fn a_failover_whose_successor_is_lost_too_is_taken_over_by_another() {
+    for lose_one_in in [0, 4] {
+        let mut world = settled(7);
+        world.run(2.0);
+        world.lose_one_in = lose_one_in;
+        world.kill(2);
+        world.until("the failover", |world| !world.agreed.view().open_failovers.is_empty());
+        let chosen = world.agreed.view().open_failovers[0].plan.successor.clone();
+        let chosen = NAMES.iter().position(|name| Some(region(name)) == chosen).unwrap();
+        // It is out of service before it can take over.
+        let state = AdminState::Disabled;
+        let disable =
+            AdminCommand::SetRegionState { region: region(NAMES[chosen]), state, expected: None };
+        world.operator(disable).unwrap();
+        let took =
+            world.until("the other acts for it", |world| world.acts(NAMES[2]) == Some(1 - chosen));
+        assert!(lose_one_in > 0 || took < 8_000, "the takeover took {took} ms");
+        world.until("the end", |world| world.agreed.view().open_failovers.is_empty());
+        let named = |command: &AdminCommand| matches!(command, AdminCommand::NameSuccessor { .. });
+        assert_eq!((world.count(named), takeovers(&world, NAMES[2])), (1, 1));
+    }
+}
+
+#[test]
 fn a_region_whose_disk_failed_gives_its_lease_up_at_once_and_once() {
     let mut world = settled(9);
     world.run(2.0);

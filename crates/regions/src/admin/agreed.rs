@@ -93,6 +93,9 @@ impl Agreed {
             C::AdvanceFailover { id, sequence, state, step } => {
                 self.advance_failover(*id, *sequence, *state, step.as_ref())
             }
+            C::NameSuccessor { id, sequence, successor } => {
+                self.name_successor(*id, *sequence, successor)
+            }
             C::CreateJoinToken { .. }
             | C::RevokeJoinToken { .. }
             | C::CreateApiToken { .. }

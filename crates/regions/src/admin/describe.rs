@@ -99,6 +99,9 @@ fn name(command: &AdminCommand) -> (&'static str, String) {
             let step = step.as_ref().map(|s| format!(", {:?} {:?}", s.step, s.state));
             ("advance-failover", format!("{} is {state:?}{}", id.0, step.unwrap_or_default()))
         }
+        C::NameSuccessor { id, successor, .. } => {
+            ("name-successor", format!("{successor} in {}", id.0))
+        }
         C::CreateJoinToken { token } => {
             ("create-join-token", format!("{} for {}", print(token.secret), token.region))
         }

@@ -103,6 +103,35 @@ impl Agreed {
         Ok(AdminOutcome::Failover { id, sequence: record.sequence })
     }
 
+    /// Another region takes over instead of the one that was to, with the duties that were to go there.
+    pub(super) fn name_successor(
+        &mut self,
+        id: FailoverId,
+        sequence: u64,
+        successor: &RegionId,
+    ) -> Answer {
+        self.region(successor)?;
+        let unknown = || AdminRefusal::NotFound(format!("failover {}", id.0));
+        let record = self.failovers.get_mut(&id).ok_or_else(unknown)?;
+        if record.sequence != sequence {
+            return Err(AdminRefusal::VersionChanged { found: record.sequence });
+        }
+        let plan = &mut record.plan;
+        if record.state != FailoverState::Running || plan.kind == FailoverKind::FailBack {
+            let problem = format!("it is {:?}: its successor stays", record.state);
+            return Err(invalid("the failover's state", problem));
+        }
+        if plan.region == *successor {
+            return Err(invalid("the successor", "it is the region whose duties move"));
+        }
+        let gone = plan.successor.replace(successor.clone());
+        for step in plan.moves.iter_mut().filter(|step| step.to == gone) {
+            step.to = Some(successor.clone());
+        }
+        record.sequence += 1;
+        Ok(AdminOutcome::Failover { id, sequence: record.sequence })
+    }
+
     /// Drops the oldest closed record when there is no room.
     fn make_room_for_failover(&mut self) -> Result<(), AdminRefusal> {
         if self.failovers.len() < FAILOVERS_MAX {

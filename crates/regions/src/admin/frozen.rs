@@ -135,6 +135,7 @@ fn failovers_and_tokens() -> Vec<AdminCommand> {
         },
         C::NoteBucket { bucket: BucketName::new("photos").unwrap(), act: BucketAct::Change },
         C::SettleHomes { version: 3 },
+        C::NameSuccessor { id, sequence, successor: eu() },
     ]
 }
 
@@ -191,4 +192,5 @@ a224732f redrive-queue: jobs
 7ac1b3d6 note-runners: linux in eu: started a, b; ended none
 7e819504 change-bucket: photos
 8b74c193 settle-homes: version 3
+69d166e9 name-successor: eu in 1
 ";

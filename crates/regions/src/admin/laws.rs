@@ -124,6 +124,9 @@ fn documents() -> impl Strategy<Value = AdminCommand> {
             state: FailoverState::Succeeded,
             step: None,
         }),
+        (1_u64..4, 0_u64..3, regions()).prop_map(|(id, sequence, successor)| {
+            AdminCommand::NameSuccessor { id: FailoverId(id), sequence, successor }
+        }),
     ]
 }
 

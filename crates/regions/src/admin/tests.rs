@@ -3,7 +3,7 @@
 use rhumb_types::{
     ClusterId, Epoch, NodeId, OriginId, RegionId, UnixMillis,
     control::{
-        AdminState, AffinityRule, ApiRole, ApiToken, AuditHead, Ballot, Digest, Document,
+        AdminState, AffinityRule, ApiRole, ApiToken, AuditHead, Ballot, Digest, Document, DutyMove,
         FailoverId, FailoverKind, FailoverMode, FailoverPlan, FailoverState, FailoverStep,
         FailoverStrategy, JoinToken, Member, MemberRole, RegionLease, RuleMatch, StepRecord,
         StepState,
@@ -458,6 +458,37 @@ fn a_step_is_followed_from_running_to_done_in_one_line() {
     let found: Vec<_> =
         fixture.machine.view().open_failovers[0].steps.iter().map(|s| s.state).collect();
     assert_eq!(found, [StepState::Failed, StepState::Done]);
+}
+
+#[test]
+fn a_failover_gets_another_successor_once_all_can_read_that() {
+    let mut fixture = Fixture::formed();
+    let mut plan = plan("k", "us", FailoverMode::Assisted);
+    plan.successor = Some(region("eu"));
+    let (duty, from, to) = ("jobs".to_owned(), region("us"), Some(region("eu")));
+    plan.moves = vec![DutyMove { duty, from, to, load: 1 }];
+    fixture.ok(AdminCommand::StartFailover { plan });
+    let name = |sequence, name| {
+        let (id, successor) = (FailoverId(1), region(name));
+        AdminCommand::NameSuccessor { id, sequence, successor }
+    };
+    let together = AdminCommand::Together { commands: vec![name(0, "ap")] };
+    assert_eq!(fixture.refused(name(0, "ap")), "too-new");
+    assert_eq!(fixture.refused(together), "too-new");
+    for node in 1..=3 {
+        fixture.ok(AdminCommand::ReportVersion { node: NodeId(node), reads: 2 });
+    }
+    assert_eq!(fixture.refused(name(0, "ap")), "invalid", "nobody has approved it");
+    fixture.ok(advance(1, 0, FailoverState::Running));
+    assert_eq!(fixture.refused(name(0, "ap")), "version-changed");
+    assert_eq!(fixture.refused(name(1, "us")), "invalid");
+    assert_eq!(fixture.refused(name(1, "mars")), "unknown-region");
+    fixture.ok(name(1, "ap"));
+    let record = &fixture.machine.view().open_failovers[0];
+    assert_eq!((record.sequence, &record.plan.successor), (2, &Some(region("ap"))));
+    assert_eq!(record.plan.moves[0].to, Some(region("ap")));
+    fixture.ok(advance(1, 2, FailoverState::Succeeded));
+    assert_eq!(fixture.refused(name(3, "eu")), "invalid");
 }
 
 #[test]

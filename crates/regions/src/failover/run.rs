@@ -22,6 +22,8 @@ use super::{
 
 /// Most steps that one event can end; more than there are.
 const STEPS_PER_EVENT_MAX: usize = 8;
+/// How often a run names another successor.
+const SUCCESSORS_MAX: u8 = 4;
 
 /// A run, from its record to its end.
 #[derive(Debug, Clone)]
@@ -39,6 +41,7 @@ pub struct Failover {
     stage: usize,
     stage_since: MonoTime,
     overloaded: BTreeMap<RegionId, Ratio>,
+    successors: u8,
 }
 
 impl Failover {
@@ -66,6 +69,7 @@ impl Failover {
             stage: 0,
             stage_since: now.mono,
             overloaded: BTreeMap::new(),
+            successors: 0,
         };
         match record.steps.last().filter(|_| !run.state.is_closed()) {
             _ if run.state.is_closed() => {}
@@ -105,6 +109,16 @@ impl Failover {
         self.ticket
     }
 
+    /// Who is to take the lease, while another could still be named.
+    #[must_use]
+    pub fn awaits(&self) -> Option<&RegionId> {
+        let open = self.state == FailoverState::Running
+            && self.plan.kind != FailoverKind::FailBack
+            && self.ticket.step != FailoverStep::Watch
+            && self.successors < SUCCESSORS_MAX;
+        self.plan.successor.as_ref().filter(|_| open)
+    }
+
     /// Takes in an event. After the end nothing happens any more.
     pub fn on_event(&mut self, now: Timestamp, event: Event, out: &mut Vec<Effect>) {
         if self.state.is_closed() {
@@ -127,6 +141,7 @@ impl Failover {
             Event::Unhealthy if self.plan.kind == FailoverKind::FailBack => {
                 self.stop_fail_back(now, out);
             }
+            Event::Successor(region) => self.name_successor(now, region, out),
             Event::Recovered
             | Event::Unhealthy
             | Event::Finished { .. }
@@ -177,6 +192,21 @@ impl Failover {
                 format!("{region} is at {utilisation} while it carries {}", self.plan.region);
             out.push(Effect::Alert { text });
         }
+    }
+
+    /// The next one has as much time as the one before had.
+    fn name_successor(&mut self, now: Timestamp, region: RegionId, out: &mut Vec<Effect>) {
+        if self.awaits().is_none_or(|present| *present == region) || region == self.plan.region {
+            return;
+        }
+        self.successors += 1;
+        if self.ticket.step == FailoverStep::TakeOver {
+            self.deadline = now.mono + self.time_for(FailoverStep::TakeOver);
+        }
+        let text = format!("{region} takes over from {}", self.plan.region);
+        self.plan.successor = Some(region.clone());
+        out.push(Effect::NameSuccessor(region));
+        out.push(Effect::Alert { text });
     }
 
     fn stop_fail_back(&mut self, now: Timestamp, out: &mut Vec<Effect>) {

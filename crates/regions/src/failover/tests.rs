@@ -395,6 +395,32 @@ fn without_a_successor_nothing_is_touched() {
 }
 
 #[test]
+fn another_successor_has_its_own_time_and_is_named_so_often() {
+    let mut driver = Driver::automatic(FailoverKind::Failover, FailoverStrategy::Immediate);
+    driver.finish(Part::Agreement);
+    driver.finish(Part::Agreement);
+    driver.finish(Part::Lease);
+    assert_eq!(driver.step(), FailoverStep::TakeOver);
+    driver.pass(29);
+    driver.tell(Event::Successor(region("us")));
+    driver.tell(Event::Successor(region("eu")));
+    let named = |driver: &Driver| {
+        driver.asked.iter().filter(|it| matches!(it, Effect::NameSuccessor(_))).count()
+    };
+    assert_eq!(named(&driver), 0, "neither itself nor the same again");
+    driver.tell(Event::Successor(region("ap")));
+    assert!(driver.asked.contains(&Effect::NameSuccessor(region("ap"))));
+    driver.pass(29);
+    assert_eq!((driver.run.ticket().attempt, driver.record.state), (1, FailoverState::Running));
+    for nth in 0..9 {
+        driver.tell(Event::Successor(region(["eu", "ap"][nth % 2])));
+    }
+    assert_eq!(named(&driver), 4);
+    driver.finish(Part::Lease);
+    assert_eq!((driver.step(), driver.run.awaits()), (FailoverStep::Watch, None));
+}
+
+#[test]
 fn a_hook_belongs_to_its_step() {
     let driver = Driver::automatic(FailoverKind::Failover, FailoverStrategy::Immediate);
     let mut record = driver.record;

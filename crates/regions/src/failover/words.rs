@@ -65,6 +65,8 @@ pub enum Event {
     Lag(Duration),
     /// The returned region is not healthy after all.
     Unhealthy,
+    /// Whoever was to take the lease may not any more, and this region may.
+    Successor(RegionId),
     /// Time has passed.
     Tick,
 }
@@ -81,6 +83,8 @@ pub enum Effect {
         /// The line.
         step: Option<StepRecord>,
     },
+    /// Write to the agreed record who takes the lease.
+    NameSuccessor(RegionId),
     /// Have these commands agreed; answers [`Part::Agreement`].
     Agree {
         /// The commands, in order.

@@ -279,6 +279,15 @@ pub enum AdminCommand {
         /// The version of the homes that announced it.
         version: u64,
     },
+    /// Has another region take the lease in a failover, because the one that was to may not any more.
+    NameSuccessor {
+        /// Which record.
+        id: FailoverId,
+        /// The record's sequence that this follows.
+        sequence: u64,
+        /// Who takes the lease.
+        successor: RegionId,
+    },
 }
 
 /// What is done to a bucket as a whole.
@@ -308,10 +317,14 @@ pub enum QueueAct {
 }
 
 impl AdminCommand {
-    /// The lowest agreed protocol version under which a member may propose this (rule 16). Every
-    /// command of the first release is of version 1; one added later says its own.
+    /// The lowest agreed protocol version under which a member may propose this (rule 16); of several
+    /// commands together that of the newest.
     #[must_use]
-    pub const fn since(&self) -> u16 {
-        1
+    pub fn since(&self) -> u16 {
+        match self {
+            Self::NameSuccessor { .. } => 2,
+            Self::Together { commands } => commands.iter().map(Self::since).max().unwrap_or(1),
+            _ => 1,
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use rhumb_ports::peer::PROTOCOL_VERSION;
 use rhumb_regions::{
     AdminMachine, Facts, FailoverConfig, HealthConfig, Policy, RegionFacts, RoutingSnapshot,
     failover::Ticket, homes::home_of, registry::Region,
@@ -43,7 +44,7 @@ pub(super) fn member(at: usize) -> Member {
         role: MemberRole::Voter,
         address: format!("{}.example:7401", NAMES[at]),
         fingerprint: Digest([at as u8 + 1; 32]),
-        reads: 1,
+        reads: PROTOCOL_VERSION,
     }
 }
 
