@@ -34,6 +34,28 @@ async fn receive(client: &mut Client, queue: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn jobs_are_completed_with_the_wish_for_the_next() {
+    let (_node, mut client) = node().await;
+    let jobs = json!({ "jobs": [{ "body": "a" }, { "body": "b" }] });
+    post(&mut client, "jobs/jobs", jobs).await.expect(200);
+    let first = receive(&mut client, "jobs").await;
+    let wish = json!({ "complete": [first["receipt"]] });
+    let got = post(&mut client, "jobs/receive", wish.clone()).await.expect(200).json();
+    assert_eq!(
+        (&got["jobs"][0]["body"], &got["completed"][0]["settled"]),
+        (&json!("b"), &json!(true))
+    );
+    let got = post(&mut client, "jobs/receive", wish).await.expect(200).json();
+    assert_eq!((&got["jobs"], &got["completed"][0]["settled"]), (&json!([]), &json!(false)));
+    assert_eq!(got["completed"][0]["problem"]["refused"], "gone");
+    for bad in [json!([]), json!(["x"]), json!(["other/00/1/1"])] {
+        post(&mut client, "jobs/receive", json!({ "complete": bad })).await.problem(400, "invalid");
+    }
+    let none = post(&mut client, "jobs/receive", json!({})).await.expect(200).json();
+    assert_eq!(none, json!({ "jobs": [] }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_is_sent_leased_renewed_and_completed() {
     let (_node, mut client) = node().await;
     let job = json!({

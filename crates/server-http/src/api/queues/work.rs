@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, future::Future, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use http::StatusCode;
 use rhumb_engine::queue::{Leased, Receipt, Refused, Retry, limits::JOBS_PER_REQUEST_MAX};
 use rhumb_engine::{QueueClient, ReceiveRequest};
@@ -31,11 +31,13 @@ struct Wish {
     visibility: Option<Span>,
     wait: Span,
     worker: Option<String>,
+    /// Receipts of jobs that the worker is through with.
+    complete: Option<Vec<String>>,
 }
 
 impl Default for Wish {
     fn default() -> Self {
-        Self { max: 1, visibility: None, wait: Span::default(), worker: None }
+        Self { max: 1, visibility: None, wait: Span::default(), worker: None, complete: None }
     }
 }
 
@@ -51,7 +53,7 @@ pub(crate) async fn receive(call: Call) -> Outcome {
     let queue = call.queue()?;
     not_ours(&queue)?;
     call.params()?.done()?;
-    let Wish { max, visibility, wait: Span(wait), worker: name } = call.json()?;
+    let Wish { max, visibility, wait: Span(wait), worker: name, complete } = call.json()?;
     if !(1..=RECEIVE_MAX).contains(&max) {
         return Err(Problem::invalid(format!("`max` is 1 to {RECEIVE_MAX}")));
     }
@@ -59,6 +61,7 @@ pub(crate) async fn receive(call: Call) -> Outcome {
         let most = Span(RECEIVE_WAIT_MAX);
         return Err(Problem::invalid(format!("`wait` is at most {most}")));
     }
+    let receipts = complete.map(|texts| read_all(&texts, &queue)).transpose()?;
     let name = name.unwrap_or_else(|| format!("{}@{}", call.principal.id, call.client.ip()));
     let request = ReceiveRequest {
         queue,
@@ -67,14 +70,25 @@ pub(crate) async fn receive(call: Call) -> Outcome {
         wait,
         worker: worker(name)?,
     };
-    let jobs = call.queues()?.receive(request).await?;
+    let client = call.queues()?;
+    let (completed, jobs) = match receipts {
+        Some(receipts) => {
+            let (completed, jobs) = join(client.complete(receipts), client.receive(request)).await;
+            (Some(completed.into_iter().map(Settled::of).collect()), jobs?)
+        }
+        None => (None, client.receive(request).await?),
+    };
     let now = call.engine().clock().now().mono;
-    Ok(encode::json(&Handed { jobs: jobs.iter().map(|job| Held::of(job, now)).collect() }))
+    let jobs = jobs.iter().map(|job| Held::of(job, now)).collect();
+    Ok(encode::json(&Handed { jobs, completed }))
 }
 
 #[derive(Debug, Serialize)]
 struct Handed<'j> {
     jobs: Vec<Held<'j>>,
+    /// What became of those that the worker was through with, if it said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completed: Option<Vec<Settled>>,
 }
 
 /// A job in a worker's hands.
@@ -150,11 +164,7 @@ impl Settling {
                 return Err(Problem::invalid(detail).help(help));
             }
         };
-        if !(1..=JOBS_PER_REQUEST_MAX).contains(&texts.len()) {
-            let detail = format!("one request settles 1 to {JOBS_PER_REQUEST_MAX} jobs");
-            return Err(Problem::invalid(detail));
-        }
-        let receipts = texts.iter().map(|text| read(text, &queue)).collect::<Result<_, _>>()?;
+        let receipts = read_all(&texts, &queue)?;
         Ok(Self { client: call.queues()?, receipts, many })
     }
 
@@ -167,6 +177,14 @@ impl Settling {
         let settled = receipts.into_iter().map(|receipt| one(client.clone(), receipt));
         answer(join_all(settled).await, many)
     }
+}
+
+fn read_all(texts: &[String], queue: &QueueName) -> Result<Vec<Receipt>, Problem> {
+    if !(1..=JOBS_PER_REQUEST_MAX).contains(&texts.len()) {
+        let detail = format!("one request settles 1 to {JOBS_PER_REQUEST_MAX} jobs");
+        return Err(Problem::invalid(detail));
+    }
+    texts.iter().map(|text| read(text, queue)).collect()
 }
 
 fn read(text: &str, queue: &QueueName) -> Result<Receipt, Problem> {
@@ -184,11 +202,7 @@ fn answer(results: Vec<Result<(), Refused>>, many: bool) -> Outcome {
         results.into_iter().collect::<Result<(), _>>()?;
         return Ok(encode::empty(StatusCode::NO_CONTENT));
     }
-    let shown = |result: Result<(), Refused>| Settled {
-        settled: result.is_ok(),
-        problem: result.err().map(|refused| Problem::from(refused).body()),
-    };
-    Ok(encode::json(&Results { results: results.into_iter().map(shown).collect() }))
+    Ok(encode::json(&Results { results: results.into_iter().map(Settled::of).collect() }))
 }
 
 #[derive(Debug, Serialize)]
@@ -202,6 +216,13 @@ struct Settled {
     settled: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<Value>,
+}
+
+impl Settled {
+    fn of(result: Result<(), Refused>) -> Self {
+        let problem = result.err().map(|refused| Problem::from(refused).body());
+        Self { settled: problem.is_none(), problem }
+    }
 }
 
 /// Receipts, and nothing more.
