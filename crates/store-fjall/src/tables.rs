@@ -15,7 +15,9 @@ pub(crate) const SEALED_MEMTABLES_MAX: u64 = 4;
 /// Bytes of journals that may have to be replayed at open; past that fjall flushes the tables that
 /// hold the oldest journal back.
 pub(crate) const JOURNAL_BYTES_MAX: u64 = 128 << 20;
-/// Threads that flush and compact.
+/// Threads that flush and compact. fjall 3.1 keeps the first for flushes: it is handed compactions all the
+/// same, and hands them back without a pause for as long as the other one compacts. One thread alone would
+/// not do that, but could wait for room in its own inbox for ever.
 pub(crate) const WORKER_THREADS: usize = 2;
 /// Files kept open.
 pub(crate) const OPEN_FILES_MAX: usize = 256;
@@ -64,7 +66,8 @@ impl Table {
     }
 
     fn options(self) -> KeyspaceCreateOptions {
-        let busy = matches!(self, Self::Heads | Self::Members | Self::Scores | Self::Log);
+        let busy =
+            matches!(self, Self::Heads | Self::Members | Self::Scores | Self::Log | Self::Owned);
         let memtable = if busy { MEMTABLE_BYTES } else { MEMTABLE_BYTES_QUIET };
         // fjall's own policy suits: the two hottest levels as they are, the rest in LZ4.
         let options = KeyspaceCreateOptions::default().max_memtable_size(memtable);
