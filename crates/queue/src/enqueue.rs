@@ -20,7 +20,7 @@ use crate::{
     limits::{JOBS_MAX, JOBS_PER_REQUEST_MAX, REQUEST_BYTES_MAX},
     queues::{Entering, Member, Queues, Results, UnderWay},
     spill::Choice,
-    words::{Effects, Enqueue, Enqueued, Refused, RequestId, WriteError},
+    words::{Effect, Effects, Enqueue, Enqueued, Refused, RequestId, WriteError},
 };
 
 /// A job with a key whose earlier window is looked up.
@@ -175,34 +175,38 @@ impl Queues {
         let here = self.config.region.clone();
         let acts = self.acts_for(home, now.mono).is_some();
         let order = self.next_order(if acts { home } else { &here });
+        let unseen = new.is_unseen();
         let job = new.into_job(now.wall, order, delay);
-        Entering { member, queue: queue.clone(), id, job, keyed: false }
+        let (queue, payload) = (queue.clone(), Bytes::new());
+        Entering { member, queue, id, job, payload, keyed: false, unseen }
     }
 
     fn enter(
         &mut self,
         home: RegionId,
         definition: &QueueDefinition,
-        entering: Vec<Entering>,
+        mut entering: Vec<Entering>,
         out: &mut Effects,
     ) {
         if entering.is_empty() {
             return;
         }
-        let put = |it: &Entering| {
+        let put = |it: &mut Entering| {
             let id = JobKey { queue: it.queue.clone(), id: it.id }.row();
             let payload = it.job.encode();
+            it.job.strip();
+            it.payload = payload.clone();
             // The lease may run out before the write: pinned jobs and others would run side by side.
             match definition.fifo {
                 true => OwnedOp::Claim { id, payload },
                 false => OwnedOp::Put { id, payload },
             }
         };
-        let ops = entering.iter().map(put).collect();
-        let mut kept = entering;
-        kept.iter_mut().for_each(|it| it.job.strip());
-        let then = UnderWay::Enter(kept);
-        self.own(home, definition.ack, ops, then, out);
+        let ops = entering.iter_mut().map(put).collect();
+        // A FIFO queue's rows are written in the order in which they were asked for.
+        let drawn = !definition.fifo && entering.iter().all(|it| it.unseen);
+        let token = self.token(UnderWay::Enter(entering));
+        out.push(Effect::Own { token, home, ops, ack: definition.ack, drawn });
     }
 
     /// Jobs were written, or not.
@@ -249,12 +253,14 @@ impl Queues {
 
 /// What the row says that came of it: this job, or one that was there.
 fn taken(entering: &Entering, row: &OwnedRow) -> Result<Enqueued, Refused> {
-    let id = entering.id;
-    let payload: &Bytes = &row.payload;
+    let (id, ours) = (entering.id, &entering.job);
+    // One that is sent away is a row of its own, and no job of this region.
+    if ours.progress == Progress::Waiting && row.payload == entering.payload {
+        return Ok(Enqueued::Created { id, order: ours.order, pinned: row.pinned });
+    }
     let unreadable =
         |error| Refused::Unconfirmed(format!("its row cannot be used: {error}").into());
-    let job = Job::decode(payload).map_err(unreadable)?;
-    let ours = &entering.job;
+    let job = Job::decode(&row.payload).map_err(unreadable)?;
     if let Progress::Ended { how: Ending::Moved { to, region: Some(region), why }, .. } =
         &job.progress
         && crate::job::same_parameters(ours, &job)

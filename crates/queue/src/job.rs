@@ -38,8 +38,10 @@ pub struct NewJob {
     pub key_alone: bool,
     /// Which region sent it here, and why.
     pub spilled: Option<(RegionId, String)>,
-    /// What it is compared by.
-    pub hashes: Hashes,
+    /// Whether its id was drawn at random for this request, and nobody was sent it yet.
+    pub drawn: bool,
+    /// What it is compared by, once that was worked out; see [`NewJob::hash`].
+    pub hashes: Option<Hashes>,
 }
 
 /// The hashes of a job's content.
@@ -52,17 +54,9 @@ pub struct Hashes {
 }
 
 impl NewJob {
-    /// A job with a body. Hashes it, so call this on the caller's thread.
+    /// A job with a body.
     #[must_use]
-    pub fn new(id: JobId, body: Bytes, attributes: Attributes) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key("rhumb 2026 queue parameters");
-        hash_part(&mut hasher, &body);
-        for JobAttribute { name, kind, value } in &attributes {
-            for part in [name.as_bytes(), kind.as_bytes(), value] {
-                hash_part(&mut hasher, part);
-            }
-        }
-        let of_body = first_half(&blake3::hash(&body));
+    pub const fn new(id: JobId, body: Bytes, attributes: Attributes) -> Self {
         Self {
             id,
             body,
@@ -75,8 +69,22 @@ impl NewJob {
             delay: None,
             key_alone: false,
             spilled: None,
-            hashes: Hashes { parameters: first_half(&hasher.finalize()), body: of_body },
+            drawn: false,
+            hashes: None,
         }
+    }
+
+    /// Hashes its content, if it is compared by that: call this on the caller's thread, for the queues hash
+    /// what is missing on theirs. Body and attributes stay as they are afterwards.
+    pub fn hash(&mut self, content_dedup: bool) {
+        if self.key.is_some() || content_dedup {
+            self.hashes();
+        }
+    }
+
+    fn hashes(&mut self) -> Hashes {
+        let (body, attributes) = (&self.body, &self.attributes);
+        *self.hashes.get_or_insert_with(|| Hashes::of(body, attributes))
     }
 
     /// Its bytes, as far as they are bounded together.
@@ -106,15 +114,22 @@ impl NewJob {
         rules.iter().find(|(_, kept)| !kept).map_or(Ok(()), |(rule, _)| Err(*rule))
     }
 
+    /// Whether no row can have its id.
+    pub(crate) const fn is_unseen(&self) -> bool {
+        self.drawn && self.key.is_none() && self.spilled.is_none()
+    }
+
     /// The key, or what stands for one.
     pub(crate) fn take_key(&mut self, content_dedup: bool) {
         if self.key.is_none() && content_dedup {
-            self.key = Some(JobId(self.hashes.body).to_string());
+            self.key = Some(JobId(self.hashes().body).to_string());
         }
     }
 
     /// The row's content.
-    pub(crate) fn into_job(self, now: UnixMillis, order: u64, delay: Duration) -> Job {
+    pub(crate) fn into_job(mut self, now: UnixMillis, order: u64, delay: Duration) -> Job {
+        let compared = self.key.is_some() && !self.key_alone;
+        let digest = if compared { self.hashes().parameters } else { [0; 16] };
         let delay = self.delay.unwrap_or(delay);
         let not_before = if delay.is_zero() { UnixMillis(0) } else { now.saturating_add(delay) };
         let (spilled_from, why) = self.spilled.unzip();
@@ -126,13 +141,27 @@ impl NewJob {
             tenant: self.tenant,
             workflow: self.workflow,
             key: self.key,
-            digest: if self.key_alone { [0; 16] } else { self.hashes.parameters },
+            digest,
             enqueued_at: now,
             order,
             not_before,
             provenance: Provenance { spilled_from, moved_from: None, why: why.unwrap_or_default() },
             ..Job::default()
         }
+    }
+}
+
+impl Hashes {
+    fn of(body: &[u8], attributes: &Attributes) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("rhumb 2026 queue parameters");
+        hash_part(&mut hasher, body);
+        for JobAttribute { name, kind, value } in attributes {
+            for part in [name.as_bytes(), kind.as_bytes(), value] {
+                hash_part(&mut hasher, part);
+            }
+        }
+        let body = first_half(&blake3::hash(body));
+        Self { parameters: first_half(&hasher.finalize()), body }
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use rhumb_regions::{
     DriftBound,
     lease::Leases,
@@ -90,9 +91,14 @@ pub(crate) struct Entering {
     pub(crate) member: Member,
     pub(crate) queue: QueueName,
     pub(crate) id: JobId,
+    /// The job, without what only a worker needs once its row is asked for,
     pub(crate) job: Job,
+    /// and all of it, as it is written.
+    pub(crate) payload: Bytes,
     /// Whether the id is of a key, and marked as under way.
     pub(crate) keyed: bool,
+    /// Whether no row can have its id.
+    pub(crate) unseen: bool,
 }
 
 /// A write or a read without an answer.
@@ -275,7 +281,7 @@ impl Queues {
         out: &mut Effects,
     ) -> Token {
         let token = self.token(then);
-        out.push(Effect::Own { token, home, ops, ack });
+        out.push(Effect::Own { token, home, ops, ack, drawn: false });
         token
     }
 
@@ -285,7 +291,7 @@ impl Queues {
         out.push(Effect::Fetch { token, rows });
     }
 
-    fn token(&mut self, then: UnderWay) -> Token {
+    pub(crate) fn token(&mut self, then: UnderWay) -> Token {
         self.next_token += 1;
         self.under_way.insert(Token(self.next_token), then);
         Token(self.next_token)

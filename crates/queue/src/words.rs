@@ -372,6 +372,9 @@ pub enum Effect {
         ops: Vec<OwnedOp>,
         /// What must be durable before the answer.
         ack: AckLevel,
+        /// Whether the ids of all of the rows were drawn a moment ago: no row has them, and none needs to
+        /// be looked for.
+        drawn: bool,
     },
     /// Read rows, then [`Event::Fetched`].
     Fetch {

@@ -230,6 +230,7 @@ fn prepare(call: &Call, queue: &Queue, entry: Entry) -> Result<Ready, Fault> {
     let md5_of_body = message::md5_of_body(entry.message_body.as_bytes());
     let attributes = attributes.into_iter().chain(system).collect();
     let mut job = NewJob::new(random_id(&OsEntropy), entry.message_body.into(), attributes);
+    job.drawn = true;
     job.delay = delay(definition, entry.delay_seconds)?;
     job.group = order.group;
     job.key = order.key;

@@ -81,6 +81,15 @@ pub struct ReadSet {
     pub owned: Vec<(OwnedId, Option<OwnedRow>)>,
 }
 
+impl ReadSet {
+    /// Owned rows that nobody has written yet, whatever was committed: their ids were drawn just now.
+    #[must_use]
+    pub fn absent(ids: Vec<OwnedId>) -> Self {
+        let owned = ids.into_iter().map(|id| (id, None)).collect();
+        Self { commit: u64::MAX, owned, ..Self::default() }
+    }
+}
+
 /// A row to write to the store; the variants mirror those of the store's port. `None` removes.
 #[derive(Clone, PartialEq, Debug)]
 pub enum RowWrite {

@@ -136,6 +136,15 @@ impl QueueClient {
         self.running().definitions.clone()
     }
 
+    /// Something of a queue's settings, if there is the queue.
+    pub(super) fn definition<T>(
+        &self,
+        queue: &QueueName,
+        of: impl FnOnce(&QueueDefinition) -> T,
+    ) -> Option<T> {
+        self.running().definitions.borrow().get(queue).map(of)
+    }
+
     /// All queues with their versions and tags, and whenever they change.
     #[must_use]
     pub fn agreed(&self) -> watch::Receiver<Arc<AgreedQueues>> {
@@ -248,18 +257,17 @@ impl QueueClient {
         let waits = matches!(ask, Ask::Receive(_));
         let input = Input::Ask { request, ask, answer, permit, counts };
         running.inbox.send(input).await.map_err(|_| stopping())?;
-        let mut waiter = Waiter { inbox: waits.then_some(&running.inbox), request };
-        let result = if waits {
-            tokio::select! {
-                result = answered => result,
-                // A node that stops keeps no worker waiting.
-                () = self.engine.tasks().stopping() => return Ok(Answer::Received(Vec::new())),
-            }
-        } else {
-            answered.await
+        if !waits {
+            return answered.await.unwrap_or_else(|_| Err(unheard()));
+        }
+        let mut waiter = Waiter { inbox: Some(&running.inbox), request, answered };
+        let result = tokio::select! {
+            result = &mut waiter.answered => result,
+            // A node that stops keeps no worker waiting.
+            () = self.engine.tasks().stopping() => return Ok(Answer::Received(Vec::new())),
         };
         waiter.inbox = None;
-        result.unwrap_or_else(|_| Err(Refused::Unconfirmed("this node is stopping".into())))
+        result.unwrap_or_else(|_| Err(unheard()))
     }
 
     pub(super) async fn look<T>(&self, look: Look, answered: oneshot::Receiver<T>) -> Option<T> {
@@ -297,18 +305,31 @@ impl QueueClient {
     }
 }
 
-/// Somebody who waits for jobs; dropped before the answer, nothing is leased to them any more.
+/// The machine ended before it answered.
+fn unheard() -> Refused {
+    Refused::Unconfirmed("this node is stopping".into())
+}
+
+/// Somebody who waits for jobs; dropped before the answer was read, nothing is leased to them any more.
 struct Waiter<'c> {
     inbox: Option<&'c mpsc::Sender<Input>>,
     request: RequestId,
+    answered: oneshot::Receiver<Result<Answer, Refused>>,
 }
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        if let Some(inbox) = self.inbox {
-            // Where there is no room, the answer finds nobody, and the jobs are given back.
-            let _full = inbox.try_send(Input::Gone(self.request));
-        }
+        let Some(inbox) = self.inbox else { return };
+        // From here on an answer finds nobody, and the machine's owner gives the jobs back. One that came
+        // just before was read by nobody: its jobs would stay leased until the lease runs out.
+        self.answered.close();
+        let input = match self.answered.try_recv() {
+            Ok(Ok(Answer::Received(jobs))) => Input::Unread(jobs),
+            Ok(_) => return,
+            Err(_) => Input::Gone(self.request),
+        };
+        // Where there is no room, an answer finds nobody, or the leases run out.
+        let _full = inbox.try_send(input);
     }
 }
 
@@ -333,4 +354,38 @@ const IDS_PER_QUESTION: usize = 16;
 pub fn random_id(entropy: &dyn rhumb_ports::clock::Entropy) -> JobId {
     let (high, low) = (entropy.next_u64(), entropy.next_u64());
     JobId((u128::from(high) << 64 | u128::from(low)).to_be_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use rhumb_queue::Receipt;
+    use rhumb_types::{Epoch, record::JobKey};
+
+    use super::*;
+
+    fn leased() -> Leased {
+        let key = JobKey { queue: QueueName::new("q").unwrap(), id: JobId([7; 16]) };
+        let receipt = Receipt { key, epoch: Epoch(1), number: 3 };
+        Leased { receipt, job: Job::default(), attempts: 0, ends: MonoTime(9) }
+    }
+
+    #[test]
+    fn jobs_that_were_answered_to_somebody_who_left_are_given_back() {
+        let (inbox, mut inputs) = mpsc::channel(1);
+        let (answer, answered) = oneshot::channel();
+        let waiter = Waiter { inbox: Some(&inbox), request: RequestId(5), answered };
+        answer.send(Ok(Answer::Received(vec![leased()]))).unwrap();
+        drop(waiter);
+        let unread = inputs.try_recv();
+        assert!(matches!(&unread, Ok(Input::Unread(jobs)) if *jobs == [leased()]), "{unread:?}");
+    }
+
+    #[test]
+    fn who_left_before_the_answer_is_answered_no_more() {
+        let (inbox, mut inputs) = mpsc::channel(1);
+        let (answer, answered) = oneshot::channel();
+        drop(Waiter { inbox: Some(&inbox), request: RequestId(5), answered });
+        assert!(matches!(inputs.try_recv(), Ok(Input::Gone(RequestId(5)))));
+        assert!(answer.send(Ok(Answer::Received(vec![leased()]))).is_err());
+    }
 }

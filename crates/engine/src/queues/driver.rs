@@ -19,8 +19,8 @@ use rhumb_ports::{
     store::{Range, ReadStore},
 };
 use rhumb_queue::{
-    Advert, Answer, Ask, Definitions, Effect, Effects, Enqueued, Event, Finished, Queues, Receive,
-    Refused, RequestId, Stats, Token, Whereabouts, WriteError,
+    Advert, Answer, Ask, Definitions, Effect, Effects, Enqueued, Event, Finished, Leased, Queues,
+    Receive, Refused, RequestId, Stats, Token, Whereabouts, WriteError,
 };
 use rhumb_state::{ReadSet, RowId, RowRef, owned::OwnedOp};
 use rhumb_types::{
@@ -76,6 +76,8 @@ pub(crate) enum Input {
     },
     /// A caller that waited is gone.
     Gone(RequestId),
+    /// One went away without having read what it was given.
+    Unread(Vec<Leased>),
     /// Another region says how many jobs more it can take.
     Advertised(Advert),
     /// A worker is there.
@@ -237,6 +239,10 @@ impl Driver {
                 self.waiting.remove(&request);
                 Event::Gone(request)
             }
+            Input::Unread(jobs) => {
+                self.give_back(jobs);
+                return Some(None);
+            }
             Input::Look(look) => {
                 self.look(look);
                 return Some(None);
@@ -319,7 +325,9 @@ impl Driver {
     fn carry_out(&mut self, effects: &mut Effects) {
         while let Some(effect) = effects.pop() {
             match effect {
-                Effect::Own { token, home, ops, ack } => self.own(token, home, ops, ack),
+                Effect::Own { token, home, ops, ack, drawn } => {
+                    self.own(token, (home, ops, ack), drawn);
+                }
                 Effect::Fetch { token, rows } => self.fetch(token, rows),
                 Effect::Scan { table, after, rows_max } => self.scan(table, after, rows_max),
                 Effect::Drop(rows) => self.forget(rows),
@@ -342,17 +350,25 @@ impl Driver {
     }
 
     /// A write goes to the loop at once when that has its rows at hand, as it has those of jobs that were
-    /// taken in or leased a moment ago, and when none waits that was asked for before.
-    fn own(&mut self, token: Token, home: RegionId, ops: Vec<OwnedOp>, ack: AckLevel) {
+    /// taken in or leased a moment ago, and when none waits that was asked for before. New rows of drawn
+    /// ids are nowhere, and come after nothing.
+    fn own(
+        &mut self,
+        token: Token,
+        (home, ops, ack): (RegionId, Vec<OwnedOp>, AckLevel),
+        drawn: bool,
+    ) {
         let request = NodeRequest(self.request());
         let deadline = self.around.clock.now().mono + wait(ack);
         let ids = ops.iter().map(OwnedOp::id);
         let unknown = ids.filter(|id| !self.around.held.passes(RowRef::Owned(id)));
-        let unknown: Vec<RowId> = unknown.cloned().map(RowId::Owned).collect();
-        let reads = ReadSet::default();
-        let submit = SubmitOwned { request, home, ops, ack, deadline, reads };
-        let first = self.around.writes.load(Ordering::Acquire) == 0;
-        if !first || !unknown.is_empty() {
+        let unknown: Vec<OwnedId> = unknown.cloned().collect();
+        let mut submit =
+            SubmitOwned { request, home, ops, ack, deadline, reads: ReadSet::default() };
+        if drawn {
+            submit.reads = ReadSet::absent(unknown);
+        } else if !unknown.is_empty() || self.around.writes.load(Ordering::Acquire) > 0 {
+            let unknown = unknown.into_iter().map(RowId::Owned).collect();
             return self.own_later(token, submit, unknown);
         }
         let reply = OwnedReply::Queues(token, self.around.inbox.clone());
@@ -360,7 +376,7 @@ impl Driver {
         match self.around.inputs.try_send(input) {
             Ok(()) => {}
             Err(TrySendError::Full(driver::Input::Own(NodeEvent::Own(submit), ..))) => {
-                self.own_later(token, submit, unknown);
+                self.own_later(token, submit, Vec::new());
             }
             Err(_) => self.next.push_back(Event::Owned { token, result: Err(stopped()) }),
         }
@@ -421,14 +437,14 @@ impl Driver {
 
     fn answer(&mut self, request: RequestId, result: Result<Answer, Refused>) {
         let Some(answer) = self.waiting.remove(&request) else {
-            return self.give_back(result);
+            return self.unheard(result);
         };
         let Waiting { answer, enqueues } = answer;
         if let (Some(queue), Ok(Answer::Enqueued(results))) = (enqueues, &result) {
             self.count_taken(&queue, results);
         }
         if let Err(result) = answer.send(result) {
-            self.give_back(result);
+            self.unheard(result);
         }
     }
 
@@ -447,9 +463,14 @@ impl Driver {
         }
     }
 
+    fn unheard(&mut self, result: Result<Answer, Refused>) {
+        if let Ok(Answer::Received(jobs)) = result {
+            self.give_back(jobs);
+        }
+    }
+
     /// Who asked is gone: the jobs are the next one's.
-    fn give_back(&mut self, result: Result<Answer, Refused>) {
-        let Ok(Answer::Received(jobs)) = result else { return };
+    fn give_back(&mut self, jobs: Vec<Leased>) {
         for job in jobs {
             let request = RequestId(self.request());
             self.next

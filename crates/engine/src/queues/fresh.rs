@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use foldhash::fast::RandomState;
 use rhumb_types::record::{OwnedId, OwnedRow, OwnedState, job::JOBS};
 
 use crate::limits::{FRESH_BYTES_MAX, FRESH_ROWS_MAX};
@@ -12,7 +13,7 @@ use crate::limits::{FRESH_BYTES_MAX, FRESH_ROWS_MAX};
 /// The newest rows of jobs that wait.
 #[derive(Debug, Default)]
 pub(super) struct Fresh {
-    rows: HashMap<OwnedId, (u64, OwnedRow)>,
+    rows: HashMap<OwnedId, (u64, OwnedRow), RandomState>,
     /// The rows in the order in which they came; one that was replaced or taken out since is passed over.
     order: VecDeque<(u64, OwnedId)>,
     next: u64,

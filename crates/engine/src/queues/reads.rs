@@ -82,8 +82,10 @@ impl Reader {
         mut submit: SubmitOwned,
         unknown: Vec<RowId>,
     ) -> Result<(), Failed> {
-        let reads = read_rows(self.store.as_ref(), unknown.into_iter());
-        submit.reads = reads.map_err(|error| failed(WriteError::Store(error)))?;
+        if !unknown.is_empty() {
+            let reads = read_rows(self.store.as_ref(), unknown.into_iter());
+            submit.reads = reads.map_err(|error| failed(WriteError::Store(error)))?;
+        }
         let request = submit.request;
         let reply = OwnedReply::Queues(token, self.inbox.clone());
         let input = driver::Input::Own(Event::Own(submit), request, reply);

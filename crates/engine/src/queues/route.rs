@@ -55,10 +55,11 @@ impl QueueClient {
         if jobs.is_empty() || jobs.len() > JOBS_PER_REQUEST_MAX {
             return Err(Refused::Invalid("one request takes 1 to 100 jobs".into()));
         }
-        let fifo = self.definitions().borrow().get(&queue).map(|it| it.fifo);
-        let Some(fifo) = fifo else { return Err(Refused::NoQueue(queue)) };
+        let known = self.definition(&queue, |it| (it.fifo, it.content_dedup));
+        let Some((fifo, content_dedup)) = known else { return Err(Refused::NoQueue(queue)) };
         let mut homes: BTreeMap<RegionId, (Vec<usize>, Vec<NewJob>)> = BTreeMap::new();
-        for (nth, job) in jobs.into_iter().enumerate() {
+        for (nth, mut job) in jobs.into_iter().enumerate() {
+            job.hash(content_dedup);
             let (places, jobs) = homes.entry(self.home_of(&home, &job)).or_default();
             places.push(nth);
             jobs.push(job);
@@ -92,7 +93,7 @@ impl QueueClient {
         for (result, job) in results.into_iter().zip(jobs) {
             all.push(match result {
                 Ok(Enqueued::Forward { to, id, why }) => {
-                    self.send_on(target, NewJob { id, ..job }, to, why).await
+                    self.send_on(target, NewJob { id, drawn: false, ..job }, to, why).await
                 }
                 result => result.and_then(|it| taken(target.home, &by, it, None)),
             });
@@ -132,22 +133,24 @@ impl QueueClient {
         jobs: Vec<NewJob>,
     ) -> Result<TakenIn, Refused> {
         let Target { queue, fifo, home } = *target;
-        let enqueue = Enqueue { queue: queue.clone(), home: home.clone(), allowed, jobs };
+        let mut enqueue = Enqueue { queue: queue.clone(), home: home.clone(), allowed, jobs };
         let end = Instant::now() + QUEUE_SEND_WAIT;
         let mut unknown: Option<RegionId> = None;
         loop {
-            let ask = Ask::Enqueue(enqueue.clone());
             let region = match self.owner(home) {
                 Owner::There(region) => region,
                 Owner::Nobody if fifo => {
                     let why = format!("no region that owns the jobs of {home} can be reached");
                     return Err(Refused::Unavailable(why.into()));
                 }
-                Owner::Here | Owner::Nobody => return self.enqueue_here(ask).await,
+                Owner::Here | Owner::Nobody => return self.enqueue_here(enqueue).await,
             };
+            // From here on another region may know the ids.
+            enqueue.jobs.iter_mut().for_each(|job| job.drawn = false);
+            let ask = Ask::Enqueue(enqueue.clone());
             match self.call(&region, ask, QUEUE_CALL_WAIT).await {
                 Reached::Answer(answer) => return enqueued(region, answer?),
-                Reached::Not(_) if !fifo => return self.enqueue_here(Ask::Enqueue(enqueue)).await,
+                Reached::Not(_) if !fifo => return self.enqueue_here(enqueue).await,
                 Reached::Not(_) => {}
                 // The ids stay, so that the same again is no second job.
                 Reached::Unknown(_) => unknown = Some(region),
@@ -166,8 +169,8 @@ impl QueueClient {
         }
     }
 
-    async fn enqueue_here(&self, ask: Ask) -> Result<TakenIn, Refused> {
-        enqueued(self.region().clone(), self.ask(ask).await?)
+    async fn enqueue_here(&self, enqueue: Enqueue) -> Result<TakenIn, Refused> {
+        enqueued(self.region().clone(), self.ask(Ask::Enqueue(enqueue)).await?)
     }
 
     /// Leases jobs to a worker: what this region owns first, and when there is none for a moment, what

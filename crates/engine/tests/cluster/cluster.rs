@@ -369,7 +369,7 @@ impl Cluster {
             role: MemberRole::Voter,
             address: format!("{id}:7401"),
             fingerprint: Digest([u8::try_from(nth).unwrap(); 32]),
-            reads: 1,
+            reads: rhumb_ports::peer::PROTOCOL_VERSION,
         };
         let members: Vec<Member> = (1..).zip(&self.regions).map(member).collect();
         // Every region carries its own name as a tag of residency.
@@ -462,7 +462,8 @@ impl Node {
 }
 
 pub(crate) fn job(body: &str) -> NewJob {
-    NewJob::new(random_id(&OsEntropy), Bytes::copy_from_slice(body.as_bytes()), Vec::new())
+    let body = Bytes::copy_from_slice(body.as_bytes());
+    NewJob { drawn: true, ..NewJob::new(random_id(&OsEntropy), body, Vec::new()) }
 }
 
 pub(crate) fn bodies(leased: &[Leased]) -> Vec<&str> {

@@ -315,7 +315,7 @@ impl World {
         while let Some(effect) = self.hosts[host].out.pop() {
             let life = self.hosts[host].life;
             match effect {
-                Effect::Own { token, home, ops, ack } => {
+                Effect::Own { token, home, ops, ack, .. } => {
                     match self.hosts[host].accept(self.now, &home, &ops) {
                         Ok(tx) => {
                             let disk = 500 + self.draw(6 * MS);

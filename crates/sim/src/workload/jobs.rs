@@ -235,6 +235,7 @@ impl Jobs {
         self.jobs += 1;
         let id = JobId((u128::from(self.jobs) << 64).to_be_bytes());
         let mut job = NewJob::new(id, Bytes::from_static(b"body"), Vec::new());
+        job.drawn = true;
         let nth = world.random.below(GROUPS);
         match queue {
             Queue::Fifo => job.group = Some(format!("{home}-{nth}")),
@@ -290,7 +291,7 @@ impl Jobs {
                     let what = format!("{id} of {queue:?} is sent from {home} to {to}: {why}");
                     world.checker.violated(Check::Spilled, what);
                 }
-                let job = NewJob { id, spilled: Some((home.clone(), why)), ..job };
+                let job = NewJob { id, spilled: Some((home.clone(), why)), drawn: false, ..job };
                 if let Some(host) = world.acting(&to) {
                     self.send(world, host, (queue, to, vec![job]));
                 }

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use rhumb_node::{Event as NodeEvent, RequestId as NodeRequest, SubmitError, SubmitOwned, reads};
 use rhumb_ports::store::{Batch, Range, ReadStore, Write};
 use rhumb_queue::{Ask, Definitions, Effect, Effects, Event, Queues, RequestId, Token, WriteError};
-use rhumb_state::RowId;
+use rhumb_state::{ReadSet, RowId};
 use rhumb_types::{
     RegionId,
     record::{OwnedId, OwnedRow, job::JOBS, queue::FRONTIERS},
@@ -142,7 +142,7 @@ impl World {
 
     fn carry_out_queue(&mut self, host: usize, effect: Effect) {
         match effect {
-            Effect::Own { token, home, ops, ack } => {
+            Effect::Own { token, home, ops, ack, drawn } => {
                 let deadline = self
                     .hosts
                     .get(host)
@@ -152,7 +152,13 @@ impl World {
                     return;
                 };
                 let rows = ops.iter().map(|op| RowId::Owned(op.id().clone()));
-                let Ok(reads) = reads::read_rows(process.store.as_ref(), rows) else { return };
+                let Ok(mut reads) = reads::read_rows(process.store.as_ref(), rows) else { return };
+                if drawn {
+                    // The engine does not look: a row that is there would be lost.
+                    let seen = reads.owned.iter().find(|(_, row)| row.is_some());
+                    assert!(seen.is_none(), "an id was drawn that has a row: {seen:?}");
+                    reads = ReadSet::absent(reads.owned.into_iter().map(|(id, _)| id).collect());
+                }
                 beside.requests += 1;
                 let request = NodeRequest(beside.requests);
                 beside.writes.insert(request, token);

@@ -121,6 +121,7 @@ impl Sent<'_> {
         let attributes = self.attributes.into_iter().map(|(name, value)| value.read(name));
         let attributes = attributes.collect::<Result<Vec<_>, _>>()?;
         let mut job = NewJob::new(id, body, attributes);
+        job.drawn = true;
         job.priority = self.priority;
         job.group = self.group;
         job.key = self.key;
