@@ -229,7 +229,7 @@ planted! {
     holding_a_blob_before_it_is_durable_is_found: Objects, HoldEarly, Copied | Lost;
     changing_the_index_without_comparing_is_found: Objects, CompareNothing, Deleted | Lost | Ordered;
     copying_where_bytes_may_not_lie_is_found: Objects, PlaceAnywhere, Residency;
-    collecting_what_is_pinned_is_found: Objects, RemovePinned, Lost;
+    collecting_what_is_pinned_is_found: Objects, RemovePinned, Lost | Granted;
     deleting_versions_that_were_not_seen_is_found: Objects, DeleteAll, Lost;
     leaving_damage_as_it_is_is_found: Objects, NeverRepair, Placed;
     answering_with_what_the_asker_has_deleted_is_found: Objects, AnswerDeleted, Deleted;

@@ -393,6 +393,7 @@ pub(super) async fn granted(here: &Here, from: &RegionId, grant: grant::Grant) -
         state.holder.on_event(now, event, &mut effects);
     }
     if let Some(HolderEffect::Remove(hash)) = effects.first().cloned() {
+        super::granted::nothing_pins(here, &hash);
         super::granted::nothing_unseen_refers(here, &hash, &vector);
         let gone = remove(here, hash).await;
         effects.clear();

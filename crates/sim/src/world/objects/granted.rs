@@ -63,6 +63,15 @@ pub(super) fn somebody_keeps(here: &Here, home: &RegionId, to: &RegionId, round:
     }
 }
 
+/// A holder is about to remove a blob: no task needs it.
+pub(super) fn nothing_pins(here: &Here, hash: &BlobHash) {
+    let pinned = here.state().pinned.get(hash).is_some_and(|pins| *pins > 0);
+    if pinned {
+        let what = format!("{} removes {hash}, which is pinned there", here.region());
+        here.wish(Wish::Broken(Check::Granted, what));
+    }
+}
+
 /// A holder is about to remove a blob: the home has seen whatever refers to it here.
 pub(super) fn nothing_unseen_refers(here: &Here, hash: &BlobHash, vector: &VersionVector) {
     if let Some(dot) = unseen_reference(here, hash, vector) {

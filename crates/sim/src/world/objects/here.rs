@@ -106,6 +106,8 @@ pub(crate) struct State {
     pub(super) found: BTreeMap<RegionId, VecDeque<Candidate>>,
     /// What was said in the rounds of these.
     pub(super) rounds: Rounds,
+    /// How many pins tasks hold of what.
+    pub(super) pinned: BTreeMap<BlobHash, u64>,
     /// Rows that were committed, for who fetches.
     pub(super) rows: VecDeque<(Bytes, Bytes)>,
     random: Random,
@@ -146,6 +148,7 @@ impl Here {
             homes: BTreeMap::new(),
             found: BTreeMap::new(),
             rounds: Rounds::default(),
+            pinned: BTreeMap::new(),
             rows: VecDeque::new(),
             random: made.random.clone(),
             tickets: 0,
@@ -310,7 +313,10 @@ impl Here {
         loop {
             let pinning = self.state().holder.pin(hash);
             match pinning {
-                Pinning::Pinned => return Some(Pin { here: self.clone(), hash, dot: None }),
+                Pinning::Pinned => {
+                    *self.state().pinned.entry(hash).or_default() += 1;
+                    return Some(Pin { here: self.clone(), hash, dot: None });
+                }
                 Pinning::Leaving if waited < LEAVING_WAIT_MICROS => {
                     waited += LEAVING_LOOK_MICROS;
                     self.sleep(LEAVING_LOOK_MICROS).await;
@@ -360,6 +366,9 @@ impl Drop for Pin {
         // A process that ends takes its pins with it, whoever looks at them at the moment.
         let Ok(mut state) = self.here.0.state.try_borrow_mut() else { return };
         let now = state.now.mono;
+        if let Some(pins) = state.pinned.get_mut(&self.hash) {
+            *pins -= 1;
+        }
         match self.dot {
             None => state.holder.unpin(&self.hash),
             Some(dot) => {
