@@ -136,8 +136,11 @@ pub const READ_AHEAD_BLOCKS: usize = 4;
 pub const FETCH_BLOCKS_AHEAD: usize = 8;
 /// Blobs that are fetched from other regions at a time.
 pub const FETCHES: usize = 8;
-/// How long a block of another region is waited for.
+/// How long a block of another region is waited for by who reads it,
 pub const BLOB_CALL_WAIT: Duration = Duration::from_secs(10);
+/// and by who fetches the blob: all the blocks that are fetched at a time may share a slow link, of about
+/// 1.1 MB/s at least.
+pub const FETCH_CALL_WAIT: Duration = Duration::from_secs(60);
 /// How long another region may take to fetch the blobs of one call.
 pub const KEEP_WAIT: Duration = Duration::from_secs(60);
 /// Blobs that another region is asked to keep with one call.

@@ -35,7 +35,7 @@ use super::{
     refusal::Refusal,
     wire::{Call, Told},
 };
-use crate::limits::{ACK_WAIT, BLOB_CALL_WAIT, FETCH_BLOCKS_AHEAD, INDEX_CALL_WAIT, KEEP_WAIT};
+use crate::limits::{ACK_WAIT, FETCH_BLOCKS_AHEAD, FETCH_CALL_WAIT, INDEX_CALL_WAIT, KEEP_WAIT};
 
 /// Blobs of a bucket that another region is to keep.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -135,12 +135,13 @@ impl ObjectClient {
         region: &RegionId,
         hash: BlobHash,
         range: Range<u64>,
+        wait: Duration,
     ) -> Result<Bytes, FetchError> {
         let call = Call::Read { hash, from: range.start, to: range.end };
         let (client, from) = (self.clone(), region.clone());
         // A task of its own: parts that are read ahead are taken in by several processors.
         let mut asked = JoinSet::new();
-        asked.spawn(async move { client.call(&from, &call, BLOB_CALL_WAIT).await });
+        asked.spawn(async move { client.call(&from, &call, wait).await });
         let broken = || Err(unreachable(region, true, "the question broke off".to_owned()));
         match asked.join_next().await.and_then(Result::ok).unwrap_or_else(broken) {
             Ok(Told::Bytes(bytes)) => Ok(bytes),
@@ -188,7 +189,7 @@ impl ObjectClient {
         let read = move |at: u64| {
             let (client, source) = (client.clone(), source.clone());
             let range = at..(at + BLOB_READ_BYTES_MAX).min(blob.bytes);
-            async move { client.ask_to_read(&source, blob.hash, range).await }
+            async move { client.ask_to_read(&source, blob.hash, range, FETCH_CALL_WAIT).await }
         };
         let mut parts = stream::iter(starts).map(read).buffered(FETCH_BLOCKS_AHEAD);
         let mut writer = blobs.create().await?;

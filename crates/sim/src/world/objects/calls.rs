@@ -30,8 +30,8 @@ use crate::{branch::Branch, time::SECOND};
 /// How long another region is waited for that is asked about the index, in microseconds, as in the
 /// engine;
 pub(super) const INDEX_CALL_WAIT: u64 = 6 * SECOND;
-/// the same for bytes,
-pub(super) const BLOB_CALL_WAIT: u64 = 10 * SECOND;
+/// the same for the blocks of a blob that is fetched,
+pub(super) const FETCH_CALL_WAIT: u64 = 60 * SECOND;
 /// and for copies.
 pub(super) const KEEP_WAIT: u64 = 60 * SECOND;
 

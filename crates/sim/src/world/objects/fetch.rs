@@ -13,7 +13,7 @@ use rhumb_types::{
 };
 
 use super::{
-    calls::{BLOB_CALL_WAIT, Call, Failure, Told, sources},
+    calls::{Call, FETCH_CALL_WAIT, Failure, Told, sources},
     change::hold,
     here::{Answered, Here},
     pace::Pace,
@@ -177,7 +177,7 @@ pub(super) async fn read_from(
         {
             let bytes = block_bytes.min(blob.bytes - asked);
             let call = Call::Read { hash: blob.hash, bytes };
-            open.push(here.begin_call(source, call, BLOB_CALL_WAIT));
+            open.push(here.begin_call(source, call, FETCH_CALL_WAIT));
             asked += bytes.max(1);
         }
         let (ticket, answered) = here.first_of(open.clone()).await;
