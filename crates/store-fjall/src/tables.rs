@@ -16,9 +16,10 @@ pub(crate) const SEALED_MEMTABLES_MAX: u64 = 4;
 /// hold the oldest journal back.
 pub(crate) const JOURNAL_BYTES_MAX: u64 = 128 << 20;
 /// Threads that flush and compact. fjall 3.1 keeps the first for flushes: it is handed compactions all the
-/// same, and hands them back without a pause for as long as the other one compacts. One thread alone would
-/// not do that, but could wait for room in its own inbox for ever.
-pub(crate) const WORKER_THREADS: usize = 2;
+/// same, and hands them back without a pause until one of the others is free. With one other that is
+/// however long it compacts; with three there is nearly always one that finds nothing more to do. One
+/// thread alone could wait for room in its own inbox for ever.
+pub(crate) const WORKER_THREADS: usize = 4;
 /// Files kept open.
 pub(crate) const OPEN_FILES_MAX: usize = 256;
 
