@@ -47,6 +47,7 @@ mod copies;
 mod digest;
 mod error;
 mod feed;
+mod home;
 mod index;
 mod keep;
 mod list;

@@ -12,7 +12,7 @@ use rhumb_regions::{
     spillover::{Limits, LimitsError},
 };
 use rhumb_types::{
-    AckLevel, Epoch, MonoTime, RegionId, Timestamp, UnixMillis,
+    AckLevel, Epoch, MonoTime, RegionId, Timestamp,
     record::{Job, JobId, JobKey, OwnedId, OwnedOp, QueueDefinition, QueueName},
 };
 
@@ -26,8 +26,8 @@ use crate::{
     spill::Regions,
     walk::Walk,
     words::{
-        Answer, Ask, Definitions, Effect, Effects, Enqueued, Event, Refused, RequestId, Stats,
-        Token, Whereabouts, WriteError,
+        Answer, Ask, Definitions, Effect, Effects, Enqueued, Event, Refused, RequestId, Token,
+        WriteError,
     },
 };
 
@@ -454,43 +454,6 @@ impl Queues {
                 self.orders.insert(home.clone(), order);
             }
         }
-    }
-
-    /// How full a queue is, over all homes or in one.
-    #[must_use]
-    pub fn stats(&self, name: &QueueName, home: Option<&RegionId>, now: UnixMillis) -> Stats {
-        let Some(queue) = self.names.get(name).map(|id| self.queue(*id)) else {
-            return Stats::default();
-        };
-        let shards = queue.shards.iter().map(|id| self.index.shard(*id));
-        let shards = shards.filter(|shard| home.is_none_or(|home| shard.whose.home == *home));
-        let mut stats = Stats { waiters: queue.waiters.len() as u64, ..Stats::default() };
-        shards.for_each(|shard| self.add_stats(shard, now, &mut stats));
-        stats
-    }
-
-    /// Where a job is; `None` when it is not there, or has ended.
-    #[must_use]
-    pub fn whereabouts(&self, key: &JobKey) -> Option<Whereabouts> {
-        let slot = self.index.find(key.id)?;
-        let shard = self.index.shard_of(slot);
-        if self.queue(shard.queue).name != key.queue {
-            return None;
-        }
-        let live = self.live.get(&slot);
-        Some(Whereabouts {
-            home: shard.whose.home.clone(),
-            pinned: shard.whose.pinned,
-            place: self.index.place(slot)?,
-            worker: live.map(|live| (live.worker.clone(), live.ends)),
-            attempts: u32::from(self.index.entry(slot).attempts),
-        })
-    }
-
-    /// Jobs that have not ended, and bytes that the index takes for them, in bytes.
-    #[must_use]
-    pub fn footprint(&self) -> (usize, usize) {
-        (self.index.len(), self.index.bytes())
     }
 
     /// Whether all rows at the start were read, so that this node may act.

@@ -19,8 +19,8 @@ use rhumb_ports::{
     store::{Range, ReadStore},
 };
 use rhumb_queue::{
-    Advert, Answer, Ask, Definitions, Effect, Effects, Enqueued, Event, Finished, Leased, Queues,
-    Receive, Refused, RequestId, Stats, Token, Whereabouts, WriteError,
+    Advert, Answer, Ask, Definitions, Effect, Effects, Event, Finished, Leased, Queues, Receive,
+    Refused, RequestId, Stats, Token, Whereabouts, WriteError,
 };
 use rhumb_state::{ReadSet, RowId, RowRef, owned::OwnedOp};
 use rhumb_types::{
@@ -441,25 +441,10 @@ impl Driver {
         };
         let Waiting { answer, enqueues } = answer;
         if let (Some(queue), Ok(Answer::Enqueued(results))) = (enqueues, &result) {
-            self.count_taken(&queue, results);
+            self.shown.taken_in(&queue, results);
         }
         if let Err(result) = answer.send(result) {
             self.unheard(result);
-        }
-    }
-
-    fn count_taken(&self, queue: &QueueName, results: &[Result<Enqueued, Refused>]) {
-        let Some(work) = self.shown.work(queue) else { return };
-        for result in results {
-            match result {
-                Ok(Enqueued::Created { .. }) => {
-                    work.enqueued.inc();
-                }
-                Ok(Enqueued::Forward { .. }) => {
-                    work.spilled.inc();
-                }
-                Ok(Enqueued::Duplicate { .. }) | Err(_) => {}
-            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rhumb_queue::{Definitions, Stats};
+use rhumb_queue::{Definitions, Enqueued, Refused, Stats};
 use rhumb_telemetry::metrics::queue::{QUEUES_SHOWN_MAX, QueueDepth, QueueWork};
 use rhumb_types::{RegionId, record::QueueName};
 
@@ -41,6 +41,22 @@ impl Shown {
             if self.queues.len() < QUEUES_SHOWN_MAX && !self.queues.contains_key(name) {
                 let handles = Handles { work: metrics.queue(name), depths: BTreeMap::new() };
                 self.queues.insert(name.clone(), handles);
+            }
+        }
+    }
+
+    /// Counts what was taken in, or sent on.
+    pub(super) fn taken_in(&self, queue: &QueueName, results: &[Result<Enqueued, Refused>]) {
+        let Some(work) = self.work(queue) else { return };
+        for result in results {
+            match result {
+                Ok(Enqueued::Created { .. }) => {
+                    work.enqueued.inc();
+                }
+                Ok(Enqueued::Forward { .. }) => {
+                    work.spilled.inc();
+                }
+                Ok(Enqueued::Duplicate { .. }) | Err(_) => {}
             }
         }
     }
