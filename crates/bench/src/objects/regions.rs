@@ -37,6 +37,9 @@ const UPLOADS: u64 = 2;
 /// and their length in bytes.
 const UPLOAD_BYTES: u64 = 256 << 20;
 
+/// The lines of clients that upload, in bytes per second: as fast as this machine, and 1 Gbit/s.
+const LINES: [u64; 2] = [u64::MAX, 125_000_000];
+
 /// What is read, and what the reading region knows of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 struct Kind {
@@ -64,6 +67,7 @@ struct Read {
 /// Uploads that wait for one or two regions.
 #[derive(Clone, Debug, Serialize)]
 struct Copies {
+    bytes_per_second: u64,
     one_millis: Spread,
     two_millis: Spread,
 }
@@ -72,7 +76,7 @@ struct Copies {
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Regions {
     reads: Vec<Read>,
-    copies: Option<Copies>,
+    copies: Vec<Copies>,
 }
 
 /// Measures what is wanted.
@@ -135,35 +139,49 @@ fn reads(cluster: &Cluster, keys: &[Credential], reads: u64) -> Result<Vec<Read>
     Ok(rows)
 }
 
-fn copies(cluster: &Cluster, keys: &[Credential], effort: Effort) -> Result<Option<Copies>> {
+fn copies(cluster: &Cluster, keys: &[Credential], effort: Effort) -> Result<Vec<Copies>> {
     let endpoint = store::endpoint(cluster, 0, keys);
     let mould = Mould::new(if effort.is_quick() { 1 << 20 } else { UPLOAD_BYTES });
-    let (mut one, mut two) = (Vec::new(), Vec::new());
-    for round in 0..u64::try_from(effort.rounds)? {
-        for nth in 0..UPLOADS {
-            let nth = round * UPLOADS + nth;
-            one.push(upload(&endpoint, NEAR, &mould, (1, nth))?);
-            two.push(upload(&endpoint, BOTH, &mould, (2, nth))?);
+    let mut rows = Vec::new();
+    for (bytes_per_second, line) in LINES.into_iter().zip(0_u64..) {
+        let (mut one, mut two) = (Vec::new(), Vec::new());
+        for round in 0..u64::try_from(effort.rounds)? {
+            for nth in 0..UPLOADS {
+                let nth = (line << 32) + round * UPLOADS + nth;
+                let uploads = Uploads { endpoint: &endpoint, mould: &mould, bytes_per_second };
+                one.push(uploads.one(NEAR, 1, nth)?);
+                two.push(uploads.one(BOTH, 2, nth)?);
+            }
         }
+        let spreads = Spread::of(&one).zip(Spread::of(&two));
+        rows.extend(spreads.map(|(one_millis, two_millis)| Copies {
+            bytes_per_second,
+            one_millis,
+            two_millis,
+        }));
     }
-    let rows = Spread::of(&one).zip(Spread::of(&two));
-    Ok(rows.map(|(one_millis, two_millis)| Copies { one_millis, two_millis }))
+    Ok(rows)
 }
 
-/// How long an upload took, in milliseconds.
-fn upload(
-    endpoint: &Endpoint,
-    bucket: &str,
-    mould: &Mould,
-    (client, nth): (usize, u64),
-) -> Result<f64> {
-    let mut session = Session::open(endpoint, client)?;
-    let body = mould.body(client, nth);
-    let before = Instant::now();
-    session.put(&format!("/{bucket}/{nth:08}"), &body).with_context(|| bucket.to_owned())?;
-    let took = before.elapsed();
-    progress(&format!("{NAME}/copies: {bucket}: {:.0} ms", millis(took)));
-    Ok(millis(took))
+/// Uploads over one line.
+struct Uploads<'a> {
+    endpoint: &'a Endpoint,
+    mould: &'a Mould,
+    bytes_per_second: u64,
+}
+
+impl Uploads<'_> {
+    /// How long one took, in milliseconds.
+    fn one(&self, bucket: &str, client: usize, nth: u64) -> Result<f64> {
+        let mut session = Session::open(self.endpoint, client)?;
+        let body = self.mould.body(client, nth);
+        let before = Instant::now();
+        let path = format!("/{bucket}/{nth:08}");
+        session.put_over(&path, &body, self.bytes_per_second).with_context(|| bucket.to_owned())?;
+        let took = before.elapsed();
+        progress(&format!("{NAME}/copies: {bucket}: {:.0} ms", millis(took)));
+        Ok(millis(took))
+    }
 }
 
 impl Regions {
@@ -190,20 +208,27 @@ impl Regions {
     }
 
     pub(crate) fn copies_table(&self) -> String {
-        let Some(Copies { one_millis: one, two_millis: two }) = self.copies else {
+        if self.copies.is_empty() {
             return String::new();
-        };
-        let lines = [
+        }
+        let mut lines = vec![
             format!(
                 "An upload of {} MiB that waits for one region and for two, both on this machine and \
                  disk, ms:",
                 UPLOAD_BYTES >> 20
             ),
             String::new(),
-            "| one | two | ratio |".to_owned(),
-            "|---|---|---|".to_owned(),
+            "| the client's line | one | two | ratio |".to_owned(),
+            "|---|---|---|---|".to_owned(),
+        ];
+        lines.extend(self.copies.iter().map(|copies| {
+            let Copies { bytes_per_second, one_millis: one, two_millis: two } = copies;
+            let line = match bytes_per_second {
+                &u64::MAX => "as fast as this machine".to_owned(),
+                bytes => format!("{} MB/s", bytes / 1_000_000),
+            };
             format!(
-                "| {:.0} ({:.0}-{:.0}) | {:.0} ({:.0}-{:.0}) | {:.2} |",
+                "| {line} | {:.0} ({:.0}-{:.0}) | {:.0} ({:.0}-{:.0}) | {:.2} |",
                 one.median,
                 one.min,
                 one.max,
@@ -211,8 +236,8 @@ impl Regions {
                 two.min,
                 two.max,
                 two.median / one.median
-            ),
-        ];
+            )
+        }));
         joined(&lines)
     }
 }

@@ -5,7 +5,7 @@ use std::{
     fmt::Write as _,
     io::{self, BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -67,6 +67,28 @@ impl Write for Prompt {
     }
 }
 
+/// A line that takes so many bytes in a second.
+struct Line<'a, W> {
+    to: &'a mut W,
+    begun: Instant,
+    sent: u64,
+    bytes_per_second: u64,
+}
+
+impl<W: Write> Write for Line<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.sent += written as u64;
+        let due = Duration::from_micros(self.sent * 1_000_000 / self.bytes_per_second.max(1));
+        std::thread::sleep(due.saturating_sub(self.begun.elapsed()));
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
 /// One connection.
 pub(crate) struct Session {
     stream: BufReader<Prompt>,
@@ -119,10 +141,22 @@ impl Session {
 
     /// Writes an object.
     pub(crate) fn put(&mut self, path: &str, body: &Body) -> Result<()> {
+        self.put_over(path, body, u64::MAX)
+    }
+
+    /// Writes an object over a line that takes so many bytes in a second.
+    pub(crate) fn put_over(
+        &mut self,
+        path: &str,
+        body: &Body,
+        bytes_per_second: u64,
+    ) -> Result<()> {
         self.head("PUT", path, "", body)?;
         self.buffer.clear();
         self.buffer.extend_from_slice(self.head.as_bytes());
-        body.write(&mut self.buffer, self.stream.get_mut())?;
+        let to = self.stream.get_mut();
+        let mut line = Line { to, begun: Instant::now(), sent: 0, bytes_per_second };
+        body.write(&mut self.buffer, &mut line)?;
         self.answer().map(drop)
     }
 
