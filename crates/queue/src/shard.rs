@@ -150,7 +150,20 @@ impl Shard {
 
     /// The ready job of the lowest order of every priority: the oldest is one of them.
     pub(crate) fn oldest(&self) -> impl Iterator<Item = Slot> {
-        (0..PRIORITIES).filter_map(|priority| self.first_of(priority, 0)).map(Rank::slot)
+        self.oldest_above(0)
+    }
+
+    /// The same, of those that are not held back.
+    pub(crate) fn oldest_leasable(&self) -> impl Iterator<Item = Slot> {
+        self.oldest_above(if self.held_back == 0 {
+            0
+        } else {
+            self.front.barrier.saturating_add(1)
+        })
+    }
+
+    fn oldest_above(&self, above: u64) -> impl Iterator<Item = Slot> {
+        (0..PRIORITIES).filter_map(move |priority| self.first_of(priority, above)).map(Rank::slot)
     }
 
     /// Sets the barrier anew.

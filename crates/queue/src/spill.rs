@@ -298,7 +298,7 @@ impl Queues {
             // New work does not wait behind what is held back.
             sample.depth += shard.leasable();
             sample.busy += shard.counted(Place::Leased) + shard.counted(Place::Busy);
-            oldest = oldest.max(self.oldest_age(shard, now.wall));
+            oldest = oldest.max(self.oldest_age(shard.oldest_leasable(), now.wall));
         }
         Sample { oldest_age: oldest, ..sample }
     }

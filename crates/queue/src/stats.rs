@@ -8,7 +8,7 @@ use rhumb_types::{
 };
 
 use crate::{
-    index::{Place, age},
+    index::{Place, Slot, age},
     queues::Queues,
     shard::Shard,
     words::{Stats, Whereabouts},
@@ -52,9 +52,9 @@ impl Queues {
         (self.index.len(), self.index.bytes())
     }
 
-    /// How long the oldest ready job of a shard has waited.
-    pub(crate) fn oldest_age(&self, shard: &Shard, now: UnixMillis) -> Duration {
-        let ages = shard.oldest().map(|slot| age(now, self.index.entry(slot).enqueued_at));
+    /// How long the oldest of some jobs has waited.
+    pub(crate) fn oldest_age(&self, jobs: impl Iterator<Item = Slot>, now: UnixMillis) -> Duration {
+        let ages = jobs.map(|slot| age(now, self.index.entry(slot).enqueued_at));
         ages.max().unwrap_or_default()
     }
 
@@ -66,6 +66,6 @@ impl Queues {
         stats.behind += shard.counted(Place::Behind);
         stats.leased += shard.counted(Place::Leased) + shard.counted(Place::Busy);
         stats.dead += shard.counted(Place::Dead);
-        stats.oldest_age = stats.oldest_age.max(self.oldest_age(shard, now));
+        stats.oldest_age = stats.oldest_age.max(self.oldest_age(shard.oldest(), now));
     }
 }

@@ -70,6 +70,25 @@ fn what_is_full_residency_order_or_a_tripped_tenant_keeps_at_home() {
 }
 
 #[test]
+fn jobs_that_are_held_back_after_a_restart_are_no_reason_to_send_new_ones_away() {
+    let mut rig = Rig::plain();
+    for _ in 0..5 {
+        rig.add("q");
+    }
+    let seconds = |rig: &mut Rig, count| (0..count).for_each(|_| rig.wait(1));
+    seconds(&mut rig, 30);
+    rig.receive_for("q", 1, None);
+    rig.restart(2);
+    seconds(&mut rig, 55);
+    let stats = rig.stats("q");
+    assert!(stats.held == 5 && stats.oldest_age.as_secs() > 80, "{stats:?}");
+    let waits = |rig: &Rig| rig.alarms.iter().any(|text| text.contains("jobs wait too long"));
+    assert!(!waits(&rig), "new work does not wait behind them: {:?}", rig.alarms);
+    seconds(&mut rig, 25);
+    assert!(waits(&rig), "they may be leased now: {:?}", rig.alarms);
+}
+
+#[test]
 fn a_job_with_a_key_is_sent_to_the_same_place_again() {
     let mut rig = overloaded();
     let job = NewJob { key: Some("k".to_owned()), ..rig.job() };
