@@ -13,6 +13,7 @@ use rhumb_types::{Ratio, RegionId, record::QueueDefinition, units::Spelled};
 pub use self::parse::{RATE_MAX, WORKERS_MAX, peak_is_too_high, takes, workers};
 use crate::{
     chance,
+    extent::Extent,
     time::micros,
     traffic::{Shape, acknowledged},
 };
@@ -35,18 +36,10 @@ pub struct Jobs {
 }
 
 /// How long a worker takes for a job.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Takes {
-    /// Always as long.
-    Always(Duration),
-    /// Between two times, evenly.
-    Between(Duration, Duration),
-    /// As long on average; most take less, few take much longer (an exponential distribution).
-    About(Duration),
-}
+pub type Takes = Extent<Duration>;
 
 impl Takes {
-    /// One of them.
+    /// One of them, in microseconds.
     pub(crate) fn draw(self, random: &mut Random) -> u64 {
         match self {
             Self::Always(time) => micros(time),
@@ -65,22 +58,13 @@ impl Takes {
     }
 }
 
-impl fmt::Display for Takes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Always(time) => write!(f, "{}", Spelled(*time)),
-            Self::Between(least, most) => write!(f, "{} to {}", Spelled(*least), Spelled(*most)),
-            Self::About(mean) => write!(f, "{} on average", Spelled(*mean)),
-        }
-    }
-}
-
 impl fmt::Display for Jobs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { shape, takes, workers, definition, .. } = self;
         let all: u64 = workers.values().map(|count| u64::from(*count)).sum();
         let (shape, ack) =
             (shape.to_string().replace("requests", "jobs"), acknowledged(definition.ack));
+        let takes = takes.map(Spelled);
         write!(f, "{shape} that take {takes}, {ack}; {all} workers")
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! What decides is what is shipped: regions of [`rhumb_node::Node`] with their overseers, routed to
 //! by the snapshots that those publish, in the world of [`rhumb_sim`]; and, where jobs are rehearsed,
-//! [`rhumb_queue::Queues`] beside each node, and where objects are, `rhumb_objects`. What is modelled is the rest: clients and their resolvers,
-//! how many requests a region serves per second, workers, and prices.
+//! [`rhumb_queue::Queues`] beside each node, and where objects are, `rhumb_objects`. What is modelled is
+//! the rest: clients and their resolvers, how many requests a region serves per second, workers, and prices.
 //!
 //! - [`rehearsal`] is all that goes in: regions, clients, [`traffic`], [`jobs`], [`objects`],
 //!   [`scenario`], [`prices`].
@@ -17,6 +17,7 @@ mod books;
 pub mod capacity;
 pub mod clients;
 mod condition;
+pub mod extent;
 pub mod html;
 pub mod jobs;
 pub mod objectives;

@@ -17,6 +17,7 @@ use rhumb_types::{
 
 pub use self::parse::{bandwidths, bytes_per_second, part, replication, sizes};
 use crate::{
+    extent::Extent,
     text::Percent,
     time::{SECOND, whole},
     traffic::{Shape, acknowledged},
@@ -91,18 +92,10 @@ impl Default for ObjectClients {
 }
 
 /// How long objects are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Sizes {
-    /// All as long.
-    Always(ByteSize),
-    /// Between two lengths, evenly.
-    Between(ByteSize, ByteSize),
-    /// As long on average; most are shorter, few much longer (an exponential distribution).
-    About(ByteSize),
-}
+pub type Sizes = Extent<ByteSize>;
 
 impl Sizes {
-    /// One of them.
+    /// One of them, in bytes.
     pub(crate) fn draw(self, random: &mut Random) -> u64 {
         match self {
             Self::Always(size) => size.0,
@@ -183,16 +176,6 @@ fn peak_and_sum(shape: &Shape, lasting: Duration) -> (f64, f64) {
 
 /// How long a part may be: as long as a blob.
 pub const PART_BYTES_MAX: u64 = BLOB_BYTES_MAX;
-
-impl fmt::Display for Sizes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Always(size) => write!(f, "{size}"),
-            Self::Between(least, most) => write!(f, "{least} to {most}"),
-            Self::About(mean) => write!(f, "{mean} on average"),
-        }
-    }
-}
 
 impl fmt::Display for Objects {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -67,23 +67,13 @@ impl Report {
     /// What became of the jobs of all runs, if any were rehearsed: of what has a most, the most of any.
     #[must_use]
     pub fn jobs(&self) -> Option<JobsOutcome> {
-        let mut of_runs = self.runs.iter().filter_map(|run| run.jobs.as_ref());
-        let mut sum = of_runs.next()?.clone();
-        for run in of_runs {
-            sum.add(run);
-        }
-        Some(sum)
+        summed(self.runs.iter().filter_map(|run| run.jobs.as_ref()), JobsOutcome::add)
     }
 
     /// What became of the objects of all runs, if any were rehearsed: of what has a most, the most of any.
     #[must_use]
     pub fn objects(&self) -> Option<ObjectsOutcome> {
-        let mut of_runs = self.runs.iter().filter_map(|run| run.objects.as_ref());
-        let mut sum = of_runs.next()?.clone();
-        for run in of_runs {
-            sum.add(run);
-        }
-        Some(sum)
+        summed(self.runs.iter().filter_map(|run| run.objects.as_ref()), ObjectsOutcome::add)
     }
 
     /// Bytes of all runs from one region to another, by "from>to".
@@ -101,6 +91,18 @@ impl Report {
     pub fn worst(&self) -> Option<&Outcome> {
         self.runs.iter().rev().max_by_key(|run| run.badness())
     }
+}
+
+/// The sum of what came of each run, if anything did.
+fn summed<'a, T: Clone + 'a>(
+    mut of_runs: impl Iterator<Item = &'a T>,
+    add: impl Fn(&mut T, &T),
+) -> Option<T> {
+    let first = of_runs.next()?.clone();
+    Some(of_runs.fold(first, |mut sum, run| {
+        add(&mut sum, run);
+        sum
+    }))
 }
 
 impl JobsOutcome {

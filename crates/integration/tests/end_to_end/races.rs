@@ -1,12 +1,12 @@
 //! A linearizable bucket over S3: conditional writes that meet, from three regions, one of which is cut off
 //! for a while.
 
-use std::{collections::BTreeMap, thread, time::Duration};
+use std::{collections::BTreeMap, path::Path, thread, time::Duration};
 
 use rhumb_check::{
     CallId, History, Limits, Register, RegisterAnswer, RegisterCall, Verdict, check,
 };
-use rhumb_integration::Layout;
+use rhumb_integration::{Cluster, Layout};
 use serde_json::Value;
 
 use crate::{
@@ -64,25 +64,14 @@ impl Seen {
 fn conditional_writes_of_three_regions_have_one_order() {
     let Some(python) = python() else { return skipped(NO_PYTHON) };
     let cluster = Layout::regions(3).relayed().start().unwrap();
-    make_bucket(&cluster, &["--consistency", "linearizable"]);
-    crate::wait_for_duties(&cluster, 0..3);
-    crate::wait_for_homes(&cluster, 3);
-    let mut race = script(&python, "s3_races.py");
-    let addresses = (0..3).map(|nth| cluster.s3(nth).to_string());
-    let mut race = Script::start(race.arg(RACING).args(addresses));
-    race.until("racing");
-    let fault = thread::scope(|scope| {
-        let cut = scope.spawn(|| {
-            thread::sleep(CUT_AFTER);
-            cluster.set_cut_off(2, true).unwrap();
-            thread::sleep(CUT_FOR);
-            cluster.set_cut_off(2, false).unwrap();
-        });
-        let events = race.finish();
-        cut.join().unwrap();
-        events
+    let race = begin(&python, &cluster, RACING);
+    let events = meanwhile(race, || {
+        thread::sleep(CUT_AFTER);
+        cluster.set_cut_off(2, true).unwrap();
+        thread::sleep(CUT_FOR);
+        cluster.set_cut_off(2, false).unwrap();
     });
-    judge(&fault);
+    judge(&events);
 }
 
 /// A fourth region joins while clients of three race; some keys have their homes there from then on.
@@ -90,23 +79,34 @@ fn conditional_writes_of_three_regions_have_one_order() {
 fn conditional_writes_have_one_order_while_homes_move_to_a_region_that_joins() {
     let Some(python) = python() else { return skipped(NO_PYTHON) };
     let mut cluster = identities::three_of_four();
-    make_bucket(&cluster, &["--consistency", "linearizable"]);
-    crate::wait_for_duties(&cluster, 0..3);
-    crate::wait_for_homes(&cluster, 3);
-    let mut race = script(&python, "s3_races.py");
-    let addresses = (0..3).map(|nth| cluster.s3(nth).to_string());
-    let mut race = Script::start(race.arg(RACING_LONG).args(addresses));
-    race.until("racing");
-    let events = thread::scope(|scope| {
-        let joins = scope.spawn(|| {
-            identities::join_fourth(&mut cluster);
-            crate::wait_for_homes(&cluster, 4);
-        });
-        let events = race.finish();
-        joins.join().unwrap();
-        events
+    let race = begin(&python, &cluster, RACING_LONG);
+    let events = meanwhile(race, || {
+        identities::join_fourth(&mut cluster);
+        crate::wait_for_homes(&cluster, 4);
     });
     judge(&events);
+}
+
+/// Clients of three regions, at a linearizable bucket, for so many seconds.
+fn begin(python: &Path, cluster: &Cluster, seconds: &str) -> Script {
+    make_bucket(cluster, &["--consistency", "linearizable"]);
+    crate::wait_for_duties(cluster, 0..3);
+    crate::wait_for_homes(cluster, 3);
+    let mut race = script(python, "s3_races.py");
+    let addresses = (0..3).map(|nth| cluster.s3(nth).to_string());
+    let mut race = Script::start(race.arg(seconds).args(addresses));
+    race.until("racing");
+    race
+}
+
+/// What clients saw while something happened.
+fn meanwhile(race: Script, happens: impl FnOnce() + Send) -> Vec<String> {
+    thread::scope(|scope| {
+        let happening = scope.spawn(happens);
+        let events = race.finish();
+        happening.join().unwrap();
+        events
+    })
 }
 
 /// Whether what was seen of each key has an order.

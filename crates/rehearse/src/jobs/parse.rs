@@ -6,6 +6,7 @@ use rhumb_types::RegionId;
 
 use super::Takes;
 use crate::{
+    extent,
     text::{self, Mistake, Source, Word},
     traffic::{self, Shape},
 };
@@ -25,24 +26,7 @@ const TAKES: &str = "write 2s, 1s..5s, or about:2s for an average";
 /// # Errors
 /// What is wrong with it.
 pub fn takes(source: Source<'_>) -> Result<Takes, Vec<Mistake>> {
-    traffic::only(source, TAKES, |word| {
-        if let Some((kind, mean)) = word.split_once(":") {
-            return match kind.text {
-                "about" => Ok(Takes::About(some(&mean)?)),
-                other => Err(kind.mistake(format!("`{other}` is no way to say it; {TAKES}"))),
-            };
-        }
-        let Some((least, most)) = word.split_once("..") else {
-            return Ok(Takes::Always(some(word)?));
-        };
-        let (low, high) = (some(&least)?, some(&most)?);
-        if low > high {
-            let message =
-                format!("{} is more than {}; write the smaller one first", least.text, most.text);
-            return Err(least.mistake(message));
-        }
-        Ok(Takes::Between(low, high))
-    })
+    extent::read(source, TAKES, some)
 }
 
 fn some(word: &Word<'_>) -> Result<Duration, Mistake> {

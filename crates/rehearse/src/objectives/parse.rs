@@ -2,11 +2,12 @@
 
 use std::{fmt, time::Duration};
 
-use rhumb_types::{Ratio, units::Spelled};
+use rhumb_types::{ByteSize, Ratio, units::Spelled};
 
 use super::Objective;
 use crate::{
     prices::{self, MicroDollars},
+    report::Value,
     text::{self, Bytes, Mistake, Mistakes, Percent, Source, Word},
 };
 
@@ -132,38 +133,12 @@ fn dollars(bound: &Word<'_>) -> Result<MicroDollars, Mistake> {
 impl fmt::Display for Objective {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.name();
-        let time =
-            |f: &mut fmt::Formatter<'_>, it: Duration| write!(f, "{name} <= {}", Spelled(it));
-        let share = |f: &mut fmt::Formatter<'_>, it: Ratio| write!(f, "{name} <= {}", Percent(it));
-        match *self {
-            Self::Served(it)
-            | Self::Owned(it)
-            | Self::Detected(it)
-            | Self::Gap(it)
-            | Self::ExposedFor(it)
-            | Self::Lag(it)
-            | Self::JobsDrained(it)
-            | Self::OldestJob(it)
-            | Self::UploadTime(it)
-            | Self::ReadThrough(it)
-            | Self::Converged(it) => time(f, it),
-            Self::Failed(it)
-            | Self::Slow(it)
-            | Self::Stale(it)
-            | Self::Load(it)
-            | Self::UploadsFailed(it)
-            | Self::UploadsDegraded(it)
-            | Self::DownloadsFailed(it)
-            | Self::Link(it) => share(f, it),
-            Self::Backlog(it) => write!(f, "{name} <= {}", Bytes(it)),
-            Self::ExposedWrites(it)
-            | Self::QueueDepth(it)
-            | Self::JobsRepeated(it)
-            | Self::JobsRefused(it)
-            | Self::JobsLost(it)
-            | Self::ObjectsAtRisk(it)
-            | Self::LateDeletions(it) => write!(f, "{name} <= {it}"),
-            Self::CostPerHour(it) => write!(f, "{name} <= {it} USD"),
+        match self.bound() {
+            Value::Time(it) => write!(f, "{name} <= {}", Spelled(it.unwrap_or(Duration::MAX))),
+            Value::Count(it) => write!(f, "{name} <= {it}"),
+            Value::Bytes(it) => write!(f, "{name} <= {}", Bytes(ByteSize(it))),
+            Value::Share(it) => write!(f, "{name} <= {}", Percent(Ratio::clamped(it))),
+            Value::Dollars(it) => write!(f, "{name} <= {it} USD"),
         }
     }
 }

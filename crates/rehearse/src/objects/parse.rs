@@ -6,6 +6,7 @@ use rhumb_types::{ByteSize, RegionId, record::Replication};
 
 use super::{OBJECT_BYTES_MAX, PART_BYTES_MAX, Sizes};
 use crate::{
+    extent,
     text::{self, Mistake, Mistakes, Source, Word},
     traffic,
 };
@@ -40,24 +41,7 @@ const REPLICATIONS: [(&str, Replication); 3] = [
 /// # Errors
 /// What is wrong with it.
 pub fn sizes(source: Source<'_>) -> Result<Sizes, Vec<Mistake>> {
-    traffic::only(source, SIZES, |word| {
-        if let Some((kind, mean)) = word.split_once(":") {
-            return match kind.text {
-                "about" => Ok(Sizes::About(size(&mean)?)),
-                other => Err(kind.mistake(format!("`{other}` is no way to say it; {SIZES}"))),
-            };
-        }
-        let Some((least, most)) = word.split_once("..") else {
-            return Ok(Sizes::Always(size(word)?));
-        };
-        let (low, high) = (size(&least)?, size(&most)?);
-        if low > high {
-            let message =
-                format!("{} is more than {}; write the smaller one first", least.text, most.text);
-            return Err(least.mistake(message));
-        }
-        Ok(Sizes::Between(low, high))
-    })
+    extent::read(source, SIZES, size)
 }
 
 fn size(word: &Word<'_>) -> Result<ByteSize, Mistake> {

@@ -143,13 +143,7 @@ impl Report {
             ("served", "served again", self.spread(|it| it.served)),
             ("gap", "longest gap", self.spread(|it| Some(it.gap))),
         ] {
-            if spread.is_empty() {
-                continue;
-            }
-            for (of, percent) in [("p50", 50), ("p99", 99), ("max", 100)] {
-                let time = Value::Time(spread.percentile(percent));
-                add(&format!("{name}_{of}_ms"), &format!("{label}, {of}"), time);
-            }
+            of_spread(&spread, name, label, &mut add);
         }
         let asked = self.requests.asked;
         add("requests_count", "requests", Value::Count(asked));
@@ -197,6 +191,16 @@ impl Report {
     }
 }
 
+/// Percentiles of times; none where there are no times.
+fn of_spread(spread: &Spread, name: &str, label: &str, add: &mut impl FnMut(&str, &str, Value)) {
+    for (of, percent) in [("p50", 50), ("p99", 99), ("max", 100)] {
+        if !spread.is_empty() {
+            let time = Value::Time(spread.percentile(percent));
+            add(&format!("{name}_{of}_ms"), &format!("{label}, {of}"), time);
+        }
+    }
+}
+
 /// The figures of jobs.
 fn of_jobs(jobs: &JobsOutcome, add: &mut impl FnMut(&str, &str, Value)) {
     let counts = &jobs.counts;
@@ -219,12 +223,7 @@ fn of_jobs(jobs: &JobsOutcome, add: &mut impl FnMut(&str, &str, Value)) {
     add("queue_depth_max_count", "jobs waiting, max", Value::Count(jobs.depth_max));
     add("job_oldest_max_ms", "oldest job, max", Value::Time(Some(jobs.oldest_max)));
     let drained = Spread::of(jobs.drained.iter().copied());
-    if !drained.is_empty() {
-        for (of, percent) in [("p50", 50), ("p99", 99), ("max", 100)] {
-            let time = Value::Time(drained.percentile(percent));
-            add(&format!("jobs_drained_{of}_ms"), &format!("jobs drained, {of}"), time);
-        }
-    }
+    of_spread(&drained, "jobs_drained", "jobs drained", add);
     for (region, of) in &jobs.regions {
         let busy = part(of.busy_max, of.workers);
         add(
@@ -270,12 +269,7 @@ fn of_objects(objects: &ObjectsOutcome, add: &mut impl FnMut(&str, &str, Value))
     add("backlog_max_bytes", "bytes to be copied, max", Value::Bytes(objects.backlog_max));
     add("backlog_end_bytes", "bytes to be copied at the end", Value::Bytes(objects.backlog_end));
     let converged = Spread::of(objects.converged.iter().copied());
-    if !converged.is_empty() {
-        for (of, percent) in [("p50", 50), ("p99", 99), ("max", 100)] {
-            let time = Value::Time(converged.percentile(percent));
-            add(&format!("converged_{of}_ms"), &format!("regions converged, {of}"), time);
-        }
-    }
+    of_spread(&converged, "converged", "regions converged", add);
     if !objects.at_risk.is_empty() {
         let risk = objects.risk();
         add("objects_at_risk_max_count", "objects at risk, max", Value::Count(risk.objects));

@@ -204,10 +204,7 @@ impl Reader {
         shape: Shape,
     ) -> Traffic {
         let given = &args.traffic;
-        let from = given
-            .from
-            .as_deref()
-            .and_then(|text| self.keep(traffic::near(Source { name: "--from", text }, data)));
+        let near = self.near("--from", given.from.as_deref(), data);
         let ack = given.ack.as_deref();
         let ack = ack.and_then(|text| self.keep(traffic::ack(Source { name: "--ack", text })));
         let value_bytes = u32::try_from(given.value.0).unwrap_or_else(|_| {
@@ -216,7 +213,7 @@ impl Reader {
         });
         Traffic {
             shape,
-            near: from.unwrap_or_default(),
+            near,
             writes: self.share("--writes", &given.writes),
             ack: ack.unwrap_or_else(|| configured_ack(config)),
             keys: given.keys,
@@ -242,9 +239,7 @@ impl Reader {
                  is simulated by itself: rehearse a part of them, with a part of the workers"
             ));
         }
-        let near = given.jobs_from.as_deref();
-        let near = near
-            .and_then(|text| self.keep(traffic::near(Source { name: "--jobs-from", text }, data)));
+        let near = self.near("--jobs-from", given.jobs_from.as_deref(), data);
         let takes = Source { name: "--job-takes", text: &given.job_takes };
         let takes = self.keep(jobs::takes(takes));
         let mut workers: BTreeMap<RegionId, u32> = config
@@ -268,8 +263,18 @@ impl Reader {
             QueueDefinition { visibility: given.visibility, ack, ..QueueDefinition::default() };
         let limits = |region: &RegionId| (region.clone(), config.spillover_of(region));
         let spillover = data.iter().map(limits).collect();
-        let near = near.unwrap_or_default();
         Some(Jobs { shape, near, takes, workers, definition, spillover })
+    }
+
+    /// Which share of something is near each region.
+    pub(super) fn near(
+        &mut self,
+        name: &str,
+        text: Option<&str>,
+        data: &[RegionId],
+    ) -> BTreeMap<RegionId, Ratio> {
+        let near = text.and_then(|text| self.keep(traffic::near(Source { name, text }, data)));
+        near.unwrap_or_default()
     }
 
     pub(super) fn share(&mut self, name: &str, text: &str) -> Ratio {

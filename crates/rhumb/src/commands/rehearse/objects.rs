@@ -67,16 +67,6 @@ impl Reader {
         Some(objects)
     }
 
-    fn near(
-        &mut self,
-        name: &str,
-        text: Option<&str>,
-        data: &[RegionId],
-    ) -> BTreeMap<RegionId, rhumb_types::Ratio> {
-        let near = text.and_then(|text| self.keep(traffic::near(Source { name, text }, data)));
-        near.unwrap_or_default()
-    }
-
     fn downloads(
         &mut self,
         args: &Rehearse,
