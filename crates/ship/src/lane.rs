@@ -148,3 +148,56 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rhumb_objects::transfer::WINDOW_FIRST;
+
+    use super::*;
+    use crate::Site;
+
+    const PART: u64 = 1 << 20;
+
+    fn lane(limits: Option<(u32, Option<u64>)>, requests: usize) -> Lane<()> {
+        let region = RegionId::new("east").unwrap();
+        let mut site = Site::new(region, "http://127.0.0.1:1", "bucket");
+        site.limits = limits.map(|(concurrency_max, bytes_per_second_max)| Limits {
+            concurrency_max,
+            bytes_per_second_max,
+            ..Limits::default()
+        });
+        Lane::new(Remote::new(site).unwrap(), requests, MonoTime(0))
+    }
+
+    /// How many begin at once.
+    fn begins(mut lane: Lane<()>) -> usize {
+        (0..100).for_each(|_| lane.push(PART, ()));
+        std::iter::from_fn(|| lane.next(MonoTime(0))).count()
+    }
+
+    #[test]
+    fn the_caller_can_only_lower_what_a_region_may_take() {
+        let first = usize::try_from(WINDOW_FIRST).unwrap();
+        assert_eq!(begins(lane(Some((3, None)), 16)), 3);
+        assert_eq!(begins(lane(Some((3, None)), 2)), 2);
+        assert_eq!(begins(lane(Some((64, None)), 1)), 1);
+        assert_eq!(begins(lane(Some((1, None)), 64)), 1);
+        assert_eq!(begins(lane(None, 2)), 2);
+        assert_eq!(begins(lane(None, 0)), 1, "nothing would never end");
+        // More than that has to pay first.
+        assert_eq!(begins(lane(None, 64)), first);
+    }
+
+    #[test]
+    fn a_regions_rate_holds_whatever_the_caller_says() {
+        let mut paced = lane(Some((8, Some(PART))), 16);
+        (0..2).for_each(|_| paced.push(PART, ()));
+        assert_eq!(paced.next(MonoTime(0)), Some(()));
+        assert_eq!(
+            (paced.next(MonoTime(0)), paced.starts_at(MonoTime(0))),
+            (None, Some(MonoTime(1_000_000)))
+        );
+        assert_eq!(paced.next(MonoTime(1_000_000)), Some(()));
+        assert_eq!(begins(lane(None, 2)), 2, "one without a rate is not paced");
+    }
+}

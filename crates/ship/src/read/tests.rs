@@ -94,6 +94,46 @@ fn more_than_the_budget_goes_through_it() {
     assert_eq!((summary.bytes, stream.len(), entries.len()), (bytes as u64, bytes, 1));
 }
 
+/// The line takes a pack only when the reader cannot go on without that.
+#[test]
+fn no_more_is_read_ahead_than_the_budget_however_slow_the_line() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (steps, mut incoming) = mpsc::channel(1);
+    let (budget, progress) = (Budget::new(STAGED_BYTES_MIN), Arc::new(Progress::new([])));
+    let reading = Reading {
+        budget: budget.clone(),
+        steps,
+        progress: Arc::clone(&progress),
+        owners: false,
+        runtime: runtime.handle().clone(),
+    };
+    let bytes = 4 * STAGED_BYTES_MIN;
+    let input = Box::new(io::Read::take(io::repeat(7), bytes as u64));
+    let source = Source::Stream { name: "sevens".into(), input };
+    let reader = std::thread::spawn(move || read(source, reading));
+    let (mut waiting, mut gone, mut peak) = (std::collections::VecDeque::new(), 0, 0);
+    loop {
+        match incoming.try_recv() {
+            Ok(Step::Pack(pack, held)) => waiting.push_back((pack.bytes as usize, held)),
+            Ok(Step::Segment(_)) => {}
+            // It needs a read's worth at a time; what it has less of than that may make it wait.
+            Err(mpsc::error::TryRecvError::Empty) if budget.free() <= READ_BYTES => {
+                if let Some((bytes, held)) = waiting.pop_front() {
+                    gone += bytes;
+                    drop(held);
+                }
+            }
+            Err(mpsc::error::TryRecvError::Empty) => std::thread::yield_now(),
+            Err(mpsc::error::TryRecvError::Disconnected) => break,
+        }
+        let read = usize::try_from(progress.done.get()).unwrap();
+        peak = peak.max(read - gone);
+        assert!(read <= gone + STAGED_BYTES_MIN, "{read} bytes were read, and {gone} sent");
+    }
+    assert_eq!(reader.join().unwrap().unwrap().bytes, bytes as u64);
+    assert!(peak > STAGED_BYTES_MIN / 2, "only {peak} bytes were read ahead");
+}
+
 #[test]
 fn a_tree_that_cannot_be_read_is_said() {
     let runtime = tokio::runtime::Runtime::new().unwrap();

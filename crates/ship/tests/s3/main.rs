@@ -5,8 +5,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 #![expect(clippy::indexing_slicing, reason = "a report has the regions that were named")]
 
+mod losses;
 mod server;
 mod tree;
+mod uploads;
 
 use std::{
     fs,
@@ -29,12 +31,9 @@ use rhumb_ship::{
 use tempfile::TempDir;
 
 use crate::{
-    server::{Line, Moto, remote},
+    server::{FAST, Line, Moto, remote},
     tree::{looks, noise, plant},
 };
-
-/// A rate that is no limit here.
-const FAST: u64 = 1 << 40;
 
 fn key() -> SecretKey {
     SecretKey::from_seed([7; 32])
@@ -59,6 +58,16 @@ async fn sent(
     settings: Settings,
 ) -> Result<Report, ShipError> {
     let (source, shown) = (Source::Tree(top.to_owned()), progress(&remotes));
+    shipped(source, remotes, prefix, settings, shown).await
+}
+
+async fn shipped(
+    source: Source,
+    remotes: Vec<Remote>,
+    prefix: &str,
+    settings: Settings,
+    shown: Arc<Progress>,
+) -> Result<Report, ShipError> {
     let prefix = Prefix::new(prefix).unwrap();
     ship(source, remotes, &prefix, &Sealer::Key(key()), settings, shown).await
 }
@@ -89,7 +98,6 @@ async fn on_independent_servers() {
     a_tree_comes_back_to_the_last_bit(&servers).await;
     what_was_broken_off_goes_on(&servers).await;
     a_region_is_lost_on_the_way(&servers).await;
-    a_spare_region_takes_the_place_of_a_lost_one(&servers).await;
     damage_is_found_and_no_damaged_file_gets_its_name(&servers).await;
     nothing_leaves_the_folder(&servers).await;
     a_stream_of_zeros_and_a_stranger(&servers).await;
@@ -216,43 +224,6 @@ async fn a_region_is_lost_on_the_way(servers: &Servers) {
     let received = got(some, "lost", Target::Nowhere).await.unwrap();
     let said: Vec<_> = received.regions.iter().map(|region| &region.said).collect();
     assert!(matches!(said[..], [Said::Silent(_), Said::Newest, Said::Nothing]), "{said:?}");
-}
-
-async fn a_spare_region_takes_the_place_of_a_lost_one(servers: &Servers) {
-    let from = TempDir::new().unwrap();
-    fs::write(from.path().join("large"), noise(5, 150 << 20)).unwrap();
-    let slow = Line::to(servers.west.address, 60 << 20).await;
-    // A third region, of another bucket on the same server, whose answer comes last.
-    servers.east.ask("PUT", "/elsewhere", b"").unwrap();
-    let mut site = remote("south", servers.east.address).site().clone();
-    site.bucket = "elsewhere".to_owned();
-    let remotes = vec![
-        remote("east", servers.east.address),
-        remote("west", slow.address),
-        Remote::new(site.clone()).unwrap(),
-    ];
-    let settings = Settings { copies: Some(2), ..hasty() };
-    let (_, report) = tokio::join!(
-        async {
-            while servers.west.keys("spare/packs/").is_empty()
-                && servers.east.keys("spare/manifest").is_empty()
-            {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            drop(slow);
-        },
-        sent(from.path(), remotes, "spare", settings)
-    );
-    let report = report.unwrap();
-    assert_eq!(report.complete(), 2, "{:?}", report.regions);
-    let taken = report.regions.iter().any(|region| matches!(region.outcome, Outcome::Lost(_)));
-    let south = &report.regions[2];
-    if taken {
-        assert_eq!(south.outcome, Outcome::Complete);
-        assert!(south.mended + south.sent_objects >= report.packs as u64);
-        let all = vec![Remote::new(site).unwrap()];
-        assert_eq!(got(all, "spare", Target::Nowhere).await.unwrap().written.bytes, 150 << 20);
-    }
 }
 
 async fn damage_is_found_and_no_damaged_file_gets_its_name(servers: &Servers) {
