@@ -14,6 +14,7 @@ mod client;
 mod disk;
 mod fault;
 mod loss;
+mod machine;
 mod measure;
 mod place;
 mod predict;
@@ -24,6 +25,7 @@ mod watch;
 
 pub use client::Level;
 pub use fault::Kind;
+pub use machine::Machine;
 pub use measure::{Clients, Outcome};
 pub use place::{Refusal, isolate};
 pub use predict::Prediction;

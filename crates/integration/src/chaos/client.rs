@@ -9,7 +9,7 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
@@ -131,6 +131,15 @@ struct Switches {
     away: AtomicBool,
     home_answers: AtomicBool,
     acknowledged: AtomicU64,
+    done: Mutex<Vec<Done>>,
+}
+
+/// A write that was acknowledged.
+#[derive(Clone, Debug)]
+pub(super) struct Done {
+    pub(super) at: Instant,
+    /// What it set; none of an increment.
+    pub(super) key: Option<String>,
 }
 
 /// A client at work.
@@ -155,6 +164,11 @@ impl Client {
     pub(super) fn is_home(&self) -> bool {
         !self.switches.away.load(Ordering::Acquire)
             && self.switches.acknowledged.load(Ordering::Acquire) > 0
+    }
+
+    /// What its own region has acknowledged so far, in order.
+    pub(super) fn done_at_home(&self) -> Vec<Done> {
+        self.switches.done.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Asks it to end; it does after its present step.
@@ -202,7 +216,13 @@ fn writing(who: &Who, switches: &Switches) -> Result<Seen> {
         let asked = connected(&mut wire, address, wait).and_then(|wire| wire.ask(&words, wait));
         match asked {
             Ok(()) => {
-                seen.acks.push(Instant::now());
+                let at = Instant::now();
+                seen.acks.push(at);
+                if choice == 0 {
+                    let key = (!counts).then(|| key.clone());
+                    let mut done = switches.done.lock().unwrap_or_else(PoisonError::into_inner);
+                    done.push(Done { at, key });
+                }
                 switches.acknowledged.fetch_add(1, Ordering::Release);
                 seen.counter.1 += u64::from(counts);
                 seen.keys.extend((!counts).then_some(key));

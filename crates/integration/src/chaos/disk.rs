@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::Write,
+    io::{ErrorKind, Write},
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -43,9 +43,12 @@ impl Disk {
         Ok(())
     }
 
-    /// Gives the room back.
+    /// Gives the room back, if it is taken.
     pub(super) fn clear(&self) -> Result<()> {
-        Ok(fs::remove_file(self.0.join(FILLER))?)
+        match fs::remove_file(self.0.join(FILLER)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 }
 

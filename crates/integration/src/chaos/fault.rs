@@ -65,6 +65,11 @@ impl Kind {
     pub fn lasts(self, usually: Duration) -> Duration {
         if self == Self::Freeze { FROZEN } else { usually }
     }
+
+    /// Whether nothing that the node writes reaches another region until it is mended.
+    pub(super) const fn holds_writes_back(self) -> bool {
+        matches!(self, Self::Kill | Self::Freeze | Self::Cut | Self::CutOneWay)
+    }
 }
 
 impl fmt::Display for Kind {
@@ -150,6 +155,17 @@ impl Stage {
             }
             Kind::Clock => self.restart(nth, &[]),
         }
+    }
+
+    /// Takes every failure back and starts all nodes anew, after a trial that did not end well.
+    pub(super) fn reset(&mut self) -> Result<()> {
+        self.slow = None;
+        for nth in 0..self.first_client {
+            self.cluster.kill(nth)?;
+            self.set_unreachable(nth, false);
+            self.disk(nth)?.clear()?;
+        }
+        (0..self.first_client).try_for_each(|nth| self.start(nth, &[]))
     }
 
     fn restart(&mut self, nth: usize, arguments: &[&str]) -> Result<()> {

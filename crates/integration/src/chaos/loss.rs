@@ -1,7 +1,7 @@
 //! Whether what was acknowledged is there.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     thread,
     time::{Duration, Instant},
@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Result, ensure};
 use redis::Connection;
 
-use super::client::{Level, Seen};
+use super::client::{Done, Level, Seen};
 use crate::{cluster::connect, load::absent};
 
 /// How long a node may take to have all, once it says that it is not behind.
@@ -63,6 +63,25 @@ fn missing(connection: &mut Connection, seen: &[Seen]) -> Result<Lost> {
     Ok(lost)
 }
 
+/// How many of a client's writes, which one region has acknowledged before an instant, a node does not have.
+///
+/// What one region writes arrives in order, so they are those after the last key that is there; an increment
+/// right after that key counts, though it may have arrived.
+pub(super) fn behind(resp: SocketAddr, done: &[Done], before: Instant) -> Result<u64> {
+    let done: Vec<&Done> = done.iter().filter(|done| done.at < before).collect();
+    let keys: Vec<&String> = done.iter().filter_map(|done| done.key.as_ref()).collect();
+    let mut connection = connect(resp, ANSWER_WAIT)?;
+    let missing: BTreeSet<&String> = absent(&mut connection, &keys)?.into_iter().collect();
+    Ok(after_last(&done, |key| !missing.contains(key)))
+}
+
+/// How many writes come after the last whose key is there; all, when none is.
+fn after_last(done: &[&Done], is_there: impl Fn(&String) -> bool) -> u64 {
+    let last = done.iter().rposition(|done| done.key.as_ref().is_some_and(&is_there));
+    let after = done.len() - last.map_or(0, |last| last + 1);
+    u64::try_from(after).unwrap_or(u64::MAX)
+}
+
 /// Removes what clients wrote, so that disks stay small.
 pub(super) fn clear(resp: SocketAddr, seen: &[Seen]) -> Result<()> {
     let mut connection = connect(resp, ANSWER_WAIT)?;
@@ -70,4 +89,21 @@ pub(super) fn clear(resp: SocketAddr, seen: &[Seen]) -> Result<()> {
         redis::cmd("DEL").arg(keys).exec(&mut connection)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_after_the_last_key_that_is_there_is_missing() {
+        let at = Instant::now();
+        let done = |key: &str| Done { at, key: (!key.is_empty()).then(|| key.to_owned()) };
+        let writes = [done("1"), done(""), done("3"), done(""), done("5"), done("")];
+        let writes: Vec<&Done> = writes.iter().collect();
+        assert_eq!(after_last(&writes, |key| key == "1" || key == "3"), 3);
+        assert_eq!(after_last(&writes, |_| true), 1, "an increment nobody asks about");
+        assert_eq!(after_last(&writes, |_| false), 6);
+        assert_eq!(after_last(&[], |_| true), 0);
+    }
 }

@@ -51,8 +51,34 @@ pub struct Outcome {
     /// From the mending until all was as before, every client with its own region.
     #[serde(serialize_with = "millis")]
     pub well: Duration,
+    /// Writes at `local` that the region had acknowledged before the failure, and that no other region had
+    /// when it was mended; none of failures that let them pass.
+    pub at_risk: Option<u64>,
+    /// Why there is nothing to measure: it was not well again in time, or could not be done. What is measured
+    /// besides is then of no use.
+    pub trouble: Option<String>,
     /// What a rehearsal says, where there was one.
     pub predicted: Option<Prediction>,
+}
+
+impl Outcome {
+    /// One that could not be done or measured.
+    pub(super) fn failed(kind: Kind, region: &str, trouble: String) -> Self {
+        Self {
+            kind,
+            region: region.to_owned(),
+            ejected: None,
+            condemned: None,
+            moved: None,
+            clients: BTreeMap::new(),
+            lag: Duration::ZERO,
+            caught_up: Duration::ZERO,
+            well: Duration::ZERO,
+            at_risk: None,
+            trouble: Some(trouble),
+            predicted: None,
+        }
+    }
 }
 
 /// What the clients of one level saw.
@@ -62,6 +88,9 @@ pub struct Clients {
     /// when no write failed.
     #[serde(serialize_with = "millis")]
     pub served: Duration,
+    /// Until a write last failed in every region, while the failure lasted; zero when none did.
+    #[serde(serialize_with = "millis")]
+    pub in_vain: Duration,
     /// The longest that any of them went without an acknowledgement, while the failure lasted.
     #[serde(serialize_with = "millis")]
     pub gap: Duration,
@@ -115,6 +144,8 @@ pub(super) fn outcome(
         lag: lag(&survivors, name, times),
         caught_up: caught_up(views, times),
         well: times.well.saturating_duration_since(times.mended),
+        at_risk: None,
+        trouble: None,
         predicted: None,
     }
 }
@@ -147,6 +178,10 @@ fn clients(level: Level, names: &[&str], times: Times, seen: &[Seen], lost: &Los
             *all.failures.entry(what).or_default() += 1;
             let at = failure.at.saturating_duration_since(times.injected);
             all.failed_at_ms.push(at.as_millis());
+            let everywhere = failure.choice + 1 == names.len();
+            if everywhere && failure.at < times.mended {
+                all.in_vain = all.in_vain.max(at);
+            }
         }
         all.acknowledged += u64::try_from(client.acks.len()).unwrap_or(u64::MAX);
         let (during, after): (Vec<Gap>, Vec<Gap>) =

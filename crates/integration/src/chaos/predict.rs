@@ -42,11 +42,28 @@ pub struct Prediction {
     /// The same at `one_remote`.
     #[serde(serialize_with = "maybe_millis")]
     pub gap_one_remote: Option<Duration>,
+    /// Until clients at `local` no longer ask in vain, with all their tries; zero when none does.
+    #[serde(serialize_with = "maybe_millis")]
+    pub in_vain_local: Option<Duration>,
+    /// The same at `one_remote`.
+    #[serde(serialize_with = "maybe_millis")]
+    pub in_vain_one_remote: Option<Duration>,
+    /// The greatest lag between regions that did not fail.
+    #[serde(serialize_with = "maybe_millis")]
+    pub lag: Option<Duration>,
+    /// The most writes at `local` that the region has acknowledged and no other region has when it fails.
+    pub at_risk: Option<u64>,
 }
 
 #[derive(Deserialize)]
 struct Document {
     faults: Vec<FaultRow>,
+    runs: Vec<RunRow>,
+}
+
+#[derive(Deserialize)]
+struct RunRow {
+    lag_max_ms: f64,
 }
 
 #[derive(Deserialize)]
@@ -54,6 +71,8 @@ struct FaultRow {
     detected: Spread,
     owned: Spread,
     gap: Spread,
+    served: Spread,
+    exposed_writes_max: u64,
 }
 
 #[derive(Deserialize)]
@@ -83,11 +102,22 @@ impl Case<'_> {
         let longest = |of: &Document| {
             duration(of.faults.iter().filter_map(|fault| fault.gap.max_ms).reduce(f64::max))
         };
+        let served = |of: &Document| {
+            let served: Option<Vec<f64>> = of.faults.iter().map(|it| it.served.p50_ms).collect();
+            duration(served.and_then(|served| served.into_iter().reduce(f64::max)))
+        };
+        let mut lags: Vec<f64> = local.runs.iter().map(|run| run.lag_max_ms).collect();
+        lags.sort_by(f64::total_cmp);
+        let at_risk = local.faults.iter().map(|fault| fault.exposed_writes_max).max();
         Ok(Prediction {
             ejected: first(|fault| fault.detected.p50_ms),
             moved: first(|fault| fault.owned.p50_ms),
             gap_local: longest(&local),
             gap_one_remote: longest(&one_remote),
+            in_vain_local: served(&local),
+            in_vain_one_remote: served(&one_remote),
+            lag: duration(lags.get(lags.len() / 2).copied()),
+            at_risk: at_risk.filter(|_| self.kind.holds_writes_back()),
         })
     }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{
     client::Level,
     fault::Kind,
+    machine::Machine,
     measure::{Clients, Outcome, millis},
     predict::Prediction,
 };
@@ -14,6 +15,10 @@ use super::{
 /// A run: every trial, and what was demanded of it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
+    /// On what, when, and of which commit.
+    pub machine: Machine,
+    /// How many trials are to be made.
+    pub planned: usize,
     /// The longest gap that a client at `local` may see.
     #[serde(serialize_with = "millis")]
     pub gap_max: Duration,
@@ -45,48 +50,109 @@ fn worst(clients: &Clients) -> Duration {
     clients.gap.max(clients.gap_mending)
 }
 
-/// A figure that is predicted: its heading, as measured, as predicted.
-type Compared =
-    (&'static str, fn(&Outcome) -> Option<Duration>, fn(&Prediction) -> Option<Duration>);
+/// A figure that is predicted.
+struct Compared {
+    heading: &'static str,
+    /// Milliseconds, or a number of writes.
+    measured: fn(&Outcome) -> Option<u128>,
+    predicted: fn(&Prediction) -> Option<u128>,
+    /// A prediction is near when it is within a fifth of what was measured, or within this.
+    near: u128,
+}
+
+/// What is near of times, in milliseconds.
+const NEAR_MILLIS: u128 = 200;
+/// What is near of writes at risk: what clients write in a fifth of a second beside one region.
+const NEAR_WRITES: u128 = 16;
 
 const COMPARED: &[Compared] = &[
-    ("not routed to", |of| of.ejected, |of| of.ejected),
-    ("lease elsewhere", |of| of.moved, |of| of.moved),
-    ("gap, local", |of| Some(of.clients.get(&Level::Local)?.gap), |of| of.gap_local),
-    ("gap, one_remote", |of| Some(of.clients.get(&Level::OneRemote)?.gap), |of| of.gap_one_remote),
+    time("not routed to", |of| in_millis(of.ejected), |of| in_millis(of.ejected)),
+    time("lease elsewhere", |of| in_millis(of.moved), |of| in_millis(of.moved)),
+    time(
+        "gap, local",
+        |of| of_clients(of, Level::Local, |it| it.gap),
+        |of| in_millis(of.gap_local),
+    ),
+    time(
+        "gap, one_remote",
+        |of| of_clients(of, Level::OneRemote, |it| it.gap),
+        |of| in_millis(of.gap_one_remote),
+    ),
+    time(
+        "in vain until, local",
+        |of| of_clients(of, Level::Local, |it| it.in_vain),
+        |of| in_millis(of.in_vain_local),
+    ),
+    time(
+        "in vain until, one_remote",
+        |of| of_clients(of, Level::OneRemote, |it| it.in_vain),
+        |of| in_millis(of.in_vain_one_remote),
+    ),
+    time("lag", |of| in_millis(Some(of.lag)), |of| in_millis(of.lag)),
+    Compared {
+        heading: "writes at risk",
+        measured: |of| of.at_risk.map(u128::from),
+        predicted: |of| of.at_risk.map(u128::from),
+        near: NEAR_WRITES,
+    },
 ];
 
-/// A prediction is near when it is within a fifth of what was measured, or within this.
-const NEAR: Duration = Duration::from_millis(200);
+const fn time(
+    heading: &'static str,
+    measured: fn(&Outcome) -> Option<u128>,
+    predicted: fn(&Prediction) -> Option<u128>,
+) -> Compared {
+    Compared { heading, measured, predicted, near: NEAR_MILLIS }
+}
 
-fn is_near(measured: Option<Duration>, predicted: Option<Duration>) -> bool {
+fn in_millis(time: Option<Duration>) -> Option<u128> {
+    time.map(|time| time.as_millis())
+}
+
+fn of_clients(of: &Outcome, level: Level, time: fn(&Clients) -> Duration) -> Option<u128> {
+    in_millis(of.clients.get(&level).map(time))
+}
+
+fn is_near(measured: Option<u128>, predicted: Option<u128>, near: u128) -> bool {
     match (measured, predicted) {
-        (Some(measured), Some(predicted)) => measured.abs_diff(predicted) <= NEAR.max(measured / 5),
+        (Some(measured), Some(predicted)) => measured.abs_diff(predicted) <= near.max(measured / 5),
         (measured, predicted) => measured.is_none() && predicted.is_none(),
     }
 }
 
 /// Medians of both, and how many are near.
-fn compared(pairs: &[(Option<Duration>, Option<Duration>)]) -> String {
+fn compared(pairs: &[(Option<u128>, Option<u128>)], near: u128) -> String {
     if pairs.iter().all(|(_, predicted)| predicted.is_none())
         && pairs.iter().any(|(measured, _)| measured.is_some())
     {
         return "not predicted".to_owned();
     }
-    let near = pairs.iter().filter(|(measured, predicted)| is_near(*measured, *predicted)).count();
+    let is_near = |pair: &&(Option<u128>, Option<u128>)| is_near(pair.0, pair.1, near);
+    let near = pairs.iter().filter(is_near).count();
     let measured = median(pairs.iter().filter_map(|pair| pair.0).collect());
     let predicted = median(pairs.iter().filter_map(|pair| pair.1).collect());
     format!("{predicted}, {measured}, {near} of {}", pairs.len())
 }
 
-fn median(mut values: Vec<Duration>) -> String {
+fn median(mut values: Vec<u128>) -> String {
     values.sort_unstable();
     let median = values.get(values.len() / 2);
-    median.map_or_else(|| "-".to_owned(), |median| median.as_millis().to_string())
+    median.map_or_else(|| "-".to_owned(), u128::to_string)
 }
 
 impl Report {
-    /// The table, in Markdown: median and maximum of each kind, in milliseconds.
+    /// Trials that could be measured.
+    fn measured(&self) -> impl Iterator<Item = &Outcome> {
+        self.trials.iter().filter(|trial| trial.trouble.is_none())
+    }
+
+    /// Trials that could not.
+    fn failed(&self) -> impl Iterator<Item = (&Outcome, &str)> {
+        self.trials.iter().filter_map(|trial| Some((trial, trial.trouble.as_deref()?)))
+    }
+
+    /// The table, in Markdown: median and maximum of each kind, in milliseconds. A trial that failed has a
+    /// row of its own, and is in no other.
     #[must_use]
     pub fn to_markdown(&self) -> String {
         let mut table = String::from("| failure | trials |");
@@ -97,7 +163,7 @@ impl Report {
         table.push_str(&"---|".repeat(COLUMNS.len() + 2));
         table.push('\n');
         for kind in Kind::ALL {
-            let of: Vec<&Outcome> = self.trials.iter().filter(|trial| trial.kind == kind).collect();
+            let of: Vec<&Outcome> = self.measured().filter(|trial| trial.kind == kind).collect();
             if of.is_empty() {
                 continue;
             }
@@ -106,10 +172,12 @@ impl Report {
                 let values = of.iter().filter_map(|trial| value(trial)).collect();
                 let _infallible = write!(table, " {} |", cell(values, of.len()));
             }
-            let clients = || of.iter().flat_map(|trial| trial.clients.values());
-            let acknowledged: u64 = clients().map(|clients| clients.acknowledged).sum();
-            let lost: u64 = clients().map(|clients| clients.lost).sum();
-            let _infallible = writeln!(table, " {acknowledged} | {lost} |");
+            let _infallible = writeln!(table, " {} |", writes(&of));
+        }
+        for (trial, _) in self.failed() {
+            let _infallible = write!(table, "| {} of {}: FAILED | 1 |", trial.kind, trial.region);
+            table.push_str(&" - |".repeat(COLUMNS.len()));
+            let _infallible = writeln!(table, " {} |", writes(&[trial]));
         }
         table
     }
@@ -119,13 +187,13 @@ impl Report {
     #[must_use]
     pub fn predictions(&self) -> Option<String> {
         let mut table = String::from("| failure |");
-        for (heading, ..) in COMPARED {
+        for Compared { heading, .. } in COMPARED {
             let _infallible = write!(table, " {heading}: predicted, measured, near |");
         }
         let _infallible = writeln!(table, "\n|---|{}", "---|".repeat(COMPARED.len()));
         let mut any = false;
         for kind in Kind::ALL {
-            let of = self.trials.iter().filter(|trial| trial.kind == kind);
+            let of = self.measured().filter(|trial| trial.kind == kind);
             let of: Vec<(&Outcome, &Prediction)> =
                 of.filter_map(|trial| Some((trial, trial.predicted.as_ref()?))).collect();
             if of.is_empty() {
@@ -133,9 +201,10 @@ impl Report {
             }
             any = true;
             let _infallible = write!(table, "| {kind} |");
-            for (_, measured, predicted) in COMPARED {
+            for Compared { measured, predicted, near, .. } in COMPARED {
                 let pairs = of.iter().map(|(outcome, said)| (measured(outcome), predicted(said)));
-                let _infallible = write!(table, " {} |", compared(&pairs.collect::<Vec<_>>()));
+                let pairs: Vec<_> = pairs.collect();
+                let _infallible = write!(table, " {} |", compared(&pairs, *near));
             }
             table.push('\n');
         }
@@ -146,6 +215,10 @@ impl Report {
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
         let mut complaints = Vec::new();
+        for (trial, trouble) in self.failed() {
+            let trouble = trouble.lines().next().unwrap_or_default();
+            complaints.push(format!("{} of {} failed: {trouble}", trial.kind, trial.region));
+        }
         for trial in &self.trials {
             for (level, clients) in &trial.clients {
                 let what = format!("{} of {}, {level}", trial.kind, trial.region);
@@ -153,13 +226,21 @@ impl Report {
                     complaints.push(format!("{what}: {} writes are lost", clients.lost));
                 }
                 let gap = worst(clients);
-                if gap >= self.gap_max && level.promises_gap() {
+                if gap >= self.gap_max && level.promises_gap() && trial.trouble.is_none() {
                     complaints.push(format!("{what}: a client went without for {gap:?}"));
                 }
             }
         }
         complaints
     }
+}
+
+/// The last two columns: writes acknowledged, and lost.
+fn writes(of: &[&Outcome]) -> String {
+    let clients = || of.iter().flat_map(|trial| trial.clients.values());
+    let acknowledged: u64 = clients().map(|clients| clients.acknowledged).sum();
+    let lost: u64 = clients().map(|clients| clients.lost).sum();
+    format!("{acknowledged} | {lost}")
 }
 
 /// Median and maximum in milliseconds; says how many there are when not every trial has one.
@@ -176,15 +257,84 @@ fn cell(mut values: Vec<Duration>, trials: usize) -> String {
 mod tests {
     use super::*;
 
+    fn report(trials: Vec<Outcome>) -> Report {
+        Report {
+            machine: Machine::look(),
+            planned: trials.len(),
+            gap_max: Duration::from_secs(1),
+            profile: "fast".to_owned(),
+            seed: 1,
+            trials,
+        }
+    }
+
+    #[test]
+    fn a_trial_that_failed_has_a_row_of_its_own_and_is_a_complaint() {
+        let well = Outcome {
+            trouble: None,
+            moved: Some(Duration::from_millis(70)),
+            ..Outcome::failed(Kind::Kill, "us-east-1", String::new())
+        };
+        let late = "still so after 120s: us-east-1 is behind\nits log".to_owned();
+        let failed = Outcome {
+            moved: Some(Duration::from_secs(99)),
+            clients: [(Level::Local, Clients { acknowledged: 7, lost: 1, ..Clients::default() })]
+                .into(),
+            ..Outcome::failed(Kind::Kill, "us-west-2", late)
+        };
+        let report = report(vec![well, failed]);
+        let table = report.to_markdown();
+        let rows: Vec<&str> = table.lines().skip(2).collect();
+        assert_eq!(rows.len(), 2, "{table}");
+        assert!(rows[0].starts_with("| kill | 1 | - | - | 70 / 70 |"), "{table}");
+        assert!(rows[1].starts_with("| kill of us-west-2: FAILED | 1 | - |"), "{table}");
+        assert!(rows[1].ends_with("| 7 | 1 |"), "{table}");
+        let columns = |row: &str| row.matches('|').count();
+        assert!(table.lines().all(|row| columns(row) == columns(rows[0])), "{table}");
+        let complaints = report.complaints();
+        let of = "kill of us-west-2";
+        assert_eq!(
+            complaints,
+            [
+                format!("{of} failed: still so after 120s: us-east-1 is behind"),
+                format!("{of}, local: 1 writes are lost")
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_predicted_stands_beside_what_was_measured() {
+        let predicted = Prediction {
+            in_vain_local: Some(Duration::ZERO),
+            lag: Some(Duration::from_millis(150)),
+            at_risk: Some(9),
+            ..Prediction::default()
+        };
+        let trial = |at_risk| Outcome {
+            clients: [(Level::Local, Clients::default())].into(),
+            lag: Duration::from_millis(400),
+            at_risk: Some(at_risk),
+            trouble: None,
+            predicted: Some(predicted.clone()),
+            ..Outcome::failed(Kind::Kill, "us-east-1", String::new())
+        };
+        let said = report(vec![trial(3), trial(40)]).predictions().unwrap();
+        let row = said.lines().nth(2).unwrap();
+        assert!(
+            row.ends_with("| 0, 0, 2 of 2 | -, -, 2 of 2 | 150, 400, 0 of 2 | 9, 40, 1 of 2 |"),
+            "{said}"
+        );
+    }
+
     #[test]
     fn near_is_within_a_fifth_or_a_fifth_of_a_second() {
-        let millis = |millis| Some(Duration::from_millis(millis));
-        assert!(is_near(millis(10), millis(210)));
-        assert!(!is_near(millis(10), millis(211)));
-        assert!(is_near(millis(10_000), millis(8_000)));
-        assert!(!is_near(millis(10_000), millis(7_999)));
+        let is_near = |measured, predicted| is_near(measured, predicted, NEAR_MILLIS);
+        assert!(is_near(Some(10), Some(210)));
+        assert!(!is_near(Some(10), Some(211)));
+        assert!(is_near(Some(10_000), Some(8_000)));
+        assert!(!is_near(Some(10_000), Some(7_999)));
         assert!(is_near(None, None), "neither says that it happens");
-        assert!(!is_near(None, millis(10)) && !is_near(millis(10), None));
+        assert!(!is_near(None, Some(10)) && !is_near(Some(10), None));
     }
 
     #[test]
@@ -192,27 +342,15 @@ mod tests {
         let clients =
             |gap, lost| Clients { gap: Duration::from_millis(gap), lost, ..Clients::default() };
         let trial = |kind, local: Clients, one_remote: Clients| Outcome {
-            kind,
-            region: "us-east-1".to_owned(),
-            ejected: None,
-            condemned: None,
-            moved: None,
             clients: [(Level::Local, local), (Level::OneRemote, one_remote)].into(),
-            lag: Duration::ZERO,
-            caught_up: Duration::ZERO,
-            well: Duration::ZERO,
-            predicted: None,
+            trouble: None,
+            ..Outcome::failed(kind, "us-east-1", String::new())
         };
-        let report = Report {
-            gap_max: Duration::from_secs(1),
-            profile: "fast".to_owned(),
-            seed: 1,
-            trials: vec![
-                trial(Kind::Kill, clients(1_000, 0), clients(0, 0)),
-                trial(Kind::Cut, clients(0, 1), clients(0, 0)),
-                trial(Kind::SlowLink, clients(999, 0), clients(9_000, 0)),
-            ],
-        };
+        let report = report(vec![
+            trial(Kind::Kill, clients(1_000, 0), clients(0, 0)),
+            trial(Kind::Cut, clients(0, 1), clients(0, 0)),
+            trial(Kind::SlowLink, clients(999, 0), clients(9_000, 0)),
+        ]);
         let complaints = report.complaints();
         assert_eq!(complaints.len(), 2, "{complaints:?}");
         assert_eq!(

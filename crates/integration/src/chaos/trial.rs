@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     fs,
     net::{Ipv4Addr, SocketAddr, TcpStream},
     path::PathBuf,
@@ -95,25 +96,36 @@ impl Plan {
     }
 }
 
-/// Runs all trials; `told` hears of each when it is over.
+/// Runs all trials; `told` hears of each when it is over. One that fails says so ([`Outcome::trouble`]); the
+/// next has the cluster started anew, and when that does not become well, none of the others is tried.
 ///
 /// Only to be called in a process that [`super::isolate`] has started anew.
 ///
 /// # Errors
-/// When the cluster does not become well, or the machine refuses something.
-pub fn run(plan: &Plan, mut told: impl FnMut(usize, &Outcome)) -> Result<Vec<Outcome>> {
+/// When the cluster does not become well at the start, the machine refuses something then, or `told` fails.
+pub fn run(plan: &Plan, mut told: impl FnMut(Outcome) -> Result<()>) -> Result<()> {
     let mut theatre = Theatre::open(plan)?;
     let predictions = if plan.predict { theatre.predict(plan)? } else { BTreeMap::new() };
-    let mut outcomes = Vec::with_capacity(plan.trials.len());
+    let mut broken = false;
     for (nth, (kind, region)) in plan.trials.iter().enumerate() {
-        let outcome = theatre.trial(nth, *kind, *region, plan.lasting);
-        let mut outcome = outcome.with_context(|| {
+        let tried = if broken {
+            Err(anyhow!("not tried, because the cluster did not become well again"))
+        } else {
+            theatre.trial(nth, *kind, *region, plan.lasting)
+        };
+        let mut outcome = tried.unwrap_or_else(|error| {
+            Outcome::failed(*kind, theatre.name(*region), format!("{error:#}"))
+        });
+        if let Some(trouble) = outcome.trouble.as_mut().filter(|_| !broken) {
             let log = theatre.stage.cluster.log_end(*region);
-            format!("{kind} of {}; its log ends:\n{log}\nwhat failed", theatre.name(*region))
-        })?;
+            let _infallible = write!(trouble, "\nthe log of the region ends:\n{log}");
+            if let Err(error) = theatre.recover() {
+                let _infallible = write!(trouble, "\n{error:#}");
+                broken = true;
+            }
+        }
         outcome.predicted = predictions.get(&(*kind, *region)).cloned();
-        told(nth, &outcome);
-        outcomes.push(outcome);
+        told(outcome)?;
     }
     if let Some(folder) = &plan.logs {
         fs::create_dir_all(folder)?;
@@ -122,7 +134,15 @@ pub fn run(plan: &Plan, mut told: impl FnMut(usize, &Outcome)) -> Result<Vec<Out
             fs::write(folder.join(name), theatre.stage.cluster.log(nth))?;
         }
     }
-    Ok(outcomes)
+    Ok(())
+}
+
+/// A failure that was done and mended.
+struct Done {
+    times: Times,
+    /// Whether all was as before in time.
+    well: Result<()>,
+    at_risk: Option<u64>,
 }
 
 /// Everything that a trial needs.
@@ -201,23 +221,60 @@ impl Theatre {
         lasting: Duration,
     ) -> Result<Outcome> {
         let clients = self.start_clients(nth);
+        let done = self.do_and_mend(&clients, kind, region, lasting);
+        clients.iter().for_each(Client::stop);
+        let seen = clients.into_iter().map(Client::join).collect::<Result<Vec<Seen>>>()?;
+        let Done { times, well, at_risk } = done?;
+        let views: Vec<Vec<View>> = self.watches.iter().map(Watch::take).collect();
+        let trouble = well.err().map(|error| format!("{error:#}; clients saw {}", failures(&seen)));
+        // Also of a cluster that was not well in time: what it has lost is worse than how long it took.
+        let lost = self.lost(&seen).with_context(|| trouble.clone().unwrap_or_default())?;
+        let names: Vec<&str> = (0..self.nodes.len()).map(|nth| self.name(nth)).collect();
+        let measured = measure::outcome(kind, region, &names, times, &views, &seen, &lost);
+        Ok(Outcome { trouble, at_risk, ..measured })
+    }
+
+    /// The failure, while clients write.
+    fn do_and_mend(
+        &mut self,
+        clients: &[Client],
+        kind: Kind,
+        region: usize,
+        lasting: Duration,
+    ) -> Result<Done> {
         thread::sleep(BEFORE);
         self.watches.iter().for_each(|watch| drop(watch.take()));
         let injected = Instant::now();
         self.stage.inject(kind, region)?;
         thread::sleep(kind.lasts(lasting).saturating_sub(injected.elapsed()));
+        let at_risk =
+            if kind.holds_writes_back() { self.at_risk(clients, region, injected)? } else { None };
         let mended = Instant::now();
         self.stage.mend(kind, region)?;
-        let well = self.wait_until_well(&clients);
+        let well = self.wait_until_well(clients);
         let times = Times { injected, mended, well: Instant::now() };
-        // What clients saw is told also of a cluster that does not recover.
-        clients.iter().for_each(Client::stop);
-        let seen = clients.into_iter().map(Client::join).collect::<Result<Vec<Seen>>>()?;
-        well.with_context(|| format!("after it was mended; clients saw {}", failures(&seen)))?;
-        let views: Vec<Vec<View>> = self.watches.iter().map(Watch::take).collect();
-        let lost = self.lost(&seen)?;
-        let names: Vec<&str> = (0..self.nodes.len()).map(|nth| self.name(nth)).collect();
-        Ok(measure::outcome(kind, region, &names, times, &views, &seen, &lost))
+        Ok(Done { times, well, at_risk })
+    }
+
+    /// Starts all nodes anew, without any failure, and waits until all is well.
+    fn recover(&mut self) -> Result<()> {
+        self.stage.reset()?;
+        self.wait_until_well(&[]).context("started anew, the cluster does not become well")
+    }
+
+    /// How many writes at `local` only the failed region has, of those that it had acknowledged before it
+    /// failed.
+    fn at_risk(&self, clients: &[Client], region: usize, injected: Instant) -> Result<Option<u64>> {
+        // As `start_clients` makes them.
+        let nth = Level::ALL.len() * region;
+        let of_local = Level::ALL.iter().position(|level| *level == Level::Local);
+        let Some(client) = of_local.and_then(|level| clients.get(nth + level)) else {
+            return Ok(None);
+        };
+        let done = client.done_at_home();
+        let others = (0..self.nodes.len()).filter(|nth| *nth != region);
+        let behind = others.map(|nth| self.beside(nth, |resp| loss::behind(resp, &done, injected)));
+        Ok(behind.collect::<Result<Vec<u64>>>()?.into_iter().min())
     }
 
     fn start_clients(&self, trial: usize) -> Vec<Client> {

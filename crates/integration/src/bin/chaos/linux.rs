@@ -1,12 +1,17 @@
 //! The command line, where there are network namespaces.
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use rhumb_config::settings::Profile;
 use rhumb_integration::{
-    chaos::{self, Kind, Outcome, Plan, Report},
+    chaos::{self, Kind, Machine, Outcome, Plan, Report},
     programs,
 };
 
@@ -52,7 +57,7 @@ struct Arguments {
     /// Decides the order, the regions and the packets lost.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Also writes every trial to this file, as JSON.
+    /// Also writes every trial to this file, as JSON, after each of them.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Also leaves the logs of the nodes in this folder.
@@ -88,26 +93,41 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let plan = plan(arguments);
     let count = plan.trials.len();
     eprintln!("{count} failures, seed {}; the cluster starts", plan.seed);
-    let trials = chaos::run(&plan, |nth, outcome| tell(nth, count, outcome))?;
-    let report = Report {
+    let mut report = Report {
+        machine: Machine::look(),
+        planned: count,
         gap_max: if arguments.short { GAP_MAX_SHORT } else { GAP_MAX },
         profile: format!("{:?}", arguments.profile).to_lowercase(),
         seed: arguments.seed,
-        trials,
+        trials: Vec::with_capacity(count),
     };
-    if let Some(path) = &arguments.json {
-        let json = serde_json::to_string_pretty(&report)?;
-        fs::write(path, json).with_context(|| path.display().to_string())?;
-    }
+    chaos::run(&plan, |outcome| {
+        tell(report.trials.len(), count, &outcome);
+        report.trials.push(outcome);
+        report.machine.look_again();
+        // After each, so that a run that is ended from outside leaves what it has.
+        arguments.json.as_deref().map_or(Ok(()), |path| keep(&report, path))
+    })?;
+    println!("{}\n", report.machine);
     println!("median / maximum, in milliseconds\n\n{}", report.to_markdown());
     if let Some(predictions) = report.predictions() {
-        println!("predicted by `rhumb rehearse`, and measured\n\n{predictions}");
+        println!(
+            "predicted by `rhumb rehearse`, and measured: milliseconds, and writes\n\n{predictions}"
+        );
     }
     let complaints = report.complaints();
     for complaint in &complaints {
         println!("NOT AS PROMISED: {complaint}");
     }
     Ok(if complaints.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Writes a report whole: who reads it meanwhile sees the one before.
+fn keep(report: &Report, path: &Path) -> Result<()> {
+    let beside = path.with_extension("json.new");
+    let json = serde_json::to_string_pretty(report)?;
+    fs::write(&beside, json).with_context(|| beside.display().to_string())?;
+    fs::rename(&beside, path).with_context(|| path.display().to_string())
 }
 
 fn plan(arguments: &Arguments) -> Plan {
@@ -148,6 +168,9 @@ fn tell(nth: usize, count: usize, outcome: &Outcome) {
         shown(outcome.moved),
         shown(Some(outcome.well)),
     );
+    if let Some(trouble) = &outcome.trouble {
+        eprintln!("  FAILED: {trouble}");
+    }
     for (level, clients) in &outcome.clients {
         eprintln!(
             "  {level}: gap {}, then {}, served {}, {} acknowledged, {} lost, {:?}",
