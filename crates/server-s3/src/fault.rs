@@ -13,6 +13,9 @@ use crate::{door::sentence, names};
 
 /// How soon what is unavailable may be there again, in seconds.
 const RETRY_SECONDS: u64 = 2;
+/// Tells of a change that may be done, or may be done later. S3 has no word for it; without this header
+/// what is answered with 503 was not done.
+const UNCONFIRMED: &str = "x-rhumb-unconfirmed";
 
 /// An error as a client sees it.
 pub(crate) fn of(error: ObjectError) -> S3Error {
@@ -77,10 +80,11 @@ pub(crate) fn of_class(class: ErrorCode, said: String) -> S3Error {
     let again = matches!(code, S3ErrorCode::SlowDown | S3ErrorCode::ServiceUnavailable);
     let mut error = S3Error::with_message(code, said);
     if again {
-        with_headers(
-            &mut error,
-            HeaderMap::from_iter([(header::RETRY_AFTER, RETRY_SECONDS.into())]),
-        );
+        let mut headers = HeaderMap::from_iter([(header::RETRY_AFTER, RETRY_SECONDS.into())]);
+        if class == ErrorCode::Unconfirmed {
+            headers.insert(UNCONFIRMED, HeaderValue::from_static("true"));
+        }
+        with_headers(&mut error, headers);
     }
     error
 }
@@ -212,6 +216,14 @@ mod tests {
         assert_eq!(error.code(), &S3ErrorCode::ServiceUnavailable);
         assert_eq!(error.status_code(), Some(StatusCode::SERVICE_UNAVAILABLE));
         assert!(error.headers().unwrap().contains_key(header::RETRY_AFTER));
+        assert!(!error.headers().unwrap().contains_key(UNCONFIRMED), "it was not done");
+    }
+
+    #[test]
+    fn what_may_have_been_done_says_so() {
+        let error = of(ObjectError::Unconfirmed("the region may have done it".into()));
+        assert_eq!(error.code(), &S3ErrorCode::ServiceUnavailable);
+        assert_eq!(error.headers().unwrap()[UNCONFIRMED], "true");
     }
 
     #[test]

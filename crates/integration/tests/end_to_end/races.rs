@@ -118,7 +118,13 @@ fn judge(events: &[String]) {
         let ended = history.calls().filter(|call| call.answered.is_some()).count();
         answered += ended;
         unknown += history.len() - ended;
-        assert_eq!(check(&Register, history, Limits::default()), Verdict::Linearizable, "{key}");
+        let verdict = check(&Register, history, Limits::default());
+        assert_eq!(
+            verdict,
+            Verdict::Linearizable,
+            "{key}: {ended} of {} calls answered",
+            history.len()
+        );
     }
     println!("{answered} calls of {} keys were answered, {unknown} were not", seen.histories.len());
     assert!(answered >= ANSWERED_MIN, "only {answered} calls were answered");

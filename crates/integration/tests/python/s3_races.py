@@ -21,12 +21,18 @@ ROUNDS, KEYS = 20, 6
 THREADS = 2
 
 
+# What a region says that surely did nothing.
+NOT_DONE = "not done"
+
+
 def code_of(call, **arguments):
     """The code of the refusal; nothing when it was done."""
     try:
         return None, call(Bucket=BUCKET, **arguments)
     except ClientError as error:
-        return error.response["Error"]["Code"], None
+        code, answer = error.response["Error"]["Code"], error.response["ResponseMetadata"]
+        unconfirmed = answer["HTTPHeaders"].get("x-rhumb-unconfirmed") == "true"
+        return NOT_DONE if code == "ServiceUnavailable" and not unconfirmed else code, None
     except BotoCoreError as error:
         return type(error).__name__, None
 
@@ -114,6 +120,8 @@ def call(history, at, dice, tags):
     elif kind == "swap" and code in ("PreconditionFailed", "NoSuchKey"):
         tags.pop(key, None)
         history.end(key, number, "swapped", False)
+    elif code == NOT_DONE:
+        history.end(key, number, "nothing")
     # Of all else nobody knows whether it was done.
 
 
