@@ -57,6 +57,26 @@ fn the_example_is_sound_and_says_the_defaults_truly() {
     assert_eq!(redis.address(Server::Resp).port(), 6379);
     let east = &config.settings().ship.endpoints[&region("us-east-1")];
     assert_eq!(east.buckets["backup"], "acme-backup-use1");
+    let attic = config.spillover_of(&region("attic"));
+    assert_eq!((attic.enter_depth, attic.enter_concurrency.get()), (20, 0.5));
+    assert_eq!(config.spillover_of(&region("us-east-1")), config.spillover());
+}
+
+#[test]
+fn a_region_has_its_own_limits_of_spillover_and_they_replace_all_of_the_others() {
+    let text = "cluster: acme\nspillover: { queue_depth: 500, oldest: 5m }\nregions:\n  \
+                a: { address: 'a:7401', spillover: { queue_depth: 7, error_rate: 30%, hold: 1s } }\n  \
+                b: { address: 'b:7401' }\n";
+    let config = Config::parse(text, &NOTHING).unwrap();
+    let (own, other) = (config.spillover_of(&region("a")), config.spillover_of(&region("b")));
+    let seconds = std::time::Duration::from_secs;
+    assert_eq!((own.enter_depth, own.leave_depth, own.enter_held), (7, 3, seconds(1)));
+    assert_eq!(own.enter_error_rate.get(), 0.3);
+    assert_eq!(own.oldest_age_target, seconds(60), "as usual, and not what all others have");
+    assert_eq!((other.enter_depth, other.oldest_age_target), (500, seconds(300)));
+    assert_eq!(other, config.spillover());
+    // One that the file does not know, as a member that joined later may be.
+    assert_eq!(config.spillover_of(&region("c")), config.spillover());
 }
 
 #[test]
