@@ -3,7 +3,7 @@
 //! The source is cut into parts, and each region of the plan has a *lane* that sends all of them. What
 //! fails is tried again in the same region, and then the next region of the plan takes its place: it
 //! begins with the parts that are still kept, and gets what came before from the source's beginning, as
-//! [`Rewind`] allows. Parts that all lanes have are not kept; nor, where reading again costs nothing,
+//! [`Rewind`] allows. A region that is known to be down is not waited for where another can take its place. Parts that all lanes have are not kept; nor, where reading again costs nothing,
 //! are those that the fastest has while others lag too far behind.
 //!
 //! The upload ends when every lane has, or when the lanes that are left could only have made it more
@@ -14,15 +14,17 @@
 //! a region, which is [`crate::transfer`]'s answer.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
 use rhumb_types::{MonoTime, RegionId};
 
 use lane::{Lane, Stage};
+pub use report::{RegionResult, Report, Verdict};
 
 mod lane;
+mod report;
 #[cfg(test)]
 mod tests;
 
@@ -88,6 +90,9 @@ pub enum Fault {
     /// The connection broke, or the answer made no sense.
     #[error("the connection broke")]
     Broken,
+    /// It is known to be down, and another took its place at once.
+    #[error("the region is down")]
+    Down,
     /// The region is full. Trying again does not help.
     #[error("the region is full")]
     Full,
@@ -151,6 +156,13 @@ pub enum Event<'a> {
         /// How it went.
         result: Result<(), Fault>,
     },
+    /// What is known of a region of the plan, from elsewhere than the upload's own tries.
+    Health {
+        /// Which.
+        region: &'a RegionId,
+        /// Whether it is down.
+        down: bool,
+    },
     /// The source failed, or the sender gave up.
     Abandoned,
     /// The time of [`Upload::wakes_at`] has come.
@@ -186,43 +198,6 @@ pub enum Effect {
     Done(Report),
 }
 
-/// What became of a region of the plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RegionResult {
-    /// Which.
-    pub region: RegionId,
-    /// Whether all is there, or why not.
-    pub result: Result<(), Fault>,
-    /// Bytes that it acknowledged.
-    pub bytes: u64,
-    /// How many parts were sent to it, those that failed and were sent again included.
-    pub attempts: u64,
-    /// In whose place it was used.
-    pub in_place_of: Option<RegionId>,
-}
-
-/// How an upload ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// As many copies as were planned.
-    Whole,
-    /// Fewer, and as many as are needed.
-    Degraded,
-    /// Fewer than are needed.
-    Failed,
-}
-
-/// What is said of an upload in the end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
-    /// How it ended.
-    pub verdict: Verdict,
-    /// Length of the source, as far as it was read.
-    pub bytes: u64,
-    /// Each region that was used, in the order of their first use.
-    pub regions: Vec<RegionResult>,
-}
-
 #[derive(Debug, Clone, Copy)]
 struct Part {
     offset: u64,
@@ -237,6 +212,8 @@ pub struct Upload {
     lanes: Vec<Lane>,
     spares: VecDeque<Lane>,
     windows: BTreeMap<RegionId, usize>,
+    /// Regions of the plan that are known to be down.
+    down: BTreeSet<RegionId>,
     parts: Vec<Part>,
     ended: bool,
     kept_from: usize,
@@ -264,6 +241,7 @@ impl Upload {
             lanes,
             spares,
             windows: BTreeMap::new(),
+            down: BTreeSet::new(),
             parts: Vec::new(),
             ended: false,
             kept_from: 0,
@@ -295,16 +273,23 @@ impl Upload {
             Event::Part { bytes, there } => self.read(bytes, there),
             Event::End => self.ended = true,
             Event::Window { region, parts } => {
-                if self.lanes.iter().chain(&self.spares).any(|lane| lane.region == *region) {
+                if self.is_planned(region) {
                     self.windows.insert(region.clone(), parts.max(1));
                 }
             }
             Event::Present { region, part } => self.present(region, part),
             Event::Sent { region, part, result } => self.sent(now, region, part, result, out),
             Event::Finished { region, result } => self.finished(now, region, result, out),
+            Event::Health { region, down: true } if self.is_planned(region) => {
+                self.down.insert(region.clone());
+            }
+            Event::Health { region, .. } => {
+                self.down.remove(region);
+            }
             Event::Abandoned => return self.end(Verdict::Failed, out),
             Event::Tick => {}
         }
+        self.replace_down(out);
         self.keep(out);
         self.send(now, out);
         self.settle(now, out);
@@ -316,6 +301,10 @@ impl Upload {
         let retry = self.lanes.iter().filter_map(|lane| lane.wakes_at(self.window(lane))).min();
         let patience = self.enough_at.map(|at| at + self.config.patience);
         retry.into_iter().chain(patience).min()
+    }
+
+    fn is_planned(&self, region: &RegionId) -> bool {
+        self.lanes.iter().chain(&self.spares).any(|lane| lane.region == *region)
     }
 
     fn window(&self, lane: &Lane) -> usize {
@@ -383,15 +372,31 @@ impl Upload {
         }
     }
 
-    /// A region is given up, and the next of the plan takes its place.
+    /// Whether a region may begin now, or the source is gone by now.
+    fn may_begin(&self, spare: &Lane) -> bool {
+        self.config.rewind != Rewind::Never || spare.first_lacking() >= self.kept_from
+    }
+
+    /// Gives up regions that are down, while there are others that may begin and are not.
+    fn replace_down(&mut self, out: &mut Vec<Effect>) {
+        let is_down = |lane: &Lane| self.down.contains(&lane.region);
+        let up = |lane: &&Lane| !is_down(lane) && self.may_begin(lane);
+        let places = self.spares.iter().filter(up).count();
+        let lost = self.lanes.iter().filter(|lane| lane.is_active() && is_down(lane));
+        let lost: Vec<_> = lost.take(places).map(|lane| lane.region.clone()).collect();
+        lost.iter().for_each(|region| self.give_up(region, Fault::Down, out));
+    }
+
+    /// A region is given up, and the next of the plan takes its place: of those that are down the last.
     fn give_up(&mut self, region: &RegionId, fault: Fault, out: &mut Vec<Effect>) {
         let Some(lane) = self.lane(region) else { return };
         lane.stage = Stage::Ended(Err(fault));
         out.push(Effect::Abort(region.clone()));
+        // Stable: otherwise in the order of the plan.
+        self.spares.make_contiguous().sort_by_key(|spare| self.down.contains(&spare.region));
         while let Some(mut spare) = self.spares.pop_front() {
             spare.in_place_of = Some(region.clone());
-            let late = spare.first_lacking() < self.kept_from;
-            if self.config.rewind == Rewind::Never && late {
+            if !self.may_begin(&spare) {
                 spare.stage = Stage::Ended(Err(Fault::SourceGone));
             }
             let found = spare.is_active();

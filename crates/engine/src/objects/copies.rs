@@ -2,12 +2,13 @@
 //!
 //! A region that is to have a copy is told which blobs, and fetches them itself: whoever ends up with
 //! the bytes has asked for them, checked them, and says so in the index. The machine of uploads says who
-//! is asked for which blob and when, and who takes the place of a region that fails. The blobs lie here, so
-//! that nobody holds up anybody.
+//! is asked for which blob and when, and who takes the place of a region that fails, or that routing knows
+//! to be down. The blobs lie here, so that nobody holds up anybody.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rhumb_objects::upload::{Effect, Event, Fault, Report, Rewind, Upload, UploadConfig};
+use rhumb_regions::{Health, RoutingSnapshot};
 use rhumb_types::{
     MonoTime, RegionId,
     record::{BlobRef, BucketName},
@@ -56,12 +57,16 @@ impl Copier {
             rewind: Rewind::Free,
         };
         let source = watch::Sender::new(Source::default());
+        let routes = client.engine().routes();
+        let regions = targets.iter().chain(&spares).cloned().collect();
         let copying = Copying {
             client,
             bucket,
             upload: Upload::new(config, targets, spares),
             begun: Instant::now(),
             source: source.subscribe(),
+            routes,
+            regions,
             blobs: Vec::new(),
             told_end: false,
             asked: JoinSet::new(),
@@ -98,6 +103,16 @@ impl Copier {
     }
 }
 
+/// Waits for the next snapshot; for ever where there is none to come.
+async fn changed(
+    routes: &mut Option<watch::Receiver<Arc<RoutingSnapshot>>>,
+) -> Result<(), watch::error::RecvError> {
+    match routes {
+        Some(routes) => routes.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// What became of asking a region to keep a blob.
 struct Asked {
     region: RegionId,
@@ -112,6 +127,10 @@ struct Copying {
     upload: Upload,
     begun: Instant,
     source: watch::Receiver<Source>,
+    /// Who is down; nothing once the node stops.
+    routes: Option<watch::Receiver<Arc<RoutingSnapshot>>>,
+    /// All regions of the plan.
+    regions: Vec<RegionId>,
     /// The blobs that the machine knows of,
     blobs: Vec<BlobRef>,
     /// and whether it knows that there are no more.
@@ -123,6 +142,7 @@ struct Copying {
 
 impl Copying {
     async fn run(mut self) -> Vec<CopyResult> {
+        self.see();
         loop {
             self.look();
             if let Some(report) = self.settle() {
@@ -137,6 +157,10 @@ impl Copying {
                         self.tell(Event::Abandoned);
                     }
                 }
+                seen = changed(&mut self.routes) => match seen {
+                    Ok(()) => self.see(),
+                    Err(_) => self.routes = None,
+                },
                 Some(Ok(asked)) = self.asked.join_next() => self.answered(asked),
                 () = sleep_until(wakes.unwrap_or(self.begun)), if wakes.is_some() => {
                     self.tell(Event::Tick);
@@ -148,6 +172,18 @@ impl Copying {
     fn tell(&mut self, event: Event<'_>) {
         let micros = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.upload.on_event(MonoTime(micros), event, &mut self.out);
+    }
+
+    /// Tells the machine which regions are down.
+    fn see(&mut self) {
+        let Some(routes) = &mut self.routes else { return };
+        let snapshot = routes.borrow_and_update().clone();
+        for region in std::mem::take(&mut self.regions) {
+            let at = snapshot.index(&region);
+            let down = at.is_none_or(|at| snapshot.region(at).health == Health::Down);
+            self.tell(Event::Health { region: &region, down });
+            self.regions.push(region);
+        }
     }
 
     /// Tells the machine what is new of the source.

@@ -210,6 +210,8 @@ pub(crate) struct Cluster {
     pub(crate) collect_every: Duration,
     /// How old blobs must be before they may go.
     pub(crate) grace: Duration,
+    /// The pause before a region that did not take a copy is asked again.
+    pub(crate) copy_pause: Duration,
     /// How far ahead of true time the nodes' wall clocks are that start from now on, in milliseconds.
     pub(crate) ahead_millis: i64,
 }
@@ -235,6 +237,7 @@ impl Cluster {
             blobs: Mutex::default(),
             collect_every: Duration::from_secs(3_600),
             grace: Duration::ZERO,
+            copy_pause: Duration::from_millis(20),
             ahead_millis: 0,
         }
     }
@@ -327,7 +330,7 @@ impl Cluster {
     /// Everything that is done in time is done at once.
     fn objects_config(&self, own: &RegionId) -> ObjectsConfig {
         ObjectsConfig {
-            copy_pause: Duration::from_millis(20),
+            copy_pause: self.copy_pause,
             chores_every: Duration::from_millis(200),
             collect_every: self.collect_every,
             collect: WalkConfig {

@@ -1,6 +1,6 @@
 //! Objects in one region and in several: what is written is found, read, and copied.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -407,6 +407,44 @@ async fn an_upload_waits_for_its_copies_and_says_when_there_are_fewer() {
     eu.blobs.set_faults(BlobFaults { full: true, ..BlobFaults::default() });
     assert!(matches!(us.put("k", &bytes(3 << 20, 11)).await, Err(ObjectError::Copies { .. })));
     assert_eq!(us.head("k").await.unwrap(), done.record);
+    drop(cluster);
+    stop([us, eu, ap]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_that_is_lost_in_mid_upload_is_replaced_without_waiting_for_it() {
+    let mut cluster = Cluster::new(&["us", "eu", "ap"]);
+    // Longer than an upload waits for its copies.
+    cluster.copy_pause = Duration::from_secs(600);
+    let (cluster, [us, eu, ap], _disks) = three_of(cluster).await;
+    let definition = BucketDefinition {
+        replication: Replication::ActiveActive,
+        copies: 2,
+        min_copies: Some(2),
+        regions: vec![us.region.clone(), eu.region.clone()],
+        ..BucketDefinition::default()
+    };
+    us.make(definition).await;
+    eu.knows_bucket().await;
+    ap.knows_bucket().await;
+    let body = bytes(usize::try_from(BLOB_BYTES_MAX).unwrap() + 70_000, 12);
+    let mut rest = body.clone();
+    let first = rest.split_to(usize::try_from(BLOB_BYTES_MAX).unwrap());
+    let cluster = Arc::new(cluster);
+    let (cut, lost) = (cluster.clone(), eu.region.clone());
+    let last = stream::once(async move {
+        cut.cut(&lost, true);
+        Ok(rest)
+    });
+    let parts = stream::iter([Ok(first)]).chain(last).boxed();
+    let done = us.objects.put(Put { body: parts, ..us.writing("k", &body) }).await.unwrap();
+    assert!(!done.degraded);
+    let result = |node: &Node| {
+        let copy = done.regions.iter().find(|copy| copy.region == node.region);
+        copy.map(|copy| copy.outcome.is_ok())
+    };
+    assert_eq!([result(&us), result(&eu), result(&ap)], [Some(true), Some(false), Some(true)]);
+    assert!(us.holds(&blobs(&done.record)).await && ap.holds(&blobs(&done.record)).await);
     drop(cluster);
     stop([us, eu, ap]).await;
 }

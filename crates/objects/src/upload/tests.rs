@@ -202,6 +202,37 @@ fn a_slow_region_holds_up_the_source_only_where_reading_again_is_dear() {
     }
 }
 
+#[test]
+fn a_region_that_is_down_is_replaced_at_once() {
+    let mut driver = Driver::new(UploadConfig::default(), &["a"], &["b", "c"]);
+    driver.tell(Event::Part { bytes: 10, there: &[] });
+    driver.sent("a", 0, Err(Fault::Refused));
+    driver.tell(Event::Health { region: &id("b"), down: true });
+    let moved = driver.tell(Event::Health { region: &id("a"), down: true });
+    assert_eq!(moved[0], Effect::Abort(id("a")), "without the pause");
+    assert_eq!(sends(&moved), [("c".into(), 0, 0, false)], "not by one that is down as well");
+    driver.tell(Event::End);
+    driver.sent("c", 0, Ok(()));
+    let last = driver.finished("c");
+    let regions = &report(&last).unwrap().regions;
+    assert_eq!((&regions[0].result, &regions[1].result), (&Err(Fault::Down), &Ok(())));
+    assert_eq!(regions[1].in_place_of, Some(id("a")));
+}
+
+#[test]
+fn a_region_that_is_down_is_tried_on_where_nobody_can_take_its_place() {
+    let mut driver = Driver::new(UploadConfig::default(), &["a"], &["b"]);
+    driver.tell(Event::Part { bytes: 10, there: &[] });
+    driver.tell(Event::Health { region: &id("b"), down: true });
+    assert_eq!(driver.tell(Event::Health { region: &id("a"), down: true }), []);
+    driver.sent("a", 0, Err(Fault::Refused));
+    driver.now = at(5);
+    assert_eq!(sends(&driver.tell(Event::Tick)), [("a".into(), 0, 0, false)]);
+    // As soon as somebody can, it is.
+    let moved = driver.tell(Event::Health { region: &id("b"), down: false });
+    assert_eq!(sends(&moved), [("b".into(), 0, 0, false)]);
+}
+
 /// A region that answers each request after a while, and fails some.
 #[derive(Debug, Clone)]
 struct Server {
@@ -211,11 +242,21 @@ struct Server {
     /// It fails every so-and-so-many-th.
     flaky: usize,
     fault: u8,
+    /// With which of all events it is known to be down, and with which to be up.
+    seen: [usize; 2],
 }
 
 fn servers() -> impl Strategy<Value = Vec<Server>> {
-    let server = (1_u64..3_000, prop_oneof![Just(usize::MAX), 0_usize..30], 2_usize..9, 0_u8..4)
-        .prop_map(|(millis, dies_after, flaky, fault)| Server { millis, dies_after, flaky, fault });
+    let dies_after = prop_oneof![Just(usize::MAX), 0_usize..30];
+    let seen = [0_usize..60, 0_usize..120];
+    let server = (1_u64..3_000, dies_after, 2_usize..9, 0_u8..4, seen);
+    let server = server.prop_map(|(millis, dies_after, flaky, fault, seen)| Server {
+        millis,
+        dies_after,
+        flaky,
+        fault,
+        seen,
+    });
     prop::collection::vec(server, 1..6)
 }
 
@@ -257,10 +298,18 @@ fn run(case: &Case) -> (Report, BTreeMap<RegionId, BTreeSet<usize>>, usize) {
     let mut events: BTreeMap<(u64, u64), (RegionId, Option<usize>)> = BTreeMap::new();
     let (mut now, mut number, mut read, mut kept_from, mut kept_most) = (0, 0, 0, 0, 0);
     let mut told = false;
-    for _ in 0..100_000 {
+    for step in 0..100_000 {
         let mut out = Vec::new();
         let time = |millis: u64| MonoTime(millis * 1_000);
-        if upload.may_read() && !told {
+        for (region, server) in names.iter().zip(&case.servers) {
+            if let Some(nth) = server.seen.iter().position(|at| *at == step) {
+                let event = Event::Health { region, down: nth == 0 };
+                upload.on_event(time(now), event, &mut out);
+            }
+        }
+        if !out.is_empty() {
+            // What that leads to comes first.
+        } else if upload.may_read() && !told {
             told = read == case.parts;
             let event = if told { Event::End } else { Event::Part { bytes: 5, there: &[] } };
             read += usize::from(!told);
