@@ -12,6 +12,7 @@ mod objects;
 mod orders;
 mod report;
 mod state;
+mod uploads;
 
 use std::{fs, process::ExitCode, thread, time::Duration};
 

@@ -73,6 +73,14 @@ impl Node {
         Ok(())
     }
 
+    /// A metric of the node that has no labels.
+    pub(super) fn counted(&self, name: &str) -> Result<u64> {
+        let page = self.runtime.block_on(self.client.send(Ask::get("/metrics")))?;
+        let page = String::from_utf8_lossy(&page.body);
+        let shown = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+        page.lines().find_map(shown).with_context(|| format!("the metrics do not show {name}"))
+    }
+
     /// Sends jobs; gives what became of each.
     pub(super) fn send(
         &self,
