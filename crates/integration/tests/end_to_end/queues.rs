@@ -20,12 +20,20 @@ use anyhow::{Context, Result, ensure};
 use rhumb_integration::{Cluster, Http, Layout, READY_WAIT_MAX, eventually};
 use serde_json::{Value, json};
 
-use crate::{holder, wait_for_duties};
+use crate::{at, holder, wait_for_duties};
 
 /// A frontier holds jobs back for twice the shortest lease that it speaks of, and a bit of drift.
 const HELD_MAX: Duration = Duration::from_secs(95);
 /// The leases that workers ask for.
 const LEASE: &str = "5s";
+/// So often a job may fail: more often than the faults of these tests make one fail.
+const ATTEMPTS_MAX: usize = 10;
+/// How long one that failed waits, the first time: longer than it takes to kill its owner.
+const BACKOFF: &str = "15s";
+/// Jobs that have failed once, and wait.
+const FAILED: usize = 3;
+/// Jobs that are made to fail so often that they are dead.
+const DEAD: usize = 2;
 const PATH: &str = "/v1/queues/jobs";
 
 /// How long an answer may take.
@@ -88,6 +96,8 @@ fn settle(http: &mut Http, how: &str, receipt: &str) -> Result<bool> {
 struct History {
     acknowledged: Mutex<BTreeSet<String>>,
     leases: Mutex<Vec<Leased>>,
+    /// Jobs that are dead, and never given to anybody.
+    dead: Mutex<BTreeSet<String>>,
     completed: Mutex<BTreeMap<String, usize>>,
 }
 
@@ -127,7 +137,7 @@ impl Rig {
         cluster.wait_until_agreed(0..data).unwrap();
         wait_for_duties(&cluster, 0..data);
         let rig = Self { cluster, history: Arc::default() };
-        let settings = json!({ "ack": ack });
+        let settings = json!({ "ack": ack, "attempts_max": ATTEMPTS_MAX, "backoff": BACKOFF });
         let (status, answer) =
             ask(&mut rig.http(0), "PUT", &format!("{PATH}?reason=test"), &settings).unwrap();
         assert!(matches!(status, 200 | 201 | 204), "{status} {answer}");
@@ -159,6 +169,7 @@ impl Rig {
     /// Jobs of the first region in every state; gives the leases that its workers hold.
     fn fill(&self) -> Vec<Leased> {
         let (mut here, mut there) = (self.http(0), self.http(1));
+        self.make_dead(&mut here);
         for nth in 0..30 {
             self.add(
                 if nth % 2 == 0 { &mut here } else { &mut there },
@@ -172,14 +183,64 @@ impl Rig {
         assert_eq!(leased.len(), 10);
         self.history.leases.lock().unwrap().extend(leased.iter().cloned());
         // Some fail, and some are done.
-        for lease in leased.iter().take(3) {
+        for lease in leased.iter().take(FAILED) {
             assert!(settle(&mut here, "fail", &lease.receipt).unwrap());
         }
-        for lease in leased.iter().skip(3).take(2) {
+        for lease in leased.iter().skip(FAILED).take(2) {
             assert!(settle(&mut here, "complete", &lease.receipt).unwrap());
             self.history.completed.lock().unwrap().insert(lease.id.clone(), 1);
         }
         leased
+    }
+
+    /// Jobs that fail until they are dead.
+    fn make_dead(&self, http: &mut Http) {
+        for _ in 0..DEAD {
+            self.add(http, &json!({ "body": "poison" }));
+        }
+        for _ in 0..ATTEMPTS_MAX {
+            let leased = receive(http, DEAD, "5s").unwrap();
+            assert_eq!(leased.len(), DEAD);
+            for lease in leased {
+                let fault =
+                    json!({ "receipt": lease.receipt, "reason": "poison", "retry_after": "0s" });
+                let failed = ask(http, "POST", &format!("{PATH}/fail"), &fault).unwrap();
+                assert_eq!(failed.0, 204, "{failed:?}");
+                self.history.dead.lock().unwrap().insert(lease.id);
+            }
+        }
+        assert_eq!(self.history.dead.lock().unwrap().len(), DEAD);
+    }
+
+    /// How many jobs of the first region are in some places, as a node says.
+    fn places<const N: usize>(&self, nth: usize, places: [&str; N]) -> [u64; N] {
+        let stats = ask(&mut self.http(nth), "GET", &format!("{PATH}/stats"), &Value::Null);
+        let stats = stats.unwrap().1;
+        places.map(|place| {
+            let count = at(&stats, &format!("/regions/{}/{place}", self.owner()));
+            count.as_u64().unwrap_or_default()
+        })
+    }
+
+    /// Dead jobs stayed dead through all of it: nobody was given one. They come back when told to.
+    fn revive(&self, nth: usize) {
+        let dead = self.history.dead.lock().unwrap().clone();
+        let leases = self.history.leases.lock().unwrap();
+        assert!(!leases.iter().any(|lease| dead.contains(&lease.id)), "a dead job was leased");
+        drop(leases);
+        assert_eq!(self.places(nth, ["dead"]), [DEAD as u64]);
+        let path = format!("{PATH}/redrive?reason=test");
+        // The region that came back may be given its jobs in this moment.
+        let mut revived = 0;
+        eventually(READY_WAIT_MAX, || {
+            let (status, answer) = ask(&mut self.http(nth), "POST", &path, &Value::Null)?;
+            ensure!(status == 200, "{status} {answer}");
+            revived += at(&answer, "/redriven").as_u64().context("no count")?;
+            ensure!(revived == DEAD as u64, "{revived} came back");
+            Ok(())
+        })
+        .unwrap();
+        self.history.dead.lock().unwrap().clear();
     }
 
     /// Sends jobs of the first region to another, until told to stop; what is refused or unknown is sent
@@ -221,7 +282,9 @@ impl Rig {
             }
             let completed = self.history.completed.lock().unwrap();
             let acknowledged = self.history.acknowledged.lock().unwrap();
-            let left = acknowledged.iter().filter(|id| !completed.contains_key(*id)).count();
+            let dead = self.history.dead.lock().unwrap();
+            let is_left = |id: &&String| !completed.contains_key(*id) && !dead.contains(*id);
+            let left = acknowledged.iter().filter(is_left).count();
             if left == 0 {
                 return;
             }
@@ -257,6 +320,10 @@ fn a_killed_owner_loses_no_job_in_whichever_state_it_was() {
     let stop = Arc::new(AtomicBool::new(false));
     let producers = [rig.producer(1, &stop), rig.producer(2, &stop)];
     thread::sleep(Duration::from_millis(500));
+    let [ready, delayed, leased_now, dead] = rig.places(0, ["ready", "delayed", "leased", "dead"]);
+    println!("{ready} ready, {delayed} delayed, {leased_now} leased, {dead} dead");
+    // Those that were sent with a delay may be due by now; those that failed are not.
+    assert!(ready > 0 && delayed >= FAILED as u64 && leased_now > 0 && dead == DEAD as u64);
     rig.cluster.kill(0).unwrap();
     rig.until_taken_over();
     // Nobody settles with a receipt of the old owner.
@@ -270,6 +337,8 @@ fn a_killed_owner_loses_no_job_in_whichever_state_it_was() {
     rig.cluster.start(0).unwrap();
     rig.cluster.wait_until_ready(0).unwrap();
     rig.work_off(&[0, 1, 2], 2 * HELD_MAX);
+    rig.revive(2);
+    rig.work_off(&[0, 1, 2], HELD_MAX);
     let ended = leased.iter().take(5).map(|lease| lease.receipt.clone()).collect();
     rig.judge("owner killed", &ended);
 }
@@ -301,6 +370,8 @@ fn an_owner_that_is_cut_off_gives_nothing_away_that_another_may_give() {
         assert!(!settle(&mut rig.http(1), "complete", &lease.receipt).unwrap(), "{lease:?}");
     }
     rig.work_off(&[0, 1, 2], 2 * HELD_MAX);
+    rig.revive(2);
+    rig.work_off(&[0, 1, 2], HELD_MAX);
     let ended = leased.iter().take(5).map(|lease| lease.receipt.clone()).collect();
     rig.judge("owner cut off", &ended);
 }

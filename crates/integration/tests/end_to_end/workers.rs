@@ -9,17 +9,19 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use rhumb_integration::{Cluster, Layout, eventually, programs};
+use rhumb_integration::{Cluster, Http, Layout, eventually, programs};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{rhumb, works};
+use crate::{at, rhumb, works};
 
 /// How long a worker may take for what it does, in a debug build on a busy machine.
 const WORK_MAX: Duration = Duration::from_secs(60);
 /// How long the leases of these tests last.
 const LEASE: &str = "3s";
+/// How long an answer may take.
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
 /// A cluster, and a folder in which commands leave what they did.
 struct Rig {
@@ -77,6 +79,15 @@ impl Rig {
     fn count(&self, queue: &str, place: &str) -> u64 {
         let stats = self.json(0, &["stats", queue]);
         stats.pointer(&format!("/total/{place}")).and_then(Value::as_u64).unwrap()
+    }
+
+    /// The workers that a region knows of, its own and those of other regions.
+    fn workers(&self, nth: usize) -> anyhow::Result<Vec<Value>> {
+        let mut http = Http::open(self.cluster.http(nth), ANSWER_WAIT)?;
+        let (status, answer) = http.ask("GET", "/api/health/workers", b"")?;
+        ensure!(status == 200, "{status}");
+        let answer: Value = serde_json::from_slice(answer)?;
+        Ok(at(&answer, "/workers").as_array().context("no workers")?.clone())
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -322,4 +333,67 @@ fn a_worker_goes_on_in_another_region_when_its_own_is_lost() {
     let seen = rig.said();
     assert!(seen.contains("going on at"), "{seen}");
     drop(worker);
+}
+
+#[test]
+fn a_command_that_outlives_its_lease_runs_once() {
+    let rig = Rig::new(1, &["--attempts-max", "1", "--dead-letters", "dead"]);
+    let job = rig.send(0, "long");
+    // Nearly four leases long. Each worker would take the job as soon as its lease is over.
+    let script = "echo $RHUMB_ATTEMPT >> begun; sleep 11; echo $RHUMB_JOB_ID >> done";
+    let _workers = [rig.worker(0, &[], script), rig.worker(0, &[], script)];
+    rig.until_lines("done", 1);
+    eventually(WORK_MAX, || {
+        let why = rig.queue(0, &["why", &job]);
+        ensure!(why.contains("is ended") && why.contains("completed"), "{why}");
+        ensure!(!why.contains("failed"), "a lease was lost: {why}");
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(rig.lines("begun"), ["1"], "{}", rig.said());
+    assert_eq!(rig.lines("done").len(), 1);
+    let places = ["ready", "leased", "delayed"].map(|place| rig.count("jobs", place));
+    assert_eq!((places, rig.count("dead", "ready")), ([0; 3], 0));
+}
+
+#[test]
+fn a_worker_and_what_it_works_on_are_seen_in_every_region() {
+    let rig = Rig::new(3, &[]);
+    let script = "echo >> begun; while ! test -e enough; do sleep 0.1; done";
+    let _worker = rig.worker(0, &[], script);
+    let idle = |nth: usize| {
+        let workers = rig.workers(nth)?;
+        let [worker] = workers.as_slice() else { anyhow::bail!("{workers:?}; {}", rig.said()) };
+        let seen = (&worker["region"], &worker["state"], &worker["active"]);
+        let here = Value::from(rig.cluster.region(0));
+        ensure!(seen == (&here, &json!("idle"), &json!([])), "{worker}");
+        Ok(())
+    };
+    eventually(WORK_MAX, || idle(1)).unwrap();
+    let job = rig.send(0, "work");
+    rig.until_lines("begun", 1);
+    for nth in [1, 2] {
+        let busy = || {
+            let workers = rig.workers(nth)?;
+            let [worker] = workers.as_slice() else { anyhow::bail!("{workers:?}") };
+            ensure!(worker["region"] == rig.cluster.region(0), "{worker}");
+            ensure!((&worker["state"], &worker["queues"]) == (&json!("busy"), &json!(["jobs"])));
+            let active = worker["active"].as_array().context("nothing is active")?;
+            let [active] = active.as_slice() else { anyhow::bail!("{active:?}") };
+            ensure!(active.as_str().is_some_and(|id| job.ends_with(id)), "{active}, not {job}");
+            worker["silent_ms"].as_u64().context("no silence")
+        };
+        let first = eventually(WORK_MAX, busy).unwrap();
+        // A later heartbeat makes it shorter than it would be, and comes here too.
+        let began = Instant::now();
+        eventually(WORK_MAX, || {
+            let (silent, since) = (busy()?, began.elapsed().as_millis());
+            ensure!(u128::from(silent) < u128::from(first) + since, "no later heartbeat came");
+            ensure!(since > 500);
+            Ok(())
+        })
+        .unwrap();
+    }
+    fs::write(rig.path("enough"), "").unwrap();
+    eventually(WORK_MAX, || idle(2)).unwrap();
 }
