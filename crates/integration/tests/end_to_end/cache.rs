@@ -81,6 +81,34 @@ fn the_protocol_of_bazel_finds_what_it_expects() {
     assert!(run(command.args([reading, writing])).ends_with("ok\n"));
 }
 
+/// Puts bytes of its own into a cache, over the first region.
+fn put(cluster: &Cluster, folder: &Path, bucket: &str) {
+    let file = folder.join(bucket);
+    fs::write(&file, bucket.repeat(20_000)).unwrap();
+    let file = file.to_str().unwrap();
+    let digest = run(Command::new("sha256sum").arg(file));
+    let hash = digest.split(' ').next().unwrap();
+    let url = format!("http://{}/{bucket}/cas/{hash}", cluster.cache(0));
+    let (id, secret, ..) = KEYS[0];
+    run(Command::new("curl").args(["-fsS", "-u", &format!("{id}:{secret}"), "-T", file, &url]));
+}
+
+#[test]
+fn an_upload_waits_for_copies_where_the_cache_is_active_active_and_nowhere_else() {
+    if !programs::has_curl() {
+        return skipped("curl is not installed");
+    }
+    let folder = TempDir::new().unwrap();
+    let cluster = cluster(folder.path());
+    let held = || [0, 1].map(|nth| crate::objects::blobs(&cluster, nth).len());
+    make(&cluster, "builds", &["--cache-max", "1GB"]);
+    put(&cluster, folder.path(), "builds");
+    assert_eq!(held(), [1, 0], "bytes lie where they were put");
+    make(&cluster, "copied", &["--cache-max", "1GB", "--replication", "active_active"]);
+    put(&cluster, folder.path(), "copied");
+    assert_eq!(held(), [2, 1], "it was answered before there was a copy");
+}
+
 /// A C file that takes a moment to compile, and where it lies.
 fn source(folder: &Path) -> PathBuf {
     let functions = (0..200)

@@ -297,6 +297,24 @@ def the_least_lately_read_go_first():
     assert ask("GET", cas(late[-1], "/small"))[:2] == (200, late[-1])
 
 
+def what_an_action_result_names_counts_as_read_with_it():
+    unread, named = os.urandom(8_000), os.urandom(8_000)
+    result = action("kept").replace("/builds/", "/small/")
+    for path, body in (
+        (cas(unread, "/small"), unread),
+        (cas(named, "/small"), named),
+        (result, output_file(named)),
+    ):
+        assert status("PUT", path, body) == 200
+    # Nobody asks for the blob itself, and it is older than all that comes now.
+    for blob in (os.urandom(8_000) for _ in range(40)):
+        assert status("PUT", cas(blob, "/small"), blob) == 200
+        assert status("GET", result) == 200
+    until(lambda: cas(unread, "")[1:] not in listed(), seconds=60)
+    until(lambda: len(listed()) <= 13, seconds=60)
+    assert ask("GET", cas(named, "/small"))[:2] == (200, named)
+
+
 for test in (
     who_may_do_what,
     blobs_are_what_they_are_called,
@@ -306,6 +324,7 @@ for test in (
     trees_of_action_results_are_whole,
     entries_of_ccache_are_opaque,
     the_least_lately_read_go_first,
+    what_an_action_result_names_counts_as_read_with_it,
 ):
     began = time.monotonic()
     test()
