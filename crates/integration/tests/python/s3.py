@@ -5,6 +5,7 @@ of an operator of buckets that begin with "team-".
 """
 
 import base64
+import concurrent.futures
 import datetime
 import hashlib
 import http.client
@@ -15,7 +16,6 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-import zlib
 
 import boto3
 import botocore.auth
@@ -23,6 +23,7 @@ import botocore.awsrequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
+from crcs import CRCS
 
 HERE, THERE = int(sys.argv[1]), int(sys.argv[2])
 OPERATOR, READER, TEAM = (tuple(sys.argv[at : at + 2]) for at in (3, 5, 7))
@@ -79,6 +80,8 @@ def gone(call, **arguments):
 assert here.create_bucket(Bucket="photos")["Location"] == "/photos"
 refused("BucketAlreadyOwnedByYou", here.create_bucket, Bucket="photos")
 refused("AccessDenied", team.create_bucket, Bucket="photos")
+for name in ("Photos", "pho_tos", "pho..tos", "ph", "192.168.0.1"):
+    refused("InvalidBucketName", here.create_bucket, Bucket=name)
 refused("AccessDenied", reader.create_bucket, Bucket="more")
 refused(
     "InvalidLocationConstraint",
@@ -100,6 +103,21 @@ refused("NoSuchBucket", here.put_object, Bucket="nothing", Key="a", Body=b"x")
 refused("NoSuchTagSet", here.get_bucket_tagging, Bucket="photos")
 here.put_bucket_tagging(Bucket="photos", Tagging={"TagSet": [{"Key": "a", "Value": "b"}]})
 assert there.get_bucket_tagging(Bucket="photos")["TagSet"] == [{"Key": "a", "Value": "b"}]
+
+
+def change(nth):
+    tags = {"TagSet": [{"Key": "nth", "Value": str(nth)}]}
+    try:
+        (here, there)[nth % 2].put_bucket_tagging(Bucket="photos", Tagging=tags)
+    except ClientError as error:
+        return error.response["Error"]["Code"]
+
+
+# Of changes of one bucket that meet, some are made, and the others are told so.
+with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    met = set()
+    until(lambda: met.update(pool.map(change, range(8))) or "OperationAborted" in met)
+assert met <= {None, "OperationAborted"}, met
 here.delete_bucket_tagging(Bucket="photos")
 refused("ServerSideEncryptionConfigurationNotFoundError", here.get_bucket_encryption, Bucket="photos")
 
@@ -139,6 +157,9 @@ refused("404", here.head_object, Bucket="photos", Key="nothing")
 refused("NoSuchKey", there.get_object, Bucket="photos", Key="nothing")
 refused("KeyTooLongError", here.put_object, Bucket="photos", Key="x" * 1025, Body=b"x")
 here.put_object(Bucket="photos", Key="x" * 1024, Body=b"x")
+refused("MetadataTooLarge", here.put_object, Bucket="photos", Key="wrong", Body=b"x", Metadata={"a": "x" * 2048})
+here.put_object(Bucket="photos", Key="x" * 1024, Body=b"x", Metadata={"a": "x" * 2047})
+assert gone(here.head_object, Bucket="photos", Key="wrong")
 here.delete_object(Bucket="photos", Key="x" * 1024)
 for odd in ("../../etc/passwd", "a//b", "/lead", "a/./b", "%2e%2e%2f", "a+b", "*?[]{}'\"<>&|\\^`~#", "\u00e4\U0001f600"):
     here.put_object(Bucket="photos", Key=f"odd/{odd}", Body=odd.encode())
@@ -181,7 +202,7 @@ refused("PreconditionFailed", here.put_object, Bucket="photos", Key="once", Body
 
 # Checksums, in headers and in trailers; nothing is stored where they do not match.
 sums = {
-    "CRC32": base64.b64encode(zlib.crc32(b"sum").to_bytes(4, "big")).decode(),
+    **{name: crc(b"sum") for name, crc in CRCS.items()},
     "SHA1": base64.b64encode(hashlib.sha1(b"sum").digest()).decode(),
     "SHA256": base64.b64encode(hashlib.sha256(b"sum").digest()).decode(),
 }
@@ -278,7 +299,12 @@ assert status == 403 and b"expired" in text, text
 week = v4.generate_presigned_url("get_object", Params={"Bucket": "photos", "Key": "own"}, ExpiresIn=7 * 86_400)
 assert fetch(week)[0] == 200
 longer = v4.generate_presigned_url("get_object", Params={"Bucket": "photos", "Key": "own"}, ExpiresIn=7 * 86_400 + 1)
-assert fetch(longer)[0] == 400
+status, text = fetch(longer)
+assert status == 400 and said(text.decode()) == "AuthorizationQueryParametersError", text
+for left_out in ("X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders"):
+    kept = "&".join(it for it in week.split("?")[1].split("&") if not it.startswith(left_out))
+    status, text = fetch(f"{week.split('?')[0]}?{kept}")
+    assert status == 400 and said(text.decode()) == "AuthorizationQueryParametersError", (left_out, text)
 upload = v4.generate_presigned_url("put_object", Params={"Bucket": "photos", "Key": "by-address"}, ExpiresIn=600)
 assert fetch(upload, "PUT", b"sent")[0] == 200 and read("photos", "by-address") == b"sent"
 two = client(signature_version="s3").generate_presigned_url("get_object", Params={"Bucket": "photos", "Key": "own"})
@@ -348,6 +374,25 @@ done = here.delete_objects(Bucket="lists", Delete={"Objects": asked})
 assert len(done["Deleted"]) == len(asked) and "Errors" not in done
 assert "Contents" not in here.list_objects_v2(Bucket="lists")
 here.delete_object(Bucket="lists", Key="never there")
+
+# Deletions with conditions.
+for key in ("one", "two", "three"):
+    here.put_object(Bucket="lists", Key=key, Body=key.encode())
+tag = here.head_object(Bucket="lists", Key="one")["ETag"]
+refused("PreconditionFailed", here.delete_object, Bucket="lists", Key="one", IfMatch='"other"')
+refused("PreconditionFailed", here.delete_object, Bucket="lists", Key="two", IfMatch=tag)
+refused("NoSuchKey", here.delete_object, Bucket="lists", Key="never there", IfMatch="*")
+assert read("lists", "one") == b"one" and read("lists", "two") == b"two", "nothing was deleted"
+here.delete_object(Bucket="lists", Key="one", IfMatch=tag)
+assert gone(here.head_object, Bucket="lists", Key="one")
+tags = {key: here.head_object(Bucket="lists", Key=key)["ETag"] for key in ("two", "three")}
+asked = [{"Key": "two", "ETag": tags["three"]}, {"Key": "three", "ETag": tags["three"]}, {"Key": "one", "ETag": tag}]
+done = here.delete_objects(Bucket="lists", Delete={"Objects": asked})
+assert [it["Key"] for it in done["Deleted"]] == ["three"], done
+errors = {it["Key"]: it["Code"] for it in done["Errors"]}
+assert errors == {"two": "PreconditionFailed", "one": "NoSuchKey"}, errors
+assert [it["Key"] for it in here.list_objects_v2(Bucket="lists")["Contents"]] == ["two"]
+here.delete_object(Bucket="lists", Key="two", IfMatch="*")
 here.delete_bucket(Bucket="lists")
 refused("NoSuchBucket", here.delete_bucket, Bucket="lists")
 
@@ -383,6 +428,9 @@ again = here.complete_multipart_upload(**of, MultipartUpload={"Parts": chosen})
 assert again["ETag"] == done["ETag"], "a completion whose answer was lost is asked for again"
 refused("NoSuchUpload", here.list_parts, Bucket="photos", Key="parts", UploadId="0" * 32)
 refused("NoSuchUpload", here.list_parts, Bucket="photos", Key="parts", UploadId="x")
+for body in (b"", b"<CompleteMultipartUpload>", b"<CompleteMultipartUpload></CompleteMultipartUpload>", b"<Other/>"):
+    wrong("MalformedXML", 400, signed("POST", f"/photos/parts?uploadId={upload}", body))
+refused("MalformedXML", here.delete_objects, Bucket="photos", Delete={"Objects": []})
 attributes = here.get_object_attributes(Bucket="photos", Key="parts", ObjectAttributes=["ETag", "ObjectSize", "ObjectParts", "StorageClass"])
 assert attributes["ObjectSize"] == sum(map(len, parts)) and attributes["ObjectParts"]["TotalPartsCount"] == 3
 
@@ -411,6 +459,28 @@ for algorithm, kind in (("CRC32", "COMPOSITE"), ("SHA256", "COMPOSITE")):
         chosen.append({"PartNumber": number, "ETag": done["ETag"], f"Checksum{algorithm}": done[f"Checksum{algorithm}"]})
     done = here.complete_multipart_upload(**of, MultipartUpload={"Parts": chosen})
     assert done[f"Checksum{algorithm}"].endswith("-2") and done["ChecksumType"] == kind, done
+# One checksum of the whole, made of those of the parts; of CRC64NVME there is no other.
+pieces = (large[: 5 * MIB], b"rest")
+for algorithm, crc in CRCS.items():
+    field, key = f"Checksum{algorithm}", f"whole/{algorithm}"
+    made = here.create_multipart_upload(Bucket="photos", Key=key, ChecksumAlgorithm=algorithm, ChecksumType="FULL_OBJECT")
+    of = dict(Bucket="photos", Key=key, UploadId=made["UploadId"])
+    chosen = []
+    for number, body in enumerate(pieces, 1):
+        done = here.upload_part(**of, PartNumber=number, Body=body, **{field: crc(body)})
+        chosen.append({"PartNumber": number, "ETag": done["ETag"], field: done[field]})
+    refused("BadDigest", here.upload_part, **of, PartNumber=3, Body=b"other", **{field: crc(b"rest")})
+    assert [it["PartNumber"] for it in here.list_parts(**of)["Parts"]] == [1, 2], "a part that was refused is listed"
+    whole = dict(MultipartUpload={"Parts": chosen}, ChecksumType="FULL_OBJECT")
+    refused("BadDigest", here.complete_multipart_upload, **of, **whole, **{field: crc(b"other")})
+    assert gone(here.head_object, Bucket="photos", Key=key), "what does not match is not stored"
+    right = crc(b"".join(pieces))
+    done = here.complete_multipart_upload(**of, **whole, **{field: right})
+    assert (done[field], done["ChecksumType"]) == (right, "FULL_OBJECT"), done
+    head = there.head_object(Bucket="photos", Key=key, ChecksumMode="ENABLED")
+    assert (head[field], head["ChecksumType"]) == (right, "FULL_OBJECT"), head
+refused("InvalidRequest", here.create_multipart_upload, Bucket="photos", Key="c", ChecksumAlgorithm="CRC64NVME", ChecksumType="COMPOSITE")
+refused("InvalidRequest", here.create_multipart_upload, Bucket="photos", Key="c", ChecksumAlgorithm="SHA256", ChecksumType="FULL_OBJECT")
 # boto3's own transfers, in parts and in threads.
 here.upload_fileobj(io.BytesIO(large), "photos", "transferred")
 sink = io.BytesIO()
@@ -474,6 +544,7 @@ refused("AccessDenied", reader.put_object, Bucket="photos", Key="x", Body=b"x")
 refused("AccessDenied", reader.delete_object, Bucket="photos", Key="own")
 refused("AccessDenied", reader.put_bucket_policy, Bucket="photos", Policy="{}")
 team.put_object(Bucket="team-a", Key="own", Body=b"team")
+refused("BucketAlreadyExists", team.create_bucket, Bucket="team-a")
 refused("AccessDenied", team.get_object, Bucket="photos", Key="own")
 refused("AccessDenied", team.list_objects_v2, Bucket="photos")
 plain = f"http://127.0.0.1:{HERE}/photos"

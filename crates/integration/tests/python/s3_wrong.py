@@ -5,6 +5,7 @@ of AWS say, and not by a library.
 """
 
 import base64
+import concurrent.futures
 import contextlib
 import datetime
 import hashlib
@@ -13,11 +14,11 @@ import http.client
 import socket
 import sys
 import urllib.parse
-import zlib
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from crcs import CRCS
 
 PORT, KEY, SECRET = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 HOST, REGION = f"127.0.0.1:{PORT}", "us-east-1"
@@ -130,6 +131,25 @@ HASH = hashlib.sha256(BODY).hexdigest()
 assert Signed("PUT", "/wrong/right", HASH).send(BODY)[0] == 200
 assert Signed("PUT", "/wrong/unhashed", "UNSIGNED-PAYLOAD").send(BODY)[0] == 200
 
+
+
+def trickle():
+    """A body whose second half never comes."""
+    slow = Signed("PUT", "/wrong/slow", "UNSIGNED-PAYLOAD")
+    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=90)
+    connection.putrequest("PUT", slow.path, skip_host=True, skip_accept_encoding=True)
+    for name, value in (slow.headers | {"content-length": str(2 * len(BODY))}).items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    connection.send(BODY)
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode(errors="replace")
+
+
+# It takes half a minute, in which the others are tried.
+pool = concurrent.futures.ThreadPoolExecutor(1)
+trickling = pool.submit(trickle)
+
 # The header.
 wrong = Signed("PUT", "/wrong/forged", HASH)
 wrong.headers["authorization"] = swapped(wrong.headers["authorization"])
@@ -207,7 +227,7 @@ def chunked(kind=STREAM, said=None, **more):
 
 
 PIECES = [BODY[:10], BODY[10:]]
-CRC = base64.b64encode(zlib.crc32(BODY).to_bytes(4, "big")).decode()
+CRC = CRCS["CRC32"](BODY)
 right = chunked()
 assert right.send(b"".join(right.chunks(PIECES)))[0] == 200
 easy.delete_object(Bucket="wrong", Key="chunked")
@@ -228,12 +248,18 @@ refused("IncompleteBody", 400, wrong.send(b"".join(wrong.chunks(PIECES)[:-1])))
 for said in (len(BODY) - 1, len(BODY) + 1):
     wrong = chunked(said=said)
     refused("IncompleteBody", 400, wrong.send(b"".join(wrong.chunks(PIECES))))
+# Chunks that are none: a length that is no number, that is too short for its bytes, or that has no end.
+for head in (b"x;chunk-signature=", b"-1;chunk-signature=", b"1;chunk-signature=", b";" * 2_000):
+    wrong = chunked()
+    body = wrong.chunks(PIECES)
+    body[0] = head + body[0].split(b"=", 1)[1]
+    refused("InvalidChunkSizeError", 400, wrong.send(b"".join(body)))
 assert is_absent("chunked")
 
 
 # Trailers.
-def with_trailer(kind=STREAM_TRAILER):
-    return chunked(kind, x_amz_trailer="x-amz-checksum-crc32")
+def with_trailer(kind=STREAM_TRAILER, name="crc32"):
+    return chunked(kind, x_amz_trailer=f"x-amz-checksum-{name}")
 
 
 right = with_trailer()
@@ -250,9 +276,23 @@ wrong = with_trailer()
 refused("BadDigest", 400, wrong.send(b"".join(wrong.chunks(PIECES, "x-amz-checksum-crc32:AAAAAA=="))))
 wrong = with_trailer()
 refused("MalformedTrailerError", 400, wrong.send(b"".join(wrong.chunks(PIECES, "x-amz-checksum-sha1:AAAA"))))
-wrong = with_trailer(UNSIGNED_TRAILER)
-body = f"{len(BODY):x}\r\n".encode() + BODY + b"\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n"
-refused("BadDigest", 400, wrong.send(body))
+for algorithm, crc in CRCS.items():
+    name, other = algorithm.lower(), crc(BODY[::-1])
+    trailer = f"x-amz-checksum-{name}"
+    unsigned = f"{len(BODY):x}\r\n".encode() + BODY + f"\r\n0\r\n{trailer}:".encode()
+    wrong = with_trailer(name=name)
+    refused("BadDigest", 400, wrong.send(b"".join(wrong.chunks(PIECES, f"{trailer}:{other}"))))
+    wrong = with_trailer(UNSIGNED_TRAILER, name)
+    refused("BadDigest", 400, wrong.send(unsigned + f"{other}\r\n\r\n".encode()))
+    assert is_absent("chunked"), name
+    for right, body in (
+        (signed := with_trailer(name=name), b"".join(signed.chunks(PIECES, f"{trailer}:{crc(BODY)}"))),
+        (with_trailer(UNSIGNED_TRAILER, name), unsigned + f"{crc(BODY)}\r\n\r\n".encode()),
+    ):
+        assert right.send(body)[0] == 200, name
+        kept = easy.head_object(Bucket="wrong", Key="chunked", ChecksumMode="ENABLED")
+        assert kept[f"Checksum{algorithm}"] == crc(BODY), kept
+        easy.delete_object(Bucket="wrong", Key="chunked")
 assert is_absent("chunked")
 
 # Sizes that lie.
@@ -337,6 +377,7 @@ assert read == bodies[1] + bodies[3] + bodies[7], "a gap between numbers is none
 foreign = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::other/*"}]}'
 fails("MalformedPolicy", easy.put_bucket_policy, Bucket="wrong", Policy=foreign)
 
+refused("RequestTimeout", 400, trickling.result())
 after = {it["Key"] for it in easy.list_objects_v2(Bucket="wrong")["Contents"]}
-assert len(after) == before + 1 and not after & {"forged", "chunked", "short", "lie", "huge"}, after
+assert len(after) == before + 1 and not after & {"forged", "chunked", "short", "lie", "huge", "slow"}, after
 print("ok")
