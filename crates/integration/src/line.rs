@@ -1,4 +1,4 @@
-//! A line to a server that counts what it carries, can be slow, and can have the server look ill.
+//! A line to a server that counts what it carries, can be slow or dead, and can have the server look ill.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -30,6 +30,10 @@ struct State {
     rate: AtomicU64,
     /// So many connections are answered that the server is busy.
     busy: AtomicU64,
+    /// Nothing is carried, and nothing is closed.
+    stalled: AtomicBool,
+    /// How often all connections were closed.
+    hung_up: AtomicU64,
     ended: AtomicBool,
 }
 
@@ -42,6 +46,14 @@ impl State {
 
     fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+
+    fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Acquire)
+    }
+
+    fn hung_up(&self) -> u64 {
+        self.hung_up.load(Ordering::Acquire)
     }
 }
 
@@ -94,6 +106,16 @@ impl Line {
     pub fn turn_away(&self, connections: u64) {
         self.state.busy.store(connections, Ordering::Release);
     }
+
+    /// Carries nothing from now on, or goes on. Nothing is closed meanwhile.
+    pub fn stall(&self, stalled: bool) {
+        self.state.stalled.store(stalled, Ordering::Release);
+    }
+
+    /// Closes the connections that there are; whoever calls next comes through.
+    pub fn hang_up(&self) {
+        self.state.hung_up.fetch_add(1, Ordering::AcqRel);
+    }
 }
 
 impl Drop for Line {
@@ -123,9 +145,14 @@ fn serve(mut caller: TcpStream, server: SocketAddr, state: &Arc<State>) {
 
 fn pump(mut from: TcpStream, mut to: TcpStream, state: &State, is_forth: bool) {
     let mut piece = vec![0; PIECE_BYTES];
+    let hung_up = state.hung_up();
     // Without it the end of the line is noticed with the next byte.
     let _later = from.set_read_timeout(Some(LOOK_INTERVAL));
-    while !state.has_ended() {
+    while !state.has_ended() && state.hung_up() == hung_up {
+        if state.is_stalled() {
+            thread::sleep(LOOK_INTERVAL);
+            continue;
+        }
         let read = match from.read(&mut piece) {
             Ok(read) => read,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {

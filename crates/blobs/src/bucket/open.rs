@@ -29,12 +29,20 @@ pub struct Patience {
     pub backoff_max: Duration,
 }
 
+/// How long clients of S3 wait for an answer, as long as nobody tells them otherwise.
+const CLIENT_WAIT: Duration = Duration::from_secs(60);
+/// A blob of 16 MiB comes over in that time at 0.7 MB/s.
+const ATTEMPT: Duration = Duration::from_secs(25);
+const TOTAL: Duration = Duration::from_secs(25);
+// Who uploads is told that the bucket is silent, and does not give up before.
+const _: () = assert!(ATTEMPT.as_secs() + TOTAL.as_secs() < CLIENT_WAIT.as_secs());
+
 impl Default for Patience {
     fn default() -> Self {
         Self {
-            attempt: Duration::from_secs(60),
+            attempt: ATTEMPT,
             retries: 4,
-            total: Duration::from_secs(60),
+            total: TOTAL,
             backoff: Duration::from_millis(100),
             backoff_max: Duration::from_secs(5),
         }

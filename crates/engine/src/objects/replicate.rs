@@ -248,12 +248,24 @@ impl Replicator {
                     tracing::debug!(%error, hash = %blob.hash, "what is held is said later");
                 }
             }
-            Ok(None) => {
-                let sources = self.client.holders(&blob.hash, taken_in);
-                self.want.add(Wish { blob: *blob, priority, written, sources });
+            Ok(None) => self.wish(blob, priority, written, taken_in),
+            Err(error) => {
+                tracing::warn!(%error, "the store of blobs does not answer");
+                // The fetch is tried again until it does; what turns out to be here is kept.
+                self.wish(blob, priority, written, taken_in);
             }
-            Err(error) => tracing::warn!(%error, "the store of blobs does not answer"),
         }
+    }
+
+    fn wish(
+        &mut self,
+        blob: &BlobRef,
+        priority: Priority,
+        written: UnixMillis,
+        taken_in: &RegionId,
+    ) {
+        let sources = self.client.holders(&blob.hash, taken_in);
+        self.want.add(Wish { blob: *blob, priority, written, sources });
     }
 
     fn on_remote_read(&mut self, read: RemoteRead) {

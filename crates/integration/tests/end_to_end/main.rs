@@ -37,6 +37,7 @@ mod s3;
 mod shipments;
 mod side_by_side;
 mod sqs;
+mod stores;
 mod tour;
 mod transactions;
 mod workers;

@@ -10,7 +10,7 @@ MIB = 1 << 20
 PART = 5 * MIB
 
 
-def client(address, tries=3, connections=16):
+def client(address, tries=3, connections=16, wait=20):
     return boto3.client(
         "s3",
         endpoint_url=f"http://{address}",
@@ -20,7 +20,7 @@ def client(address, tries=3, connections=16):
         config=Config(
             retries={"total_max_attempts": tries, "mode": "standard"},
             connect_timeout=2,
-            read_timeout=20,
+            read_timeout=wait,
             max_pool_connections=connections,
         ),
     )
