@@ -34,7 +34,29 @@ struct State {
     stalled: AtomicBool,
     /// How often all connections were closed.
     hung_up: AtomicU64,
+    /// Requests that have no answer yet, and the most there were of them.
+    requests: AtomicU64,
+    requests_most: AtomicU64,
     ended: AtomicBool,
+}
+
+/// Whether a connection has a request under way. HTTP/1.1 has one at a time.
+#[derive(Debug, Default)]
+struct Asked(AtomicBool);
+
+impl Asked {
+    fn begins(&self, state: &State) {
+        if !self.0.swap(true, Ordering::AcqRel) {
+            let now = state.requests.fetch_add(1, Ordering::AcqRel) + 1;
+            state.requests_most.fetch_max(now, Ordering::AcqRel);
+        }
+    }
+
+    fn ends(&self, state: &State) {
+        if self.0.swap(false, Ordering::AcqRel) {
+            state.requests.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
 }
 
 impl State {
@@ -97,6 +119,12 @@ impl Line {
         self.state.carried.load(Ordering::Acquire)
     }
 
+    /// Most requests that were under way at a time, of HTTP/1.1, since this was asked last.
+    #[must_use]
+    pub fn requests_most(&self) -> u64 {
+        self.state.requests_most.swap(0, Ordering::AcqRel)
+    }
+
     /// Carries so many bytes per second of each connection from now on.
     pub fn slow_down(&self, bytes_per_second: u64) {
         self.state.rate.store(bytes_per_second, Ordering::Release);
@@ -138,12 +166,20 @@ fn serve(mut caller: TcpStream, server: SocketAddr, state: &Arc<State>) {
     let (Ok(from_called), Ok(to_caller)) = (called.try_clone(), caller.try_clone()) else {
         return;
     };
-    let back = Arc::clone(state);
-    thread::spawn(move || pump(from_called, to_caller, &back, false));
-    pump(caller, called, state, true);
+    let (back, asked) = (Arc::clone(state), Arc::<Asked>::default());
+    let answered = Arc::clone(&asked);
+    thread::spawn(move || pump(from_called, to_caller, &back, |state| answered.ends(state), false));
+    pump(caller, called, state, |state| asked.begins(state), true);
+    asked.ends(state);
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream, state: &State, is_forth: bool) {
+fn pump(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    state: &State,
+    comes: impl Fn(&State),
+    is_forth: bool,
+) {
     let mut piece = vec![0; PIECE_BYTES];
     let hung_up = state.hung_up();
     // Without it the end of the line is noticed with the next byte.
@@ -161,7 +197,11 @@ fn pump(mut from: TcpStream, mut to: TcpStream, state: &State, is_forth: bool) {
             Err(_) => break,
         };
         let bytes = piece.get(..read).unwrap_or_default();
-        if bytes.is_empty() || to.write_all(bytes).is_err() {
+        if bytes.is_empty() {
+            break;
+        }
+        comes(state);
+        if to.write_all(bytes).is_err() {
             break;
         }
         if is_forth {

@@ -170,7 +170,63 @@ fn chosen(args: &Endpoints, known: Vec<Known>) -> Result<Vec<Known>> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+
+    /// The words of a command, as a user writes them.
+    #[derive(Debug, clap::Parser)]
+    struct Words {
+        #[command(flatten)]
+        endpoints: Endpoints,
+    }
+
+    /// Requests at a time, and bytes per second.
+    type Shown = Option<(u32, Option<u64>)>;
+
+    /// What each region may take.
+    fn limits(config: &str, words: &[&str]) -> Vec<(String, Shown)> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("rhumb.yaml");
+        fs::write(&file, config).unwrap();
+        let config = ["ship", "--config", file.to_str().unwrap()];
+        let words = Words::parse_from(config.iter().chain(words));
+        let limits = |remote: Remote| {
+            let limits = remote.site().limits;
+            let shown = limits.map(|it| (it.concurrency_max, it.bytes_per_second_max));
+            (remote.region().to_string(), shown)
+        };
+        remotes(&words.endpoints, "backup").unwrap().into_iter().map(limits).collect()
+    }
+
+    #[test]
+    fn a_region_may_take_what_its_endpoint_says_and_else_what_the_cluster_says() {
+        let cluster = "\
+cluster: acme
+regions:
+  us-east-1: { address: \"use1.acme.net:7500\", capacity: { concurrent_uploads: 3, bandwidth: 8Mbps } }
+  eu-west-1: { address: \"euw1.acme.net:7500\", capacity: { concurrent_uploads: 5 } }
+";
+        let ship = "\
+ship:
+  endpoints:
+    us-east-1: { url: \"https://a.example.net\", capacity: { concurrent_uploads: 2 } }
+    eu-west-1: { url: \"https://b.example.net\" }
+    ap-south-1: { url: \"https://c.example.net\" }
+";
+        let east = |limits| ("us-east-1".to_owned(), limits);
+        let west = |limits| ("eu-west-1".to_owned(), limits);
+        let named =
+            limits(&format!("{cluster}{ship}"), &["--regions", "us-east-1,eu-west-1,ap-south-1"]);
+        // Without a bandwidth of its own it is a gigabit.
+        let (own, usual) = (Some((2, Some(125_000_000))), Some(125_000_000));
+        assert_eq!(named[..2], [east(own), west(Some((5, usual)))], "its own comes first");
+        assert_eq!(named[2], ("ap-south-1".to_owned(), None), "nobody says");
+        // An endpoint of the command line is the same region.
+        let endpoint = ["--endpoint", "us-east-1=https://d.example.net"];
+        assert_eq!(limits(cluster, &endpoint), [east(Some((3, Some(1_000_000))))]);
+        assert_eq!(limits(&format!("{cluster}{ship}"), &endpoint), [east(own)]);
+    }
 
     #[test]
     fn a_place_is_a_bucket_and_what_stands_before_keys() {

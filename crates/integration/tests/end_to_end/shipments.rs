@@ -15,6 +15,8 @@ use tempfile::TempDir;
 
 use crate::{at, fails, json, rhumb, run, works};
 
+mod commands;
+
 /// How long something may take to begin, or to end.
 const WAIT_MAX: Duration = Duration::from_secs(90);
 const LARGE_BYTES: usize = 120 << 20;
@@ -320,5 +322,42 @@ fn single_objects_go_there_and_back() {
 
     works(world.run(&["rm", "backup/site", "--recursive", "-q"]));
     assert_eq!(world.keys("backup/site", 0), Vec::<String>::new());
+    a_folder_is_copied_whatever_is_there(&world, from.path());
     assert_eq!(world.keys("backup/one", 0).len(), 3);
+}
+
+fn a_folder_is_copied_whatever_is_there(world: &World, from: &Path) {
+    let (to, folder) = (TempDir::new().unwrap(), from.to_str().unwrap());
+    let up = ["cp", folder, "s3://backup/copied", "--recursive", "--copies", "2", "--json"];
+    for _ in 0..2 {
+        let done = json(&works(world.run(&up)));
+        assert_eq!((number(&done, "/copied"), number(&done, "/degraded")), (2, 0), "{done}");
+    }
+    let keys = ["copied/large", "copied/sub/a b"];
+    (0..2).for_each(|nth| assert_eq!(world.keys("backup/copied", nth), keys));
+    let (back, mine) = (to.path().to_str().unwrap(), to.path().join("mine"));
+    fs::write(&mine, "it stays").unwrap();
+    let down = ["cp", "s3://backup/copied", back, "-r"];
+    for _ in 0..2 {
+        let told = works(world.run(&down));
+        assert!(told.contains("s3://backup/copied/sub/a b -> "), "{told}");
+        assert!(told.contains("2 copied (20.0 MiB)"), "{told}");
+        assert_eq!(fs::read(to.path().join("sub/a b")).unwrap(), b"small");
+        assert!(
+            fs::read(to.path().join("large")).unwrap() == fs::read(from.join("large")).unwrap()
+        );
+        fs::write(to.path().join("sub/a b"), "CHANGED").unwrap();
+    }
+    assert_eq!(fs::read(mine).unwrap(), b"it stays");
+    // Where one of two regions does not answer, the copies are fewer, and that is said.
+    world.line(0).turn_away(u64::MAX);
+    let two = format!("{},{}", world.cluster.region(0), world.cluster.region(1));
+    let hasty = ["--min-copies", "1", "--retries", "0", "--regions", &two];
+    let fewer = world.run(&[&up[..], &hasty].concat());
+    world.line(0).turn_away(0);
+    assert_eq!(fewer.status.code(), Some(3), "{fewer:?}");
+    assert_eq!(number(&json(&String::from_utf8(fewer.stdout).unwrap()), "/degraded"), 2);
+    for wrong in [&["cp", "a", "b", "-r"][..], &["cp", "-", "s3://backup/a", "-r"]] {
+        fails(world.run(wrong));
+    }
 }

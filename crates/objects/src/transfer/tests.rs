@@ -273,3 +273,24 @@ fn parts_are_long_enough_for_the_link_and_for_their_number() {
     let sender = Controller::new(MonoTime(0), limits(1));
     assert_eq!(sender.part_bytes(Some(50 << 30)), (50_u64 << 30).div_ceil(PARTS_MAX));
 }
+
+#[test]
+fn limits_are_what_the_capacity_says() {
+    use rhumb_regions::registry::Mbps;
+
+    let of = |concurrent_uploads, megabits| {
+        let limits = Limits::of(&Capacity {
+            concurrent_uploads,
+            bandwidth: Mbps(megabits),
+            ..Capacity::default()
+        });
+        (limits.concurrency_max, limits.bytes_per_second_max)
+    };
+    // 200 Mbit in a second are 25 MB.
+    assert_eq!(of(4, 200), (4, Some(25_000_000)));
+    assert_eq!(of(1, 0), (1, None), "nothing configured is no bound");
+    assert_eq!(of(0, 1), (1, Some(125_000)), "less than one stream is none");
+    assert_eq!(of(1_000, u32::MAX).0, CONCURRENCY_MAX);
+    let Limits { part_min, part_max, .. } = Limits::default();
+    assert_eq!((part_min.0, part_max.0), PART_BYTES);
+}

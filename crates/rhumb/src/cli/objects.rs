@@ -74,10 +74,12 @@ Examples:
   rhumb cp s3://media/film.mkv s3://media/2026/film.mkv
   rhumb cp film.mkv s3://media/film.mkv --copies 2 --min-copies 1
   pg_dump app | rhumb cp - s3://backup/app.sql --spool
+  rhumb cp ./site s3://www/2026 --recursive
 
 A file goes to as many regions as --copies says, in the order in which they are named; a region that fails
-is replaced by the next. An object comes from the first region that has it. For folders: `rhumb sync`, or
-`rhumb ship`.
+is replaced by the next. An object comes from the first region that has it. With --recursive
+all files of a folder go below a prefix, or the other way, whatever is there; `rhumb sync` copies only what
+differs, and `rhumb ship` makes an archive.
 
 Ends with 0 when all copies are made, with 3 when fewer are, but enough, else with 1.")]
 pub(crate) struct Cp {
@@ -95,8 +97,11 @@ pub(crate) struct Cp {
     #[arg(long, value_name = "BYTES", value_parser = super::ship::bytes)]
     pub(crate) part_size: Option<ByteSize>,
     /// Write standard input to a temporary file on the way, so that another region can take it over.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "recursive")]
     pub(crate) spool: bool,
+    /// All files of a folder, or all objects below a prefix.
+    #[arg(long, short)]
+    pub(crate) recursive: bool,
     #[command(flatten)]
     pub(crate) transfers: Transfers,
     #[command(flatten)]

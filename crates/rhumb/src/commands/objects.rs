@@ -128,36 +128,15 @@ pub(crate) fn sync(args: &cli::Sync) -> Result<ExitCode> {
             objects.plan_down(&place.prefix, folder, args.delete).await
         }
     })?;
-    let (mut moved, mut bytes, mut removed) = (0_u64, 0_u64, 0_u64);
+    let (mut tally, bucket) = (Tally::default(), &place.bucket);
     let (alike, left_out) = (plan.alike, plan.left_out);
-    let mut each = |action: &Action| {
-        let line = match action {
-            Action::Upload { file, key, bytes: more } => {
-                (moved, bytes) = (moved + 1, bytes + more);
-                format!("{} -> {SCHEME}{}/{key}", file.display(), place.bucket)
-            }
-            Action::Download { key, file, bytes: more, .. } => {
-                (moved, bytes) = (moved + 1, bytes + more);
-                format!("{SCHEME}{}/{key} -> {}", place.bucket, file.display())
-            }
-            Action::RemoveObject(key) => {
-                removed += 1;
-                format!("remove {SCHEME}{}/{key}", place.bucket)
-            }
-            Action::RemoveFile(path) => {
-                removed += 1;
-                format!("remove {}", path.display())
-            }
-        };
-        if !args.transfers.quiet && !args.transfers.json {
-            say(&line);
-        }
-    };
+    let mut each = |action: &Action| tally.take(action, bucket, &args.transfers);
     if args.dry_run {
         plan.actions.iter().for_each(&mut each);
     } else {
         runtime.block_on(objects.carry_out(plan, &mut each))?;
     }
+    let Tally { moved, bytes, removed } = tally;
     if args.transfers.json {
         let summary = json!({
             "copied": moved, "bytes": bytes, "removed": removed, "alike": alike,
@@ -169,6 +148,40 @@ pub(crate) fn sync(args: &cli::Sync) -> Result<ExitCode> {
         say(&format!("{moved} {would} ({}), {removed} removed, {alike} alike", ByteSize(bytes)));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What was done with several objects, each told when it is.
+#[derive(Debug, Default)]
+struct Tally {
+    moved: u64,
+    bytes: u64,
+    removed: u64,
+}
+
+impl Tally {
+    fn take(&mut self, action: &Action, bucket: &str, args: &Transfers) {
+        let line = match action {
+            Action::Upload { file, key, bytes } => {
+                (self.moved, self.bytes) = (self.moved + 1, self.bytes + bytes);
+                format!("{} -> {SCHEME}{bucket}/{key}", file.display())
+            }
+            Action::Download { key, file, bytes, .. } => {
+                (self.moved, self.bytes) = (self.moved + 1, self.bytes + bytes);
+                format!("{SCHEME}{bucket}/{key} -> {}", file.display())
+            }
+            Action::RemoveObject(key) => {
+                self.removed += 1;
+                format!("remove {SCHEME}{bucket}/{key}")
+            }
+            Action::RemoveFile(path) => {
+                self.removed += 1;
+                format!("remove {}", path.display())
+            }
+        };
+        if !args.quiet && !args.json {
+            say(&line);
+        }
+    }
 }
 
 /// A place that names an object.

@@ -126,11 +126,16 @@ fn tell(args: &cli::Ship, sealer: &Sealer, report: &Report) -> Result<()> {
         say(&serde_json::to_string_pretty(&as_json(report, sealer))?);
         return Ok(());
     }
+    lines(report, sealer).iter().for_each(|line| say(line));
+    Ok(())
+}
+
+fn lines(report: &Report, sealer: &Sealer) -> Vec<String> {
     let rows: Vec<_> = report.regions.iter().map(row).collect();
     let head = ["region", "result", "sent", "objects", "there", "from others"];
-    table(head, &rows).iter().for_each(|line| say(line));
+    let mut lines = table(head, &rows);
     let summary = &report.summary;
-    say(&format!(
+    lines.push(format!(
         "{} files, {} directories, {} links, {} in {} packs, {:.1} s",
         summary.files,
         summary.directories,
@@ -140,10 +145,10 @@ fn tell(args: &cli::Ship, sealer: &Sealer, report: &Report) -> Result<()> {
         report.took.as_secs_f64(),
     ));
     if let Sealer::Key(key) = sealer {
-        say(&format!("signed by {}", key.public()));
+        lines.push(format!("signed by {}", key.public()));
     }
-    say(&verdict(report));
-    Ok(())
+    lines.push(verdict(report));
+    lines
 }
 
 fn verdict(report: &Report) -> String {
@@ -212,4 +217,71 @@ fn as_json(report: &Report, sealer: &Sealer) -> Value {
         "links": report.summary.links, "bytes": report.summary.bytes, "packs": report.packs,
         "warnings": report.summary.warned, "seconds": report.took.as_secs_f64(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rhumb_ship::{RegionId, Summary};
+
+    use super::*;
+
+    fn region(name: &str, outcome: Outcome) -> RegionReport {
+        RegionReport {
+            region: RegionId::new(name).unwrap(),
+            outcome,
+            sent_objects: 7,
+            sent_bytes: 3 << 20,
+            present: 2,
+            mended: 1,
+        }
+    }
+
+    fn report(wanted: usize, enough: usize) -> Report {
+        let summary =
+            Summary { files: 3, directories: 2, links: 1, bytes: 5 << 20, ..Summary::default() };
+        let regions = vec![
+            region("us-east-1", Outcome::Complete),
+            region("eu-west-1", Outcome::Lost("the connection broke".to_owned())),
+            region("ap-south-1", Outcome::Spare),
+        ];
+        Report { summary, packs: 4, wanted, enough, regions, took: Duration::from_millis(1_250) }
+    }
+
+    #[test]
+    fn the_table_has_a_row_for_each_region_and_then_the_verdict() {
+        let secret = Sealer::Shared(SharedSecret::parse(&"ab".repeat(32)).unwrap());
+        let told = lines(&report(2, 1), &secret);
+        assert_eq!(
+            told,
+            [
+                "region      result                      sent     objects  there  from others",
+                "us-east-1   complete                    3.0 MiB  7        2      1",
+                "eu-west-1   lost: the connection broke  3.0 MiB  7        2      1",
+                "ap-south-1  not needed                  3.0 MiB  7        2      1",
+                "3 files, 2 directories, 1 links, 5.0 MiB in 4 packs, 1.2 s",
+                "degraded: 1 of 2 copies, 1 are enough; the same command makes the others",
+            ]
+        );
+        let key = SecretKey::from_seed([1; 32]);
+        let signed = format!("signed by {}", key.public());
+        let told = lines(&report(1, 1), &Sealer::Key(key));
+        assert_eq!(told[5..], [signed, "done: 1 copies".to_owned()]);
+        assert!(verdict(&report(3, 2)).starts_with("failed: 1 of 3 copies, and 2 are needed;"));
+    }
+
+    #[test]
+    fn the_result_says_the_same_in_json() {
+        let secret = Sealer::Shared(SharedSecret::parse(&"ab".repeat(32)).unwrap());
+        let told = as_json(&report(2, 1), &secret);
+        let result = |pointer: &str| told.pointer(pointer).unwrap().clone();
+        assert_eq!([result("/result"), result("/copies")], [json!("degraded"), json!(1)]);
+        assert_eq!(result("/regions/0/result"), "complete");
+        assert_eq!(result("/regions/1/reason"), "the connection broke");
+        assert_eq!(result("/regions/2/result"), "spare");
+        assert_eq!(result("/regions/2/sent_bytes"), 3 << 20);
+        assert_eq!(as_json(&report(3, 2), &secret)["result"], "failed");
+        assert_eq!(as_json(&report(1, 1), &secret)["result"], "complete");
+    }
 }

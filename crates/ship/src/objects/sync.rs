@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::{Objects, ObjectsError};
 use crate::{
-    Progress, UploadSettings, UploadSource,
+    Progress, UploadSettings, UploadSource, Verdict,
     limits::LISTED_MAX,
     remote::{Listed, path},
     walk::Walk,
@@ -129,7 +129,37 @@ impl Objects {
         Ok(plan)
     }
 
-    /// Carries a plan out, several actions at a time; tells each that is done.
+    /// What has to be done so that every file of the folder goes below the prefix, whatever is there.
+    ///
+    /// # Errors
+    /// When the folder cannot be looked through.
+    pub async fn plan_all_up(&self, folder: &Path, prefix: &str) -> Result<SyncPlan, ObjectsError> {
+        let (locals, left_out) = locals(folder, prefix).await?;
+        let upload =
+            |(key, local): (_, Local)| Action::Upload { file: local.path, key, bytes: local.bytes };
+        let actions = locals.into_iter().map(upload).collect();
+        Ok(SyncPlan { actions, left_out, ..SyncPlan::default() })
+    }
+
+    /// What has to be done so that every object below the prefix goes into the folder, whatever is there.
+    ///
+    /// # Errors
+    /// When the objects cannot be listed, or a key leads out of the folder.
+    pub async fn plan_all_down(
+        &self,
+        prefix: &str,
+        folder: &Path,
+    ) -> Result<SyncPlan, ObjectsError> {
+        let mut plan = SyncPlan::default();
+        for (key, Listed { bytes, changed, .. }) in self.objects(prefix).await? {
+            let file = beneath(folder, prefix, &key)?;
+            plan.actions.push(Action::Download { key, file, bytes, changed });
+        }
+        Ok(plan)
+    }
+
+    /// Carries a plan out, several actions at a time; tells each that is done. Says how many objects are in
+    /// fewer regions than was asked for, though in enough.
     ///
     /// # Errors
     /// The first that fails ends it.
@@ -137,30 +167,38 @@ impl Objects {
         &self,
         plan: SyncPlan,
         mut done: impl FnMut(&Action),
-    ) -> Result<(), ObjectsError> {
-        let mut under_way: JoinSet<Result<Action, ObjectsError>> = JoinSet::new();
+    ) -> Result<u64, ObjectsError> {
+        let mut under_way: JoinSet<Result<(Action, Verdict), ObjectsError>> = JoinSet::new();
+        let mut degraded = 0;
+        let mut each = |(action, verdict): (Action, Verdict)| {
+            degraded += u64::from(verdict == Verdict::Degraded);
+            done(&action);
+        };
         for action in plan.actions {
             if under_way.len() >= self.settings.requests.max(1)
                 && let Some(ended) = under_way.join_next().await
             {
-                done(&ended??);
+                each(ended??);
             }
             // Large ones go one part at a time, because there are several.
             let settings = UploadSettings { requests: 1, ..self.settings };
             let objects = Self { remotes: self.remotes.clone(), settings };
-            under_way.spawn(async move { objects.act(&action).await.map(|()| action) });
+            under_way
+                .spawn(async move { objects.act(&action).await.map(|verdict| (action, verdict)) });
         }
         while let Some(ended) = under_way.join_next().await {
-            done(&ended??);
+            each(ended??);
         }
-        Ok(())
+        Ok(degraded)
     }
 
-    async fn act(&self, action: &Action) -> Result<(), ObjectsError> {
-        match action {
+    /// Carries one out. Only an upload can be less than whole.
+    async fn act(&self, action: &Action) -> Result<Verdict, ObjectsError> {
+        let done = match action {
             Action::Upload { file, key, .. } => {
                 let progress = Progress::new([]);
-                self.put(UploadSource::File(file.clone()), key, &progress).await.map(drop)
+                let uploaded = self.put(UploadSource::File(file.clone()), key, &progress).await?;
+                return Ok(uploaded.verdict);
             }
             Action::RemoveObject(key) => self.remove(key, false).await,
             Action::RemoveFile(path) => fs::remove_file(path)
@@ -174,7 +212,8 @@ impl Objects {
                     .and_then(|opened| opened.set_times(times))
                     .map_err(|source| ObjectsError::File { path: file.clone(), source })
             }
-        }
+        };
+        done.map(|()| Verdict::Whole)
     }
 
     async fn objects(&self, prefix: &str) -> Result<BTreeMap<String, Listed>, ObjectsError> {

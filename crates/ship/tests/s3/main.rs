@@ -31,7 +31,7 @@ use rhumb_ship::{
 use tempfile::TempDir;
 
 use crate::{
-    server::{FAST, Line, Moto, remote},
+    server::{FAST, Line, Moto, Terms, remote},
     tree::{looks, noise, plant},
 };
 
@@ -99,6 +99,7 @@ async fn on_independent_servers() {
     what_was_broken_off_goes_on(&servers).await;
     a_region_is_lost_on_the_way(&servers).await;
     damage_is_found_and_no_damaged_file_gets_its_name(&servers).await;
+    most_comes_from_the_region_that_is_near(&servers).await;
     nothing_leaves_the_folder(&servers).await;
     a_stream_of_zeros_and_a_stranger(&servers).await;
 }
@@ -265,6 +266,23 @@ async fn damage_is_found_and_no_damaged_file_gets_its_name(servers: &Servers) {
     sent(from.path(), servers.both(), "damage", hasty()).await.unwrap();
     got(servers.both(), "damage", folder()).await.unwrap();
     assert_eq!(looks(from.path()), looks(to.path()));
+}
+
+async fn most_comes_from_the_region_that_is_near(servers: &Servers) {
+    let from = TempDir::new().unwrap();
+    fs::write(from.path().join("large"), noise(7, 160 << 20)).unwrap();
+    sent(from.path(), servers.both(), "near", hasty()).await.unwrap();
+    // The one that is named first is far: what comes from there comes slowly.
+    let terms = Terms { rates: [FAST, 8 << 20], ..Terms::default() };
+    let far = Line::with(servers.east.address, terms).await;
+    let remotes = vec![remote("east", far.address), remote("west", servers.west.address)];
+    let received = got(remotes, "near", Target::Nowhere).await.unwrap();
+    assert_eq!(received.written.bytes, 160 << 20);
+    let [far, near] = [0, 1].map(|nth| received.regions[nth].objects);
+    eprintln!("{far} objects came from the region that is far, and {near} from the other");
+    assert!(far > 0 && 3 * far < 2 * near, "{far} from the one that is far, {near} from the other");
+    // Each came once.
+    assert!(far + near <= servers.west.keys("near/packs/").len() as u64 + 1);
 }
 
 fn entry(path: &str, kind: Kind) -> Entry {

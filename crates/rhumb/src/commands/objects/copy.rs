@@ -1,4 +1,4 @@
-//! `rhumb cp`: one file to an object, one object to a file, or one object to another.
+//! `rhumb cp`: one file to an object, one object to a file, one object to another, or all of a folder.
 
 use std::{
     io,
@@ -8,11 +8,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use rhumb_ship::{Objects, Progress, RegionId, UploadSource, Uploaded, Verdict};
+use rhumb_ship::{Action, Objects, Progress, RegionId, UploadSource, Uploaded, Verdict};
 use rhumb_types::ByteSize;
 use serde_json::{Value, json};
 
-use super::{SCHEME, one};
+use super::{SCHEME, Tally, one};
 use crate::{
     cli,
     commands::{
@@ -27,6 +27,9 @@ const STANDARD: &str = "-";
 
 /// Copies a file or an object.
 pub(crate) fn run(args: &cli::Cp) -> Result<ExitCode> {
+    if args.recursive {
+        return several(args);
+    }
     match (args.source.strip_prefix(SCHEME), args.target.strip_prefix(SCHEME)) {
         (None, Some(target)) => upload(args, target),
         (Some(source), None) => download(args, &one(source)?),
@@ -53,6 +56,43 @@ fn objects(args: &cli::Cp, bucket: &str) -> Result<(Objects, Arc<Progress>)> {
     settings.part_bytes = args.part_size.map(|bytes| bytes.0);
     let progress = Arc::new(Progress::new(remotes.iter().map(rhumb_ship::Remote::region)));
     Ok((Objects::new(remotes, settings), progress))
+}
+
+/// Copies a folder's files to objects below a prefix, or the other way, whatever is there.
+fn several(args: &cli::Cp) -> Result<ExitCode> {
+    let way = (args.source.strip_prefix(SCHEME), args.target.strip_prefix(SCHEME));
+    let (up, folder, place) = match way {
+        (None, Some(place)) => (true, Path::new(&args.source), Place::parse(place)?),
+        (Some(place), None) => (false, Path::new(&args.target), Place::parse(place)?),
+        _ => bail!("with --recursive one of both is s3://BUCKET/PREFIX, and the other a folder"),
+    };
+    ensure!(folder != Path::new(STANDARD), "a stream is one object; --recursive takes a folder");
+    let (objects, _) = objects(args, &place.bucket)?;
+    let mut tally = Tally::default();
+    let (degraded, left_out) = runtime()?.block_on(async {
+        let plan = if up {
+            objects.plan_all_up(folder, &place.prefix).await?
+        } else {
+            objects.plan_all_down(&place.prefix, folder).await?
+        };
+        let left_out = plan.left_out;
+        let each = |action: &Action| tally.take(action, &place.bucket, &args.transfers);
+        anyhow::Ok((objects.carry_out(plan, each).await?, left_out))
+    })?;
+    let Tally { moved, bytes, .. } = tally;
+    if args.transfers.json {
+        let summary = json!({
+            "copied": moved, "bytes": bytes, "left_out": left_out, "degraded": degraded,
+        });
+        say(&summary.to_string());
+    } else {
+        say(&format!("{moved} copied ({})", ByteSize(bytes)));
+    }
+    if degraded > 0 {
+        note(&format!("degraded: {degraded} objects are in fewer than {} regions", args.copies));
+        return Ok(ExitCode::from(DEGRADED));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn upload(args: &cli::Cp, target: &str) -> Result<ExitCode> {

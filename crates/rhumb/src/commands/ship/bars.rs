@@ -122,3 +122,56 @@ fn line(progress: &Progress, took: Duration) -> String {
     let (done, all, rate) = (ByteSize(done), ByteSize(total.max(done)), ByteSize(rate));
     format!("{done} of {all}, {rate}/s{left}; {}", regions.join("; "))
 }
+
+#[cfg(test)]
+mod tests {
+    use rhumb_ship::RegionId;
+
+    use super::*;
+
+    fn progress() -> Progress {
+        let regions = ["us-east-1", "eu-west-1"].map(|name| RegionId::new(name).unwrap());
+        let progress = Progress::new(&regions);
+        progress.total.add(100 << 20);
+        progress.done.add(25 << 20);
+        for (region, objects) in progress.regions.iter().zip([3, 1]) {
+            region.bytes.add(objects << 20);
+            region.objects.add(objects);
+            region.present.add(2);
+        }
+        progress
+    }
+
+    #[test]
+    fn a_line_says_how_much_how_fast_where_and_how_long_it_will_take() {
+        let progress = progress();
+        let took = Duration::from_secs(10);
+        let regions =
+            "us-east-1 3.0 MiB (3 objects, 2 there); eu-west-1 1.0 MiB (1 objects, 2 there)";
+        // Before all is counted nobody knows how much is left.
+        assert_eq!(line(&progress, took), format!("25.0 MiB of 100.0 MiB, 2.5 MiB/s; {regions}"));
+        progress.counted.store(true, Ordering::Relaxed);
+        let left = format!("25.0 MiB of 100.0 MiB, 2.5 MiB/s, 30 s left; {regions}");
+        assert_eq!(line(&progress, took), left);
+        progress.regions[1].lost.store(true, Ordering::Relaxed);
+        assert!(line(&progress, took).ends_with("eu-west-1 1.0 MiB (1 objects, 2 there, lost)"));
+    }
+
+    #[test]
+    fn a_line_of_nothing_is_one() {
+        let nothing = Progress::new([]);
+        // A stream, whose length nobody knows.
+        nothing.done.add(7);
+        assert_eq!(line(&nothing, Duration::ZERO), "7 B of 7 B, 7 B/s; ");
+        let nothing = Progress::new([]);
+        nothing.counted.store(true, Ordering::Relaxed);
+        assert_eq!(line(&nothing, Duration::ZERO), "0 B of 0 B, 0 B/s; ");
+    }
+
+    #[test]
+    fn the_bars_are_styled_as_they_are_written_down() {
+        for template in [WHOLE, REGION] {
+            assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
+        }
+    }
+}

@@ -32,7 +32,7 @@ pub(super) fn run(
     if args.transfers.json {
         say(&serde_json::to_string_pretty(&as_json(&estimate, &regions, &cost))?);
     } else {
-        tell(&estimate, &regions, &cost);
+        lines(&estimate, &regions, &cost).iter().for_each(|line| say(line));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -93,7 +93,7 @@ fn as_json(estimate: &Estimate, regions: &[RegionPlan], cost: &Cost) -> Value {
     })
 }
 
-fn tell(estimate: &Estimate, regions: &[RegionPlan], cost: &Cost) {
+fn lines(estimate: &Estimate, regions: &[RegionPlan], cost: &Cost) -> Vec<String> {
     let packed = estimate.packed();
     let dollars = |cost: Option<MicroDollars>| {
         cost.map_or_else(|| "not known".to_owned(), |cost| format!("{cost} USD"))
@@ -108,9 +108,9 @@ fn tell(estimate: &Estimate, regions: &[RegionPlan], cost: &Cost) {
         [plan.region.to_string(), what, plan.packs.to_string(), cost]
     };
     let rows: Vec<_> = regions.iter().map(row).collect();
-    table(["region", "plan", "packs there", "traffic"], &rows).iter().for_each(|line| say(line));
+    let mut lines = table(["region", "plan", "packs there", "traffic"], &rows);
     let chosen = regions.iter().filter(|plan| plan.chosen).count() as u64;
-    say(&format!(
+    lines.push(format!(
         "{} files, {} directories, {} links, {}; packed about {} (from a sample of {}), {} to {chosen} \
          regions if they have nothing of it",
         estimate.files,
@@ -121,7 +121,7 @@ fn tell(estimate: &Estimate, regions: &[RegionPlan], cost: &Cost) {
         ByteSize(estimate.sampled),
         ByteSize(packed.saturating_mul(chosen)),
     ));
-    say(&match &cost.from {
+    lines.push(match &cost.from {
         Some(from) => {
             let whole = dollars(cost.whole(regions, packed));
             format!("traffic from {from}: {whole}; requests and storage are not counted")
@@ -130,4 +130,81 @@ fn tell(estimate: &Estimate, regions: &[RegionPlan], cost: &Cost) {
             "for the cost of the traffic, name the region of this machine with --from".to_owned()
         }
     });
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cost(from: Option<&str>) -> Cost {
+        let of = |name: &str| RegionId::new(name).unwrap();
+        let regions = ["us-east-1", "us-east-2", "eu-west-1", "attic"].map(of);
+        Cost { from: from.map(of), prices: prices::listed(&regions) }
+    }
+
+    fn plan(name: &str, chosen: bool, silent: Option<&str>) -> RegionPlan {
+        let region = RegionId::new(name).unwrap();
+        RegionPlan { region, chosen, packs: 3, silent: silent.map(str::to_owned) }
+    }
+
+    /// 10 GB that shrink to a half.
+    fn estimate() -> Estimate {
+        Estimate {
+            files: 4,
+            directories: 2,
+            links: 1,
+            bytes: 10_000_000_000,
+            sampled: 1 << 20,
+            sampled_packed: 1 << 19,
+        }
+    }
+
+    #[test]
+    fn the_plan_names_regions_sizes_and_what_the_traffic_costs() {
+        let regions = [
+            plan("us-east-1", true, None),
+            plan("us-east-2", true, None),
+            plan("eu-west-1", false, None),
+            plan("attic", false, Some("no route")),
+        ];
+        // Nothing within a region; a gigabyte to us-east-2 costs one cent, and to eu-west-1 two.
+        let told = lines(&estimate(), &regions, &cost(Some("us-east-1")));
+        assert_eq!(
+            told,
+            [
+                "region     plan                             packs there  traffic",
+                "us-east-1  would be sent to                 3            0 USD",
+                "us-east-2  would be sent to                 3            0.05 USD",
+                "eu-west-1  would take the place of another  3            0.1 USD",
+                "attic      no answer: no route              3            not known",
+                "4 files, 2 directories, 1 links, 9.3 GiB; packed about 4.7 GiB (from a sample of 1.0 MiB), \
+                 9.3 GiB to 2 regions if they have nothing of it",
+                "traffic from us-east-1: 0.05 USD; requests and storage are not counted",
+            ]
+        );
+        let shown = as_json(&estimate(), &regions, &cost(Some("us-east-1")));
+        let of = |pointer: &str| shown.pointer(pointer).unwrap().clone();
+        assert_eq!(of("/packed_bytes_estimate"), 5_000_000_000_u64);
+        assert_eq!(of("/cost_micro_dollars"), 50_000);
+        let chosen: Vec<Value> = (0..4).map(|nth| of(&format!("/regions/{nth}/chosen"))).collect();
+        assert_eq!(chosen, [true, true, false, false]);
+        assert_eq!(
+            (of("/regions/3/reason"), of("/regions/2/packs_there")),
+            (json!("no route"), json!(3))
+        );
+        assert_eq!(of("/regions/2/cost_micro_dollars"), 100_000);
+    }
+
+    #[test]
+    fn what_has_no_price_is_not_made_up() {
+        let regions = [plan("us-east-1", true, None)];
+        let told = lines(&estimate(), &regions, &cost(None));
+        assert!(told[1].ends_with("not known") && told[3].contains("--from"), "{told:?}");
+        let of_attic = cost(Some("attic"));
+        assert!(
+            lines(&estimate(), &regions, &of_attic)[3].contains("traffic from attic: not known")
+        );
+        assert_eq!(as_json(&estimate(), &regions, &of_attic)["cost_micro_dollars"], Value::Null);
+    }
 }
