@@ -69,9 +69,11 @@ impl Queues {
                 (_, Choice::Spill { to, why }) => {
                     self.enqueued(member, Ok(Enqueued::Forward { to, id: new.id, why }), out);
                 }
-                (_, Choice::Stay) => {
+                (_, Choice::Stay(why)) => {
                     let at = (&home, &queue, new.id);
-                    entering.push(self.entering(now, member, at, new, definition.delay));
+                    let mut stays = self.entering(now, member, at, new, definition.delay);
+                    note(&mut stays.job, why);
+                    entering.push(stays);
                 }
             }
         }
@@ -154,11 +156,14 @@ impl Queues {
         }
         let mut entering = self.entering(now, member, (&home, &queue, id), new, definition.delay);
         entering.keyed = true;
-        if let Choice::Spill { to, why } = choice {
-            let moved = JobKey { queue, id: id_of_spill(id, &to) };
-            let how = Ending::Moved { to: moved, region: Some(to), why };
-            let kept = now.wall.saturating_add(definition.keys_kept);
-            entering.job = entering.job.ended(now.wall, how, kept);
+        match choice {
+            Choice::Spill { to, why } => {
+                let moved = JobKey { queue, id: id_of_spill(id, &to) };
+                let how = Ending::Moved { to: moved, region: Some(to), why };
+                let kept = now.wall.saturating_add(definition.keys_kept);
+                entering.job = entering.job.ended(now.wall, how, kept);
+            }
+            Choice::Stay(why) => note(&mut entering.job, why),
         }
         self.enter(home, &definition, vec![entering], out);
     }
@@ -249,6 +254,16 @@ impl Queues {
         };
         self.result(member, put, out);
     }
+}
+
+/// Says in a job why it stays, after why it came.
+fn note(job: &mut Job, why: Option<String>) {
+    let Some(why) = why else { return };
+    let said = &mut job.provenance.why;
+    if !said.is_empty() {
+        said.push_str("; ");
+    }
+    said.push_str(&why);
 }
 
 /// What the row says that came of it: this job, or one that was there.

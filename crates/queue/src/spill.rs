@@ -11,13 +11,14 @@ use std::{
 };
 
 use rhumb_regions::spillover::{
-    Limits, Mode, Placement, Sample, Signal, Spillover, Transition, Work,
+    Limits, Mode, Placement, Sample, Signal, Spillover, Stay, Transition, Work,
     blame::{Results, Tenant, blame},
     credit::Workflow,
 };
 use rhumb_types::{
     MonoTime, RegionId, Timestamp,
     planted::{self, Planted},
+    record::QueueDefinition,
 };
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -43,8 +44,12 @@ pub struct Advert {
 /// Where a new job goes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Choice {
-    Stay,
-    Spill { to: RegionId, why: String },
+    /// At home; and why, where the home sends other work away.
+    Stay(Option<String>),
+    Spill {
+        to: RegionId,
+        why: String,
+    },
 }
 
 #[derive(Clone, Debug, Default)]
@@ -83,6 +88,21 @@ impl fmt::Display for Words {
             Some(Signal::ErrorRate) => "too much fails",
             Some(Signal::OldestAge) => "jobs wait too long",
             None => "it was overloaded",
+        })
+    }
+}
+
+/// Why a job stays, as a person reads it; and whether any other region may have it.
+struct Kept(Stay, bool);
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self(Stay::NoCredit, false) => "no other region may have it",
+            Self(Stay::NoCredit, true) => "no region that may have it has room",
+            Self(Stay::Fifo, _) => "its order matters",
+            Self(Stay::Hop, _) => "it was sent on once already",
+            Self(Stay::Share | Stay::Calm, _) => "it is not in that share",
         })
     }
 }
@@ -164,16 +184,24 @@ impl Queues {
         new: &NewJob,
     ) -> Choice {
         if self.acts_for(home, now.mono).is_none() {
-            return Choice::Stay;
+            return Choice::Stay(None);
         }
         let limits = self.config.spillover;
         let region = self.regions.all.entry(home.clone()).or_default();
         let tripped = new.tenant.as_ref().is_some_and(|it| region.tripped.contains(it));
         let signal = region.signal;
-        let Some(spillover) = region.spillover(home, limits.as_ref()) else { return Choice::Stay };
+        let Some(spillover) = region.spillover(home, limits.as_ref()) else {
+            return Choice::Stay(None);
+        };
+        let kept = |spillover: &Spillover, why: &dyn fmt::Display| match spillover.mode() {
+            Mode::Spilling { share, .. } => Choice::Stay(Some(format!(
+                "{home} sends {share} of new work away ({}), and keeps it: {why}",
+                Words(signal)
+            ))),
+            Mode::Calm => Choice::Stay(None),
+        };
         if tripped {
-            // Its jobs fail wherever they run.
-            return Choice::Stay;
+            return kept(spillover, &"the jobs of its tenant fail wherever they run");
         }
         let workflow = match &new.workflow {
             Some(workflow) => xxh3_64(workflow.as_bytes()),
@@ -186,7 +214,9 @@ impl Queues {
             hops: u8::from(new.spilled.is_some() && !planted::is(Planted::SpillAgain)),
         };
         match spillover.place(now.mono, &work) {
-            Placement::Stay(_) => Choice::Stay,
+            Placement::Stay(stay) => {
+                kept(spillover, &Kept(stay, allowed.iter().any(|it| it != home)))
+            }
             Placement::Spill(to) => {
                 let why = match spillover.mode() {
                     Mode::Spilling { share, .. } => {
@@ -256,7 +286,7 @@ impl Queues {
         limits: &Limits,
         out: &mut Effects,
     ) {
-        let sample = self.sample(now, home);
+        let sample = self.sample(now, home, limits);
         let elsewhere = self.regions.elsewhere(home);
         let region = self.regions.all.entry(home.clone()).or_default();
         let results = region.results();
@@ -290,17 +320,23 @@ impl Queues {
     }
 
     /// The queues of a home together.
-    fn sample(&self, now: Timestamp, home: &RegionId) -> Sample {
+    fn sample(&self, now: Timestamp, home: &RegionId, limits: &Limits) -> Sample {
         let shards = self.index.shards.iter().filter(|shard| shard.whose.home == *home);
         let mut sample = Sample::default();
-        let mut oldest = Duration::ZERO;
         for shard in shards {
             // New work does not wait behind what is held back.
             sample.depth += shard.leasable();
             sample.busy += shard.counted(Place::Leased) + shard.counted(Place::Busy);
-            oldest = oldest.max(self.oldest_age(shard.oldest_leasable(), now.wall));
+            let age = self.oldest_age(shard.oldest_leasable(), now.wall);
+            let own = self.queue(shard.queue).definition.as_deref().and_then(target);
+            let over = |age: Duration, target: Option<Duration>| {
+                age.as_secs_f64() / target.unwrap_or(limits.oldest_age_target).as_secs_f64()
+            };
+            if over(age, own) > over(sample.oldest_age, sample.oldest_age_target) {
+                (sample.oldest_age, sample.oldest_age_target) = (age, own);
+            }
         }
-        Sample { oldest_age: oldest, ..sample }
+        sample
     }
 
     /// Tenants whose jobs fail wherever they run, by home.
@@ -310,6 +346,12 @@ impl Queues {
             .iter()
             .flat_map(|(home, region)| region.tripped.iter().map(move |it| (home, it.as_str())))
     }
+}
+
+/// How long the oldest job of a queue ought to wait at most, if the queue says other than usual.
+fn target(definition: &QueueDefinition) -> Option<Duration> {
+    let (own, usual) = (definition.oldest_age_target, QueueDefinition::default().oldest_age_target);
+    (own != usual).then_some(own)
 }
 
 /// How many jobs more a calm region can take: workers that are free, and room below the depth at which

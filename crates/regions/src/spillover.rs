@@ -111,8 +111,10 @@ pub struct Sample {
     pub results: u64,
     /// of which failed, without those of tripped tenants (see [`blame`]).
     pub errors: u64,
-    /// How long the oldest job has waited.
+    /// How long the oldest job has waited; of several queues, the one that is furthest over its target,
     pub oldest_age: Duration,
+    /// and how long it ought to wait at most. Without: as the region's limits say.
+    pub oldest_age_target: Option<Duration>,
 }
 
 /// A signal that speaks for spilling.
@@ -350,7 +352,7 @@ struct Pressure {
 fn pressure(limits: &Limits, sample: &Sample) -> Pressure {
     let enough = sample.results >= limits.error_samples_min;
     let error_rate = if enough { share(sample.errors, sample.results) } else { 0.0 };
-    let target = limits.oldest_age_target.as_secs_f64();
+    let target = sample.oldest_age_target.unwrap_or(limits.oldest_age_target).as_secs_f64();
     let span = |value: f64, leave: f64, enter: f64| (value, leave, enter);
     #[expect(clippy::cast_precision_loss, reason = "counts of jobs are far below 2^52")]
     let depth = span(sample.depth as f64, limits.leave_depth as f64, limits.enter_depth as f64);

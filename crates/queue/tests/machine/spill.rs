@@ -1,6 +1,6 @@
 //! When new work is sent away, and what is not.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use rhumb_queue::{Advert, Answer, Ask, Enqueued, Event, NewJob, Retry};
 use rhumb_regions::spillover::blame::Results;
@@ -19,15 +19,19 @@ fn advertise(rig: &mut Rig, jobs: u32) {
 /// A region with so much to do that it sends all new work away.
 fn overloaded() -> Rig {
     let mut rig = Rig::plain();
+    overload(&mut rig);
+    rig
+}
+
+fn overload(rig: &mut Rig) {
     rig.allowed = vec![region(0), region(1)];
     for _ in 0..400 {
         rig.add("q");
     }
     for _ in 0..40 {
         rig.wait(1);
-        advertise(&mut rig, 1_000);
+        advertise(rig, 1_000);
     }
-    rig
 }
 
 #[test]
@@ -51,22 +55,81 @@ fn new_work_goes_to_who_has_room_and_is_not_sent_on() {
     assert_eq!(created(rig.enqueue("q", sent)), id);
     let row = rig.host.store.get(&key.row()).unwrap();
     let job = Job::decode(&row.payload).unwrap();
-    assert_eq!(
-        (job.provenance.spilled_from, job.provenance.why),
-        (Some(region(2)), "it was full".to_owned())
-    );
+    assert_eq!(job.provenance.spilled_from, Some(region(2)));
+    let why = job.provenance.why;
+    assert!(why.starts_with("it was full; ") && why.ends_with("sent on once already"), "{why}");
+}
+
+/// Takes a job in that stays, and gives why.
+fn stays(rig: &mut Rig, queue: &str, job: NewJob) -> String {
+    let id = created(rig.enqueue(queue, job));
+    let key = JobKey { queue: name(queue), id };
+    let row = rig.host.store.get(&key.row()).unwrap();
+    Job::decode(&row.payload).unwrap().provenance.why
 }
 
 #[test]
 fn what_is_full_residency_order_or_a_tripped_tenant_keeps_at_home() {
-    let mut rig = overloaded();
+    let fifo = QueueDefinition { fifo: true, ..QueueDefinition::default() };
+    let mut rig = Rig::new(&[("q", QueueDefinition::default()), ("fifo", fifo)]);
+    let bad = |rig: &mut Rig| NewJob { tenant: Some("bad".to_owned()), ..rig.job() };
+    for _ in 0..30 {
+        let job = bad(&mut rig);
+        assert_eq!(stays(&mut rig, "q", job), "", "nothing was decided yet");
+    }
+    overload(&mut rig);
+    for leased in rig.receive_for("q", 30, None) {
+        rig.fail(leased.receipt).unwrap();
+    }
+    rig.wait(3);
+    advertise(&mut rig, 1_000);
+    let kept = |why: String, reason: &str| {
+        let told =
+            why.contains("sends 100.0% of new work away (too many jobs wait), and keeps it: ");
+        assert!(told && why.ends_with(reason), "{why}");
+    };
+    let job = bad(&mut rig);
+    kept(stays(&mut rig, "q", job), "the jobs of its tenant fail wherever they run");
+    let good = NewJob { tenant: Some("good".to_owned()), ..rig.job() };
+    assert!(matches!(rig.enqueue("q", good), Ok(Enqueued::Forward { .. })));
+    let ordered = NewJob { group: Some("g".to_owned()), ..rig.job() };
+    kept(stays(&mut rig, "fifo", ordered), "its order matters");
     advertise(&mut rig, 0);
     let job = rig.job();
-    created(rig.enqueue("q", job));
+    kept(stays(&mut rig, "q", job), "no region that may have it has room");
+    let keyed = NewJob { key: Some("k".to_owned()), ..rig.job() };
+    kept(stays(&mut rig, "q", keyed), "no region that may have it has room");
     advertise(&mut rig, 1_000);
     rig.allowed = vec![region(0)];
     let job = rig.job();
-    created(rig.enqueue("q", job));
+    kept(stays(&mut rig, "q", job), "no other region may have it");
+}
+
+#[test]
+fn a_queue_that_wants_its_jobs_soon_sends_work_away_sooner() {
+    let target = |seconds| QueueDefinition {
+        oldest_age_target: Duration::from_secs(seconds),
+        ..QueueDefinition::default()
+    };
+    let usual = QueueDefinition::default().oldest_age_target.as_secs();
+    // Each with the seconds that a job may wait before work goes elsewhere; it must last 10 s.
+    for (targets, waits) in
+        [(&[usual][..], usual), (&[5], 5), (&[200], 200), (&[200, 5], 5), (&[5, usual], 5)]
+    {
+        let names = ["a", "b"];
+        let queues: Vec<_> =
+            names.into_iter().zip(targets).map(|(name, it)| (name, target(*it))).collect();
+        let mut rig = Rig::new(&queues);
+        for (queue, _) in &queues {
+            rig.add(queue);
+        }
+        let waits_too_long =
+            |rig: &Rig| rig.alarms.iter().any(|text| text.contains("jobs wait too long"));
+        rig.wait(waits + 8);
+        assert!(!waits_too_long(&rig), "{targets:?}: {:?}", rig.alarms);
+        rig.wait(5);
+        assert!(waits_too_long(&rig), "{targets:?}: {:?}", rig.alarms);
+    }
 }
 
 #[test]

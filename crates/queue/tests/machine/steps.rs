@@ -373,3 +373,24 @@ fn what_is_wrong_is_refused() {
     let receipt = Receipt { key, epoch: Epoch(1), number: 1 };
     assert_eq!(rig.complete(receipt), Err(Refused::Gone));
 }
+
+#[test]
+fn a_job_waits_twice_as_long_after_each_failure_and_an_hour_at_most() {
+    let settings = QueueDefinition {
+        backoff: Duration::from_secs(10),
+        retention: Duration::from_secs(14 * 24 * 3_600),
+        ..QueueDefinition::default()
+    };
+    let mut rig = Rig::new(&[("q", settings)]);
+    let id = rig.add("q");
+    for seconds in [10, 20, 40, 80, 160, 320, 640, 1_280, 2_560, 3_600, 3_600] {
+        let leased = rig.receive("q");
+        assert_eq!(leased[0].receipt.key.id, id);
+        rig.fail(leased[0].receipt.clone()).unwrap();
+        rig.wait(seconds - 1);
+        assert!(rig.receive("q").is_empty(), "it is tried again before {seconds} s");
+        assert_eq!(rig.stats("q").delayed, 1);
+        rig.wait(2);
+        assert_eq!(rig.stats("q").ready, 1, "it is not tried again after {seconds} s");
+    }
+}

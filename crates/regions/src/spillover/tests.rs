@@ -53,6 +53,14 @@ fn each_signal_alone_is_enough() {
         (Signal::Concurrency, Sample { busy: 81, executors: 100, ..Sample::default() }),
         (Signal::ErrorRate, Sample { results: 20, errors: 2, ..Sample::default() }),
         (Signal::OldestAge, Sample { oldest_age: Duration::from_secs(61), ..Sample::default() }),
+        (
+            Signal::OldestAge,
+            Sample {
+                oldest_age: Duration::from_secs(6),
+                oldest_age_target: Some(Duration::from_secs(5)),
+                ..Sample::default()
+            },
+        ),
     ];
     for (wanted, sample) in signals {
         let changes = run(&mut machine(), 0..11, sample);

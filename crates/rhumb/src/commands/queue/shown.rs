@@ -164,6 +164,7 @@ fn told(decision: &Value) -> String {
             format!("went on as {job}{region}{at}{why}")
         }
         "pinned" => format!("pinned to {to}{why}"),
+        "stayed" => format!("stayed in {to}{why}"),
         other => format!("{other}{at}{why}"),
     }
 }
@@ -181,6 +182,7 @@ mod tests {
                 "queue": "jobs", "id": "aa", "home": "us", "progress": "ended", "attempts": 2,
                 "last_failure": "exit code 1", "enqueued_unix_ms": 1_795_236_042_900_u64,
                 "decisions": [
+                    { "decision": "stayed", "to": "eu", "why": "its order matters" },
                     { "decision": "spilled", "from": "eu", "to": "us", "why": "depth 180 > 100" },
                     { "decision": "moved", "at_unix_ms": 1_795_236_042_900_u64, "to_queue": "dead",
                       "to_id": "bb", "to": null, "why": "failed 2 times" },
@@ -196,6 +198,7 @@ mod tests {
             [
                 "jobs/aa is ended, of us",
                 "  taken in at 2026-11-21 04:40 UTC",
+                "  stayed in eu: its order matters",
                 "  spilled from eu to us: depth 180 > 100",
                 "  went on as dead/bb at 2026-11-21 04:40 UTC: failed 2 times",
                 "  failed 2 times, last: exit code 1",

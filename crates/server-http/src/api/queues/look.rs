@@ -201,6 +201,8 @@ fn decisions(view: &JobView) -> Vec<Value> {
     if let Some(from) = &job.provenance.moved_from {
         let (queue, id) = (&from.queue, from.id.to_string());
         all.push(json!({ "decision": "came", "from_queue": queue, "from_id": id, "why": why }));
+    } else if job.provenance.spilled_from.is_none() && !job.provenance.why.is_empty() {
+        all.push(json!({ "decision": "stayed", "to": home, "why": why }));
     }
     if *pinned {
         let why = "it was taken in without the region's lease, so that only that region runs it";
