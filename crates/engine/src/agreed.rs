@@ -83,7 +83,8 @@ impl<E: Agreeable> Default for Agreed<E> {
 }
 
 impl<E: Agreeable> Record for Agreed<E> {
-    const VERSION: u8 = 1;
+    // Only this node's own disk has it; what it passes over there, it is told again.
+    const VERSION: u8 = 2;
 }
 
 impl<E: Agreeable> Agreed<E> {

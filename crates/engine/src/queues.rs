@@ -29,6 +29,7 @@ use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
 use crate::{Engine, agreed::AgreedQueues, api::spawn_thread, limits, start::StartError};
 
+mod bounds;
 mod client;
 mod definitions;
 mod drain;

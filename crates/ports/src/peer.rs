@@ -25,7 +25,8 @@ pub const LOG_BATCH_BYTES_MAX: usize = 1 << 20;
 /// 1. What is not named below.
 /// 2. A region asks another whether its workers are through, before its duties move; a failover whose
 ///    successor is lost names another.
-pub const PROTOCOL_VERSION: u16 = 2;
+/// 3. A queue may have a residency.
+pub const PROTOCOL_VERSION: u16 = 3;
 
 /// What one node sends to another.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

@@ -235,25 +235,25 @@ impl Runners {
     }
 }
 
-/// All queues, and those to which a region with some jurisdictions listens, with their sets.
+/// All queues with their residency, and those to which a region with some jurisdictions listens, with their sets.
 #[expect(clippy::type_complexity, reason = "a pair of two lists, used once")]
 fn names(
     sets: &[LabelSet],
     accounts: &Accounts,
     here: &BTreeSet<ResidencyTag>,
-) -> Result<(Vec<QueueName>, Vec<(QueueName, String)>), StartError> {
+) -> Result<(Vec<(QueueName, Vec<String>)>, Vec<(QueueName, String)>), StartError> {
     let bound: BTreeSet<&Vec<ResidencyTag>> = accounts.residency.values().collect();
     let (mut all, mut listens) = (Vec::new(), Vec::new());
     for set in sets {
         let name =
             |tags: &[&str]| set.queue(tags).ok_or_else(|| StartError::QueueName(set.name.clone()));
         let anywhere = name(&[])?;
-        all.push(anywhere.clone());
+        all.push((anywhere.clone(), Vec::new()));
         listens.push((anywhere, set.name.clone()));
         for tags in &bound {
             let texts: Vec<&str> = tags.iter().map(ResidencyTag::as_str).collect();
             let queue = name(&texts)?;
-            all.push(queue.clone());
+            all.push((queue.clone(), texts.iter().map(|tag| (*tag).to_owned()).collect()));
             if tags.iter().any(|tag| here.contains(tag)) {
                 listens.push((queue, set.name.clone()));
             }
@@ -263,12 +263,12 @@ fn names(
 }
 
 /// Has the queues agreed on, however long the group takes to answer.
-fn make_queues(engine: &Engine, queues: &QueueClient, names: Vec<QueueName>) {
+fn make_queues(engine: &Engine, queues: &QueueClient, wanted: Vec<(QueueName, Vec<String>)>) {
     let queues = queues.clone();
     engine.tasks().spawn_until_stopped(async move {
-        for name in names {
+        for (name, residency) in wanted {
             while !queues.definitions().borrow().contains_key(&name) {
-                match queues.define(name.clone(), definition(), Expect::Absent).await {
+                match queues.define(name.clone(), definition(&residency), Expect::Absent).await {
                     // Another region was faster; it arrives.
                     Ok(()) | Err(DefineError::Changed(_)) => {}
                     Err(error) => tracing::debug!(%error, queue = %name, "a queue is not made yet"),
@@ -281,11 +281,12 @@ fn make_queues(engine: &Engine, queues: &QueueClient, names: Vec<QueueName>) {
 
 /// The queue of a set: a job stays as long as GitHub keeps it, and its key longer than it can be
 /// delivered again.
-fn definition() -> QueueDefinition {
+fn definition(residency: &[String]) -> QueueDefinition {
     QueueDefinition {
         visibility: LEASE,
         retention: QUEUED_AGE_MAX,
         keys_kept: KEPT,
+        residency: residency.to_vec(),
         ..QueueDefinition::default()
     }
 }

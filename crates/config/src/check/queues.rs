@@ -20,7 +20,22 @@ pub(super) fn check(review: &mut Review<'_>) {
             let message = "no other region holds data, so nobody could acknowledge; use `local`";
             review.refuse(&path.key("ack"), message);
         }
+        residency(review, &path, queue);
         dead_letters(review, &path, name, queue);
+    }
+}
+
+fn residency(review: &mut Review<'_>, path: &Path, queue: &QueueSettings) {
+    let path = path.key("residency");
+    for (at, tag) in queue.residency.iter().enumerate() {
+        let data = review.settings().regions.values().filter(|region| !region.witness);
+        let carried = data.flat_map(|region| &region.residency).any(|it| it.as_str() == tag);
+        if !carried {
+            let message = format!(
+                "no region that holds data lies in {tag}; add it to the `residency` of a region"
+            );
+            review.refuse(&path.index(at), message);
+        }
     }
 }
 
@@ -32,6 +47,9 @@ fn dead_letters(review: &mut Review<'_>, path: &Path, name: &QueueName, queue: &
         None => format!("there is no queue `{to}`; add it under `queues`"),
         Some(other) if other.fifo != queue.fifo => {
             "the dead letters of a FIFO queue are a FIFO queue, and of another not".to_owned()
+        }
+        Some(other) if other.residency != queue.residency => {
+            "the dead letters of a queue have the same residency".to_owned()
         }
         Some(_) => return,
     };

@@ -43,6 +43,9 @@ pub struct QueueSettings {
     pub oldest_age_target: Period,
     /// Whether the end of each of its jobs is an event.
     pub announce: bool,
+    /// Jobs are taken in and leased only in regions with one of these tags of residency. For good.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub residency: Vec<String>,
 }
 
 impl Default for QueueSettings {
@@ -61,6 +64,7 @@ impl Default for QueueSettings {
             ack: usual.ack,
             oldest_age_target: Period(usual.oldest_age_target),
             announce: usual.announce,
+            residency: usual.residency,
         }
     }
 }
@@ -83,6 +87,7 @@ impl QueueSettings {
             ack: self.ack,
             oldest_age_target,
             announce: self.announce,
+            residency: self.residency.clone(),
             ..QueueDefinition::default()
         }
     }

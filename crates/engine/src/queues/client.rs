@@ -201,6 +201,12 @@ impl QueueClient {
         change(&mut entry);
         entry.changed_at = now;
         check(&name, &entry, &present)?;
+        let agreed = self.engine.agreed().map_or(0, |view| view.borrow().protocol);
+        if !entry.definition.residency.is_empty() && agreed < RESIDENCY_SINCE {
+            return Err(DefineError::Invalid(
+                "a queue has a residency once all nodes are upgraded",
+            ));
+        }
         let strong = self.engine.strong().ok_or(DefineError::Starting)?;
         agree(strong, &name, Some(&entry), expect).await?;
         let version = known.map_or(0, |queue| queue.version);
@@ -346,6 +352,8 @@ pub fn random_ids(jobs: usize) -> impl Iterator<Item = JobId> {
     ids.into_iter()
 }
 
+/// The agreed protocol version from which on a queue may have a residency (rule 16).
+const RESIDENCY_SINCE: u16 = 3;
 /// Ids that one question to the system gives at most.
 const IDS_PER_QUESTION: usize = 16;
 

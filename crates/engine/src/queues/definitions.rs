@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use rhumb_queue::Definitions;
+use rhumb_regions::ResidencyTag;
 use rhumb_state::Op;
 use rhumb_types::{
     ErrorCode, UnixMillis,
@@ -87,6 +88,10 @@ pub(super) fn check(
     let bytes = |(name, value): (&String, &String)| name.len() + value.len();
     let fifo = |name: &QueueName| present.entries.get(name).map(|it| it.entry.definition.fifo);
     let dead = entry.definition.dead_letters.as_ref();
+    let residency = |name: &QueueName| {
+        present.entries.get(name).map(|it| it.entry.definition.residency.as_slice())
+    };
+    let own = entry.definition.residency.as_slice();
     let rules = [
         ("a cluster has at most 10000 queues", known || present.entries.len() < QUEUES_MAX),
         ("a queue has at most 50 tags", entry.tags.len() <= TAGS_MAX),
@@ -95,6 +100,21 @@ pub(super) fn check(
         (
             "the dead letters of a FIFO queue are a FIFO queue, and of another not",
             dead.and_then(fifo).is_none_or(|fifo| fifo == entry.definition.fifo),
+        ),
+        (
+            "a tag of residency has 1 to 63 of a-z, 0-9, `-`, `_`, `.` and `:`",
+            own.iter().all(|tag| ResidencyTag::new(tag).is_ok()),
+        ),
+        (
+            "the dead letters of a queue have the same residency",
+            dead.and_then(residency).is_none_or(|theirs| theirs == own)
+                && present.entries.values().map(|it| &it.entry.definition).all(|it| {
+                    it.dead_letters.as_ref() != Some(name) || it.residency.as_slice() == own
+                }),
+        ),
+        (
+            "the residency of a queue is for good: make another",
+            residency(name).is_none_or(|before| before == own),
         ),
         (
             "a queue stays FIFO, or not, for good: make another",

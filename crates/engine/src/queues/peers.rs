@@ -7,7 +7,7 @@ use rhumb_ports::{
     BoxFuture,
     peer::{CallError, PeerService, Service},
 };
-use rhumb_queue::{Advert, Answer, Ask, Refused};
+use rhumb_queue::{Advert, Answer, Ask, Enqueue, Receive, Refused};
 use rhumb_types::{RegionId, record::Record};
 use tokio::{
     sync::{Semaphore, oneshot},
@@ -151,7 +151,10 @@ impl QueueService {
                     // Whoever asks pins it to itself, rather than to a region that does not own it.
                     return Err(format!("this region does not act for {}", enqueue.home));
                 }
-                let result = queues.ask_for(ask, false).await;
+                let result = match queues.check_asked(from, &ask) {
+                    Ok(()) => queues.ask_for(ask, false).await,
+                    Err(refused) => Err(refused),
+                };
                 Ok(Told::of(result, queues.now()))
             }
             Asked::Advert(advert) => {
@@ -166,6 +169,21 @@ impl QueueService {
                 Ok(Told::Workers(workers.unwrap_or_default()))
             }
         }
+    }
+}
+
+impl QueueClient {
+    /// Whether this region may do for another what it asks, by the bounds of the queue. One that knows
+    /// them already does not ask.
+    fn check_asked(&self, from: &RegionId, ask: &Ask) -> Result<(), Refused> {
+        let (queue, regions) = match ask {
+            Ask::Enqueue(Enqueue { queue, .. }) => (queue, vec![self.region()]),
+            Ask::Receive(Receive { queue, .. }) => (queue, vec![self.region(), from]),
+            _ => return Ok(()),
+        };
+        let bounds = self.bounds(queue);
+        let outside = regions.into_iter().find(|region| !bounds.allow(self.engine(), region));
+        outside.map_or(Ok(()), |region| Err(bounds.outside(queue, region)))
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use super::{
+    bounds::Bounds,
     client::{EnqueueRequest, HomeChoice, QueueClient, ReceiveRequest, Taken},
     driver::{Input, Look},
     peers::Reached,
@@ -55,36 +56,53 @@ impl QueueClient {
         if jobs.is_empty() || jobs.len() > JOBS_PER_REQUEST_MAX {
             return Err(Refused::Invalid("one request takes 1 to 100 jobs".into()));
         }
-        let known = self.definition(&queue, |it| (it.fifo, it.content_dedup));
-        let Some((fifo, content_dedup)) = known else { return Err(Refused::NoQueue(queue)) };
+        let known = self.definition(&queue, |it| (it.fifo, it.content_dedup, Bounds::of(it)));
+        let Some((fifo, content_dedup, bounds)) = known else {
+            return Err(Refused::NoQueue(queue));
+        };
         let mut homes: BTreeMap<RegionId, (Vec<usize>, Vec<NewJob>)> = BTreeMap::new();
+        let mut results = BTreeMap::new();
         for (nth, mut job) in jobs.into_iter().enumerate() {
             job.hash(content_dedup);
-            let (places, jobs) = homes.entry(self.home_of(&home, &job)).or_default();
-            places.push(nth);
-            jobs.push(job);
+            match self.home_of((&queue, &bounds, fifo), &home, &job) {
+                Ok(home) => {
+                    let (places, jobs) = homes.entry(home).or_default();
+                    places.push(nth);
+                    jobs.push(job);
+                }
+                Err(refused) => drop(results.insert(nth, Err(refused))),
+            }
         }
-        let mut results = BTreeMap::new();
         for (home, (places, jobs)) in homes {
-            let taken = self.take_in(&Target { queue: &queue, fifo, home: &home }, jobs).await;
+            let target = Target { queue: &queue, fifo, home: &home, bounds: &bounds };
+            let taken = self.take_in(&target, jobs).await;
             results.extend(places.into_iter().zip(taken));
         }
         Ok(results.into_values().collect())
     }
 
-    fn home_of(&self, choice: &HomeChoice, job: &NewJob) -> RegionId {
-        if let HomeChoice::Region(region) = choice {
-            return region.clone();
-        }
+    fn home_of(
+        &self,
+        within: (&QueueName, &Bounds, bool),
+        choice: &HomeChoice,
+        job: &NewJob,
+    ) -> Result<RegionId, Refused> {
         let name = job.group.as_ref().or(job.key.as_ref()).or(job.workflow.as_ref());
+        if !within.1.is_none() {
+            return self.home_within(within, choice, name.map(String::as_str));
+        }
+        if let HomeChoice::Region(region) = choice {
+            return Ok(region.clone());
+        }
         let home = name.map(|name| self.engine().home(&Key::new(name.as_bytes()), &[]));
-        home.and_then(Result::ok).unwrap_or_else(|| self.region().clone())
+        Ok(home.and_then(Result::ok).unwrap_or_else(|| self.region().clone()))
     }
 
     /// Takes jobs of one home in, and sends on what the home sends away.
     async fn take_in(&self, target: &Target<'_>, jobs: Vec<NewJob>) -> Vec<Result<Taken, Refused>> {
         let count = jobs.len();
-        let allowed = if target.fifo { Vec::new() } else { self.receivers(target.home) };
+        let allowed =
+            if target.fifo { Vec::new() } else { self.receivers(target.home, target.bounds) };
         let TakenIn { by, results } = match self.send_jobs(target, allowed, jobs.clone()).await {
             Ok(taken) => taken,
             Err(refused) => return vec![Err(refused); count],
@@ -132,25 +150,28 @@ impl QueueClient {
         allowed: Vec<RegionId>,
         jobs: Vec<NewJob>,
     ) -> Result<TakenIn, Refused> {
-        let Target { queue, fifo, home } = *target;
+        let Target { queue, fifo, home, bounds } = *target;
+        let inside = |region: &RegionId| bounds.allow(self.engine(), region);
+        let here = inside(self.region());
         let mut enqueue = Enqueue { queue: queue.clone(), home: home.clone(), allowed, jobs };
         let end = Instant::now() + QUEUE_SEND_WAIT;
         let mut unknown: Option<RegionId> = None;
         loop {
             let region = match self.owner(home) {
-                Owner::There(region) => region,
-                Owner::Nobody if fifo => {
+                Owner::There(region) if inside(&region) => region,
+                Owner::Nobody | Owner::There(_) if fifo => {
                     let why = format!("no region that owns the jobs of {home} can be reached");
                     return Err(Refused::Unavailable(why.into()));
                 }
-                Owner::Here | Owner::Nobody => return self.enqueue_here(enqueue).await,
+                _ if here => return self.enqueue_here(enqueue).await,
+                _ => return Err(bounds.out_of_reach(queue)),
             };
             // From here on another region may know the ids.
             enqueue.jobs.iter_mut().for_each(|job| job.drawn = false);
             let ask = Ask::Enqueue(enqueue.clone());
             match self.call(&region, ask, QUEUE_CALL_WAIT).await {
                 Reached::Answer(answer) => return enqueued(region, answer?),
-                Reached::Not(_) if !fifo => return self.enqueue_here(enqueue).await,
+                Reached::Not(_) if !fifo && here => return self.enqueue_here(enqueue).await,
                 Reached::Not(_) => {}
                 // The ids stay, so that the same again is no second job.
                 Reached::Unknown(_) => unknown = Some(region),
@@ -179,6 +200,10 @@ impl QueueClient {
     /// # Errors
     /// [`Refused`].
     pub async fn receive(&self, request: ReceiveRequest) -> Result<Vec<Leased>, Refused> {
+        let bounds = self.bounds(&request.queue);
+        if !bounds.allow(self.engine(), self.region()) {
+            return Err(bounds.outside(&request.queue, self.region()));
+        }
         let end = self.now() + request.wait;
         let mut patience = RECEIVE_LINGER;
         loop {
@@ -207,6 +232,7 @@ impl QueueClient {
         for home in homes {
             if let Owner::There(region) = self.owner(&home)
                 && !owners.contains(&region)
+                && self.may_have(&request.queue, &region)
             {
                 owners.push(region);
             }
@@ -336,6 +362,7 @@ impl QueueClient {
         to: Option<QueueName>,
         jobs_max: u64,
     ) -> Result<u64, Refused> {
+        self.check_move(queue, to.as_ref())?;
         let mut moved = 0;
         for region in self.owners()? {
             if moved >= jobs_max {
@@ -407,19 +434,6 @@ impl QueueClient {
         let regions = snapshot.regions().map(|(_, facts)| &facts.region);
         regions.filter(|region| !region.witness).map(|region| region.id.clone()).collect()
     }
-
-    /// Where the work of a home may go, the nearest first.
-    fn receivers(&self, home: &RegionId) -> Vec<RegionId> {
-        let Some(snapshot) = self.engine().routing() else { return Vec::new() };
-        let Some(from) = snapshot.index(home) else { return Vec::new() };
-        let well = |at: &rhumb_regions::RegionIndex| {
-            *at != from && snapshot.region(*at).health != Health::Down
-        };
-        let mut found: Vec<_> =
-            snapshot.data().iter().filter(well).map(|at| (snapshot.rtt(from, at), at)).collect();
-        found.sort();
-        found.into_iter().map(|(_, at)| snapshot.id(at).clone()).collect()
-    }
 }
 
 /// Where jobs are to go.
@@ -428,6 +442,7 @@ struct Target<'t> {
     queue: &'t QueueName,
     fifo: bool,
     home: &'t RegionId,
+    bounds: &'t Bounds,
 }
 
 fn enqueued(by: RegionId, answer: Answer) -> Result<TakenIn, Refused> {

@@ -3,26 +3,33 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use rhumb_engine::{
-    HomeChoice, Operation,
+    HomeChoice, Operation, ReceiveRequest,
     queue::{NewJob, Refused},
 };
-use rhumb_ports::memory::MemoryDisk;
+use rhumb_ports::{memory::MemoryDisk, peer::PROTOCOL_VERSION};
 use rhumb_regions::spillover::Limits;
 use rhumb_types::{
+    ErrorCode,
     control::{FailoverStep, StepState},
-    record::{JobId, QueueDefinition},
+    record::{JobId, JobKey, QueueDefinition, QueueName},
 };
 
 use crate::cluster::{Cluster, Node, bodies, job, queue, region, until};
 
 async fn three(cluster: &Cluster) -> [Node; 3] {
+    three_with(cluster, QueueDefinition::default()).await
+}
+
+async fn three_with(cluster: &Cluster, definition: QueueDefinition) -> [Node; 3] {
     let disks = [MemoryDisk::new(), MemoryDisk::new(), MemoryDisk::new()];
     let (us, eu, ap) = tokio::join!(
         cluster.start("us", &disks[0], true),
         cluster.start("eu", &disks[1], true),
         cluster.start("ap", &disks[2], true),
     );
-    us.define(QueueDefinition::default()).await;
+    let agreed = us.engine.agreed().unwrap();
+    until("the protocol", || agreed.borrow().protocol == PROTOCOL_VERSION).await;
+    us.define(definition).await;
     for node in [&us, &eu, &ap] {
         node.knows().await;
         for home in ["us", "eu", "ap"] {
@@ -217,6 +224,130 @@ async fn an_overloaded_region_sends_new_work_to_one_that_has_workers() {
     assert_eq!(leased[0].receipt.key.id, taken.id);
     let provenance = &leased[0].job.provenance;
     assert_eq!(provenance.spilled_from, Some(region("us")));
+    for node in [us, eu, ap] {
+        node.stop().await;
+    }
+}
+
+/// How many jobs a node knows of a home.
+async fn known(node: &Node, home: &str) -> u64 {
+    let stats = node.queues.stats(&queue()).await.remove(&region(home)).unwrap_or_default();
+    stats.ready + stats.delayed + stats.behind + stats.leased + stats.held + stats.dead
+}
+
+fn resides(tags: &[&str]) -> QueueDefinition {
+    let residency = tags.iter().map(|tag| (*tag).to_owned()).collect();
+    QueueDefinition { residency, ..QueueDefinition::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_jobs_of_a_jurisdiction_are_taken_in_and_leased_inside_only() {
+    let limits = Limits {
+        enter_depth: 10,
+        leave_depth: 5,
+        enter_held: Duration::from_millis(500),
+        ..Limits::default()
+    };
+    let cluster = Cluster::new(&["us", "eu", "ap"]).spilling(limits);
+    let [us, eu, ap] = three_with(&cluster, resides(&["us", "eu"])).await;
+    // Who asks outside has its jobs taken in inside, and is given none.
+    for key in [None, Some("a"), Some("b"), Some("c"), Some("d")] {
+        let new = NewJob { key: key.map(str::to_owned), ..job("from outside") };
+        let taken = ap.enqueue(vec![new]).await.remove(0).unwrap();
+        assert!(taken.home != region("ap") && !taken.pinned, "{taken:?}");
+    }
+    let wish = |queue| ReceiveRequest {
+        queue,
+        jobs_max: 10,
+        visibility: None,
+        wait: Duration::ZERO,
+        worker: "w".into(),
+    };
+    let refused = ap.queues.receive(wish(queue())).await.unwrap_err();
+    assert!(refused.to_string().contains("stay in us or eu"), "{refused}");
+    let there = HomeChoice::Region(region("ap"));
+    let refused = us.enqueue_at(there, vec![job("sent out")]).await.remove(0).unwrap_err();
+    assert!(refused.to_string().contains("ap is outside"), "{refused}");
+    // Outside there are workers with nothing to do, and inside there are none: nothing is sent away.
+    let seeded = QueueName::new("seeded").unwrap();
+    assert_eq!(ap.queues.receive(wish(seeded)).await.map(|jobs| jobs.len()), Ok(0));
+    for nth in 0..40 {
+        us.add(&nth.to_string()).await;
+    }
+    let kept = async {
+        loop {
+            let taken = us.add("more").await;
+            assert_eq!(taken.home, region("us"), "{taken:?}");
+            let key = JobKey { queue: queue(), id: taken.id };
+            let view = us.queues.job(&key).await.unwrap().unwrap();
+            if view.job.provenance.why.ends_with("has room") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(15), kept).await.unwrap();
+    // One inside comes for work, and gets some.
+    assert!(!eu.receive().await.is_empty());
+    let spilled = async {
+        loop {
+            let taken = us.add("more").await;
+            if taken.home != region("us") {
+                return taken;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let taken = tokio::time::timeout(Duration::from_secs(15), spilled).await.unwrap();
+    assert_eq!(taken.home, region("eu"));
+    // Cut off from those inside, one outside takes nothing in.
+    cluster.cut(&region("ap"), true);
+    let alone = async {
+        loop {
+            if let Err(refused) = ap.enqueue(vec![job("alone")]).await.remove(0) {
+                return refused;
+            }
+        }
+    };
+    let refused = tokio::time::timeout(Duration::from_secs(15), alone).await.unwrap();
+    assert_eq!(refused.code(), ErrorCode::Unavailable, "{refused}");
+    for node in [&us, &eu, &ap] {
+        assert_eq!(known(node, "ap").await, 0);
+    }
+    cluster.cut(&region("ap"), false);
+    for node in [us, eu, ap] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_over_from_outside_gives_no_job_of_a_jurisdiction_out() {
+    let cluster = Cluster::new(&["us", "eu", "ap"]);
+    let [us, eu, ap] = three_with(&cluster, resides(&["us"])).await;
+    let home = region("us");
+    for nth in 0..5 {
+        assert_eq!(eu.add(&nth.to_string()).await.home, home);
+    }
+    cluster.cut(&home, true);
+    until("a successor", || eu.acts_for(&home) || ap.acts_for(&home)).await;
+    let other = if eu.acts_for(&home) { &eu } else { &ap };
+    for node in [&eu, &ap] {
+        let refused = node.enqueue(vec![job("late")]).await.remove(0).unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::Unavailable, "{refused}");
+    }
+    assert_eq!(known(other, "us").await, 5, "they wait");
+    // Also where it is asked by one that does not know better, or by one inside.
+    let worker = "w".into();
+    let request = ReceiveRequest {
+        queue: queue(),
+        jobs_max: 10,
+        visibility: None,
+        wait: Duration::ZERO,
+        worker,
+    };
+    assert!(other.queues.receive(request).await.is_err());
+    cluster.cut(&home, false);
+    assert!(us.receive_for(Duration::from_secs(2)).await.is_empty());
     for node in [us, eu, ap] {
         node.stop().await;
     }

@@ -226,6 +226,10 @@ pub(crate) struct QueueSettings {
     /// The oldest job ought to wait no longer (60s); work spills to other regions past it.
     #[arg(long)]
     pub(crate) oldest_age_target: Option<String>,
+    /// Jobs are taken in and run only in regions with this tag of residency, or another one that is
+    /// given so. For good.
+    #[arg(long, value_name = "TAG")]
+    pub(crate) residency: Vec<String>,
     /// Events of these topics become jobs, one among all regions: `orders.*`, `rhumb.region.**`.
     #[arg(long, value_name = "TOPICS")]
     pub(crate) subscribe: Vec<String>,

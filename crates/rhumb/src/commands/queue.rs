@@ -132,6 +132,9 @@ fn said(settings: &QueueSettings) -> Map<String, Value> {
     let topics: Vec<Value> = topics
         .map(|(topics, each_region)| json!({ "topics": topics, "each_region": each_region }))
         .collect();
+    if !settings.residency.is_empty() {
+        said.insert("residency".to_owned(), settings.residency.clone().into());
+    }
     if !topics.is_empty() {
         said.insert("subscriptions".to_owned(), topics.into());
     }

@@ -30,11 +30,17 @@ pub(crate) fn run(args: &Residency) -> Result<ExitCode> {
         .collect();
     table(["jurisdiction", "regions", "serving"], &rows).iter().for_each(|line| say(line));
     say("");
-    let holdings = items(&report, "/holdings").iter();
-    let rows: Vec<[String; 3]> = holdings
-        .map(|it| [word(it, "/name"), names(it, "/residency"), names(it, "/regions")])
-        .collect();
-    table(["keys", "must stay in", "lie in"], &rows).iter().for_each(|line| say(line));
+    let holdings = |pointer: &str| -> Vec<[String; 3]> {
+        let of = |it| [word(it, "/name"), names(it, "/residency"), names(it, "/regions")];
+        items(&report, pointer).iter().map(of).collect()
+    };
+    let keys = holdings("/holdings");
+    table(["keys", "must stay in", "lie in"], &keys).iter().for_each(|line| say(line));
+    let queues = holdings("/queues");
+    if !queues.is_empty() {
+        say("");
+        table(["jobs", "must stay in", "run in"], &queues).iter().for_each(|line| say(line));
+    }
     if !alerts.is_empty() {
         say("");
         alerts.iter().for_each(|alert| say(alert));

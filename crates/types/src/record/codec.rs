@@ -7,9 +7,7 @@ use bytes::Bytes;
 use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{
-    Cell, Frontier, Head, Job, OwnedRow, QueueDefinition, QueueEntry, Transaction, VersionVector,
-};
+use super::{Cell, Frontier, Head, Job, OwnedRow, Transaction, VersionVector};
 
 /// What most rows need at most; longer records take a second attempt.
 const ROW_BYTES_USUAL: usize = 256;
@@ -65,21 +63,7 @@ pub trait Record: Serialize + DeserializeOwned {
     /// Never for the types of this crate: postcard fails only for types without a known length.
     #[must_use]
     fn encode(&self) -> Bytes {
-        // Rows are small and many, and wait in memory for their files: they take just their length.
-        let mut small = [Self::VERSION; ROW_BYTES_USUAL];
-        if let Some((_, body)) = small.split_first_mut()
-            && let Ok(body) = postcard::to_slice(self, body)
-        {
-            let length = 1 + body.len();
-            return Bytes::copy_from_slice(small.get(..length).unwrap_or_default());
-        }
-        let mut out = Vec::with_capacity(4 * ROW_BYTES_USUAL);
-        out.push(Self::VERSION);
-        match postcard::serialize_with_flavor(self, Whole(out)) {
-            // Without what was reserved beyond the length: a boxed slice.
-            Ok(bytes) => Bytes::from(bytes.into_boxed_slice()),
-            Err(error) => unreachable!("records have known lengths: {error}"),
-        }
+        encode(self)
     }
 
     /// Reads a record of this or an earlier version.
@@ -88,6 +72,25 @@ pub trait Record: Serialize + DeserializeOwned {
     /// [`CodecError`] when the bytes are empty, newer or damaged, or when some are left over.
     fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         read(Self::VERSION, bytes)
+    }
+}
+
+/// A record as bytes, of the version that this binary writes.
+pub(super) fn encode<R: Record>(record: &R) -> Bytes {
+    // Rows are small and many, and wait in memory for their files: they take just their length.
+    let mut small = [R::VERSION; ROW_BYTES_USUAL];
+    if let Some((_, body)) = small.split_first_mut()
+        && let Ok(body) = postcard::to_slice(record, body)
+    {
+        let length = 1 + body.len();
+        return Bytes::copy_from_slice(small.get(..length).unwrap_or_default());
+    }
+    let mut out = Vec::with_capacity(4 * ROW_BYTES_USUAL);
+    out.push(R::VERSION);
+    match postcard::serialize_with_flavor(record, Whole(out)) {
+        // Without what was reserved beyond the length: a boxed slice.
+        Ok(bytes) => Bytes::from(bytes.into_boxed_slice()),
+        Err(error) => unreachable!("records have known lengths: {error}"),
     }
 }
 
@@ -126,12 +129,6 @@ impl Record for OwnedRow {
     const VERSION: u8 = 1;
 }
 impl Record for Job {
-    const VERSION: u8 = 1;
-}
-impl Record for QueueEntry {
-    const VERSION: u8 = 1;
-}
-impl Record for QueueDefinition {
     const VERSION: u8 = 1;
 }
 impl Record for Frontier {

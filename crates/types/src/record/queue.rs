@@ -2,9 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{CodecError, OwnedId, topic::Subscription};
+use super::{
+    CodecError, OwnedId, Record,
+    codec::{encode, read},
+    topic::Subscription,
+};
 use crate::{AckLevel, RegionId, UnixMillis, text_id};
 
 /// The table of lease frontiers.
@@ -75,6 +80,9 @@ pub struct QueueDefinition {
     pub announce: bool,
     /// What only one protocol asks for, by its own names, such as `sqs.MaximumMessageSize`.
     pub protocol: BTreeMap<String, String>,
+    /// Jobs are taken in and leased in regions that have one of these tags of residency; in any where
+    /// there are none. For good.
+    pub residency: Vec<String>,
 }
 
 impl Default for QueueDefinition {
@@ -95,6 +103,7 @@ impl Default for QueueDefinition {
             subscriptions: Vec::new(),
             announce: false,
             protocol: BTreeMap::new(),
+            residency: Vec::new(),
         }
     }
 }
@@ -112,6 +121,84 @@ pub struct QueueEntry {
     pub tags: BTreeMap<String, String>,
 }
 
+type UnboundJobs =
+    (Duration, Duration, Duration, Option<u32>, Option<QueueName>, Duration, bool, bool);
+type UnboundRest =
+    (Duration, AckLevel, Duration, Vec<Subscription>, bool, BTreeMap<String, String>);
+
+/// A queue without residency, as nodes wrote it that knew none, and still read it (rule 16).
+#[derive(Serialize, Deserialize)]
+struct Unbound {
+    definition: (UnboundJobs, UnboundRest),
+    created_at: UnixMillis,
+    changed_at: UnixMillis,
+    tags: BTreeMap<String, String>,
+}
+
+impl Record for Unbound {
+    const VERSION: u8 = 1;
+}
+
+impl Unbound {
+    fn of(entry: &QueueEntry) -> Self {
+        let it = entry.definition.clone();
+        let jobs = (
+            it.visibility,
+            it.retention,
+            it.delay,
+            it.attempts_max,
+            it.dead_letters,
+            it.backoff,
+            it.fifo,
+            it.content_dedup,
+        );
+        let (ack, target) = (it.ack, it.oldest_age_target);
+        let rest = (it.keys_kept, ack, target, it.subscriptions, it.announce, it.protocol);
+        let QueueEntry { created_at, changed_at, tags, .. } = entry.clone();
+        Self { definition: (jobs, rest), created_at, changed_at, tags }
+    }
+
+    fn entry(self) -> QueueEntry {
+        let Self { definition: (jobs, rest), created_at, changed_at, tags } = self;
+        let (visibility, retention, delay, attempts_max, dead_letters, backoff, fifo, dedup) = jobs;
+        let (keys_kept, ack, oldest_age_target, subscriptions, announce, protocol) = rest;
+        let definition = QueueDefinition {
+            visibility,
+            retention,
+            delay,
+            attempts_max,
+            dead_letters,
+            backoff,
+            fifo,
+            content_dedup: dedup,
+            keys_kept,
+            ack,
+            oldest_age_target,
+            subscriptions,
+            announce,
+            protocol,
+            residency: Vec::new(),
+        };
+        QueueEntry { definition, created_at, changed_at, tags }
+    }
+}
+
+impl Record for QueueEntry {
+    const VERSION: u8 = 2;
+
+    /// As every node reads it where the queue has no residency.
+    fn encode(&self) -> Bytes {
+        if self.definition.residency.is_empty() { Unbound::of(self).encode() } else { encode(self) }
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        match bytes.first() {
+            Some(&Unbound::VERSION) => Unbound::decode(bytes).map(Unbound::entry),
+            _ => read(Self::VERSION, bytes),
+        }
+    }
+}
+
 /// Longest lease, and longest delay of a job.
 pub const VISIBILITY_MAX: Duration = Duration::from_secs(12 * 3_600);
 /// Shortest and longest time that jobs are kept.
@@ -125,6 +212,8 @@ pub const KEYS_KEPT_MIN_MAX: (Duration, Duration) =
 pub const PROTOCOL_SETTINGS_MAX: usize = 32;
 /// Longest name of such a setting with its value, in bytes.
 pub const PROTOCOL_SETTING_BYTES_MAX: usize = 4 << 10;
+/// Most tags of residency of a queue.
+pub const RESIDENCY_TAGS_MAX: usize = 16;
 /// Most subscriptions of a queue.
 pub const SUBSCRIPTIONS_MAX: usize = 16;
 /// The first word of the topics of the cluster's own events.
@@ -171,6 +260,12 @@ impl QueueDefinition {
             ("protocol", "at most 32 settings, of at most 4 KiB each", fit(&self.protocol)),
             ("subscriptions", "at most 16", self.subscriptions.len() <= SUBSCRIPTIONS_MAX),
             ("subscriptions", "of a queue that is not FIFO", !self.fifo || !self.subscribes()),
+            ("residency", "at most 16 tags", self.residency.len() <= RESIDENCY_TAGS_MAX),
+            (
+                "residency",
+                "that of no queue with subscriptions: events lie where they are published",
+                self.residency.is_empty() || !self.subscribes(),
+            ),
             // Otherwise the end of a job could be a job whose end is an event, for ever.
             (
                 "announce",
@@ -253,7 +348,7 @@ pub struct Frontier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Record, TopicPattern};
+    use crate::record::TopicPattern;
 
     #[test]
     fn names_and_bounds() {
@@ -304,6 +399,26 @@ mod tests {
             protocol: BTreeMap::from([("sqs.x".to_owned(), "1".to_owned())]),
             ..QueueDefinition::default()
         };
-        assert_eq!(QueueDefinition::decode(&definition.encode()), Ok(definition));
+        let entry = QueueEntry { definition, changed_at: UnixMillis(7), ..Default::default() };
+        assert_eq!(QueueEntry::decode(&entry.encode()), Ok(entry));
+    }
+
+    #[test]
+    fn a_queue_without_residency_is_written_as_before() {
+        let tags = BTreeMap::from([("t".to_owned(), "1".to_owned())]);
+        let definition = QueueDefinition { attempts_max: Some(5), ..QueueDefinition::default() };
+        let (created_at, changed_at) = (UnixMillis(6), UnixMillis(7));
+        let mut entry = QueueEntry { definition, created_at, changed_at, tags };
+        let written: String = entry.encode().iter().map(|byte| format!("{byte:02x}")).collect();
+        let frozen = "011e00808c1500000001050000000000\
+                      80a30500013c0000000006070101740131";
+        assert_eq!(written, frozen);
+        assert_eq!(QueueEntry::decode(&entry.encode()).unwrap(), entry);
+        // Who does not know of residency must not take the queue for one that lies anywhere.
+        entry.definition.residency = vec!["eu".to_owned()];
+        assert_eq!(entry.encode()[0], 2);
+        assert_eq!(QueueEntry::decode(&entry.encode()).unwrap(), entry);
+        entry.definition.residency = vec!["eu".to_owned(); 17];
+        assert_eq!(entry.definition.check().map_err(|error| error.setting), Err("residency"));
     }
 }

@@ -28,6 +28,7 @@ pub(super) struct Settings {
     subscriptions: Vec<Subscription>,
     announce: bool,
     protocol: BTreeMap<String, String>,
+    residency: Vec<String>,
 }
 
 impl Default for Settings {
@@ -53,6 +54,7 @@ impl From<&QueueDefinition> for Settings {
             subscriptions,
             announce,
             protocol,
+            residency,
         } = definition.clone();
         Self {
             visibility: Span(visibility),
@@ -69,6 +71,7 @@ impl From<&QueueDefinition> for Settings {
             subscriptions,
             announce,
             protocol,
+            residency,
         }
     }
 }
@@ -90,6 +93,7 @@ impl Settings {
             subscriptions: self.subscriptions,
             announce: self.announce,
             protocol: self.protocol,
+            residency: self.residency,
         }
     }
 }
@@ -102,13 +106,14 @@ mod tests {
 
     #[test]
     fn settings_are_written_as_they_are_read() {
-        let text = r#"{"visibility":"2m","attempts_max":5,"dead_letters":"dead","ack":"quorum",
+        let text = r#"{"visibility":"2m","attempts_max":5,"dead_letters":"dead","ack":"quorum","residency":["eu"],
                        "subscriptions":[{"topics":"orders.**","each_region":true}]}"#;
         let read: Settings = serde_json::from_str(text).unwrap();
         let definition = read.clone().definition();
         assert_eq!(definition.visibility, Duration::from_secs(120));
         assert_eq!(definition.backoff, QueueDefinition::default().backoff);
         assert!(definition.subscribes());
+        assert_eq!(definition.residency, ["eu"]);
         let written = serde_json::to_string(&Settings::from(&definition)).unwrap();
         assert_eq!(serde_json::from_str::<Settings>(&written).unwrap(), read);
         for bad in [r#"{"visible":"2m"}"#, r#"{"delay":5}"#, r#"{"dead_letters":"a/b"}"#] {
