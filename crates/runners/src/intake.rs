@@ -10,12 +10,13 @@ use rhumb_queue::{NewJob, Refused};
 use rhumb_regions::pool::RouteError;
 use rhumb_types::{RegionId, UnixMillis, record::JobId};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::{
     github::Outside,
     job::{Action, WorkflowJob},
     labels::{LabelSet, set_for},
-    limits::REPOSITORIES_MAX,
+    limits::{REPOSITORIES_MAX, WEBHOOK_WAIT},
     payload::JobEvent,
     place::{Accounts, home},
     record::{RecordError, Records},
@@ -118,6 +119,9 @@ pub enum IntakeError {
     /// What happened to it was not written.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// It may be durable by now, or be so soon: its key tells.
+    #[error("it was not durable within {WEBHOOK_WAIT:?}")]
+    Late,
 }
 
 impl Intake {
@@ -142,7 +146,8 @@ impl Intake {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Takes a webhook. It is answered once what it asks for is durable.
+    /// Takes a webhook. It is answered once what it asks for is durable, or was not within
+    /// [`WEBHOOK_WAIT`].
     ///
     /// Cancel-safe: what was written stays, and a repeated delivery finds it.
     pub async fn webhook(&self, head: Head<'_>, body: &[u8]) -> Answer {
@@ -164,16 +169,7 @@ impl Intake {
             shared.counts.add("delivery_repeated");
             return answer(202, "repeated");
         }
-        let taken = match delivery {
-            Delivery::Ping => Ok(answer(200, "pong")),
-            Delivery::Nothing(nothing) => {
-                shared.counts.add(nothing.name());
-                Ok(answer(202, nothing.name()))
-            }
-            Delivery::Queued(event) => self.queued(event).await,
-            Delivery::Moved(event) => self.moved(event).await,
-        };
-        match taken {
+        match in_time(self.carry_out(delivery)).await {
             Ok(answer) => {
                 self.seen(|seen| seen.remember(id));
                 answer
@@ -184,6 +180,18 @@ impl Intake {
                 tracing::warn!(%error, delivery = id, "a webhook could not be carried out");
                 refusal(503, "failed", &error)
             }
+        }
+    }
+
+    async fn carry_out(&self, delivery: Delivery) -> Result<Answer, IntakeError> {
+        match delivery {
+            Delivery::Ping => Ok(answer(200, "pong")),
+            Delivery::Nothing(nothing) => {
+                self.shared.counts.add(nothing.name());
+                Ok(answer(202, nothing.name()))
+            }
+            Delivery::Queued(event) => self.queued(event).await,
+            Delivery::Moved(event) => self.moved(event).await,
         }
     }
 
@@ -296,10 +304,43 @@ impl Intake {
     }
 }
 
+/// Gives up what takes so long that GitHub would hear no answer. What was sent to a queue until then may
+/// become durable all the same: the key makes a repetition the same job.
+async fn in_time(
+    work: impl Future<Output = Result<Answer, IntakeError>>,
+) -> Result<Answer, IntakeError> {
+    timeout(WEBHOOK_WAIT, work).await.unwrap_or(Err(IntakeError::Late))
+}
+
 fn answer(status: u16, outcome: &'static str) -> Answer {
     Answer { status, outcome, body: json!({ "outcome": outcome }) }
 }
 
 fn refusal(status: u16, outcome: &'static str, error: &impl ToString) -> Answer {
     Answer { status, outcome, body: json!({ "error": error.to_string() }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, time::Duration};
+
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    /// How long GitHub waits for an answer.
+    const GITHUB_WAITS: Duration = Duration::from_secs(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn what_never_becomes_durable_is_answered_before_github_gives_up() {
+        let began = Instant::now();
+        let late = in_time(pending()).await;
+        assert!(matches!(late, Err(IntakeError::Late)), "{late:?}");
+        assert!(began.elapsed() >= WEBHOOK_WAIT && began.elapsed() < GITHUB_WAITS);
+        let slow = in_time(async {
+            sleep(WEBHOOK_WAIT - Duration::from_secs(1)).await;
+            Ok(answer(202, "queued"))
+        });
+        assert_eq!(slow.await.unwrap().status, 202);
+    }
 }

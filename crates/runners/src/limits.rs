@@ -4,6 +4,9 @@ use std::time::Duration;
 
 /// Largest webhook that GitHub sends, in bytes.
 pub const WEBHOOK_BYTES_MAX: usize = 25 << 20;
+/// How long what a webhook asks for may take until it is durable. GitHub waits for ten seconds, of which
+/// the way of the body and of the answer is a part.
+pub const WEBHOOK_WAIT: Duration = Duration::from_secs(8);
 /// Most secrets that are good at the same time, so that one can be replaced without a gap.
 pub const SECRETS_MAX: usize = 2;
 /// Fewest bytes of a secret.

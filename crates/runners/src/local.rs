@@ -133,6 +133,10 @@ pub enum What {
         action: Action,
         /// How it was answered; nothing when nobody was there.
         status: Option<u16>,
+        /// The region that the answer names as the job's.
+        region: Option<String>,
+        /// Whether it was sent before.
+        again: bool,
         /// In how many milliseconds.
         millis: u64,
     },
@@ -235,6 +239,19 @@ impl LocalGitHub {
         self.shared.changed.notify_waiters();
         self.shared.send(&job, Action::Queued).await;
         job.id
+    }
+
+    /// Sends the last webhook about a job that said an action once more, with the id and the body that it
+    /// had, as GitHub does on request, and waits for the answer; says whether there was one.
+    pub async fn send_again(&self, job: u64, action: Action) -> bool {
+        let last = {
+            let state = self.shared.state();
+            let mut sent = state.sent.iter().rev();
+            sent.find(|sent| sent.job == job && sent.action == action).cloned()
+        };
+        let Some(last) = last else { return false };
+        self.shared.try_once(last.guid, job, action, last.body, true).await;
+        true
     }
 
     /// Cancels a job that waits.

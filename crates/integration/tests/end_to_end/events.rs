@@ -7,8 +7,8 @@ use std::{
 };
 
 use anyhow::ensure;
-use rhumb_integration::{Cluster, Layout, eventually, programs::has_curl};
-use serde_json::Value;
+use rhumb_integration::{Cluster, Http, Layout, eventually, programs::has_curl};
+use serde_json::{Value, json};
 
 use crate::{rhumb, run, skipped, works};
 
@@ -16,6 +16,8 @@ use crate::{rhumb, run, skipped, works};
 const DOCUMENT: &str = include_str!("../../../../docs/queues.md");
 /// How long something may take until it is known in every region.
 const SPREAD_MAX: Duration = Duration::from_secs(60);
+/// How long an answer may take.
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
 /// The examples, in their order, as one script.
 fn examples(node: &str) -> String {
@@ -132,7 +134,25 @@ fn the_end_of_a_job_is_an_event_where_its_queue_says_so() {
     let said = got.get("body").and_then(Value::as_str).unwrap();
     let said: Value = serde_json::from_str(said).unwrap();
     assert_eq!(said.get("queue").and_then(Value::as_str), Some("loud"));
-    ready(&cluster, "ends", 0);
+    // One that nobody is to try again.
+    works(rhumb(&cluster, 0, &["queue", "send", "loud", "work"]));
+    let got = works(rhumb(&cluster, 0, &["queue", "receive", "loud", "--wait", "20s"]));
+    let got: Value = serde_json::from_str(&got).unwrap();
+    let fail = json!({ "receipt": got["receipt"], "reason": "no such order", "dead": true });
+    let mut http = Http::open(cluster.http(0), ANSWER_WAIT).unwrap();
+    let (status, _) =
+        http.ask("POST", "/v1/queues/loud/fail", fail.to_string().as_bytes()).unwrap();
+    assert_eq!(status, 204);
+    let dead = eventually(SPREAD_MAX, || {
+        let got = rhumb(&cluster, 0, &["queue", "receive", "ends", "--wait", "20s"]);
+        let got: Value = serde_json::from_slice(&got.stdout)?;
+        ensure!(got["attributes"]["rhumb-topic"] != "rhumb.job.finished.loud", "{got}");
+        Ok(got)
+    });
+    let dead = dead.unwrap();
+    assert_eq!(dead["attributes"]["rhumb-topic"], "rhumb.job.dead.loud", "{dead}");
+    let said: Value = serde_json::from_str(dead["body"].as_str().unwrap()).unwrap();
+    assert_eq!((&said["queue"], &said["id"]), (&json!("loud"), &got["id"]), "{said}");
 }
 
 /// How long the others take at most to agree that a region is down, or is there again.

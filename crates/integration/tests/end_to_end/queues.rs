@@ -390,3 +390,31 @@ fn of_two_regions_and_a_witness_the_one_that_is_left_works_on() {
     rig.work_off(&[0], HELD_MAX);
     rig.judge("one of two killed", &BTreeSet::new());
 }
+
+/// How long the owner waits for the others to write a lease that is longer than what was written ahead.
+const CONFIRMED_WAIT: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_longer_lease_is_unconfirmed_without_a_majority_and_one_of_the_usual_length_is_not() {
+    let mut rig = Rig::of(Layout::regions(3).witness(), 2, "local");
+    let mut here = rig.http(0);
+    rig.add(&mut here, &json!({ "body": "a" }));
+    let leased = receive(&mut here, 1, "20s").unwrap();
+    let receipt = &leased.first().unwrap().receipt;
+    let mut extend = |visibility: &str| {
+        let wish = json!({ "receipt": receipt, "visibility": visibility });
+        ask(&mut here, "POST", &format!("{PATH}/extend"), &wish).unwrap()
+    };
+    // While both are there, any length is written.
+    assert_eq!(extend("1h").0, 204);
+    assert_eq!(extend("60s").0, 204);
+    rig.cluster.kill(1).unwrap();
+    let began = Instant::now();
+    let (status, answer) = extend("2h");
+    assert_eq!((status, &answer["refused"]), (504, &json!("unconfirmed")), "{answer}");
+    let took = began.elapsed();
+    assert!(took >= CONFIRMED_WAIT && took < CONFIRMED_WAIT * 2, "{took:?}");
+    // The worker has the job still, and may take as long as the queue's own visibility.
+    assert_eq!(extend("30s").0, 204);
+    assert!(settle(&mut here, "complete", receipt).unwrap());
+}

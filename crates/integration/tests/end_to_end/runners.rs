@@ -1,6 +1,8 @@
 //! CI runners in a cluster of real processes: webhooks in one region, runners in another, a region that
 //! dies between the two, and everything that nobody tells of.
 
+mod webhooks;
+
 use std::{
     fs,
     net::SocketAddr,
@@ -101,6 +103,10 @@ impl Stage {
 
     /// A stage with so many regions, whose runners are as `adjust` makes them; it is given the folder.
     fn set_with(regions: usize, adjust: impl FnOnce(&mut RunnersSettings, &Path)) -> Self {
+        Self::made(regions, true, adjust)
+    }
+
+    fn made(regions: usize, start: bool, adjust: impl FnOnce(&mut RunnersSettings, &Path)) -> Self {
         let (folder, runtime, tasks) =
             (TempDir::new().unwrap(), Runtime::new().unwrap(), Tasks::new());
         let clock = SystemClock { wall_offset_millis: 0 };
@@ -115,16 +121,30 @@ impl Stage {
         let mut runners = runners(folder.path(), &github.url());
         adjust(&mut runners, folder.path());
         let layout = Layout::regions(regions).adjust(move |settings| configure(settings, runners));
-        let mut cluster = layout.start().unwrap();
-        cluster.wait_until_linked(0..regions).unwrap();
-        cluster.wait_until_agreed(0..regions).unwrap();
-        let stage = Self { cluster, github, runtime, tasks, folder };
-        // A webhook is taken once the queue is agreed on.
-        stage.until("the queue of runners is there", SERVED_MAX, |stage| {
-            let listed = super::rhumb(&stage.cluster, regions - 1, &["queue", "list", "--json"]);
-            String::from_utf8_lossy(&listed.stdout).contains("runners.linux")
-        });
+        let mut stage = Self { cluster: layout.prepare().unwrap(), github, runtime, tasks, folder };
+        if start {
+            (0..regions).for_each(|nth| stage.cluster.start(nth).unwrap());
+            stage.wait();
+        }
         stage
+    }
+
+    /// Waits until every region, all of which were started, takes webhooks: once the queue is agreed on, and
+    /// each acts for itself in the eyes of all. Before that, jobs stay where they are told.
+    fn wait(&mut self) {
+        let regions = self.cluster.len();
+        self.cluster.wait_until_linked(0..regions).unwrap();
+        self.cluster.wait_until_agreed(0..regions).unwrap();
+        for nth in 0..regions {
+            self.until("every region acts for itself", SERVED_MAX, |stage| {
+                (0..regions)
+                    .all(|of| super::holder(&stage.cluster, nth, of) == stage.cluster.region(of))
+            });
+            self.until("the queue of runners is there", SERVED_MAX, |stage| {
+                let listed = super::rhumb(&stage.cluster, nth, &["queue", "list", "--json"]);
+                String::from_utf8_lossy(&listed.stdout).contains("runners.linux")
+            });
+        }
     }
 
     fn place(&self, nth: usize) -> Place {

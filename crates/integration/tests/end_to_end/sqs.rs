@@ -37,6 +37,24 @@ fn boto3_finds_what_it_expects() {
     command.args((0..2).map(|nth| cluster.sqs(nth).port().to_string()));
     command.args(KEYS.iter().flat_map(|(id, secret, ..)| [id, secret]));
     assert!(run(&mut command).ends_with("ok\n"));
+    // What was changed stands in the audit chain, with the key that asked.
+    let chain = crate::works(crate::rhumb(&cluster, 0, &["audit", "export"]));
+    let entries: Vec<Value> =
+        chain.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let operator = KEYS[0].0;
+    for (action, queue) in [
+        ("create-queue", "first"),
+        ("change-queue", "settings"),
+        ("purge-queue", "purged"),
+        ("delete-queue", "page-0"),
+    ] {
+        let noted = entries.iter().filter(|it| it["action"] == action && it["subject"] == queue);
+        let actors: Vec<&str> = noted.filter_map(|it| it["actor"].as_str()).collect();
+        assert!(
+            actors.iter().any(|actor| actor.contains(operator)),
+            "{action} {queue}: {actors:?}"
+        );
+    }
 }
 
 /// The AWS command line at a node, as the operator.
@@ -172,8 +190,8 @@ fn a_celery_worker_that_dies_loses_no_task() {
     all.unwrap();
 }
 
-/// What a server without keys answers to an operation.
-fn ask(address: SocketAddr, operation: &str, body: &Value) -> anyhow::Result<Value> {
+/// What a server without keys says to an operation: head and body.
+fn said(address: SocketAddr, operation: &str, body: &Value) -> anyhow::Result<(String, String)> {
     let body = body.to_string();
     let mut stream = TcpStream::connect(address)?;
     write!(
@@ -185,8 +203,43 @@ fn ask(address: SocketAddr, operation: &str, body: &Value) -> anyhow::Result<Val
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-    anyhow::ensure!(head.starts_with("HTTP/1.1 200"), "{operation}: {text}");
-    Ok(serde_json::from_str(body)?)
+    Ok((head.to_owned(), body.to_owned()))
+}
+
+/// What it answers, where it does as it is asked.
+fn ask(address: SocketAddr, operation: &str, body: &Value) -> anyhow::Result<Value> {
+    let (head, body) = said(address, operation, body)?;
+    anyhow::ensure!(head.starts_with("HTTP/1.1 200"), "{operation}: {head} {body}");
+    Ok(serde_json::from_str(&body)?)
+}
+
+/// How long the voters are waited for, and a bit.
+const VOTERS_WAIT: Duration = Duration::from_secs(10);
+const VOTERS_WAIT_MAX: Duration = Duration::from_secs(20);
+
+#[test]
+fn without_a_majority_of_the_voters_queues_are_not_changed_and_the_client_hears_so() {
+    let mut cluster = Layout::regions(3).start().unwrap();
+    let address = cluster.sqs(0);
+    ask(address, "CreateQueue", &json!({ "QueueName": "before" })).unwrap();
+    cluster.kill(1).unwrap();
+    cluster.kill(2).unwrap();
+    for (operation, body) in [
+        ("CreateQueue", json!({ "QueueName": "after" })),
+        ("DeleteQueue", json!({ "QueueUrl": "before" })),
+    ] {
+        let began = Instant::now();
+        let (head, body) = said(address, operation, &body).unwrap();
+        assert!(head.starts_with("HTTP/1.1 503"), "{operation}: {head} {body}");
+        assert!(head.contains("ServiceUnavailable;Receiver"), "{operation}: {head}");
+        let took = began.elapsed();
+        assert!(took >= VOTERS_WAIT && took < VOTERS_WAIT_MAX, "{operation}: {took:?}");
+    }
+    // Messages need no majority.
+    let message = json!({ "QueueUrl": "before", "MessageBody": "x" });
+    ask(address, "SendMessage", &message).unwrap();
+    let listed = ask(address, "ListQueues", &json!({})).unwrap();
+    assert_eq!(listed["QueueUrls"].as_array().unwrap().len(), 1, "{listed}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Instant};
 use bytes::Bytes;
 use http::{Method, Request, header};
 use rhumb_types::UnixMillis;
+use serde_json::Value;
 
 use super::{LocalJob, Shared, What, payloads};
 use crate::job::Action;
@@ -20,8 +21,8 @@ pub(super) struct Sent {
     pub(super) redelivery: bool,
     /// How long it took.
     pub(super) micros: u64,
-    job: u64,
-    body: Bytes,
+    pub(super) job: u64,
+    pub(super) body: Bytes,
 }
 
 impl Sent {
@@ -56,7 +57,14 @@ impl Shared {
         true
     }
 
-    async fn try_once(&self, guid: String, job: u64, action: Action, body: Bytes, again: bool) {
+    pub(super) async fn try_once(
+        &self,
+        guid: String,
+        job: u64,
+        action: Action,
+        body: Bytes,
+        again: bool,
+    ) {
         let hook = {
             let mut state = self.state();
             let turn = state.sent.len();
@@ -73,12 +81,14 @@ impl Shared {
             .header("x-github-delivery", &guid)
             .header("x-hub-signature-256", self.secrets.sign(&body))
             .body(body.clone());
-        let status = match (hook, request) {
-            (Some(hook), Ok(request)) => {
-                hook.ask(request).await.ok().map(|answer| answer.status().as_u16())
-            }
+        let answer = match (hook, request) {
+            (Some(hook), Ok(request)) => hook.ask(request).await.ok(),
             _ => None,
         };
+        let status = answer.as_ref().map(|answer| answer.status().as_u16());
+        let said: Option<Value> = answer.and_then(|it| serde_json::from_slice(it.body()).ok());
+        let region = said.as_ref().and_then(|it| it.get("region")).and_then(Value::as_str);
+        let region = region.map(str::to_owned);
         let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         let millis = micros / 1_000;
         {
@@ -88,6 +98,6 @@ impl Shared {
             let redelivery = again;
             state.sent.push(Sent { id, guid, at, action, status, redelivery, micros, job, body });
         }
-        self.happened(What::Sent { job, action, status, millis });
+        self.happened(What::Sent { job, action, status, region, again, millis });
     }
 }

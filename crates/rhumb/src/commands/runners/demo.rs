@@ -30,6 +30,7 @@ use rhumb_runners::{
     local::{Happening, LocalGitHub, What},
 };
 use rhumb_types::RegionId;
+use serde_json::Value;
 use tokio::{runtime::Runtime, time::sleep};
 
 use super::super::say;
@@ -160,7 +161,8 @@ fn configure(settings: &mut Settings, runners: RunnersSettings) {
     settings.runners = Some(runners);
 }
 
-/// Waits until every region knows the queue of the runners.
+/// Waits until every region knows the queue of the runners, and that each region acts for itself: before
+/// that, jobs stay where they are told.
 async fn wait_until_ready(nodes: &[(RegionId, Place)]) -> Result<()> {
     let give_up = Instant::now() + READY_WAIT_MAX;
     for (region, place) in nodes {
@@ -170,8 +172,26 @@ async fn wait_until_ready(nodes: &[(RegionId, Place)]) -> Result<()> {
             }
             sleep(LOOK_INTERVAL).await;
         }
+        while !sees_all_act(place, nodes.len()).await {
+            if Instant::now() > give_up {
+                bail!("{region} does not see every region act for itself; see its log");
+            }
+            sleep(LOOK_INTERVAL).await;
+        }
     }
     Ok(())
+}
+
+async fn sees_all_act(place: &Place, count: usize) -> bool {
+    let Ok(request) = Request::get("/v1/regions").body(Bytes::new()) else { return false };
+    let Ok(answer) = place.ask(request).await else { return false };
+    let seen: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
+    let acts = |region: &&Value| {
+        let holder = region.pointer("/lease/holder/region");
+        holder.is_some() && holder == region.pointer("/region")
+    };
+    let regions = seen.pointer("/regions").and_then(Value::as_array);
+    regions.is_some_and(|regions| regions.iter().filter(acts).count() == count)
 }
 
 async fn has_queue(place: &Place) -> bool {
@@ -186,9 +206,10 @@ fn line(began: u64, happening: &Happening) -> String {
     let at = happening.at.0.saturating_sub(began);
     let what = match &happening.what {
         What::Queued(job) => format!("job {job} is queued"),
-        What::Sent { job, action, status, millis } => {
+        What::Sent { job, action, status, again, millis, .. } => {
             let status = status.map_or("nobody".to_owned(), |status| status.to_string());
-            format!("webhook {} of job {job}: {status} in {millis} ms", action.name())
+            let again = if *again { " again" } else { "" };
+            format!("webhook {} of job {job}{again}: {status} in {millis} ms", action.name())
         }
         What::Registered(runner) => format!("runner {runner} is registered"),
         What::Connected(runner) => format!("runner {runner} came"),
