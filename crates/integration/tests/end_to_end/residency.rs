@@ -9,7 +9,7 @@ use rhumb_regions::ResidencyTag;
 use rhumb_types::Consistency;
 use serde_json::Value;
 
-use crate::{at, fails, json, rhumb};
+use crate::{at, fails, json, rhumb, wait_for_duties, works};
 
 /// The region that is in no jurisdiction.
 const OUTSIDE: &str = "us-east-1";
@@ -102,6 +102,54 @@ fn keys_of_a_jurisdiction_never_leave_it() {
         let refused = stranger.get::<_, Option<String>>("eu:user").err();
         let code = refused.as_ref().and_then(|error| error.code());
         anyhow::ensure!(code == Some("UNAVAILABLE"), "{refused:?}");
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn jobs_of_a_jurisdiction_run_inside_and_are_passed_on_by_who_is_outside() {
+    let mut cluster = cluster();
+    cluster.wait_until_agreed(0..3).unwrap();
+    wait_for_duties(&cluster, 0..3);
+    let nth = |name: &str| (0..3).find(|nth| cluster.region(*nth) == name).unwrap();
+    let (outside, one, two) = (nth(OUTSIDE), nth("eu-west-1"), nth("ap-southeast-1"));
+    let create = ["queue", "create", "payroll", "--residency", "eu", "--reason", "test"];
+    eventually(READY_WAIT_MAX, || {
+        let made = rhumb(&cluster, outside, &create);
+        anyhow::ensure!(made.status.success(), "{made:?}");
+        Ok(())
+    })
+    .unwrap();
+    for nth in 0..3 {
+        eventually(READY_WAIT_MAX, || {
+            let shown = rhumb(&cluster, nth, &["queue", "show", "payroll"]);
+            anyhow::ensure!(shown.status.success(), "{shown:?}");
+            Ok(())
+        })
+        .unwrap();
+    }
+    let job = works(rhumb(&cluster, outside, &["queue", "send", "payroll", "pay ada"]));
+    let why = json(&works(rhumb(&cluster, one, &["queue", "why", job.trim(), "--json"])));
+    let (home, pinned) = (at(&why, "/jobs/0/home"), at(&why, "/jobs/0/pinned"));
+    assert!(home != OUTSIDE && pinned == false, "{why}");
+    let refused = fails(rhumb(&cluster, outside, &["queue", "receive", "payroll"]));
+    assert!(refused.contains("stay in eu"), "{refused}");
+    let sent_out = ["queue", "send", "payroll", "x", "--home", OUTSIDE];
+    let refused = fails(rhumb(&cluster, one, &sent_out));
+    assert!(refused.contains("is outside"), "{refused}");
+    let received = works(rhumb(&cluster, two, &["queue", "receive", "payroll", "--wait", "10s"]));
+    assert!(received.contains("pay ada"), "{received}");
+    let report = json(&works(rhumb(&cluster, outside, &["residency", "--json"])));
+    assert_eq!(at(&report, "/queues/0/name"), "queue payroll");
+    assert_eq!(at(&report, "/queues/0/regions").as_array().unwrap().len(), 2);
+    // With nobody inside in reach it takes nothing in.
+    cluster.kill(one).unwrap();
+    cluster.kill(two).unwrap();
+    eventually(READY_WAIT_MAX, || {
+        let refused = rhumb(&cluster, outside, &["queue", "send", "payroll", "lost"]);
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        anyhow::ensure!(told.contains("no region can be reached"), "{told}");
         Ok(())
     })
     .unwrap();
