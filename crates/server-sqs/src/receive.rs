@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
 
 use bytes::Bytes;
 use rhumb_engine::ReceiveRequest;
+use rhumb_front::Bearer;
 use rhumb_queue::Leased;
 use rhumb_types::UnixMillis;
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,7 @@ use crate::{
     reply::{Outcome, json},
     send::{deduplication_id, sequence},
     settings, settle,
-    waiting::Place,
+    waiting::{Place, Waiting},
 };
 
 #[derive(Deserialize, Default)]
@@ -87,7 +88,8 @@ pub(crate) async fn receive(call: &Call) -> Outcome {
     let ask: Ask = call.read()?;
     let queue = call.queue(&ask.queue_url)?;
     let wanted = understand(&queue, ask)?;
-    let _place = place(call, wanted.wait)?;
+    let bearer = call.grant.bearer(call.client.ip());
+    let _place = place(&call.shared.waiting, &bearer, wanted.wait)?;
     if let Some(again) = again(call, &queue, &wanted).await? {
         return Ok(again);
     }
@@ -156,12 +158,11 @@ fn understand(queue: &Queue, ask: Ask) -> Result<Wanted, Fault> {
 }
 
 /// A place among those who wait; who does not wait needs none.
-fn place(call: &Call, wait: Duration) -> Result<Option<Place>, Fault> {
+fn place(waiting: &Waiting, bearer: &Bearer, wait: Duration) -> Result<Option<Place>, Fault> {
     if wait.is_zero() {
         return Ok(None);
     }
-    let place = call.shared.waiting.place(&call.grant.bearer(call.client.ip()));
-    place.map(Some).ok_or_else(|| {
+    waiting.place(bearer).map(Some).ok_or_else(|| {
         let message = "Too many requests wait for messages already.";
         Fault::new(Code::OverLimit, message)
     })
@@ -243,4 +244,25 @@ fn first_receipt(call: &Call, leased: &Leased) -> UnixMillis {
     let now = call.shared.engine.clock().now().wall;
     first.put(key.clone(), now);
     now
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::WAITING_PER_KEY_MAX;
+
+    #[test]
+    fn too_many_who_wait_are_over_the_limit_and_who_does_not_wait_needs_no_place() {
+        let waiting = Waiting::default();
+        let (one, other) = (Bearer::Token("a".into()), Bearer::Token("b".into()));
+        let wait = Duration::from_secs(1);
+        let places: Vec<_> =
+            (0..WAITING_PER_KEY_MAX).map(|_| place(&waiting, &one, wait).unwrap()).collect();
+        let code = place(&waiting, &one, wait).unwrap_err().code;
+        assert_eq!((code, code.query(), code.status()), (Code::OverLimit, "OverLimit", 403));
+        assert!(place(&waiting, &one, Duration::ZERO).unwrap().is_none());
+        assert!(place(&waiting, &other, wait).unwrap().is_some());
+        drop(places);
+        assert!(place(&waiting, &one, wait).unwrap().is_some());
+    }
 }

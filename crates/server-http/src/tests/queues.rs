@@ -255,6 +255,48 @@ async fn what_is_wrong_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_job_of_a_fifo_queue_has_a_group() {
+    let (_node, mut client) = node().await;
+    make(&mut client, "line", json!({ "fifo": true })).await;
+    let without = post(&mut client, "line/jobs", json!({ "body": "a", "key": "k" })).await;
+    let problem = without.problem(400, "invalid");
+    assert!(problem.to_string().contains("group"), "{problem}");
+    let two = json!({ "jobs": [
+        { "body": "a", "group": "g", "key": "1" }, { "body": "b", "key": "2" },
+    ] });
+    let batch = post(&mut client, "line/jobs", two).await;
+    assert!(batch.status == 200 || batch.status == 400, "{batch:?}");
+    let held = client.get("/v1/queues/line/jobs").await.expect(200).json();
+    let groupless = held["jobs"].as_array().unwrap().iter().filter(|it| it["group"].is_null());
+    assert_eq!(groupless.count(), 0, "{held}");
+    let with = json!({ "body": "a", "group": "g", "key": "k" });
+    post(&mut client, "line/jobs", with).await.expect(201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_counts_as_long_as_its_lease() {
+    let (_node, mut client) = node().await;
+    post(&mut client, "jobs/jobs", json!({ "body": "a" })).await.expect(201);
+    let wish = json!({ "wait": "5s", "visibility": "1s" });
+    let late = post(&mut client, "jobs/receive", wish).await.expect(200).json();
+    let late = &late["jobs"][0]["receipt"];
+    // It comes again once its lease is over, and nobody has settled it until then.
+    let again = receive(&mut client, "jobs").await;
+    assert_eq!(again["attempt"], 2);
+    for how in ["complete", "release"] {
+        let refused = post(&mut client, &format!("jobs/{how}"), json!({ "receipt": late })).await;
+        assert_eq!(refused.problem(409, "conflict")["refused"], "stale", "{how}");
+    }
+    let longer = json!({ "receipt": late, "visibility": "60s" });
+    let refused = post(&mut client, "jobs/extend", longer).await;
+    assert_eq!(refused.problem(409, "conflict")["refused"], "stale");
+    let done = json!({ "receipt": again["receipt"] });
+    post(&mut client, "jobs/complete", done).await.expect(204);
+    let gone = post(&mut client, "jobs/complete", json!({ "receipt": late })).await;
+    assert_eq!(gone.problem(404, "not_found")["refused"], "gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_reaches_the_queues_of_its_scopes() {
     let mut tokens = vec![token("all", ApiRole::Operator), token("ci", ApiRole::Operator)];
     tokens[1].scopes = vec!["queue:ci-".to_owned()];
