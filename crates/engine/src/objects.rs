@@ -12,7 +12,7 @@
 //! Deliberately absent: what a request may do, and its protocol.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -125,6 +125,8 @@ pub(crate) struct Running {
     pub(crate) keeper: Keeper,
     pub(crate) fetch: replicate::Wishes,
     pub(crate) passes: pass::Passes,
+    /// Uploads that were placed so far, for strategies that take turns.
+    pub(crate) turns: AtomicU64,
 }
 
 impl Engine {
@@ -157,7 +159,8 @@ impl Engine {
         shared.object_feed.attach(rows, keeper.clone());
         keeper.covered(&applied());
         let passes = pass::Passes::default();
-        let running = Running { config, blobs, buckets, keeper, fetch, passes };
+        let running =
+            Running { config, blobs, buckets, keeper, fetch, passes, turns: AtomicU64::new(0) };
         let fresh = shared.objects.set(running).is_ok();
         assert!(fresh, "the objects are started once");
         self.replicate(committed, wishes);

@@ -135,8 +135,30 @@ pub struct Upload<'a> {
     pub turn: u64,
     /// The region that has taken the bytes in; the first copy stays there if it may.
     pub taken_in: Option<&'a RegionId>,
-    /// How the regions that the bucket does not name are ordered.
-    pub strategy: Strategy,
+}
+
+/// Under which name a bucket's strategy stands among its later settings.
+const STRATEGY: &str = "strategy";
+/// The strategy of a bucket that names none: copies that an upload waits for are made where they are made
+/// soonest.
+pub const STRATEGY_USUAL: Strategy = Strategy::Latency;
+
+/// How a bucket orders the regions that it does not name. A strategy that this node does not know, because
+/// a newer one wrote it, is the usual one.
+#[must_use]
+pub fn strategy(definition: &BucketDefinition) -> Strategy {
+    let named = definition.later.get(STRATEGY);
+    let known = named.and_then(|name| Strategy::ALL.into_iter().find(|it| it.as_str() == name));
+    known.unwrap_or(STRATEGY_USUAL)
+}
+
+/// Says how a bucket orders the regions that it does not name.
+pub fn set_strategy(definition: &mut BucketDefinition, strategy: Strategy) {
+    if strategy == STRATEGY_USUAL {
+        definition.later.remove(STRATEGY);
+    } else {
+        definition.later.insert(STRATEGY.to_owned(), strategy.as_str().to_owned());
+    }
 }
 
 /// Fewer regions than the bucket asks for copies.
@@ -186,7 +208,7 @@ impl<'s> UploadPlan<'s> {
         bounds: &Bounds,
         upload: &Upload<'_>,
     ) -> Result<Self, PlaceError> {
-        let mut policy = Policy::new(upload.strategy);
+        let mut policy = Policy::new(strategy(definition));
         policy.preferred.clone_from(&definition.regions);
         // Selection takes regions of any of the tags; what lacks one of them falls away below.
         let request = Request {
@@ -197,13 +219,18 @@ impl<'s> UploadPlan<'s> {
             needs: &[],
             sticky: None,
         };
-        let selected = select(snapshot, &request, &policy)?;
+        let taken_in = upload.taken_in.and_then(|region| snapshot.index(region));
+        let mut selected = select(snapshot, &request, &policy)?;
+        if policy.strategy == Strategy::RoundRobin
+            && let Some(turn) = other_turn(upload.turn, taken_in, selected.order())
+        {
+            selected = select(snapshot, &Request { turn, ..request }, &policy)?;
+        }
         let mut order: Vec<_> =
             selected.order().iter().copied().filter(|at| bounds.allowed.contains(*at)).collect();
         let chosen: RegionSet = order.iter().copied().collect();
         let unwell = bounds.allowed.without(chosen);
         order.extend(snapshot.rendezvous(&upload.key, unwell));
-        let taken_in = upload.taken_in.and_then(|region| snapshot.index(region));
         let taken_in = taken_in.filter(|at| bounds.allowed.contains(*at));
         if let Some(place) = taken_in.and_then(|here| order.iter().position(|at| *at == here))
             && let Some(front) = order.get_mut(..=place)
@@ -264,6 +291,17 @@ impl<'s> UploadPlan<'s> {
         lines.extend(self.shortfall.map(|shortfall| shortfall.to_string()));
         lines
     }
+}
+
+/// The turn to take where it is that of the region that has the bytes already: those of the others in turn.
+/// Otherwise the one after it would have two turns in every round.
+fn other_turn(turn: u64, taken_in: Option<RegionIndex>, order: &[RegionIndex]) -> Option<u64> {
+    let count = u64::try_from(order.len()).ok()?;
+    if taken_in.is_none() || order.first().copied() != taken_in {
+        return None;
+    }
+    let round = turn.checked_div(count)?;
+    Some(turn.wrapping_add(1 + round.checked_rem(count.checked_sub(1)?)?))
 }
 
 fn shortfall(definition: &BucketDefinition, bounds: &Bounds) -> Option<Shortfall> {

@@ -1,6 +1,6 @@
 //! What servers and workloads ask about objects.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -11,7 +11,7 @@ use rhumb_objects::{
     index::{self, Which},
     place::{self, Bounds, UploadPlan},
 };
-use rhumb_regions::{Client, Key, Strategy};
+use rhumb_regions::{Client, Key};
 use rhumb_types::{
     AckLevel, RegionId,
     record::{
@@ -227,9 +227,8 @@ impl ObjectClient {
         let upload = place::Upload {
             key: Key::new(&name),
             client: Client::default(),
-            turn: 0,
+            turn: self.running().turns.fetch_add(1, Ordering::Relaxed),
             taken_in: Some(self.region()),
-            strategy: Strategy::Latency,
         };
         let plan = UploadPlan::new(&snapshot, definition, &bounds, &upload).map_err(unplaced)?;
         if plan.is_hopeless() {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use proptest::prelude::{Strategy as _, any, prop, prop_assert, prop_assert_eq, proptest};
-use rhumb_regions::{Facts, Link, Region, RegionFacts};
+use rhumb_regions::{Facts, Link, Location, Region, RegionFacts, snapshot::MicroDollarsPerGb};
 
 use super::*;
 
@@ -27,9 +27,14 @@ fn snapshot(regions: Vec<RegionFacts>) -> RoutingSnapshot {
     .unwrap()
 }
 
-fn upload<'a>(taken_in: Option<&'a RegionId>, strategy: Strategy) -> Upload<'a> {
+fn upload(taken_in: Option<&RegionId>) -> Upload<'_> {
     let key = Key::new(b"photos/1");
-    Upload { key, client: Client::default(), turn: 0, taken_in, strategy }
+    Upload { key, client: Client::default(), turn: 0, taken_in }
+}
+
+fn with_strategy(strategy: Strategy, mut definition: BucketDefinition) -> BucketDefinition {
+    set_strategy(&mut definition, strategy);
+    definition
 }
 
 fn names<'a>(regions: impl Iterator<Item = &'a RegionId>) -> Vec<&'a str> {
@@ -48,13 +53,113 @@ fn the_region_that_took_it_in_is_first_then_the_preferred_ones() {
     let bounds = Bounds::of(&map, &definition).unwrap();
     let here = id("c");
     for strategy in Strategy::ALL {
-        let plan =
-            UploadPlan::new(&map, &definition, &bounds, &upload(Some(&here), strategy)).unwrap();
+        let definition = with_strategy(strategy, definition.clone());
+        let plan = UploadPlan::new(&map, &definition, &bounds, &upload(Some(&here))).unwrap();
         assert_eq!(names(plan.targets()), ["c", "d", "b"], "{strategy}");
         assert_eq!(names(plan.spares()), ["a"], "{strategy}");
         assert_eq!(plan.copies_needed, 2);
         assert!(plan.reasons().iter().any(|line| line == "c took it in"));
     }
+}
+
+/// Four regions, of which every strategy prefers others: seen from `a`, `b` is the nearest by round trip,
+/// `c` by distance, `d` the cheapest and the heaviest, and `b` comes before `c` by priority.
+fn uneven() -> RoutingSnapshot {
+    let region = |name: &str, [degrees, priority, weight, cost]: [u32; 4]| {
+        let mut facts = facts(name, &[]);
+        facts.region.location = Some(Location::new(0.0, f64::from(degrees)).unwrap());
+        facts.region.priority = priority;
+        facts.region.weight = weight;
+        facts.cost = Some(MicroDollarsPerGb(u64::from(cost)));
+        facts
+    };
+    let regions = vec![
+        region("a", [0, 1, 1, 1]),
+        region("b", [90, 3, 1, 9]),
+        region("c", [10, 4, 1, 3]),
+        region("d", [50, 2, 8, 2]),
+    ];
+    let link =
+        |to: &str, millis| Link { from: id("a"), to: id(to), rtt: Duration::from_millis(millis) };
+    RoutingSnapshot::build(Facts {
+        version: 1,
+        here: id("a"),
+        regions,
+        links: vec![link("b", 5), link("c", 80), link("d", 200)],
+        rules: Vec::new(),
+        policy: Policy::default(),
+    })
+    .unwrap()
+}
+
+#[test]
+fn every_strategy_orders_the_regions_that_a_bucket_does_not_name() {
+    let map = uneven();
+    let here = id("a");
+    // Of the other regions the one that gets the copy, for so many keys or turns.
+    const COUNT: u64 = 3_000;
+    let definition =
+        |strategy| with_strategy(strategy, BucketDefinition { min_copies: Some(1), ..usual() });
+    let of = |strategy, key: &[u8], turn| {
+        let definition = definition(strategy);
+        let bounds = Bounds::of(&map, &definition).unwrap();
+        let upload =
+            Upload { key: Key::new(key), client: Client::default(), turn, taken_in: Some(&here) };
+        let plan = UploadPlan::new(&map, &definition, &bounds, &upload).unwrap();
+        let order: String = plan.targets().chain(plan.spares()).map(RegionId::as_str).collect();
+        assert_eq!(plan.targets().count(), 2);
+        assert!(order.starts_with('a') && order.len() == 4, "{order}");
+        order
+    };
+    for (strategy, order) in [
+        (Strategy::Latency, "abcd"),
+        (Strategy::Geographic, "acdb"),
+        (Strategy::Priority, "adbc"),
+        (Strategy::Cost, "adcb"),
+    ] {
+        for (turn, key) in [b"photos/1", b"photos/2", b"photos/3"].into_iter().enumerate() {
+            assert_eq!(of(strategy, key, turn as u64), order, "{strategy}");
+        }
+    }
+    // How often each of the others comes first.
+    let share = |strategy, of_nth: &dyn Fn(u64) -> (Vec<u8>, u64)| {
+        let mut first = std::collections::BTreeMap::from([('b', 0), ('c', 0), ('d', 0)]);
+        for nth in 0..COUNT {
+            let (key, turn) = of_nth(nth);
+            *first.get_mut(&of(strategy, &key, turn).chars().nth(1).unwrap()).unwrap() += 1;
+        }
+        [first[&'b'], first[&'c'], first[&'d']]
+    };
+    let by_turn = |nth| (b"photos/1".to_vec(), nth);
+    let by_key = |nth: u64| (format!("photos/{nth}").into_bytes(), 0);
+    let [b, c, d] = share(Strategy::RoundRobin, &by_turn);
+    assert!([b, c, d].iter().all(|it| it * 3 == COUNT), "{b} {c} {d}");
+    // Weights are 1, 1 and 8.
+    for shares in [share(Strategy::Weighted, &by_turn), share(Strategy::Affinity, &by_key)] {
+        let tenth = COUNT / 10;
+        assert!((tenth * 7..tenth * 9).contains(&shares[2]), "{shares:?}");
+        assert!(shares[..2].iter().all(|it| (tenth / 2..tenth * 3 / 2).contains(it)), "{shares:?}");
+    }
+    // A key is drawn for, whatever the turn.
+    assert_eq!(of(Strategy::Affinity, b"photos/1", 0), of(Strategy::Affinity, b"photos/1", 1));
+}
+
+fn usual() -> BucketDefinition {
+    BucketDefinition::default()
+}
+
+#[test]
+fn a_strategy_that_a_newer_node_wrote_is_the_usual_one_and_stays_as_it_is() {
+    let mut definition = usual();
+    assert_eq!(strategy(&definition), Strategy::Latency);
+    for known in Strategy::ALL {
+        set_strategy(&mut definition, known);
+        assert_eq!(strategy(&definition), known);
+    }
+    definition.later.insert("strategy".to_owned(), "by_moonlight".to_owned());
+    assert_eq!(strategy(&definition), Strategy::Latency);
+    set_strategy(&mut definition, Strategy::Latency);
+    assert_eq!(definition, usual(), "what is usual takes no room");
 }
 
 #[test]
@@ -63,8 +168,7 @@ fn an_upload_that_waits_for_one_copy_is_planned_to_one_region() {
     let mut definition = BucketDefinition::default();
     let bounds = Bounds::of(&map, &definition).unwrap();
     let plan = |definition: &BucketDefinition| {
-        let plan =
-            UploadPlan::new(&map, definition, &bounds, &upload(None, Strategy::Latency)).unwrap();
+        let plan = UploadPlan::new(&map, definition, &bounds, &upload(None)).unwrap();
         plan.targets().count()
     };
     assert_eq!(plan(&definition), 1);
@@ -89,11 +193,10 @@ fn all_tags_bind_and_a_region_that_is_down_is_the_last_spare() {
         residency: vec!["eu".into(), "health".into()],
         ..BucketDefinition::default()
     };
+    let definition = with_strategy(Strategy::Priority, definition);
     let bounds = Bounds::of(&map, &definition).unwrap();
     let outside = id("a");
-    let plan =
-        UploadPlan::new(&map, &definition, &bounds, &upload(Some(&outside), Strategy::Priority))
-            .unwrap();
+    let plan = UploadPlan::new(&map, &definition, &bounds, &upload(Some(&outside))).unwrap();
     let targets = names(plan.targets());
     assert_eq!(targets.len(), 3, "{targets:?}");
     assert_eq!(targets[2], "b");
@@ -212,6 +315,7 @@ proptest! {
             residency: world.residency.iter().map(|tag| (*tag).to_owned()).collect(),
             ..BucketDefinition::default()
         };
+        let definition = with_strategy(world.strategy, definition);
         let may = |at: RegionIndex| {
             let facts = map.region(at);
             facts.admin != AdminState::Disabled && world.residency.iter().all(|tag| {
@@ -225,12 +329,12 @@ proptest! {
         };
         prop_assert_eq!(bounds.allowed(), expected);
         let taken_in = id(&format!("r{}", world.taken_in));
-        let plan = UploadPlan::new(&map, &definition, &bounds, &upload(Some(&taken_in), world.strategy));
+        let plan = UploadPlan::new(&map, &definition, &bounds, &upload(Some(&taken_in)));
         let plan = plan.unwrap();
         let all: Vec<_> = plan.targets().chain(plan.spares()).map(|r| map.index(r).unwrap()).collect();
         prop_assert_eq!(all.len(), expected.len());
         prop_assert_eq!(all.iter().copied().collect::<RegionSet>(), expected);
-        let ought = ought(&map, &definition, &bounds, &upload(None, world.strategy).key, &taken_in,
+        let ought = ought(&map, &definition, &bounds, &upload(None).key, &taken_in,
             RegionSet::EMPTY);
         prop_assert!(ought.regions.without(expected).is_empty());
         prop_assert!(ought.regions.len() >= usize::from(ought.copies));

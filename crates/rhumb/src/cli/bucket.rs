@@ -83,6 +83,10 @@ pub(crate) struct BucketSettings {
     /// A region to prefer; give several in their order.
     #[arg(long = "prefer", value_parser = region, value_name = "REGION")]
     pub(crate) regions: Vec<RegionId>,
+    /// In which order other regions get the copies that an upload waits for: latency, geographic, cost,
+    /// priority, affinity, weighted or round_robin (latency).
+    #[arg(long)]
+    pub(crate) strategy: Option<String>,
     /// Bytes lie only in regions that carry all of these tags.
     #[arg(long, value_name = "TAG")]
     pub(crate) residency: Vec<String>,

@@ -49,6 +49,7 @@ fn thing(bucket: &BucketName) -> Thing<'_> {
 fn said(settings: &BucketSettings) -> Map<String, Value> {
     let texts = [
         ("replication", &settings.replication),
+        ("strategy", &settings.strategy),
         ("consistency", &settings.consistency),
         ("ack", &settings.ack),
         ("versioning", &settings.versioning),

@@ -5,7 +5,8 @@
 //! A change is noted in the audit chain before it is made.
 
 use http::StatusCode;
-use rhumb_engine::{ObjectClient, ObjectError, Versioned};
+use rhumb_engine::{ObjectClient, ObjectError, Versioned, object::place};
+use rhumb_regions::Strategy;
 use rhumb_types::{
     AckLevel, ByteSize, ErrorCode, RegionId,
     control::{AdminCommand, BucketAct},
@@ -34,6 +35,7 @@ struct Settings {
     copies: u8,
     min_copies: Option<u8>,
     regions: Vec<RegionId>,
+    strategy: Strategy,
     residency: Vec<String>,
     consistency: BucketConsistency,
     ack: AckLevel,
@@ -75,6 +77,7 @@ impl From<&BucketDefinition> for Settings {
             copies,
             min_copies,
             regions,
+            strategy: place::strategy(definition),
             residency,
             consistency,
             ack,
@@ -90,8 +93,9 @@ impl From<&BucketDefinition> for Settings {
 impl Settings {
     /// The definition, with what is set elsewhere left as it is.
     fn over(self, definition: &BucketDefinition) -> BucketDefinition {
-        let BucketDefinition { lifecycle, policy, protocol, .. } = definition.clone();
-        BucketDefinition {
+        let BucketDefinition { lifecycle, policy, later, .. } = definition.clone();
+        let strategy = self.strategy;
+        let mut changed = BucketDefinition {
             replication: self.replication,
             copies: self.copies,
             min_copies: self.min_copies,
@@ -110,8 +114,10 @@ impl Settings {
             cache_bytes_max: self.cache_bytes_max,
             lifecycle,
             policy,
-            protocol,
-        }
+            later,
+        };
+        place::set_strategy(&mut changed, strategy);
+        changed
     }
 }
 

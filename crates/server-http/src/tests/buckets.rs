@@ -20,8 +20,13 @@ async fn a_bucket_is_made_changed_listed_and_removed() {
     let made = client.json("PUT", path, json!({ "copies": 1 })).await.expect(201).json();
     assert_eq!(made["settings"]["copies"], 1);
     assert_eq!(made["settings"]["replication"], "async");
+    assert_eq!(made["settings"]["strategy"], "latency");
+    let by_cost = json!({ "copies": 1, "strategy": "cost" });
+    let changed = client.json("PUT", path, by_cost).await.expect(200).json();
+    assert_eq!(changed["settings"]["strategy"], "cost");
     let other = json!({ "copies": 1, "replication": "regional", "versioning": "enabled" });
     let changed = client.json("PUT", path, other).await.expect(200).json();
+    assert_eq!(changed["settings"]["strategy"], "latency", "what is left out is as usual");
     assert_eq!(changed["settings"]["replication"], "regional");
     assert!(changed["version"].as_u64() > made["version"].as_u64());
     let listed = client.get("/v1/buckets").await.expect(200).json();
@@ -46,6 +51,7 @@ async fn what_cannot_be_is_refused() {
         json!({ "copies": 2, "min_copies": 3 }),
         json!({ "replication": "everywhere" }),
         json!({ "copy": 1 }),
+        json!({ "strategy": "by_moonlight" }),
         json!({ "inline_max": 1_000_000 }),
     ] {
         client.json("PUT", path, bad).await.problem(400, "invalid");

@@ -156,8 +156,9 @@ pub struct BucketDefinition {
     pub policy: Option<String>,
     /// The most bytes that a region keeps of it: what was not read for longest goes first. For caches.
     pub cache_bytes_max: Option<ByteSize>,
-    /// What only one protocol asks for, by its own names.
-    pub protocol: BTreeMap<String, String>,
+    /// Settings that came later than the fields above, by their names: a node that does not know one of
+    /// them leaves it as it is.
+    pub later: BTreeMap<String, String>,
 }
 
 impl Default for BucketDefinition {
@@ -177,7 +178,7 @@ impl Default for BucketDefinition {
             lifecycle: Vec::new(),
             policy: None,
             cache_bytes_max: None,
-            protocol: BTreeMap::new(),
+            later: BTreeMap::new(),
         }
     }
 }
@@ -284,6 +285,22 @@ mod tests {
         }
     }
 
+    /// A bucket that reads differently in another release is a lost bucket (rule 16).
+    #[test]
+    fn the_encoding_is_frozen() {
+        let hex = |entry: &BucketEntry| -> String {
+            entry.encode().iter().map(|byte| format!("{byte:02x}")).collect()
+        };
+        let mut entry = BucketEntry { created_at: UnixMillis(5), ..BucketEntry::default() };
+        assert_eq!(hex(&entry), "0101020000000001008040030000000000050000");
+        entry.definition.later.insert("strategy".to_owned(), "cost".to_owned());
+        assert_eq!(
+            hex(&entry),
+            "010102000000000100804003000000000108737472617465677904636f7374050000"
+        );
+        assert_eq!(BucketEntry::decode(&entry.encode()).unwrap(), entry);
+    }
+
     #[test]
     fn settings_that_contradict_each_other_are_refused() {
         let of = |change: fn(&mut BucketDefinition)| {
@@ -307,12 +324,21 @@ mod tests {
     }
 
     #[test]
-    fn an_upload_waits_for_a_majority_of_copies_only_where_the_policy_says_so() {
-        let mut definition = BucketDefinition { copies: 3, ..BucketDefinition::default() };
-        assert_eq!(definition.copies_needed(), 1);
-        definition.replication = Replication::ActiveActive;
-        assert_eq!(definition.copies_needed(), 2);
-        definition.min_copies = Some(3);
-        assert_eq!(definition.copies_needed(), 3);
+    fn an_upload_waits_for_a_majority_of_copies_only_where_the_bucket_says_so() {
+        for (replication, copies, needed) in [
+            (Replication::Regional, 3, 1),
+            (Replication::Async, 2, 1),
+            (Replication::Async, 5, 1),
+            (Replication::ActiveActive, 1, 1),
+            (Replication::ActiveActive, 2, 2),
+            (Replication::ActiveActive, 3, 2),
+            (Replication::ActiveActive, 5, 3),
+        ] {
+            let mut definition =
+                BucketDefinition { replication, copies, ..BucketDefinition::default() };
+            assert_eq!(definition.copies_needed(), needed, "{replication:?}, {copies}");
+            definition.min_copies = Some(copies);
+            assert_eq!(definition.copies_needed(), copies);
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The buckets of a run.
 
+use rhumb_objects::place;
+use rhumb_regions::Strategy;
 use rhumb_types::{
     AckLevel, ByteSize,
     record::{
@@ -73,7 +75,15 @@ pub(crate) fn definitions() -> Buckets {
         ),
         (LINEAR, BucketDefinition { consistency: BucketConsistency::Linearizable, ..usual }),
     ];
-    all.into_iter().map(|(name, definition)| (bucket(name), definition)).collect()
+    let mut all: Buckets =
+        all.into_iter().map(|(name, definition)| (bucket(name), definition)).collect();
+    // The buckets whose uploads wait for copies send them by turns, and by the key.
+    for (name, strategy) in [("kept", Strategy::RoundRobin), ("near", Strategy::Affinity)] {
+        if let Some(definition) = all.get_mut(&bucket(name)) {
+            place::set_strategy(definition, strategy);
+        }
+    }
+    all
 }
 
 pub(crate) fn bucket(name: &str) -> BucketName {

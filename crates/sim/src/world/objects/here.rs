@@ -248,6 +248,11 @@ impl Here {
         ticket
     }
 
+    /// A number that grows, for strategies that take turns.
+    pub(super) fn turn(&self) -> u64 {
+        self.state().tickets
+    }
+
     /// Waits for the first of some tickets.
     pub(super) fn first_of(&self, tickets: Vec<Ticket>) -> First {
         First { here: self.clone(), tickets }

@@ -10,7 +10,7 @@ use rhumb_objects::{
     multipart::{self, ChosenPart, Whole},
     place::{self, Bounds, UploadPlan},
 };
-use rhumb_regions::{Client, Key, Strategy};
+use rhumb_regions::{Client, Key};
 use rhumb_types::{
     AckLevel, ErrorCode, RegionId,
     planted::{self, Planted},
@@ -166,9 +166,8 @@ fn planned(
     let upload = place::Upload {
         key: Key::new(&name),
         client: Client::default(),
-        turn: 0,
+        turn: here.turn(),
         taken_in: Some(here.region()),
-        strategy: Strategy::Latency,
     };
     let plan = UploadPlan::new(&snapshot, definition, &bounds, &upload).map_err(unplaced)?;
     if plan.is_hopeless() {
