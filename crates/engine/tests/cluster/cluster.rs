@@ -129,6 +129,8 @@ pub(crate) struct Net {
     inlets: BTreeMap<RegionId, mpsc::Sender<Event>>,
     services: BTreeMap<RegionId, Arc<dyn PeerService>>,
     cut: BTreeSet<RegionId>,
+    /// Regions whose transactions get lost on their way.
+    held_back: BTreeSet<RegionId>,
 }
 
 /// One region's end of it.
@@ -150,6 +152,10 @@ impl PeerLink for End {
         let down = || SendError::Down(to.clone());
         let apart = net.cut.contains(to) || net.cut.contains(&self.own);
         let inlet = net.inlets.get(to).filter(|_| !apart).ok_or_else(down)?;
+        let transactions = matches!(message, PeerMessage::Log(_) | PeerMessage::Snapshot(_));
+        if transactions && net.held_back.contains(&self.own) {
+            return Ok(());
+        }
         inlet.try_send(Event::Peer { from: self.own.clone(), message }).map_err(|_| down())
     }
 }
@@ -210,10 +216,26 @@ pub(crate) struct Cluster {
     pub(crate) collect_every: Duration,
     /// How old blobs must be before they may go.
     pub(crate) grace: Duration,
-    /// The pause before a region that did not take a copy is asked again.
-    pub(crate) copy_pause: Duration,
+    /// How often a region is asked again for a copy, how long after, and how long an upload waits.
+    pub(crate) copying: Copying,
     /// How far ahead of true time the nodes' wall clocks are that start from now on, in milliseconds.
     pub(crate) ahead_millis: i64,
+}
+
+/// How copies are made that uploads wait for.
+#[derive(Clone, Copy)]
+pub(crate) struct Copying {
+    pub(crate) retries: u32,
+    pub(crate) delay: Duration,
+    pub(crate) wait: Duration,
+}
+
+impl Default for Copying {
+    fn default() -> Self {
+        let usual = ObjectsConfig::new(region("us"));
+        let (retries, wait) = (usual.copy_retries, usual.copy_wait);
+        Self { retries, delay: Duration::from_millis(20), wait }
+    }
 }
 
 /// A node, and what it stands on.
@@ -237,7 +259,7 @@ impl Cluster {
             blobs: Mutex::default(),
             collect_every: Duration::from_secs(3_600),
             grace: Duration::ZERO,
-            copy_pause: Duration::from_millis(20),
+            copying: Copying::default(),
             ahead_millis: 0,
         }
     }
@@ -264,6 +286,17 @@ impl Cluster {
             let _stopped = inlet.try_send(told(region.clone()));
             let _stopped = inlets[region].try_send(told(other.clone()));
         }
+    }
+
+    /// Lets what a region says of its transactions through, and these not. They are sent again after its
+    /// links were cut.
+    pub(crate) fn hold_back(&self, region: &RegionId, held: bool) {
+        let mut net = self.net.lock().unwrap();
+        if held {
+            net.held_back.insert(region.clone())
+        } else {
+            net.held_back.remove(region)
+        };
     }
 
     /// A node of a region on a disk. Without groups it knows what its disk remembers.
@@ -330,7 +363,9 @@ impl Cluster {
     /// Everything that is done in time is done at once.
     fn objects_config(&self, own: &RegionId) -> ObjectsConfig {
         ObjectsConfig {
-            copy_pause: self.copy_pause,
+            copy_retries: self.copying.retries,
+            copy_pause: self.copying.delay,
+            copy_wait: self.copying.wait,
             chores_every: Duration::from_millis(200),
             collect_every: self.collect_every,
             collect: WalkConfig {

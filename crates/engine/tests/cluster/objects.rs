@@ -32,6 +32,8 @@ use super::cluster::{Cluster, Node, until};
 
 mod cache;
 mod elsewhere;
+mod online;
+mod placed;
 
 fn bucket() -> BucketName {
     BucketName::new("photos").unwrap()
@@ -415,7 +417,7 @@ async fn an_upload_waits_for_its_copies_and_says_when_there_are_fewer() {
 async fn a_region_that_is_lost_in_mid_upload_is_replaced_without_waiting_for_it() {
     let mut cluster = Cluster::new(&["us", "eu", "ap"]);
     // Longer than an upload waits for its copies.
-    cluster.copy_pause = Duration::from_secs(600);
+    cluster.copying.delay = Duration::from_secs(600);
     let (cluster, [us, eu, ap], _disks) = three_of(cluster).await;
     let definition = BucketDefinition {
         replication: Replication::ActiveActive,
@@ -517,6 +519,43 @@ async fn a_miss_is_told_only_when_all_that_may_know_deny_it() {
     let local = |entry: &mut BucketEntry| entry.definition.miss = Miss::Local;
     eu.objects.define_bucket(&bucket(), Expect::Any, local).await.unwrap();
     assert!(matches!(eu.head("nothing").await, Err(ObjectError::Read(ReadRefused::NoKey))));
+    stop([us, eu, ap]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_region_told_of_and_nobody_can_be_asked_for_is_no_miss() {
+    let (cluster, [us, eu, ap], _disks) = three().await;
+    us.make(BucketDefinition::default()).await;
+    eu.knows_bucket().await;
+    ap.knows_bucket().await;
+    cluster.hold_back(&ap.region, true);
+    ap.put("k", &bytes(100, 1)).await.unwrap();
+    let ahead = |node: &Node| {
+        let status = node.engine.status();
+        status.peers.iter().any(|it| it.region == ap.region && it.ahead_transactions > 0)
+    };
+    until("that there is more", || ahead(&us) && ahead(&eu)).await;
+    // Its row is not here, and it can be asked.
+    assert!(eu.names().is_empty());
+    assert_eq!(eu.get("k").await.unwrap(), bytes(100, 1));
+    assert!(matches!(eu.head("nothing").await, Err(ObjectError::Read(ReadRefused::NoKey))));
+    // Now it cannot: it may know either.
+    cluster.cut(&ap.region, true);
+    for name in ["k", "nothing"] {
+        for found in [eu.head(name).await.map(drop), us.get(name).await.map(drop)] {
+            let Err(ObjectError::Unavailable(why)) = found else { panic!("{name}: {found:?}") };
+            assert!(why.starts_with("ap may know the object"), "{why}");
+        }
+    }
+    // What is here is read, and what is written is there.
+    eu.put("other", &bytes(100, 2)).await.unwrap();
+    assert_eq!(eu.get("other").await.unwrap(), bytes(100, 2));
+    cluster.hold_back(&ap.region, false);
+    cluster.cut(&ap.region, false);
+    for node in [&us, &eu] {
+        until("all of it", || node.names() == ["k", "other"]).await;
+        assert!(matches!(node.head("nothing").await, Err(ObjectError::Read(ReadRefused::NoKey))));
+    }
     stop([us, eu, ap]).await;
 }
 
