@@ -274,3 +274,18 @@ fn told<P>(report: Report, lanes: &Lanes<P>, begun: Instant) -> Uploaded {
         took: begun.elapsed(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_majority_of_copies_is_enough_unless_another_number_is_given() {
+        for (copies, majority) in [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3)] {
+            assert_eq!(enough(copies, None, 5).unwrap(), majority, "of {copies}");
+            assert_eq!(enough(copies, Some(1), 5).unwrap(), 1);
+            assert!(enough(copies, Some(copies + 1), 5).is_err());
+        }
+        assert!(enough(3, None, 2).is_err());
+    }
+}

@@ -9,7 +9,7 @@ use crate::{
     checksum::written,
     condition::Condition,
     etag,
-    index::{Which, find},
+    index::{OBJECT_BLOBS_MAX, Refused, Which, find},
     list,
     memory::{Memory, bucket, id, writing},
 };
@@ -214,6 +214,25 @@ fn parts_are_bounded() {
     assert_eq!(bench.put(1, &plain), Err(PartRefused::Checksum(Algorithm::Crc32)));
     let inline = PartRecord { body: Body::Inline(Bytes::new()), ..plain };
     assert_eq!(bench.put(1, &inline), Err(PartRefused::Inline));
+}
+
+#[test]
+fn an_object_is_of_no_more_blobs_than_its_row_may_name() {
+    let mut bench = Bench::begun(None, None);
+    let of = |seed: u8, count: usize| {
+        let plain = part(seed, PART_BYTES_MIN);
+        let Body::Blobs(one) = &plain.body else { panic!("a part lies in blobs") };
+        PartRecord { body: Body::Blobs(one.repeat(count)), ..plain }
+    };
+    let (most, last, more) = (of(1, OBJECT_BLOBS_MAX - 1), of(2, 1), of(3, 2));
+    for (number, part) in [(1, &most), (2, &last), (3, &more)] {
+        bench.put(number, part).unwrap();
+    }
+    let whole = Whole::default();
+    let refused = bench.complete(&[(1, &most), (3, &more)], &whole).unwrap_err();
+    let blobs = OBJECT_BLOBS_MAX + 1;
+    assert_eq!(refused, CompleteRefused::Object(Refused::TooMany { blobs }));
+    assert!(bench.complete(&[(1, &most), (2, &last)], &whole).is_ok());
 }
 
 #[test]
