@@ -261,6 +261,13 @@ impl Queues {
         self.regions.adverts.insert(advert.home.clone(), (now.mono, advert));
     }
 
+    /// Whether a share of a home's new work is sent elsewhere, by what this node decides.
+    #[must_use]
+    pub fn is_spilling(&self, home: &RegionId) -> bool {
+        let spillover = self.regions.all.get(home).and_then(|region| region.spillover.as_ref());
+        spillover.is_some_and(|spillover| spillover.mode() != Mode::Calm)
+    }
+
     /// How full the homes are for which this node acts, once a second.
     pub(crate) fn observe(&mut self, now: Timestamp, out: &mut Effects) {
         let due = |at: MonoTime| now.mono.saturating_since(at) >= OBSERVE_INTERVAL;

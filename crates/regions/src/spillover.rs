@@ -14,7 +14,10 @@ mod held;
 
 use std::{collections::VecDeque, time::Duration};
 
-use rhumb_types::{MonoTime, Ratio, RegionId};
+use rhumb_types::{
+    MonoTime, Ratio, RegionId,
+    planted::{self, Planted},
+};
 use serde::{Deserialize, Serialize};
 
 use self::{
@@ -30,7 +33,7 @@ pub const CALM_MAX: Duration = Duration::from_secs(960);
 /// How many entries are remembered for doubling.
 const ENTRIES_REMEMBERED_MAX: usize = 16;
 /// An entry within this many times the wait for calm after leaving is a re-entry, and doubles it.
-const REENTRY_WINDOWS: u32 = 5;
+pub const REENTRY_WINDOWS: u32 = 5;
 
 /// The signals at which spilling begins and ends.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
@@ -265,9 +268,11 @@ impl Spillover {
         match self.mode {
             Mode::Calm => {
                 let signal = pressure.overloaded?;
-                self.overloaded.is_for(now, self.limits.enter_held).then(|| self.enter(now, signal))
+                self.overloaded
+                    .is_for(now, held(self.limits.enter_held))
+                    .then(|| self.enter(now, signal))
             }
-            Mode::Spilling { since, .. } if self.calm.is_for(now, self.calm_needed) => {
+            Mode::Spilling { since, .. } if self.calm.is_for(now, held(self.calm_needed)) => {
                 self.mode = Mode::Calm;
                 self.left_at = Some(now);
                 Some(Transition::Left { lasted: now.saturating_since(since) })
@@ -337,6 +342,11 @@ impl Spillover {
         let may = work.allowed.contains(region) && self.credits.is_advertised(now, region);
         may.then(|| region.clone())
     }
+}
+
+/// How long a signal must hold; not at all only where that fault is planted.
+fn held(wanted: Duration) -> Duration {
+    if planted::is(Planted::SwingAtOnce) { Duration::ZERO } else { wanted }
 }
 
 /// What a sample says.

@@ -36,6 +36,8 @@ pub enum Branch {
     DiskFailed,
     /// A connection was reset.
     LinkReset,
+    /// A message overtook one that the same host had sent to the same peer before, over another connection.
+    Overtaken,
     /// A packet was lost and sent again.
     Retransmitted,
     /// A batch was written whole when its process ended, and nobody had heard of it.
@@ -122,7 +124,7 @@ pub enum Branch {
 
 impl Branch {
     /// Every one.
-    pub const ALL: [Self; 56] = [
+    pub const ALL: [Self; 57] = [
         Self::SnapshotBegun,
         Self::SnapshotLoaded,
         Self::LogTrimmed,
@@ -138,6 +140,7 @@ impl Branch {
         Self::StampBeyondBound,
         Self::DiskFailed,
         Self::LinkReset,
+        Self::Overtaken,
         Self::Retransmitted,
         Self::WrittenUnanswered,
         Self::TwoAtOnce,

@@ -84,6 +84,8 @@ pub enum Check {
     Kept,
     /// A job is sent on once at most, and none of a group is.
     Spilled,
+    /// No region begins and ends to send jobs on faster than its limits say.
+    Swings,
     /// What a region in reach holds is never said not to be there (rule 11).
     Missed,
     /// What was deleted or replaced does not come back.

@@ -12,7 +12,7 @@ use rhumb_node::{
     reads::Transfers,
 };
 use rhumb_ports::{
-    memory::{MemoryDisk, MemoryStore},
+    memory::{Faults, MemoryDisk, MemoryStore},
     store::{MetaName, ReadStore, Store},
 };
 use rhumb_regions::RoutingSnapshot;
@@ -20,6 +20,7 @@ use rhumb_state::ClearedPrefixes;
 use rhumb_types::{
     MonoTime, OriginId, RegionId, Timestamp, UnixMillis,
     control::ControlView,
+    planted::{self, Planted},
     record::{Record, Space},
 };
 
@@ -178,6 +179,9 @@ impl Host {
     /// When the disk holds a record that the node itself wrote and cannot read: a bug.
     pub fn start(&mut self, at: u64, entropy: u64) {
         self.incarnation += 1;
+        if planted::is(Planted::DiskForgets) {
+            self.disk.set_faults(Faults { sync_lies: true, ..self.disk.faults() });
+        }
         let store = self.disk.open();
         let now = self.clock(at);
         let boot = boot(&store, entropy);

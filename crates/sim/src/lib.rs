@@ -28,6 +28,7 @@ pub mod setup;
 pub mod shrink;
 mod size;
 pub mod time;
+mod trace;
 pub mod traffic;
 pub mod workload;
 pub mod world;

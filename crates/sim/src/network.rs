@@ -208,6 +208,13 @@ impl Direction {
         *not_before = at + 1;
         at
     }
+
+    /// Whether a message of a connection that arrives then overtakes one that was sent before it over another.
+    pub(crate) fn overtakes(&self, lane: Lane, at: u64) -> bool {
+        let mut own = self.not_before;
+        *of(&mut own, lane) = 0;
+        own.iter().any(|not_before| *not_before > at + 1)
+    }
 }
 
 /// What is kept for each connection.

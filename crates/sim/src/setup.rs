@@ -239,9 +239,9 @@ fn divide(configs: &mut Vec<NodeConfig>, name: Option<&RegionId>) {
     }
 }
 
-/// Queues that spill soon, so that they do within a run.
-fn queueing(config: &NodeConfig, regions: usize, drift: DriftBound) -> rhumb_queue::Config {
-    let limits = Limits {
+/// When jobs are sent on: soon, so that they are within a run.
+pub(crate) fn spillover() -> Limits {
+    Limits {
         enter_depth: 12,
         leave_depth: 4,
         oldest_age_target: Duration::from_secs(5),
@@ -251,8 +251,12 @@ fn queueing(config: &NodeConfig, regions: usize, drift: DriftBound) -> rhumb_que
         enter_error_rate: Ratio::clamped(0.5),
         leave_error_rate: Ratio::clamped(0.3),
         ..Limits::default()
-    };
-    rhumb_queue::Config { region: config.region.clone(), regions, drift, spillover: Some(limits) }
+    }
+}
+
+fn queueing(config: &NodeConfig, regions: usize, drift: DriftBound) -> rhumb_queue::Config {
+    let region = config.region.clone();
+    rhumb_queue::Config { region, regions, drift, spillover: Some(spillover()) }
 }
 
 /// An overseer that decides by itself, so that leases move and return within a run.

@@ -18,6 +18,7 @@ use crate::{
     network::{Lane, Network, Packet},
     random::Random,
     time::micros,
+    trace::Trace,
 };
 
 mod agenda;
@@ -30,6 +31,7 @@ mod openings;
 mod oversight;
 mod owned;
 mod queues;
+mod spills;
 mod steady;
 mod versions;
 mod watch;
@@ -38,6 +40,7 @@ use agenda::Agenda;
 use agree::Deed;
 use openings::Openings;
 pub use queues::Beside;
+use spills::Spills;
 
 /// The time of a local read, in microseconds.
 const READ_MICROS: u64 = 50;
@@ -169,7 +172,8 @@ pub struct World {
     mended_at: Option<u64>,
     calls: std::collections::VecDeque<Call>,
     events: u64,
-    trace: u64,
+    spills: Spills,
+    trace: Trace,
 }
 
 impl World {
@@ -198,7 +202,8 @@ impl World {
             mended_at: None,
             calls: std::collections::VecDeque::new(),
             events: 0,
-            trace: 0xcbf2_9ce4_8422_2325,
+            trace: Trace::new(),
+            spills: Spills::default(),
         };
         world.plan(LINK_CHECK_MICROS, 0, What::Links);
         world
@@ -214,12 +219,6 @@ impl World {
     #[must_use]
     pub const fn events(&self) -> u64 {
         self.events
-    }
-
-    /// A hash over everything that happened, to tell two runs apart.
-    #[must_use]
-    pub const fn trace(&self) -> u64 {
-        self.trace
     }
 
     /// Notes something in the history of the run.
@@ -332,7 +331,8 @@ impl World {
 
     fn handle(&mut self, host: usize, what: What) {
         let at = self.now;
-        self.mix(at ^ ((host as u64) << 56));
+        self.trace.mix(at ^ ((host as u64) << 56));
+        self.trace.mix_kind(&what);
         self.history.note(at, Some(host), &what);
         if let Some(machine) = self.hosts.get_mut(host) {
             machine.busy_until = at + machine.handling_micros;
@@ -416,6 +416,7 @@ impl World {
         let Some(machine) = self.hosts.get_mut(host) else { return };
         let clock = machine.clock(now);
         let Some(process) = &mut machine.process else { return };
+        self.trace.mix_kind(&event);
         process.node.on_event(clock, event, &mut process.effects);
         while let Some(effect) = self.next_effect(host) {
             self.carry_out(host, effect);
@@ -432,8 +433,10 @@ impl World {
 
     fn carry_out(&mut self, host: usize, effect: Effect) {
         self.watch_effect(host, &effect);
+        self.trace.mix_kind(&effect);
         match effect {
             Effect::Commit { batch, writes, durability } => {
+                self.trace.mix(writes.writes.len() as u64);
                 self.check_accepted(host, &writes);
                 let after = self.disk_time(host, durability);
                 self.plan(after, host, What::Commit { batch, writes, durability });
@@ -479,9 +482,5 @@ impl World {
                 }
             }
         }
-    }
-
-    fn mix(&mut self, value: u64) {
-        self.trace = (self.trace ^ value).wrapping_mul(0x0000_0100_0000_01b3);
     }
 }

@@ -186,6 +186,9 @@ planted! {
     answering_before_the_commit_is_found: Data, AnswerBeforeCommit, OwnWrites | Acknowledged;
     applying_before_the_context_is_found: Data, ApplyBeforeDeps, Causal;
     removing_what_was_not_seen_is_found: Data, RemoveUnseen, Converged | Lost;
+    a_disk_that_forgets_what_was_fsynced_is_found: Data, DiskForgets, Durable, among PowerLoss | Torn;
+    forgetting_what_was_applied_with_a_snapshot_is_found: Data, ForgetApplied, Whole,
+        among Kill | PowerLoss | Isolate;
     losing_a_concurrent_write_is_found: Data, LoseConcurrent, Converged | Lost;
     comparing_stamps_without_the_origin_is_found: Data, StampWithoutOrigin, Converged;
     counting_again_is_found: Data, CountAgain, Converged | Lost;
@@ -214,6 +217,8 @@ planted! {
     leaving_something_out_of_the_audit_chain_is_found: Control, AuditGap, Audited;
     forgetting_the_hold_down_is_found: Control, ForgetHold, Steady;
     giving_duties_back_at_once_is_found: Control, ReturnAtOnce, Steady;
+    leaving_a_lease_free_is_found: Control, KeepFree, Agreed,
+        among Kill | Isolate | Strand;
     drawing_homes_anew_is_found: Control, MoveHomes, Stable;
     leasing_at_once_after_a_takeover_is_found: Queues, LeaseAtOnce, OneLease | Completed,
         among Kill | Isolate | Strand | Suspend;
@@ -223,6 +228,7 @@ planted! {
     completing_early_is_found: Queues, CompleteEarly, Completed | Kept;
     ignoring_groups_is_found: Queues, IgnoreGroups, Groups;
     forgetting_keys_is_found: Queues, ForgetKeys, Keys;
+    forgetting_the_hysteresis_of_spillover_is_found: Queues, SwingAtOnce, Swings;
     pinning_jobs_of_groups_is_found: Queues, PinClaims, Groups,
         among Pause;
     answering_an_upload_before_its_copies_is_found: Objects, AnswerBeforeCopies, Copied;

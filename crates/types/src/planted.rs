@@ -105,6 +105,14 @@ pub enum Planted {
     PinClaims,
     /// Queues: a job that was sent on is sent on again.
     SpillAgain,
+    /// Queues: spilling begins and ends with the first sign of it.
+    SwingAtOnce,
+    /// Failover: a lease that was given up is free for ever.
+    KeepFree,
+    /// Snapshots: what a snapshot brings takes the place of what was applied, and is not added to it.
+    ForgetApplied,
+    /// The simulated disk: an fsync does nothing, and nobody counts on that.
+    DiskForgets,
     /// Objects: bytes are removed although an upload has pinned them.
     RemovePinned,
     /// Objects: bytes are removed although they are referred to since the home looked.

@@ -41,8 +41,9 @@ impl Node {
         writes.extend(logged);
         writes.append(&mut gathered.extra);
         if !gathered.logged.is_empty() || !gathered.adopted.is_empty() {
-            writes
-                .push(Write::Meta { name: MetaName::Applied, value: Some(self.applied.encode()) });
+            let only = planted::is(Planted::ForgetApplied) && !gathered.adopted.is_empty();
+            let applied = if only { &gathered.adopted } else { &self.applied };
+            writes.push(Write::Meta { name: MetaName::Applied, value: Some(applied.encode()) });
         }
         self.persist_registry(&mut writes);
         self.journal_writes(&mut writes);

@@ -109,12 +109,16 @@ fn claim<'r>(runs: &'r [Options], next: &AtomicUsize) -> Option<(usize, &'r Opti
 }
 
 fn once(options: &Options) -> Ended {
+    once_with(options, run_one)
+}
+
+fn once_with(options: &Options, run: impl Fn(&Options) -> Outcome) -> Ended {
     // The panic itself is told by its hook, with its backtrace.
-    let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| run_one(options))) else {
+    let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| run(options))) else {
         return Ended::Panicked;
     };
     let twice = options.seed.is_multiple_of(TWICE_EVERY);
-    let same = !twice || run_one(options).trace == outcome.trace;
+    let same = !twice || run(options).trace == outcome.trace;
     Ended::Ran(Box::new(outcome), same)
 }
 
@@ -225,6 +229,74 @@ const fn as_float(events: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn campaign(seeds: u64) -> Arguments {
+        let words = ["--seeds".to_owned(), seeds.to_string()];
+        Arguments::parse(&words).unwrap()
+    }
+
+    /// One in which every fault and every rare branch happened once.
+    fn complete() -> Summary {
+        let mut summary = Summary::default();
+        summary.faults.extend(Fault::all().map(|fault| (fault, 1)));
+        Branch::ALL.into_iter().for_each(|branch| summary.branches.note(branch));
+        summary
+    }
+
+    #[test]
+    fn a_campaign_in_which_everything_happened_is_complete() {
+        assert!(complete().is_complete(&campaign(CAMPAIGN_SEEDS)));
+    }
+
+    #[test]
+    fn a_campaign_in_which_one_fault_never_happened_fails() {
+        for missing in Fault::all() {
+            let mut summary = complete();
+            summary.faults.remove(&missing);
+            assert!(!summary.is_complete(&campaign(CAMPAIGN_SEEDS)), "{missing:?}");
+            assert!(summary.is_complete(&campaign(CAMPAIGN_SEEDS - 1)), "a few seeds may miss it");
+        }
+    }
+
+    #[test]
+    fn a_campaign_in_which_one_rare_branch_never_happened_fails() {
+        for missing in Branch::ALL {
+            let mut summary = Summary { branches: Branches::default(), ..complete() };
+            let others = Branch::ALL.into_iter().filter(|branch| *branch != missing);
+            others.for_each(|branch| summary.branches.note(branch));
+            assert!(!summary.is_complete(&campaign(CAMPAIGN_SEEDS)), "{missing:?}");
+        }
+    }
+
+    #[test]
+    fn a_campaign_of_some_kinds_or_faults_need_not_see_everything() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        for line in ["--seeds 100 --kind data", "--seeds 100 --faults kill"] {
+            assert!(Summary::default().is_complete(&Arguments::parse(&words(line)).unwrap()));
+        }
+        assert!(!Summary::default().is_complete(&campaign(CAMPAIGN_SEEDS)));
+    }
+
+    #[test]
+    fn a_second_run_that_differs_is_a_failure() {
+        let load = Duration::from_millis(300);
+        let of = |seed| Options { seed, load, ..Options::default() };
+        let runs = std::cell::Cell::new(0);
+        let drifting = |options: &Options| {
+            runs.set(runs.get() + 1);
+            Outcome { trace: runs.get(), ..run_one(options) }
+        };
+        let failed = |seed, ended| {
+            let mut summary = Summary::default();
+            summary.add(&of(seed), ended);
+            summary.failed
+        };
+        assert_eq!(failed(TWICE_EVERY, once_with(&of(TWICE_EVERY), drifting)), 1);
+        assert_eq!(runs.get(), 2);
+        assert_eq!(failed(1, once_with(&of(1), drifting)), 0, "others are run once");
+        assert_eq!(runs.get(), 3);
+        assert_eq!(failed(TWICE_EVERY, once(&of(TWICE_EVERY))), 0, "a run is the same twice");
+    }
 
     #[test]
     fn results_come_in_order_whatever_ends_first() {

@@ -70,9 +70,14 @@ impl World {
         let followed = direction.note_sent(lane, now);
         let late = retransmission_micros(direction.delay_micros, losses, followed);
         let at = direction.in_order(lane, left + direction.delay_micros + jitter + late);
+        let overtakes = direction.overtakes(lane, at);
         if losses > 0 {
             self.branches.note(Branch::Retransmitted);
         }
+        if overtakes {
+            self.branches.note(Branch::Overtaken);
+        }
+        self.trace.mix(log + other);
         self.plan(at - now, to, What::Arrival { from, connection, packet });
     }
 

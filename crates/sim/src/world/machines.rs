@@ -1,6 +1,6 @@
 //! Machines start and end, and their disks take their time.
 
-use std::time::Duration;
+use std::{hash::Hash as _, time::Duration};
 
 use rhumb_ports::store::{Batch, Durability, Store, StoreError};
 
@@ -18,6 +18,23 @@ const CLOCK_FAR: Duration = Duration::from_secs(10);
 const CLOCK_RIGHT: Duration = Duration::from_millis(300);
 
 impl World {
+    /// A hash over everything that happened, to tell two runs apart: every event with its time, its host and
+    /// its kind, what nodes wanted done, how large messages and batches were, and in the end what each host
+    /// has applied and fsynced, and how much randomness was drawn.
+    #[must_use]
+    pub fn trace(&self) -> u64 {
+        let mut trace = self.trace;
+        for host in 0..self.hosts.len() {
+            for (origin, version) in self.checker.holds(host).iter() {
+                origin.hash(&mut trace);
+                trace.mix(version);
+            }
+        }
+        trace.mix(self.events);
+        trace.mix(self.random.clone().bits());
+        trace.value()
+    }
+
     /// Whether a host's clock is far off and it can find that out: all run at their usual speed, its
     /// links stand and are good, and the clocks at their other ends are right.
     #[must_use]

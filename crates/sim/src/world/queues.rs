@@ -79,6 +79,7 @@ impl World {
     }
 
     pub(super) fn start_queues(&mut self, host: usize) {
+        self.forget_spills(host);
         if self.queues(host).is_some() {
             self.carry_out_queues(host);
             self.tell_queues(host, Event::Definitions(self.definitions.clone()));
@@ -88,6 +89,7 @@ impl World {
 
     pub(super) fn queues_tick(&mut self, host: usize) {
         self.queue_event(host, Event::Tick);
+        self.check_spills(host);
         self.plan(TICK_MICROS, host, What::QueueTick);
     }
 
