@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use rhumb_engine::{Engine, EnqueueRequest, HomeChoice};
+use rhumb_engine::{Engine, EnqueueRequest, HomeChoice, Taken};
 use rhumb_queue::{NewJob, Refused};
 use rhumb_regions::pool::RouteError;
 use rhumb_types::{RegionId, UnixMillis, record::JobId};
@@ -229,6 +229,11 @@ impl Intake {
         let taken = queues.enqueue(EnqueueRequest { queue, home, jobs: vec![new] }).await?;
         let taken = taken.into_iter().next().ok_or(IntakeError::Starting)??;
         self.hear(job);
+        if taken.pinned || taken.why.is_some() {
+            let Taken { home, pinned, why, .. } = &taken;
+            let why = why.as_deref().unwrap_or("nobody acts for its home");
+            tracing::info!(job = %job.job, %home, pinned, why, "a job is not where it belongs");
+        }
         Ok(Queued::Taken { home: taken.home, duplicate: taken.duplicate.is_some() })
     }
 

@@ -99,6 +99,7 @@ pub(crate) async fn receive(call: &Call) -> Outcome {
         visibility: wanted.visibility,
         wait: wanted.wait,
         worker: format!("{}@{}", call.grant.name(), call.client.ip()).into(),
+        elsewhere: true,
     };
     let leased = call.queues()?.receive(request).await?;
     let receipts = leased.iter().map(|it| it.receipt.clone()).collect();

@@ -78,6 +78,8 @@ pub struct ReceiveRequest {
     pub wait: Duration,
     /// Who asks, for those who look.
     pub worker: Arc<str>,
+    /// Whether jobs that other regions own will do, where there are none of this region's own.
+    pub elsewhere: bool,
 }
 
 /// A job, as this node knows it.

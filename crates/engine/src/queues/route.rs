@@ -195,7 +195,7 @@ impl QueueClient {
     }
 
     /// Leases jobs to a worker: what this region owns first, and when there is none for a moment, what
-    /// others own. Empty when there were none in time.
+    /// others own, unless the worker is for this region's alone. Empty when there were none in time.
     ///
     /// # Errors
     /// [`Refused`].
@@ -215,7 +215,10 @@ impl QueueClient {
             if !jobs.is_empty() || self.engine().tasks().is_stopping() {
                 return Ok(jobs);
             }
-            let jobs = self.receive_elsewhere(&request).await;
+            let jobs = match request.elsewhere {
+                true => self.receive_elsewhere(&request).await,
+                false => Vec::new(),
+            };
             if !jobs.is_empty() || end <= self.now() {
                 return Ok(jobs);
             }

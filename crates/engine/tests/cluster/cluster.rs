@@ -475,9 +475,7 @@ impl Node {
     }
 
     pub(crate) async fn receive_for(&self, wait: Duration) -> Vec<Leased> {
-        let (jobs_max, visibility, worker) = (10, None, "w".into());
-        let request = ReceiveRequest { queue: queue(), jobs_max, visibility, wait, worker };
-        self.queues.receive(request).await.unwrap()
+        self.queues.receive(wish(wait)).await.unwrap()
     }
 
     pub(crate) async fn receive(&self) -> Vec<Leased> {
@@ -502,6 +500,18 @@ impl Node {
 pub(crate) fn job(body: &str) -> NewJob {
     let body = Bytes::copy_from_slice(body.as_bytes());
     NewJob { drawn: true, ..NewJob::new(random_id(&OsEntropy), body, Vec::new()) }
+}
+
+/// A worker's wish for ten jobs.
+pub(crate) fn wish(wait: Duration) -> ReceiveRequest {
+    ReceiveRequest {
+        queue: queue(),
+        jobs_max: 10,
+        visibility: None,
+        wait,
+        worker: "w".into(),
+        elsewhere: true,
+    }
 }
 
 pub(crate) fn bodies(leased: &[Leased]) -> Vec<&str> {

@@ -14,7 +14,7 @@ use rhumb_types::{
     record::{JobId, JobKey, QueueDefinition, QueueName},
 };
 
-use crate::cluster::{Cluster, Node, bodies, job, queue, region, until};
+use crate::cluster::{Cluster, Node, bodies, job, queue, region, until, wish};
 
 async fn three(cluster: &Cluster) -> [Node; 3] {
     three_with(cluster, QueueDefinition::default()).await
@@ -256,13 +256,7 @@ async fn the_jobs_of_a_jurisdiction_are_taken_in_and_leased_inside_only() {
         let taken = ap.enqueue(vec![new]).await.remove(0).unwrap();
         assert!(taken.home != region("ap") && !taken.pinned, "{taken:?}");
     }
-    let wish = |queue| ReceiveRequest {
-        queue,
-        jobs_max: 10,
-        visibility: None,
-        wait: Duration::ZERO,
-        worker: "w".into(),
-    };
+    let wish = |queue| ReceiveRequest { queue, ..wish(Duration::ZERO) };
     let refused = ap.queues.receive(wish(queue())).await.unwrap_err();
     assert!(refused.to_string().contains("stay in us or eu"), "{refused}");
     let there = HomeChoice::Region(region("ap"));
@@ -337,15 +331,7 @@ async fn who_takes_over_from_outside_gives_no_job_of_a_jurisdiction_out() {
     }
     assert_eq!(known(other, "us").await, 5, "they wait");
     // Also where it is asked by one that does not know better, or by one inside.
-    let worker = "w".into();
-    let request = ReceiveRequest {
-        queue: queue(),
-        jobs_max: 10,
-        visibility: None,
-        wait: Duration::ZERO,
-        worker,
-    };
-    assert!(other.queues.receive(request).await.is_err());
+    assert!(other.queues.receive(wish(Duration::ZERO)).await.is_err());
     cluster.cut(&home, false);
     assert!(us.receive_for(Duration::from_secs(2)).await.is_empty());
     for node in [us, eu, ap] {

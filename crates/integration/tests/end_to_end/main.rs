@@ -111,11 +111,18 @@ fn wait_for_homes(cluster: &Cluster, count: usize) {
     .unwrap();
 }
 
+/// Waits until nodes act for their regions, and the first node knows it.
 fn wait_for_duties(cluster: &Cluster, nodes: std::ops::Range<usize>) {
     for nth in nodes {
         eventually(READY_WAIT_MAX, || {
             let holder = holder(cluster, 0, nth);
             anyhow::ensure!(holder == cluster.region(nth), "{nth} is held by `{holder}`");
+            // Its exit code is another matter.
+            let status = rhumb(cluster, nth, &["status", "--json"]).stdout;
+            let status: Value = serde_json::from_slice(&status)?;
+            let leases = at(&status, "/leases").as_array().cloned().unwrap_or_default();
+            let own = |lease: &Value| at(lease, "/region") == cluster.region(nth);
+            anyhow::ensure!(leases.iter().any(own), "{nth} does not act yet: {leases:?}");
             Ok(())
         })
         .unwrap();

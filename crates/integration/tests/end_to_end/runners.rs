@@ -1,6 +1,7 @@
 //! CI runners in a cluster of real processes: webhooks in one region, runners in another, a region that
 //! dies between the two, and everything that nobody tells of.
 
+mod demo;
 mod webhooks;
 
 use std::{

@@ -89,6 +89,7 @@ impl Post {
                 visibility: None,
                 wait: WAIT,
                 worker: format!("events of {}", self.region).into(),
+                elsewhere: true,
             };
             match self.client.receive(request).await {
                 Ok(leased) => self.deliver_all(leased).await,

@@ -1,6 +1,6 @@
 //! Jobs from the queues, as many as there is room for.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rhumb_engine::ReceiveRequest;
 use rhumb_types::record::QueueName;
@@ -23,6 +23,9 @@ pub(super) fn listen(
     let (shared, tasks) = (shared.clone(), shared.engine.tasks().clone());
     tasks.spawn_until_stopped(async move {
         let worker: Arc<str> = format!("runners:{}:{queue}", shared.region).into();
+        // A runner belongs where its job does. Only a region that had nothing to do for a whole wait looks
+        // once for what has no room elsewhere.
+        let mut idle = false;
         loop {
             let enough =
                 |rooms: &BTreeMap<String, usize>| rooms.get(&set).is_some_and(|it| *it > 0);
@@ -34,10 +37,13 @@ pub(super) fn listen(
                 queue: queue.clone(),
                 jobs_max: room.min(RECEIVE_MAX),
                 visibility: Some(LEASE),
-                wait: RECEIVE_WAIT,
+                wait: if idle { Duration::ZERO } else { RECEIVE_WAIT },
                 worker: worker.clone(),
+                elsewhere: idle,
             };
-            match shared.queues.receive(request).await {
+            let received = shared.queues.receive(request).await;
+            idle = !idle && received.as_ref().is_ok_and(Vec::is_empty);
+            match received {
                 Ok(jobs) if jobs.is_empty() => {}
                 Ok(jobs) => {
                     let (taken, done) = oneshot::channel();

@@ -38,6 +38,8 @@ use crate::{cli::Demo, local::Local};
 
 /// The secret of the demonstration's webhooks.
 const SECRET: &str = "a secret for the demonstration only";
+/// A repository with a region of its own, against the rule of its organisation.
+const RULED: (&str, &str) = ("acme/api", "us-east-1");
 /// How long the regions may take until they take jobs.
 const READY_WAIT_MAX: Duration = Duration::from_secs(60);
 /// How long all jobs may take, besides a second for each.
@@ -155,14 +157,13 @@ fn configure(settings: &mut Settings, runners: RunnersSettings) {
     let named = |name: &str| settings.regions.keys().find(|it| it.as_str() == name).cloned();
     let rules = [
         named("eu-west-1").map(|it| rule(None, Some("acme"), &it)),
-        named("us-east-1").map(|it| rule(Some("acme/api"), None, &it)),
+        named(RULED.1).map(|it| rule(Some(RULED.0), None, &it)),
     ];
     settings.affinity.rules.extend(rules.into_iter().flatten());
     settings.runners = Some(runners);
 }
 
-/// Waits until every region knows the queue of the runners, and that each region acts for itself: before
-/// that, jobs stay where they are told.
+/// Waits until every region knows the queue of the runners and the rules, and acts for itself.
 async fn wait_until_ready(nodes: &[(RegionId, Place)]) -> Result<()> {
     let give_up = Instant::now() + READY_WAIT_MAX;
     for (region, place) in nodes {
@@ -172,9 +173,9 @@ async fn wait_until_ready(nodes: &[(RegionId, Place)]) -> Result<()> {
             }
             sleep(LOOK_INTERVAL).await;
         }
-        while !sees_all_act(place, nodes.len()).await {
+        while !(all_act(place, region, nodes).await && knows_rules(place, nodes).await) {
             if Instant::now() > give_up {
-                bail!("{region} does not see every region act for itself; see its log");
+                bail!("{region} does not act for itself, or does not know the rules; see its log");
             }
             sleep(LOOK_INTERVAL).await;
         }
@@ -182,16 +183,35 @@ async fn wait_until_ready(nodes: &[(RegionId, Place)]) -> Result<()> {
     Ok(())
 }
 
-async fn sees_all_act(place: &Place, count: usize) -> bool {
-    let Ok(request) = Request::get("/v1/regions").body(Bytes::new()) else { return false };
-    let Ok(answer) = place.ask(request).await else { return false };
-    let seen: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
-    let acts = |region: &&Value| {
-        let holder = region.pointer("/lease/holder/region");
-        holder.is_some() && holder == region.pointer("/region")
-    };
-    let regions = seen.pointer("/regions").and_then(Value::as_array);
-    regions.is_some_and(|regions| regions.iter().filter(acts).count() == count)
+/// Whether a node may act for its own region, and knows that the others act for theirs. Before that, jobs
+/// are pinned to where they came in.
+async fn all_act(place: &Place, region: &RegionId, nodes: &[(RegionId, Place)]) -> bool {
+    let status = shown(place, "/v1/status").await;
+    let acts = list(&status, "/leases")
+        .iter()
+        .any(|lease| lease.get("region").and_then(Value::as_str) == Some(region.as_str()));
+    let seen = shown(place, "/v1/regions").await;
+    let own = |region: &&Value| region.pointer("/lease/holder/region") == region.get("region");
+    acts && list(&seen, "/regions").iter().filter(own).count() == nodes.len()
+}
+
+/// Whether a node sends the work of a repository where its rule says.
+async fn knows_rules(place: &Place, nodes: &[(RegionId, Place)]) -> bool {
+    let (repository, region) = RULED;
+    let plan = shown(place, &format!("/v1/route?repository={repository}")).await;
+    let home = plan.get("home").and_then(Value::as_str);
+    home == Some(region) || nodes.iter().all(|(id, _)| id.as_str() != region)
+}
+
+fn list<'v>(value: &'v Value, pointer: &str) -> &'v [Value] {
+    value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// What a node shows under a path; nothing if it does not answer.
+async fn shown(place: &Place, path: &str) -> Value {
+    let Ok(request) = Request::get(path).body(Bytes::new()) else { return Value::Null };
+    let Ok(answer) = place.ask(request).await else { return Value::Null };
+    serde_json::from_slice(answer.body()).unwrap_or_default()
 }
 
 async fn has_queue(place: &Place) -> bool {
@@ -206,10 +226,14 @@ fn line(began: u64, happening: &Happening) -> String {
     let at = happening.at.0.saturating_sub(began);
     let what = match &happening.what {
         What::Queued(job) => format!("job {job} is queued"),
-        What::Sent { job, action, status, again, millis, .. } => {
+        What::Sent { job, action, status, region, again, millis } => {
             let status = status.map_or("nobody".to_owned(), |status| status.to_string());
             let again = if *again { " again" } else { "" };
-            format!("webhook {} of job {job}{again}: {status} in {millis} ms", action.name())
+            let region = region.as_ref().map_or(String::new(), |it| format!(", for {it}"));
+            format!(
+                "webhook {} of job {job}{again}: {status} in {millis} ms{region}",
+                action.name()
+            )
         }
         What::Registered(runner) => format!("runner {runner} is registered"),
         What::Connected(runner) => format!("runner {runner} came"),

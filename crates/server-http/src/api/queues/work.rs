@@ -69,6 +69,7 @@ pub(crate) async fn receive(call: Call) -> Outcome {
         visibility: visibility.map(|Span(visibility)| visibility),
         wait,
         worker: worker(name)?,
+        elsewhere: true,
     };
     let client = call.queues()?;
     let (completed, jobs) = match receipts {

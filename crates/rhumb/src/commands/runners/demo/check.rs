@@ -1,7 +1,7 @@
 //! What the demonstration does, and what must come out.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -18,15 +18,23 @@ use tokio::time::sleep;
 
 use super::{LOOK_INTERVAL, SECRET, SERVED_WAIT_MAX, line};
 
-/// The jobs that are queued in turn: a repository and what its jobs ask for.
-const JOBS: [(&str, &[&str]); 4] = [
-    ("acme/web", &["self-hosted", "linux"]),
-    ("acme/api", &["self-hosted", "linux"]),
-    ("globex/site", &["self-hosted", "linux", "rhumb-region-ap-southeast-1"]),
-    ("globex/app", &["linux"]),
+/// The jobs that are queued in turn: a repository, what its jobs ask for, and the region that a rule or
+/// a label names for them; without one, hashing chooses.
+type Kind = (&'static str, &'static [&'static str], Option<&'static str>);
+const JOBS: [Kind; 4] = [
+    ("acme/web", &["self-hosted", "linux"], Some("eu-west-1")),
+    ("acme/api", &["self-hosted", "linux"], Some("us-east-1")),
+    (
+        "globex/site",
+        &["self-hosted", "linux", "rhumb-region-ap-southeast-1"],
+        Some("ap-southeast-1"),
+    ),
+    ("globex/app", &["linux"], None),
 ];
 /// How long nothing happens before nothing more is expected.
 const QUIET: Duration = Duration::from_secs(2);
+/// How long regions may take to say, each to all, what they counted.
+const STATUS_WAIT_MAX: Duration = Duration::from_secs(15);
 
 /// What came out.
 #[derive(Debug)]
@@ -70,10 +78,14 @@ pub(super) async fn play(
     let mut rows = Vec::new();
     forged(nodes, &mut rows).await?;
     let began = Instant::now();
-    for nth in 0..jobs {
-        let (repository, labels) =
-            JOBS.get(usize::from(nth) % JOBS.len()).copied().unwrap_or(("acme/web", &["linux"]));
-        github.queue(repository, labels).await;
+    let mut queued = Vec::with_capacity(jobs.into());
+    for (repository, labels, _) in JOBS.iter().cycle().take(jobs.into()) {
+        queued.push(github.queue(repository, labels).await);
+    }
+    // What was taken comes once more, as it does when somebody presses the button at GitHub.
+    let mut repeats = 0;
+    for job in queued.iter().take(JOBS.len()) {
+        repeats += u64::from(github.send_again(*job, Action::Queued).await);
     }
     let give_up = began + SERVED_WAIT_MAX + Duration::from_secs(jobs.into());
     let done = |github: &LocalGitHub| {
@@ -100,8 +112,21 @@ pub(super) async fn play(
         served.map_or("not all".to_owned(), |it| format!("all in {:.1} s", it.as_secs_f64()));
     rows.push(("every job ran", format!("{} of {jobs}, {time}", done(github)), served.is_some()));
     look(github, jobs, &mut rows);
-    let regions = regions(nodes).await;
-    where_jobs_ran(&regions, &mut rows);
+    let (wanted, give_up) = (u64::from(jobs) + repeats, Instant::now() + STATUS_WAIT_MAX);
+    let regions = loop {
+        let regions = regions(nodes).await;
+        if counted(&regions, &TAKEN).iter().map(|(_, it)| it).sum::<u64>() >= wanted
+            || Instant::now() > give_up
+        {
+            break regions;
+        }
+        sleep(LOOK_INTERVAL).await;
+    };
+    let sum = |names: &[&str]| counted(&regions, names).iter().map(|(_, it)| it).sum::<u64>();
+    let [new, old] = [sum(&["queued"]), sum(&REPEATED)];
+    let said = format!("{old} of {repeats} repeats known, {new} jobs");
+    rows.push(("repeats are no other jobs", said, new == u64::from(jobs) && old == repeats));
+    where_jobs_went(github, &regions, &mut rows);
     Ok(Outcome { rows, regions })
 }
 
@@ -182,15 +207,60 @@ async fn regions(nodes: &[(RegionId, Place)]) -> Value {
     answer.ok().and_then(|it| serde_json::from_slice(it.body()).ok()).unwrap_or_default()
 }
 
-fn where_jobs_ran(status: &Value, rows: &mut Vec<(&'static str, String, bool)>) {
-    let regions = status.pointer("/regions").and_then(Value::as_array);
-    let started = |region: &Value| {
+/// What regions count of webhooks that say `queued` and were sent before.
+const REPEATED: [&str; 2] = ["queued_again", "delivery_repeated"];
+/// What they count of all that say `queued`.
+const TAKEN: [&str; 3] = ["queued", "queued_again", "delivery_repeated"];
+
+/// The sum of some counts, by region.
+fn counted(status: &Value, names: &[&str]) -> Vec<(String, u64)> {
+    let of = |region: &Value| {
         let name = region.pointer("/region")?.as_str()?.to_owned();
-        let runners = region.pointer("/counts/runner_started").and_then(Value::as_u64);
-        Some((name, runners.unwrap_or(0)))
+        let counts = region.pointer("/counts")?;
+        let count = |count: &&str| counts.get(*count).and_then(Value::as_u64);
+        Some((name, names.iter().filter_map(count).sum()))
     };
-    let started: Vec<_> = regions.into_iter().flatten().filter_map(started).collect();
+    let regions = status.pointer("/regions").and_then(Value::as_array);
+    regions.into_iter().flatten().filter_map(of).collect()
+}
+
+/// Every job is in the region that a rule or a label names, those of one repository are in one, and
+/// runners were started there and nowhere else.
+fn where_jobs_went(
+    github: &LocalGitHub,
+    status: &Value,
+    rows: &mut Vec<(&'static str, String, bool)>,
+) {
+    let repositories: BTreeMap<u64, String> =
+        github.jobs().into_iter().map(|job| (job.id, job.repository)).collect();
+    let mut homes: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for happening in github.happenings(0) {
+        let What::Sent { job, action: Action::Queued, region: Some(region), .. } = happening.what
+        else {
+            continue;
+        };
+        if let Some(repository) = repositories.get(&job) {
+            homes.entry(repository).or_default().insert(region);
+        }
+    }
+    let right = |(repository, regions): (&&str, &BTreeSet<String>)| {
+        let kind = JOBS.iter().find(|(name, ..)| name == repository);
+        let named = kind.and_then(|(_, _, region)| *region);
+        regions.len() == 1 && regions.iter().all(|it| named.is_none_or(|named| it == named))
+    };
+    let words: Vec<String> = homes
+        .iter()
+        .map(|(repository, regions)| {
+            let regions: Vec<&str> = regions.iter().map(String::as_str).collect();
+            format!("{repository} {}", regions.join("+"))
+        })
+        .collect();
+    let held = !homes.is_empty() && homes.iter().all(right);
+    rows.push(("jobs went by rule and label", words.join(", "), held));
+    let started = counted(status, &["runner_started"]);
     let words: Vec<String> = started.iter().map(|(name, it)| format!("{name} {it}")).collect();
-    let used = started.iter().filter(|(_, it)| *it > 0).count();
-    rows.push(("runners started by rule and label", words.join(", "), used >= 1));
+    let used: BTreeSet<&String> =
+        started.iter().filter(|(_, it)| *it > 0).map(|(name, _)| name).collect();
+    let wanted: BTreeSet<&String> = homes.values().flatten().collect();
+    rows.push(("runners started there alone", words.join(", "), used == wanted));
 }
