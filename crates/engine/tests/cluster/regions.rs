@@ -51,7 +51,10 @@ async fn work_goes_to_its_home_and_idle_regions_come_for_it() {
     let here = us.receive_for(Duration::ZERO).await;
     assert_eq!(bodies(&here), ["one"]);
     us.queues.release(here[0].receipt.clone()).await.unwrap();
-    // Nobody asks in `us`: a worker in `ap` gets it, keeps it, and settles it through `eu`.
+    // One that is for the work of its own region does not get it.
+    let own = ReceiveRequest { elsewhere: false, ..wish(Duration::from_millis(300)) };
+    assert_eq!(ap.queues.receive(own).await, Ok(Vec::new()));
+    // Nobody asks in `us`: another worker in `ap` gets it, keeps it, and settles it through `eu`.
     let leased = ap.receive().await;
     assert_eq!(bodies(&leased), ["one"]);
     let receipt = leased[0].receipt.clone();
