@@ -169,6 +169,72 @@ fn the_same_seeds_give_the_same_document_and_others_another() {
     assert!(one["figures"]["detected_max_ms"].as_f64().unwrap() > 0.0);
 }
 
+/// The figure that decides is of a file each time: the load of the traffic's step, the cost of the table.
+#[test]
+fn four_files_say_what_happens_and_how_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| write(folder.path(), name, content);
+    let scenario = file("outage.txt", "# a short one\nat 15s region us-east-1 down for 3s\n");
+    let goals = file("goals.txt", "failed < 50%\nload < 60%\ncost per hour < 2 USD\n");
+    let flat = file("flat.csv", "time,rps\n0s,20\n10s,20\n20s,20\n30s,20\n");
+    let step = file("step.csv", "time,rps\n0s,20\n10s,200\n20s,20\n30s,20\n");
+    let table = |name: &str, node: &str| {
+        let row = |region: &str| format!("{region},,0.02,{node}\n");
+        let rows = ["us-east-1", "eu-west-1", "ap-southeast-1"].map(row).concat();
+        file(name, &format!("region,to,usd_per_gb,usd_per_node_hour\n{rows}"))
+    };
+    let (cheap, dear) = (table("cheap.csv", "0.5"), table("dear.csv", "5"));
+    let rehearsed = |traffic: &str, prices: &str, ends: i32| {
+        let output = rhumb(&[
+            "--example",
+            "--scenario",
+            &scenario,
+            "--traffic",
+            traffic,
+            "--objectives",
+            &goals,
+            "--prices",
+            prices,
+            "--capacity",
+            "us-east-1=100,eu-west-1=200,ap-southeast-1=100",
+            "--seeds",
+            "1",
+            "--json",
+        ]);
+        assert_eq!(output.status.code(), Some(ends), "{output:?}");
+        let document = json(&output);
+        assert_eq!(document["faults"][0]["fault"], "at 15s region us-east-1 down for 3s");
+        assert_eq!(document["lasting_ms"], 40_000.0, "as long as the table");
+        let verdicts = document["objectives"].as_array().unwrap();
+        assert_eq!(verdicts.len(), 3);
+        let missed = verdicts.iter().filter(|verdict| verdict["held"] == false);
+        let missed: Vec<String> =
+            missed.map(|verdict| verdict["objective"].as_str().unwrap().to_owned()).collect();
+        (document, missed)
+    };
+    let cost = |document: &Value| document["figures"]["cost_per_hour_max_usd"].as_f64().unwrap();
+
+    let (held, missed) = rehearsed(&flat, &cheap, 0);
+    assert_eq!(missed, Vec::<String>::new());
+    // Three nodes, and next to nothing for traffic.
+    assert!((1.5..1.51).contains(&cost(&held)), "{}", cost(&held));
+
+    let (loaded, missed) = rehearsed(&step, &cheap, 1);
+    assert_eq!(missed, ["load <= 60%"]);
+    let served = loaded["runs"][0]["series"]["served"].as_object().unwrap();
+    let in_second =
+        |nth: usize| -> u64 { served.values().map(|steps| steps[nth].as_u64().unwrap()).sum() };
+    // Before, in and after the step; the outage is in it.
+    for (seconds, expected) in [(2..8, 60..180), (11..15, 600..1_000), (22..28, 60..180)] {
+        let sum: u64 = seconds.clone().map(in_second).sum();
+        assert!(expected.contains(&sum), "{seconds:?}: {sum}");
+    }
+
+    let (expensive, missed) = rehearsed(&flat, &dear, 1);
+    assert_eq!(missed, ["cost per hour <= 2 USD"]);
+    assert!((15.0..15.01).contains(&cost(&expensive)), "{}", cost(&expensive));
+}
+
 #[test]
 fn a_fault_costs_what_no_fault_does_not() {
     let dns = ["--dns-ttl", "10s", "--json"];
@@ -238,6 +304,51 @@ fn the_search_ranks_what_it_tried() {
     let pairs = document["pairs"].as_array().unwrap();
     assert!(!pairs.is_empty() && pairs.len() <= 15, "{}", pairs.len());
     assert!(pairs.iter().all(|pair| pair["faults"].as_array().unwrap().len() == 2));
+}
+
+/// Most clients are near one region, what it leaves is more than the next one carries, and the third carries nothing.
+#[test]
+fn the_search_puts_first_what_is_known_to_be_worst() {
+    let output = rhumb(&[
+        "--example",
+        "--search",
+        "--for",
+        "20s",
+        "--seeds",
+        "1",
+        "--capacity",
+        "us-east-1=200,eu-west-1=60,ap-southeast-1=2",
+        "--from",
+        "us-east-1=70%,eu-west-1=30%",
+        "--json",
+    ]);
+    assert!(output.status.success(), "{output:?}");
+    let document = json(&output);
+    let ranked = |what: &str| -> Vec<(Vec<String>, f64)> {
+        let all = document[what].as_array().unwrap().iter();
+        let faults = |tried: &Value| -> Vec<String> {
+            let faults = tried["faults"].as_array().unwrap().iter();
+            faults.map(|fault| fault.as_str().unwrap().to_owned()).collect()
+        };
+        all.map(|tried| (faults(tried), tried["failed_share"].as_f64().unwrap())).collect()
+    };
+    let loses = |fault: &str, region: &str| {
+        ["down", "killed", "frozen"]
+            .iter()
+            .any(|how| fault == format!("at 5s region {region} {how} for 5s"))
+    };
+    let singles = ranked("singles");
+    for (faults, failed) in &singles[..3] {
+        assert!(loses(&faults[0], "us-east-1") && *failed > 0.05, "{singles:#?}");
+    }
+    // All else leaves it to serve its clients.
+    assert!(singles[3].1 < 0.02, "{singles:#?}");
+    let pairs = ranked("pairs");
+    let (worst, failed) = &pairs[0];
+    let both = ["us-east-1", "eu-west-1"];
+    assert!(both.iter().all(|region| worst.iter().any(|fault| loses(fault, region))), "{pairs:#?}");
+    // Those of the second region have nowhere to go either.
+    assert!(*failed > singles[0].1 + 0.05 && *failed > pairs[1].1 + 0.03, "{pairs:#?}");
 }
 
 #[test]

@@ -1,7 +1,14 @@
+use std::time::Duration;
+
+use rhumb_types::RegionId;
+
 use super::page;
-use crate::report::{
-    Report,
-    tests::{findings, rehearsal, report, with_jobs, with_objects},
+use crate::{
+    report::{
+        Report,
+        tests::{findings, rehearsal, report, with_jobs, with_objects},
+    },
+    scenario::{Fault, Planned},
 };
 
 fn shown(goals: &str) -> String {
@@ -49,6 +56,51 @@ fn objects_have_their_plots_and_their_table() {
     assert!(page.contains("7, 15.3 MiB, the oldest 3.00 s old"), "{page}");
     let without = shown("");
     assert!(!without.contains("<h2>Objects</h2>") && !without.contains("id=\"backlog\""));
+}
+
+/// The bands of every plot over time, as their faults and their x and width.
+fn bands(page: &str) -> Vec<Vec<(String, f64, f64)>> {
+    let number = |text: &str, name: &str| -> f64 {
+        let (_, value) = text.split_once(&format!(" {name}=\"")).unwrap();
+        value.split_once('"').unwrap().0.parse().unwrap()
+    };
+    let of = |group: &str| {
+        let (fault, rest) = group.split_once("</title>").unwrap();
+        let (rect, _) = rest.split_once("/>").unwrap();
+        let band = rect.starts_with("<rect class=\"band\"");
+        band.then(|| (fault.to_owned(), number(rect, "x"), number(rect, "width")))
+    };
+    let figures = page.split("<figure class=\"plot\"").skip(1);
+    let all = figures.map(|figure| figure.split("<g><title>").skip(1).filter_map(of).collect());
+    all.filter(|bands: &Vec<_>| !bands.is_empty()).collect()
+}
+
+#[test]
+fn faults_are_shaded_from_their_beginning_to_their_end() {
+    let mut rehearsal = rehearsal();
+    let region = RegionId::new("ap-southeast-1").unwrap();
+    let short = Planned {
+        at: Duration::from_secs(45 * 60),
+        lasting: Some(Duration::from_secs(1)),
+        fault: Fault::Killed(region),
+    };
+    rehearsal.scenario.faults.insert(1, short);
+    let report = report();
+    let plots = bands(&page(&findings(&rehearsal, &report, "")));
+    assert!(plots.len() >= 6, "{plots:?}");
+    // An hour is 915 wide, behind a margin of 70. A second of it would not be seen, and is 3 wide.
+    let expected = [
+        ("at 10m region us-east-1 down for 30m", 222.5, 457.5),
+        ("at 45m region ap-southeast-1 killed for 1s", 756.25, 3.0),
+        ("at 50m disk eu-west-1 slow 200ms", 832.5, 152.5),
+    ];
+    for bands in plots {
+        assert_eq!(bands.len(), expected.len(), "{bands:?}");
+        for ((fault, x, width), (its, at, lasting)) in bands.iter().zip(expected) {
+            assert_eq!(fault, its);
+            assert!((x - at).abs() <= 0.051 && (width - lasting).abs() <= 0.051, "{bands:?}");
+        }
+    }
 }
 
 #[test]

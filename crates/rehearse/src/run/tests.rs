@@ -323,6 +323,36 @@ fn readers_elsewhere_miss_what_is_under_way() {
 }
 
 #[test]
+fn who_waited_as_long_as_the_limit_says_had_a_slow_answer() {
+    let slow = |limit| {
+        let fault = at(10, 10, down("eu-west-1"));
+        let mut rehearsal = rehearsal(&HealthConfig::fast(), 20, vec![fault]);
+        rehearsal.clients.timeout = millis(1_500);
+        rehearsal.clients.slow = limit;
+        sound(&rehearsal, 1).requests
+    };
+    // Whoever asked in vain waited for the time-out, and then was answered elsewhere.
+    let counts = slow(seconds(1));
+    assert!(counts.retried > 10 && counts.failed == 0, "{counts:?}");
+    assert_eq!(counts.slow, counts.retried);
+    assert_eq!(slow(seconds(4)).slow, 0);
+}
+
+#[test]
+fn writes_that_cross_each_other_are_conflicts() {
+    let conflicts = |hot| {
+        let (us, eu) = (region("us-east-1"), region("eu-west-1"));
+        let faults = vec![at(5, 10, Fault::Delay(us, eu, seconds(1)))];
+        let mut rehearsal = rehearsal(&HealthConfig::standard(), 20, faults);
+        rehearsal.traffic.hot = hot;
+        sound(&rehearsal, 1).conflicts
+    };
+    let (one_key, many_keys) = (conflicts(Ratio::ONE), conflicts(Ratio::ZERO));
+    assert!(one_key > 20, "every region writes it, three times a second: {one_key}");
+    assert!(many_keys < 5, "ten writes a second to 10,000 keys: {many_keys}");
+}
+
+#[test]
 fn a_node_that_cannot_write_is_left_by_writers_and_comes_back() {
     for fault in [
         Fault::FailingDisk(region("eu-west-1")),
