@@ -432,3 +432,6 @@ pub(crate) fn carries(config: &NodeConfig, origin: OriginId) -> bool {
 pub(crate) fn carries_domain(config: &NodeConfig, domain: DomainId) -> bool {
     !config.witness && (domain == DomainId::EVERYWHERE || config.domains.contains(&domain))
 }
+
+#[cfg(test)]
+mod tests;
