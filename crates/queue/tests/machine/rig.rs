@@ -21,6 +21,12 @@ pub(crate) fn name(text: &str) -> QueueName {
     QueueName::new(text).unwrap()
 }
 
+/// A tenure without an end, that begins with a majority.
+fn tenure(epoch: u64) -> Tenure {
+    let until = MonoTime(u64::MAX);
+    Tenure { epoch: Epoch(epoch), until, majority: true, homes: None }
+}
+
 /// A region on its own.
 pub(crate) struct Rig {
     pub(crate) host: Host,
@@ -67,9 +73,7 @@ impl Rig {
     }
 
     pub(crate) fn lease(&mut self, epoch: u64) {
-        let until = MonoTime(u64::MAX);
-        let tenure = Tenure { epoch: Epoch(epoch), until, majority: true, homes: None };
-        self.host.grant(self.now, &region(0), Some(tenure));
+        self.host.grant(self.now, &region(0), Some(tenure(epoch)));
         self.drain();
     }
 
@@ -195,11 +199,16 @@ impl Rig {
 
     /// The process dies and is started again; its region's lease goes on, or is taken anew.
     pub(crate) fn restart(&mut self, epoch: u64) {
+        self.restart_under(tenure(epoch));
+    }
+
+    pub(crate) fn restart_under(&mut self, tenure: Tenure) {
         self.host.crash();
         self.host.start(1);
         self.drain();
         self.event(Event::Definitions(Arc::new(self.definitions.clone())));
-        self.lease(epoch);
+        self.host.grant(self.now, &region(0), Some(tenure));
+        self.drain();
     }
 }
 

@@ -1,12 +1,16 @@
 //! What the queues do, step by step.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use rhumb_queue::{Answer, Ask, Enqueued, Leased, NewJob, Receipt, Receive, Refused, Retry, Stats};
+use rhumb_queue::{
+    Answer, Ask, Enqueued, Event, Leased, NewJob, Receipt, Receive, Refused, RequestId, Retry,
+    Stats,
+};
+use rhumb_regions::lease::Tenure;
 use rhumb_types::{
-    Epoch, MonoTime,
-    record::{JobId, JobKey, QueueDefinition},
+    Epoch, MonoTime, UnixMillis,
+    record::{Frontier, FrontierKey, Job, JobId, JobKey, QueueDefinition, Record},
 };
 
 use crate::{
@@ -392,5 +396,133 @@ fn a_job_waits_twice_as_long_after_each_failure_and_an_hour_at_most() {
         assert_eq!(rig.stats("q").delayed, 1);
         rig.wait(2);
         assert_eq!(rig.stats("q").ready, 1, "it is not tried again after {seconds} s");
+    }
+}
+
+/// The frontier of a queue, as it lies on the disk.
+fn frontier(rig: &Rig, queue: &str) -> Option<Frontier> {
+    let row = rig.host.store.get(&FrontierKey { home: region(0), queue: name(queue) }.row())?;
+    assert!(!row.pinned);
+    Some(Frontier::decode(&row.payload).unwrap())
+}
+
+/// A worker asks and waits: the owner writes its frontier ahead although nothing may be leased yet.
+fn wait_for_a_job(rig: &mut Rig) {
+    let until = MonoTime(u64::MAX);
+    let (queue, worker) = (name("q"), "w".into());
+    rig.ask(Ask::Receive(Receive { queue, jobs_max: 1, visibility: None, until, worker }));
+    rig.wait(1);
+}
+
+/// An owner whose workers have many jobs, so that its frontier is beyond all of them.
+fn busy() -> Rig {
+    let mut rig = Rig::plain();
+    for _ in 0..400 {
+        rig.add("q");
+    }
+    for _ in 0..2 {
+        assert!(!rig.receive_for("q", 200, None).is_empty());
+        rig.wait(1);
+    }
+    assert!(frontier(&rig, "q").unwrap().through >= 400);
+    rig
+}
+
+#[test]
+fn a_frontier_only_grows_over_owners_too() {
+    let mut rig = busy();
+    for epoch in 2..4 {
+        let before = frontier(&rig, "q").unwrap();
+        rig.restart(epoch);
+        wait_for_a_job(&mut rig);
+        let after = frontier(&rig, "q").unwrap();
+        assert_ne!(before, after, "this owner has written its own");
+        assert!(after.through >= before.through && after.numbers > before.numbers, "{after:?}");
+    }
+}
+
+#[test]
+fn a_frontier_that_was_written_without_knowing_the_one_before_says_so() {
+    let mut rig = busy();
+    assert!(!frontier(&rig, "q").unwrap().blind);
+    // The next owner has heard no majority, and the frontier has not come to it.
+    rig.host.store.remove(&FrontierKey { home: region(0), queue: name("q") }.row());
+    let until = MonoTime(u64::MAX);
+    rig.restart_under(Tenure { epoch: Epoch(2), until, majority: false, homes: None });
+    wait_for_a_job(&mut rig);
+    let second = frontier(&rig, "q").unwrap();
+    assert!(second.blind && second.through < 400, "{second:?}");
+    // Its successor has heard one, and knows no more: workers of the first have jobs beyond that.
+    rig.restart(3);
+    assert!(rig.receive_for("q", 100, None).is_empty());
+    assert_eq!(rig.stats("q").held, 400, "{:?}", rig.stats("q"));
+    rig.wait(62);
+    assert_eq!(rig.stats("q").held, 0);
+    assert!(!rig.receive("q").is_empty());
+}
+
+#[test]
+fn after_a_takeover_nothing_of_a_fifo_queue_is_leased_before_the_earlier_leases_have_ended() {
+    let mut rig = fifo();
+    let member = |rig: &mut Rig| {
+        let job = NewJob { group: Some("a".to_owned()), ..rig.job() };
+        created(rig.enqueue("q.fifo", job))
+    };
+    let first = member(&mut rig);
+    assert_eq!(ids(&rig.receive("q.fifo")), [first]);
+    // A worker has it, and its row has not come to the next owner.
+    rig.host.store.remove(&JobKey { queue: name("q.fifo"), id: first }.row());
+    rig.restart(2);
+    let second = member(&mut rig);
+    assert!(rig.receive("q.fifo").is_empty());
+    rig.wait(59);
+    assert!(rig.receive("q.fifo").is_empty());
+    rig.wait(3);
+    assert_eq!(ids(&rig.receive("q.fifo")), [second]);
+}
+
+#[test]
+fn a_first_frontier_is_not_pinned_where_the_lease_has_just_run_out() {
+    let mut rig = Rig::plain();
+    let id = rig.add("q");
+    rig.requests += 1;
+    let receive = Receive {
+        queue: name("q"),
+        jobs_max: 1,
+        visibility: None,
+        until: MonoTime(0),
+        worker: "w".into(),
+    };
+    let (request, ask) = (RequestId(rig.requests), Ask::Receive(receive));
+    rig.host.event(rig.now, Event::Request { request, ask });
+    // Asked for under the lease, and accepted after it.
+    rig.host.leases = Arc::default();
+    rig.drain();
+    let row = FrontierKey { home: region(0), queue: name("q") }.row();
+    assert_eq!(rig.host.store.get(&row), None);
+    rig.lease(2);
+    rig.wait(1);
+    // Who asked has waited for the next one.
+    let Some(Ok(Answer::Received(leased))) = rig.answers.remove(&request) else {
+        panic!("{:?}", rig.stats("q"))
+    };
+    assert_eq!(ids(&leased), [id]);
+    assert!(frontier(&rig, "q").is_some());
+}
+
+#[test]
+fn a_failure_without_a_wait_asks_no_clock() {
+    let mut rig = Rig::plain();
+    let id = rig.add("q");
+    let not_before = |rig: &Rig| {
+        let row = rig.host.store.get(&JobKey { queue: name("q"), id }.row()).unwrap();
+        Job::decode(&row.payload).unwrap().not_before
+    };
+    for (seconds, set) in [(0, false), (5, true)] {
+        let receipt = rig.receive("q").remove(0).receipt;
+        let retry = Retry::After(Duration::from_secs(seconds));
+        let why = "no".to_owned();
+        assert_eq!(rig.answer(Ask::Fail { receipt, why, retry }), Ok(Answer::Settled));
+        assert_eq!(not_before(&rig) > UnixMillis(0), set, "a wait of {seconds} s");
     }
 }
