@@ -91,7 +91,8 @@ pub(crate) trait Client {
     /// Leases up to so many jobs.
     fn lease(&mut self, jobs_max: usize, bodies: &mut Vec<Body>) -> Result<()>;
 
-    /// Completes all that is leased.
+    /// All that is leased is done; a broker may hear of it with the next lease, which the same worker asks
+    /// for a moment later.
     fn complete(&mut self) -> Result<()>;
 }
 

@@ -37,6 +37,7 @@ mod driver;
 mod feed;
 mod fresh;
 mod list;
+mod owners;
 mod peers;
 mod reads;
 mod registry;

@@ -69,7 +69,12 @@ impl Broker for Postgres {
     fn connect(&self) -> Result<Box<dyn Client>> {
         let mut session = Session::open(self.address)?;
         session.query(PREPARE)?;
-        Ok(Box::new(Connection { session, leased: Vec::new(), text: String::new() }))
+        Ok(Box::new(Connection {
+            session,
+            leased: Vec::new(),
+            done: Vec::new(),
+            text: String::new(),
+        }))
     }
 
     fn process(&self) -> Result<u32> {
@@ -116,6 +121,7 @@ fn command(program: &Path, owner: Option<(u32, u32)>) -> Command {
 struct Connection {
     session: Session,
     leased: Vec<String>,
+    done: Vec<String>,
     text: String,
 }
 
@@ -128,8 +134,12 @@ impl Client for Connection {
     }
 
     fn lease(&mut self, jobs_max: usize, bodies: &mut Vec<Body>) -> Result<()> {
-        let lease =
-            format!("BEGIN; SET LOCAL synchronous_commit = off; EXECUTE lease({jobs_max}); COMMIT");
+        let done = self.done.join(",");
+        self.done.clear();
+        let lease = format!(
+            "BEGIN; EXECUTE complete('{{{done}}}'); COMMIT; \
+             BEGIN; SET LOCAL synchronous_commit = off; EXECUTE lease({jobs_max}); COMMIT"
+        );
         for row in self.session.query(&lease)? {
             let [id, body] = row.try_into().map_err(|_| anyhow::anyhow!("a row of two"))?;
             self.leased.push(id);
@@ -139,9 +149,8 @@ impl Client for Connection {
     }
 
     fn complete(&mut self) -> Result<()> {
-        let complete = format!("EXECUTE complete('{{{}}}')", self.leased.join(","));
-        self.leased.clear();
-        self.session.query(&complete).map(drop)
+        self.done.append(&mut self.leased);
+        Ok(())
     }
 }
 

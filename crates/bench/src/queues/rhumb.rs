@@ -9,7 +9,6 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use rhumb_integration::{Cluster, Http, Layout};
 use serde::Deserialize;
-use serde_json::json;
 
 use super::{ANSWER_WAIT, Body, Broker, Client};
 use crate::plan::Durability;
@@ -17,7 +16,6 @@ use crate::plan::Durability;
 const QUEUE: &str = "/v1/queues/jobs?reason=bench";
 const ENQUEUE: &str = "/v1/queues/jobs/jobs";
 const RECEIVE: &str = "/v1/queues/jobs/receive";
-const COMPLETE: &str = "/v1/queues/jobs/complete";
 
 /// One node of one region, with an empty queue.
 #[derive(Debug)]
@@ -43,7 +41,7 @@ impl Rhumb {
         let host = self.clients.fetch_add(1, Ordering::Relaxed).clamp(1, 254);
         let from = Ipv4Addr::new(127, 0, 0, host);
         let http = Http::open_from(from, self.cluster.http(0), ANSWER_WAIT)?;
-        Ok(Session { http, body: String::new(), leased: Vec::new() })
+        Ok(Session { http, body: String::new(), leased: Vec::new(), done: Vec::new() })
     }
 }
 
@@ -57,11 +55,12 @@ impl Broker for Rhumb {
     }
 }
 
-/// A connection to a server, and the receipts of what is leased over it.
+/// A connection to a server, and the receipts of what is leased over it, and of what is done.
 struct Session {
     http: Http,
     body: String,
     leased: Vec<String>,
+    done: Vec<String>,
 }
 
 /// What is said of a job that was taken in.
@@ -79,9 +78,11 @@ struct Job<'a> {
 }
 
 #[derive(Deserialize)]
-struct Jobs<'a> {
+struct Handed<'a> {
     #[serde(borrow)]
     jobs: Vec<Job<'a>>,
+    #[serde(default)]
+    completed: Vec<Settled>,
 }
 
 #[derive(Deserialize)]
@@ -124,9 +125,16 @@ impl Client for Session {
 
     fn lease(&mut self, jobs_max: usize, bodies: &mut Vec<Body>) -> Result<()> {
         self.body.clear();
-        write!(self.body, "{{\"max\":{jobs_max},\"wait\":\"1s\"}}")?;
+        write!(self.body, "{{\"max\":{jobs_max},\"wait\":\"1s\"")?;
+        if !self.done.is_empty() {
+            write!(self.body, ",\"complete\":[\"{}\"]", self.done.join("\",\""))?;
+            self.done.clear();
+        }
+        self.body.push('}');
         let answer = ask(&mut self.http, "POST", RECEIVE, &self.body)?;
-        for job in serde_json::from_slice::<Jobs<'_>>(answer)?.jobs {
+        let answer: Handed<'_> = serde_json::from_slice(answer)?;
+        ensure!(answer.completed.iter().all(|it| it.settled), "a job was not settled");
+        for job in answer.jobs {
             bodies.push(Body::parse(job.body)?);
             self.leased.push(job.receipt.to_owned());
         }
@@ -134,14 +142,7 @@ impl Client for Session {
     }
 
     fn complete(&mut self) -> Result<()> {
-        if self.leased.is_empty() {
-            return Ok(());
-        }
-        let body = serde_json::to_string(&json!({ "receipts": self.leased }))?;
-        self.leased.clear();
-        let answer = ask(&mut self.http, "POST", COMPLETE, &body)?;
-        let answer: Results<Settled> = serde_json::from_slice(answer)?;
-        ensure!(answer.results.iter().all(|it| it.settled), "a job was not settled");
+        self.done.append(&mut self.leased);
         Ok(())
     }
 }

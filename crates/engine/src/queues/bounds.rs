@@ -9,7 +9,7 @@ use rhumb_types::{
 
 use super::{
     client::{HomeChoice, QueueClient},
-    route::Owner,
+    owners::Owner,
 };
 use crate::Engine;
 

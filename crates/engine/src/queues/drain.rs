@@ -6,10 +6,7 @@ use rhumb_queue::{Answer, Ask, Refused};
 use rhumb_types::RegionId;
 use tokio::time::{Instant, sleep};
 
-use super::{
-    client::QueueClient,
-    route::{Owner, foreign},
-};
+use super::{client::QueueClient, owners::Owner, route::foreign};
 use crate::limits::{DRAIN_LOOK_INTERVAL, DRAIN_TRIES, QUEUE_CALL_WAIT};
 
 impl QueueClient {
