@@ -20,7 +20,7 @@ use anyhow::{Context, Result, ensure};
 use rhumb_integration::{Cluster, Http, Layout, READY_WAIT_MAX, eventually};
 use serde_json::{Value, json};
 
-use crate::{at, holder, wait_for_duties};
+use crate::{at, holder, rhumb, wait_for_duties, works};
 
 /// A frontier holds jobs back for twice the shortest lease that it speaks of, and a bit of drift.
 const HELD_MAX: Duration = Duration::from_secs(95);
@@ -417,4 +417,54 @@ fn a_longer_lease_is_unconfirmed_without_a_majority_and_one_of_the_usual_length_
     // The worker has the job still, and may take as long as the queue's own visibility.
     assert_eq!(extend("30s").0, 204);
     assert!(settle(&mut here, "complete", receipt).unwrap());
+}
+
+/// What `rhumb queue why` says of a job.
+fn why(cluster: &Cluster, id: &str) -> String {
+    works(rhumb(cluster, 1, &["queue", "why", &format!("jobs/{id}")]))
+}
+
+#[test]
+fn a_job_says_why_it_was_sent_away_or_stayed() {
+    let configure = |settings: &mut rhumb_config::Settings| {
+        settings.spillover.queue_depth = 10;
+        settings.spillover.hold = rhumb_config::Period::from_secs(1);
+    };
+    let rig = Rig::of(Layout::regions(3).adjust(configure), 3, "local");
+    let (mut here, mut there) = (rig.http(0), rig.http(1));
+    for _ in 0..50 {
+        rig.add(&mut here, &json!({ "body": "waits" }));
+    }
+    // Nobody works elsewhere, so all of them stay, though the region sends work away.
+    let told = |here: &mut Http, part: &str| {
+        eventually(READY_WAIT_MAX, || {
+            let id = rig.add(here, &json!({ "body": "more" }));
+            let mut said = String::new();
+            let known = Instant::now() + Duration::from_secs(5);
+            while said.is_empty() && Instant::now() < known {
+                let asked = rhumb(&rig.cluster, 1, &["queue", "why", &format!("jobs/{id}")]);
+                said = String::from_utf8(asked.stdout)?;
+            }
+            ensure!(said.contains(part), "{said}");
+            Ok(said)
+        })
+        .unwrap()
+    };
+    let stayed = told(&mut here, "no region that may have it has room");
+    let home = format!("stayed in {}: ", rig.owner());
+    assert!(stayed.contains(&home) && stayed.contains("too many jobs wait"), "{stayed}");
+    // A worker elsewhere that has nothing to do is room.
+    let spilled = eventually(READY_WAIT_MAX, || {
+        let beat = json!({ "worker": "idle", "concurrency": 10 });
+        ask(&mut there, "POST", &format!("{PATH}/heartbeat"), &beat)?;
+        let id = rig.add(&mut here, &json!({ "body": "spills" }));
+        let (_, answer) = ask(&mut here, "GET", &format!("{PATH}/jobs/{id}"), &Value::Null)?;
+        let decision = answer.pointer("/jobs/0/decisions/0/decision");
+        ensure!(decision.is_some_and(|it| it == "spilled"), "{answer}");
+        Ok(id)
+    })
+    .unwrap();
+    let said = why(&rig.cluster, &spilled);
+    let from = format!("spilled from {} to {}: ", rig.owner(), rig.cluster.region(1));
+    assert!(said.contains(&from) && said.contains("too many jobs wait"), "{said}");
 }
