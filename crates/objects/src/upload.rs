@@ -3,8 +3,9 @@
 //! The source is cut into parts, and each region of the plan has a *lane* that sends all of them. What
 //! fails is tried again in the same region, and then the next region of the plan takes its place: it
 //! begins with the parts that are still kept, and gets what came before from the source's beginning, as
-//! [`Rewind`] allows. A region that is known to be down is not waited for where another can take its place. Parts that all lanes have are not kept; nor, where reading again costs nothing,
-//! are those that the fastest has while others lag too far behind.
+//! [`Rewind`] allows. A region that is known to be down is not waited for where another can take its
+//! place. Parts that all lanes have are not kept; nor, where reading again costs nothing, are those that
+//! the fastest has while others lag too far behind.
 //!
 //! The upload ends when every lane has, or when the lanes that are left could only have made it more
 //! than good enough and have been waited for long enough. It says what it is: whole, degraded, or
