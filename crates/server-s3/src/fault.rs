@@ -220,6 +220,20 @@ mod tests {
     }
 
     #[test]
+    fn an_object_of_too_many_blobs_is_too_large_whoever_finds_it() {
+        let many = || Refused::TooMany { blobs: 25_001 };
+        for error in [
+            ObjectError::Change(many()),
+            ObjectError::Complete(CompleteRefused::Object(many())),
+            ObjectError::Part(PartRefused::TooLarge),
+        ] {
+            let error = of(error);
+            assert_eq!(error.code(), &S3ErrorCode::EntityTooLarge);
+            assert_eq!(error.code().status_code(), Some(StatusCode::BAD_REQUEST));
+        }
+    }
+
+    #[test]
     fn what_may_have_been_done_says_so() {
         let error = of(ObjectError::Unconfirmed("the region may have done it".into()));
         assert_eq!(error.code(), &S3ErrorCode::ServiceUnavailable);

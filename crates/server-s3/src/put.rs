@@ -163,3 +163,40 @@ pub(crate) async fn put(
     let output = with_checksums!(output, &content.checksums);
     Ok(S3Response::with_headers(output, told(&done)))
 }
+
+#[cfg(test)]
+mod tests {
+    use rhumb_types::{
+        Hlc, RegionId, UnixMillis,
+        record::{ObjectRecord, VersionId},
+    };
+
+    use super::*;
+
+    #[test]
+    fn fewer_copies_than_asked_for_are_said_beside_the_result_of_each_region() {
+        let copy = |name: &str, outcome: Result<(), String>| CopyResult {
+            region: RegionId::new(name).unwrap(),
+            outcome,
+        };
+        let record = ObjectRecord {
+            version: VersionId { hlc: Hlc::from_millis(UnixMillis(1)), entropy: 1 },
+            versioned: false,
+            modified: UnixMillis(0),
+            region: RegionId::new("us").unwrap(),
+            content: None,
+        };
+        let regions = vec![
+            copy("us", Ok(())),
+            copy("eu", Err("its disk is full".to_owned())),
+            copy("ap", Ok(())),
+        ];
+        for (degraded, said) in [(true, Some("true")), (false, None)] {
+            let headers =
+                told(&Done { record: record.clone(), regions: regions.clone(), degraded });
+            let value = |name| headers.get(name).map(|it: &HeaderValue| it.to_str().unwrap());
+            assert_eq!(value("x-rhumb-degraded"), said);
+            assert_eq!(value("x-rhumb-regions"), Some("us=ok, eu=failed, ap=ok"));
+        }
+    }
+}
