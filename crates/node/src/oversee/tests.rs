@@ -180,6 +180,36 @@ fn who_is_late_with_its_own_work_condemns_nobody() {
 }
 
 #[test]
+fn an_owner_that_was_frozen_looks_again_before_it_acts() {
+    let mut world = settled(4);
+    // Whoever takes over lacks something that the other has, and so does not act at once.
+    world.places[0].holds.raise(OriginId(0x10_0000), 5);
+    world.places[1].holds.raise(OriginId(0x20_0000), 5);
+    world.kill(2);
+    let taker = |world: &World| {
+        let view = world.agreed.view();
+        let of = view.acting_for(&region(NAMES[2])).cloned();
+        NAMES.iter().position(|name| of == Some(region(name))).filter(|at| *at != 2)
+    };
+    world.until("the lease is taken over", |world| taker(world).is_some());
+    let taker = taker(&world).unwrap();
+    world.run(1.0);
+    let health = config(taker).health;
+    world.stalled.insert(taker);
+    world.run(health.tick_late_max().as_secs_f64() * 2.0);
+    // It lacks nothing any more, by what it finds as it goes on.
+    for place in &mut world.places {
+        place.holds.raise(OriginId(0x10_0000), 5);
+        place.holds.raise(OriginId(0x20_0000), 5);
+    }
+    world.stalled.clear();
+    let took = world.until("it opens", |world| world.acts(NAMES[2]) == Some(taker));
+    let looks = health.ejection().as_millis();
+    assert!(u128::from(took) >= looks, "after {took} ms, and a loss is seen after {looks}");
+    assert!(u128::from(took) < looks + 200, "after {took} ms");
+}
+
+#[test]
 fn a_new_owner_first_holds_what_the_regions_in_reach_hold() {
     let mut world = settled(4);
     // Whoever takes over lacks something that the other has, such as what the dead region wrote.

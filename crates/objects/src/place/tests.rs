@@ -243,6 +243,26 @@ fn copies_stay_where_they_are_unless_somebody_says_otherwise() {
 }
 
 #[test]
+fn a_region_that_is_back_before_its_duties_may_fetch_what_it_will_hold() {
+    let mut back = facts("b", &["eu"]);
+    back.admin = AdminState::Disabled;
+    let map = snapshot(vec![facts("a", &["eu"]), back, facts("c", &[])]);
+    let bounds = |residency: &[&str]| {
+        let residency = residency.iter().map(|tag| (*tag).to_owned()).collect();
+        Bounds::of(&map, &BucketDefinition { residency, ..BucketDefinition::default() }).unwrap()
+    };
+    let allowed = |bounds: Bounds| -> Vec<&str> {
+        names(bounds.allowed().iter().map(|at| &map.region(at).region.id))
+    };
+    let at = |name: &str| map.index(&id(name)).unwrap();
+    assert_eq!(allowed(bounds(&[])), ["a", "c"]);
+    assert_eq!(allowed(bounds(&[]).with_returning(&map, at("b"))), ["a", "b", "c"]);
+    assert_eq!(allowed(bounds(&["eu"]).with_returning(&map, at("b"))), ["a", "b"]);
+    // Whatever becomes of its duties, it does not carry the tag.
+    assert_eq!(allowed(bounds(&["eu"]).with_returning(&map, at("c"))), ["a"]);
+}
+
+#[test]
 fn reads_go_to_the_nearest_holder_that_looks_well() {
     let mut regions = vec![facts("a", &[]), facts("b", &[]), facts("c", &[]), facts("d", &[])];
     regions[1].health = Health::Down;

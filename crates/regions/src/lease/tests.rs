@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{DriftBound, LeaseAttempt, LeaseHolder, LeaseWatch};
+use super::{DriftBound, LeaseAttempt, LeaseHolder, LeaseWatch, Placed, Tenure};
 use crate::AdminMachine;
 use proptest::prelude::*;
 use rhumb_types::{
@@ -408,4 +408,19 @@ fn a_renewal_is_seen_once_it_was_both_answered_and_agreed_on_as_far_as_is_known(
     assert_eq!(seen_at(&holder, 800), 952);
     holder.observe(&held(2, 0, 2));
     assert_eq!(seen_at(&holder, 800), 0, "another holds it");
+}
+
+#[test]
+fn who_took_a_lease_over_without_a_majority_acts_and_decides_for_nobody() {
+    let homes = Some(Placed { version: 7, until: at_ms(800) });
+    let tenure = |majority| Tenure { epoch: Epoch(3), until: at_ms(1_000), majority, homes };
+    let decides = |majority, ms, version| tenure(majority).decides(at_ms(ms), version).is_some();
+    assert_eq!(tenure(false).at(at_ms(999)), Some(Epoch(3)));
+    assert_eq!(tenure(false).at_quorum(at_ms(0)), None);
+    assert!(!decides(false, 0, 7));
+    assert_eq!(tenure(true).at_quorum(at_ms(999)), Some(Epoch(3)));
+    assert_eq!(tenure(true).at_quorum(at_ms(1_000)), None);
+    // Nor by homes that it has not seen, or after these have to be renewed.
+    assert!(decides(true, 799, 7));
+    assert!(!decides(true, 799, 8) && !decides(true, 800, 7));
 }
