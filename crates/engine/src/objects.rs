@@ -156,7 +156,7 @@ impl Engine {
         let applied = || self.committed_vector();
         let keeper = Keeper::new(shared.clock.clone(), config.silence, &applied());
         // From here on every commit is told; what was committed before is covered.
-        shared.object_feed.attach(rows, keeper.clone());
+        shared.object_feed.attach(rows, keeper.clone(), config.region.clone());
         keeper.covered(&applied());
         let passes = pass::Passes::default();
         let running =

@@ -1,7 +1,7 @@
 //! Changes of the index as values: carried out where they are asked, or in a linearizable bucket by the
 //! region that acts for the key's home (rule 10).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use rhumb_types::{
@@ -240,25 +240,53 @@ pub fn rests_on(current: Option<&Cell>, applied: VersionVector) -> VersionVector
     }
 }
 
-/// Adds to a change that a region holds some blobs, for good.
+/// Adds to a change that a region holds some blobs, for good. What was said longer than `renew` ago is said
+/// again: who counts on a copy before anything refers to it needs one that is young, because old ones may go.
 ///
 /// # Errors
 /// When rows cannot be read.
 pub fn say_held<S: Rows>(
     rows: &S,
     (region, since): (&RegionId, UnixMillis),
-    blobs: &[BlobRef],
+    (blobs, renew): (&[BlobRef], Duration),
     change: &mut Change,
 ) -> Result<(), S::Error> {
     for blob in blobs {
         let key = IndexKey::Holder { hash: blob.hash, region: region.clone() }.encode();
         let known = rows.row(&key)?;
         let known = known.and_then(|known| HolderRecord::decode(&known).ok());
-        if known.is_some_and(|known| !known.cached) {
+        let stays = |known: &HolderRecord| since.saturating_since(known.since) < renew;
+        if known.is_some_and(|known| !known.cached && stays(&known)) {
             continue;
         }
         let holder = HolderRecord { bytes: blob.bytes, since, cached: false };
         change.set(key, holder.encode());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rhumb_types::record::BlobHash;
+
+    use super::*;
+    use crate::memory::Memory;
+
+    #[test]
+    fn what_is_said_of_old_copies_is_said_again_to_who_counts_on_them() {
+        let region = RegionId::new("eu").unwrap();
+        let blobs = [BlobRef { hash: BlobHash([7; 32]), bytes: 10 }];
+        let (mut rows, hour) = (Memory::default(), Duration::from_secs(3_600));
+        let mut say = |at, renew| {
+            let mut change = Change::default();
+            say_held(&rows, (&region, UnixMillis(at)), (&blobs, renew), &mut change).unwrap();
+            rows.carry_out(&change);
+            change.write.len()
+        };
+        assert_eq!(say(0, Duration::MAX), 1);
+        assert_eq!(say(3_599_999, hour), 0, "it is young");
+        assert_eq!(say(3_600_000, Duration::MAX), 0, "nobody counts on it");
+        assert_eq!(say(3_600_000, hour), 1);
+        assert_eq!(say(3_600_001, hour), 0, "it is young again");
+    }
 }

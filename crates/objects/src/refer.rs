@@ -147,12 +147,22 @@ pub fn sources<S: Rows>(
 
 /// What a batch that was committed says to a holder of blobs: which transactions came, and to which
 /// blobs their rows refer. First every transaction of domain 0, then every cell of the index.
-#[derive(Debug, Default)]
-pub struct Committed {
+///
+/// That the holder said so itself counts as a reference, too: a home that has not heard of it may take the
+/// copy for an old one, while an upload counts on it.
+#[derive(Debug)]
+pub struct Committed<'r> {
+    here: &'r RegionId,
     dots: BTreeMap<Dot, Vec<BlobHash>>,
 }
 
-impl Committed {
+impl<'r> Committed<'r> {
+    /// For the holder of a region.
+    #[must_use]
+    pub const fn new(here: &'r RegionId) -> Self {
+        Self { here, dots: BTreeMap::new() }
+    }
+
     /// A transaction of domain 0 is part of the batch.
     pub fn on_transaction(&mut self, dot: Dot) {
         self.dots.insert(dot, Vec::new());
@@ -160,9 +170,14 @@ impl Committed {
 
     /// A cell of the index is written.
     pub fn on_cell(&mut self, key: &[u8], cell: &Cell) {
+        let own = match IndexKey::decode(key) {
+            Ok(IndexKey::Holder { hash, region }) if region == *self.here => Some(hash),
+            _ => None,
+        };
         for entry in &cell.entries {
             if let (Some(hashes), Value::Bytes(row)) = (self.dots.get_mut(&entry.dot), &entry.value)
             {
+                hashes.extend(own);
                 let blobs = referred(key, row).ok().flatten().map(|it| it.blobs);
                 hashes.extend(blobs.unwrap_or_default().into_iter().map(|blob| blob.hash));
             }
@@ -178,5 +193,35 @@ impl Committed {
         if let Some(vector) = applied.filter(|_| self.dots.is_empty()) {
             tell(HolderEvent::Covered(vector));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rhumb_types::{DomainId, Hlc, OriginId, record::Entry};
+
+    use super::*;
+
+    #[test]
+    fn what_this_region_says_of_a_copy_refers_to_it_and_what_others_say_does_not() {
+        let [here, there] = ["eu", "ap"].map(|name| RegionId::new(name).unwrap());
+        let dot = Dot { origin: OriginId::new(7, DomainId::EVERYWHERE), version: 5 };
+        let mut committed = Committed::new(&here);
+        committed.on_transaction(dot);
+        for (region, hash) in [(&here, BlobHash([1; 32])), (&there, BlobHash([2; 32]))] {
+            let holder = HolderRecord { bytes: 10, since: UnixMillis(0), cached: false };
+            let value = Value::Bytes(holder.encode());
+            let hlc = Hlc::from_millis(UnixMillis(1));
+            let entry = Entry { dot, hlc, value, expiry: None };
+            let key = IndexKey::Holder { hash, region: region.clone() }.encode();
+            committed
+                .on_cell(&key, &Cell { entries: [entry].into_iter().collect(), ..Cell::default() });
+        }
+        let mut told = Vec::new();
+        committed.tell(None, |event| match event {
+            HolderEvent::Applied { dot, references } => told.push((dot, references.to_vec())),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(told, [(dot, vec![BlobHash([1; 32])])]);
     }
 }

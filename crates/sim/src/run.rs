@@ -501,6 +501,15 @@ mod tests {
         assert_eq!(outcome.violation, None);
     }
 
+    /// An old copy, which nothing referred to and an upload counted on, went before the upload was written.
+    #[test]
+    fn seeds_476_and_489_of_objects_hold() {
+        for seed in [476, 489] {
+            let outcome = run(&options(seed, Kind::Objects, 20));
+            assert_eq!(outcome.violation, None, "seed {seed}");
+        }
+    }
+
     #[test]
     fn the_bound_covers_all_that_a_region_may_have_to_wait_for() {
         use crate::{group, network};

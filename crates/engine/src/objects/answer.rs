@@ -90,7 +90,7 @@ fn refused(error: &ObjectError) -> Told {
     Told::Refused(error.into())
 }
 
-/// Fetches blobs from who asks for that; they are durable here, and said to be, when it is told.
+/// Fetches blobs from who asks for that; they are durable here, and said to be lately, when it is told.
 async fn keep_from(client: &ObjectClient, from: &RegionId, keep: Keep) -> Told {
     if keep.blobs.len() > COPY_BLOBS_PER_CALL {
         return refused(&ObjectError::Invalid("too many blobs at once".to_owned()));
@@ -114,7 +114,9 @@ async fn keep_from(client: &ObjectClient, from: &RegionId, keep: Keep) -> Told {
     if let Err(error) = fetched {
         return refused(&ObjectError::Unavailable(error.to_string()));
     }
-    match client.hold(&keep.blobs).await {
+    // An upload counts on the copy, and is not written yet: an old one that nothing refers to might go.
+    let renew = client.running().config.collect.surplus_grace / 2;
+    match client.hold_young(&keep.blobs, renew).await {
         Ok(()) => Told::Kept,
         Err(error) => refused(&error),
     }

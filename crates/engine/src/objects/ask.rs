@@ -1,6 +1,8 @@
 //! Carrying changes of the index out: here, or in a linearizable bucket where the key's home is acted
 //! for. What a change comes to is said by `rhumb_objects::ask`.
 
+use std::time::Duration;
+
 use rhumb_objects::{
     ask::{self, Answer, Ask, AskRefused},
     index::Writing,
@@ -39,17 +41,17 @@ impl ObjectClient {
             .change_index(ack, |rows| {
                 let (answer, mut change) =
                     ask::decide(rows, definition.versioning, ask, writing.clone())?;
-                self.say_held(rows, held, &mut change)?;
+                self.say_held(rows, (held, Duration::MAX), &mut change)?;
                 Ok((answer, change))
             })
             .await
     }
 
-    /// Adds to a change that this region holds some blobs, for good.
+    /// Adds to a change that this region holds some blobs, for good, and says so again after a time.
     pub(super) fn say_held(
         &self,
         rows: &IndexRows<'_>,
-        blobs: &[BlobRef],
+        blobs: (&[BlobRef], Duration),
         change: &mut Change,
     ) -> Result<(), ObjectError> {
         let held = (self.region(), self.engine().clock().now().wall);

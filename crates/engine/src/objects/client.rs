@@ -1,6 +1,6 @@
 //! What servers and workloads ask about objects.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering};
+use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -310,12 +310,21 @@ impl ObjectClient {
 
     /// Says that blobs are held here, before another region refers to them.
     pub(super) async fn hold(&self, blobs: &[BlobRef]) -> Result<(), ObjectError> {
+        self.hold_young(blobs, Duration::MAX).await
+    }
+
+    /// The same, and again where that was said longer ago than `renew`.
+    pub(super) async fn hold_young(
+        &self,
+        blobs: &[BlobRef],
+        renew: Duration,
+    ) -> Result<(), ObjectError> {
         if blobs.is_empty() {
             return Ok(());
         }
         let change = self.engine.change_index(AckLevel::Local, |rows| {
             let mut change = rhumb_objects::Change::default();
-            self.say_held(rows, blobs, &mut change)?;
+            self.say_held(rows, (blobs, renew), &mut change)?;
             Ok(((), change))
         });
         change.await.map(|_| ())

@@ -10,7 +10,7 @@ use rhumb_objects::refer::Committed;
 use rhumb_ports::store::{Batch, MetaName, Write};
 use rhumb_state::visible;
 use rhumb_types::{
-    DomainId,
+    DomainId, RegionId,
     record::{Dot, Record as _, Space, VersionVector},
 };
 use tokio::sync::mpsc;
@@ -23,22 +23,22 @@ pub(super) type Rows = Vec<(Bytes, Bytes)>;
 /// Where committed rows go, once there are objects.
 #[derive(Clone, Default)]
 pub(crate) struct Feed {
-    told: Arc<OnceLock<(mpsc::Sender<Rows>, Keeper)>>,
+    told: Arc<OnceLock<(mpsc::Sender<Rows>, Keeper, RegionId)>>,
     missed: Arc<AtomicBool>,
     books: Arc<Books>,
 }
 
 impl Feed {
     /// Commits that end from now on are told. Only the first to ask is taken.
-    pub(crate) fn attach(&self, rows: mpsc::Sender<Rows>, keeper: Keeper) {
-        let _known = self.told.set((rows, keeper));
+    pub(crate) fn attach(&self, rows: mpsc::Sender<Rows>, keeper: Keeper, here: RegionId) {
+        let _known = self.told.set((rows, keeper, here));
     }
 
     /// A batch was committed. Nobody waits: the keeper only notes what is referred to, and rows that are
     /// left out are found by a walk.
     pub(crate) fn committed(&self, batch: &Batch) {
-        let Some((inbox, keeper)) = self.told.get() else { return };
-        tell_references(batch, keeper);
+        let Some((inbox, keeper, here)) = self.told.get() else { return };
+        tell_references(batch, keeper, here);
         batch.writes.iter().for_each(|write| note(write, &self.books));
         let rows: Rows = batch.writes.iter().filter_map(row).collect();
         if !rows.is_empty() && inbox.try_send(rows).is_err() {
@@ -72,8 +72,8 @@ fn row(write: &Write) -> Option<(Bytes, Bytes)> {
 }
 
 /// Tells which transactions were committed, and to which blobs their rows refer.
-fn tell_references(batch: &Batch, keeper: &Keeper) {
-    let (mut committed, mut applied) = (Committed::default(), None);
+fn tell_references(batch: &Batch, keeper: &Keeper, here: &RegionId) {
+    let (mut committed, mut applied) = (Committed::new(here), None);
     for write in &batch.writes {
         match write {
             Write::Log { origin, version, .. } if origin.domain() == DomainId::EVERYWHERE => {

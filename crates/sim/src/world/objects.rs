@@ -345,7 +345,7 @@ impl World {
         let clock = self.hosts.get(host).map(|machine: &Host| machine.clock(self.now));
         let (Some(here), Some(clock)) = (self.objects(host), clock) else { return };
         let mut state = here.state();
-        let (mut committed, mut applied) = (Committed::default(), None);
+        let (mut committed, mut applied) = (Committed::new(here.region()), None);
         for write in &batch.writes {
             match write {
                 Write::Log { origin, version, .. } if origin.domain() == DomainId::EVERYWHERE => {

@@ -1,5 +1,7 @@
 //! Carrying changes of the index out.
 
+use std::time::Duration;
+
 use rhumb_node::SubmitError;
 use rhumb_objects::{
     ask::{self, Answer, Ask},
@@ -81,7 +83,7 @@ async fn decide(
     let writing = Writing { version: here.new_version(), at, region: here.region().clone() };
     change_index(here, ack, |rows| {
         let (answer, mut change) = ask::decide(rows, definition.versioning, ask, writing.clone())?;
-        say_held(here, rows, ask.what.blobs(), &mut change)?;
+        say_held(here, rows, (ask.what.blobs(), Duration::MAX), &mut change)?;
         Ok((answer, change))
     })
     .await
@@ -90,7 +92,7 @@ async fn decide(
 fn say_held(
     here: &Here,
     rows: &IndexRows<'_>,
-    blobs: &[BlobRef],
+    blobs: (&[BlobRef], Duration),
     change: &mut Change,
 ) -> Result<(), Failure> {
     let held = (here.region(), here.now().wall);
@@ -100,12 +102,21 @@ fn say_held(
 
 /// Says that blobs are held here, for good.
 pub(super) async fn hold(here: &Here, blobs: &[BlobRef]) -> Result<(), Failure> {
+    hold_young(here, blobs, Duration::MAX).await
+}
+
+/// The same, and again where that was said longer ago than `renew`.
+pub(super) async fn hold_young(
+    here: &Here,
+    blobs: &[BlobRef],
+    renew: Duration,
+) -> Result<(), Failure> {
     if blobs.is_empty() {
         return Ok(());
     }
     let change = change_index(here, AckLevel::Local, |rows| {
         let mut change = Change::default();
-        say_held(here, rows, blobs, &mut change)?;
+        say_held(here, rows, (blobs, renew), &mut change)?;
         Ok(((), change))
     });
     change.await.map(|_| ())

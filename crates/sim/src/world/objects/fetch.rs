@@ -14,7 +14,7 @@ use rhumb_types::{
 
 use super::{
     calls::{Call, FETCH_CALL_WAIT, Failure, Told, sources},
-    change::hold,
+    change::{hold, hold_young},
     here::{Answered, Here},
     pace::Pace,
     put::store,
@@ -230,7 +230,7 @@ pub(super) async fn keep_from(
             Err(FetchError::Failed(failure)) => return Err(failure),
         }
     }
-    hold(here, blobs).await
+    hold_young(here, blobs, here.pace().ages.surplus_grace / 2).await
 }
 
 /// What was found damaged is set aside, and fetched anew.
