@@ -17,7 +17,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Response};
 use rhumb_config::{
     Period, Settings,
     settings::{AffinityRuleSettings, RunnerLevel, RunnersSettings, Server, SetSettings},
@@ -209,16 +209,18 @@ fn list<'v>(value: &'v Value, pointer: &str) -> &'v [Value] {
 
 /// What a node shows under a path; nothing if it does not answer.
 async fn shown(place: &Place, path: &str) -> Value {
-    let Ok(request) = Request::get(path).body(Bytes::new()) else { return Value::Null };
-    let Ok(answer) = place.ask(request).await else { return Value::Null };
-    serde_json::from_slice(answer.body()).unwrap_or_default()
+    let answer = ask(place, path).await;
+    answer.and_then(|it| serde_json::from_slice(it.body()).ok()).unwrap_or_default()
+}
+
+async fn ask(place: &Place, path: &str) -> Option<Response<Bytes>> {
+    let request = Request::get(path).body(Bytes::new()).ok()?;
+    place.ask(request).await.ok()
 }
 
 async fn has_queue(place: &Place) -> bool {
-    let Ok(request) = Request::get("/v1/queues/runners.linux").body(Bytes::new()) else {
-        return false;
-    };
-    place.ask(request).await.is_ok_and(|answer| answer.status().is_success())
+    let answer = ask(place, "/v1/queues/runners.linux").await;
+    answer.is_some_and(|it| it.status().is_success())
 }
 
 /// What happened, as a line.

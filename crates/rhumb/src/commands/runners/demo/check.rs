@@ -16,7 +16,7 @@ use rhumb_types::RegionId;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::{LOOK_INTERVAL, SECRET, SERVED_WAIT_MAX, line};
+use super::{LOOK_INTERVAL, SECRET, SERVED_WAIT_MAX, line, shown};
 
 /// The jobs that are queued in turn: a repository, what its jobs ask for, and the region that a rule or
 /// a label names for them; without one, hashing chooses.
@@ -202,9 +202,7 @@ fn look(github: &LocalGitHub, jobs: u16, rows: &mut Vec<(&'static str, String, b
 /// How the regions say that they do.
 async fn regions(nodes: &[(RegionId, Place)]) -> Value {
     let Some((_, place)) = nodes.first() else { return Value::Null };
-    let Ok(request) = Request::get("/v1/runners").body(Bytes::new()) else { return Value::Null };
-    let answer = place.ask(request).await;
-    answer.ok().and_then(|it| serde_json::from_slice(it.body()).ok()).unwrap_or_default()
+    shown(place, "/v1/runners").await
 }
 
 /// What regions count of webhooks that say `queued` and were sent before.
