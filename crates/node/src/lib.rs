@@ -38,6 +38,8 @@ mod retention;
 mod status;
 mod submit;
 mod sweep;
+#[cfg(test)]
+mod trials;
 mod watch;
 mod write;
 

@@ -10,7 +10,7 @@ use rhumb_blobs::{BucketBlobs, BucketSettings, Key, Keys};
 use rhumb_ports::contract::blobs::{BlobsFactory, cases};
 use rhumb_types::record::BlobHash;
 
-use crate::{contract, settings};
+use crate::{contract, settings, whole_contract};
 
 const CONTAINER: &str = "blobs-of-a-region";
 /// The account that every Azurite has, and its key, which is in Azure's documents.
@@ -99,18 +99,5 @@ async fn the_contract_holds_on_azurite() {
         eprintln!("SKIPPED: there is no Azurite; `cargo xtask test` installs it where npm is");
         return;
     };
-    contract!(OnAzure { server: &server }, Keys::default();
-        the_longest_blob_is_held_and_a_longer_one_refused
-        any_range_is_what_was_written
-        ranges_outside_a_blob_are_refused
-        what_is_not_there_is_missing
-        nothing_is_there_before_the_end
-        blobs_under_way_do_not_mix
-        the_same_bytes_twice_are_one_blob
-        lists_in_order_and_in_pages
-        what_is_removed_is_gone_and_can_come_back
-        damage_is_told_once_and_then_the_blob_is_missing
-        what_is_held_outlives_the_process
-    );
-    contract!(OnAzure { server: &server }, Keys::new(Some(Key::new([7; 32])), []); what_was_written_is_read);
+    whole_contract!(OnAzure { server: &server });
 }

@@ -28,6 +28,29 @@ macro_rules! contract {
 }
 pub(crate) use contract;
 
+/// Runs the whole contract: one case sealed, all others not.
+macro_rules! whole_contract {
+    ($on:ident { $name:ident: $server:expr }) => {
+        contract!($on { $name: $server }, Keys::default();
+            the_longest_blob_is_held_and_a_longer_one_refused
+            any_range_is_what_was_written
+            ranges_outside_a_blob_are_refused
+            what_is_not_there_is_missing
+            nothing_is_there_before_the_end
+            blobs_under_way_do_not_mix
+            the_same_bytes_twice_are_one_blob
+            lists_in_order_and_in_pages
+            what_is_removed_is_gone_and_can_come_back
+            damage_is_told_once_and_then_the_blob_is_missing
+            what_is_held_outlives_the_process
+        );
+        contract!($on { $name: $server }, Keys::new(Some(Key::new([7; 32])), []);
+            what_was_written_is_read
+        );
+    };
+}
+pub(crate) use whole_contract;
+
 const BUCKET: &str = "blobs-of-a-region";
 
 fn moto() -> Option<Moto> {
@@ -151,20 +174,7 @@ impl BlobsFactory for OnServer<'_> {
 #[tokio::test]
 async fn the_contract_holds_on_an_independent_server() {
     let Some(moto) = moto() else { return };
-    contract!(OnServer { moto: &moto }, Keys::default();
-        the_longest_blob_is_held_and_a_longer_one_refused
-        any_range_is_what_was_written
-        ranges_outside_a_blob_are_refused
-        what_is_not_there_is_missing
-        nothing_is_there_before_the_end
-        blobs_under_way_do_not_mix
-        the_same_bytes_twice_are_one_blob
-        lists_in_order_and_in_pages
-        what_is_removed_is_gone_and_can_come_back
-        damage_is_told_once_and_then_the_blob_is_missing
-        what_is_held_outlives_the_process
-    );
-    contract!(OnServer { moto: &moto }, Keys::new(Some(Key::new([7; 32])), []); what_was_written_is_read);
+    whole_contract!(OnServer { moto: &moto });
 }
 
 async fn put(blobs: &BucketBlobs, content: &'static [u8]) -> Result<BlobRef, BlobError> {

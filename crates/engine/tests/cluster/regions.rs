@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use rhumb_engine::{
-    HomeChoice, Operation, ReceiveRequest,
+    HomeChoice, Operation, ReceiveRequest, Taken,
     queue::{NewJob, Refused},
 };
 use rhumb_ports::{memory::MemoryDisk, peer::PROTOCOL_VERSION};
@@ -196,21 +196,18 @@ async fn a_drain_waits_for_workers_and_its_successor_for_nobody() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_overloaded_region_sends_new_work_to_one_that_has_workers() {
-    let limits = Limits {
+/// Thresholds that ten jobs reach, after half a second.
+fn soon() -> Limits {
+    Limits {
         enter_depth: 10,
         leave_depth: 5,
         enter_held: Duration::from_millis(500),
         ..Limits::default()
-    };
-    let cluster = Cluster::new(&["us", "eu", "ap"]).spilling(limits);
-    let [us, eu, ap] = three(&cluster).await;
-    // A worker in `eu` asks now and then, and so has capacity to spare.
-    assert!(eu.receive_for(Duration::ZERO).await.is_empty());
-    for nth in 0..40 {
-        us.add(&nth.to_string()).await;
     }
+}
+
+/// Adds jobs in `us` until one is sent away; gives that.
+async fn spilled_from(us: &Node) -> Taken {
     let spilled = async {
         loop {
             let taken = us.add("more").await;
@@ -220,7 +217,19 @@ async fn an_overloaded_region_sends_new_work_to_one_that_has_workers() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let taken = tokio::time::timeout(Duration::from_secs(15), spilled).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(15), spilled).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_overloaded_region_sends_new_work_to_one_that_has_workers() {
+    let cluster = Cluster::new(&["us", "eu", "ap"]).spilling(soon());
+    let [us, eu, ap] = three(&cluster).await;
+    // A worker in `eu` asks now and then, and so has capacity to spare.
+    assert!(eu.receive_for(Duration::ZERO).await.is_empty());
+    for nth in 0..40 {
+        us.add(&nth.to_string()).await;
+    }
+    let taken = spilled_from(&us).await;
     assert_eq!((&taken.home, taken.pinned), (&region("eu"), false));
     assert!(taken.why.as_ref().is_some_and(|why| why.contains("us sends")), "{taken:?}");
     let leased = eu.receive().await;
@@ -245,13 +254,7 @@ fn resides(tags: &[&str]) -> QueueDefinition {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_jobs_of_a_jurisdiction_are_taken_in_and_leased_inside_only() {
-    let limits = Limits {
-        enter_depth: 10,
-        leave_depth: 5,
-        enter_held: Duration::from_millis(500),
-        ..Limits::default()
-    };
-    let cluster = Cluster::new(&["us", "eu", "ap"]).spilling(limits);
+    let cluster = Cluster::new(&["us", "eu", "ap"]).spilling(soon());
     let [us, eu, ap] = three_with(&cluster, resides(&["us", "eu"])).await;
     // Who asks outside has its jobs taken in inside, and is given none.
     for key in [None, Some("a"), Some("b"), Some("c"), Some("d")] {
@@ -286,16 +289,7 @@ async fn the_jobs_of_a_jurisdiction_are_taken_in_and_leased_inside_only() {
     tokio::time::timeout(Duration::from_secs(15), kept).await.unwrap();
     // One inside comes for work, and gets some.
     assert!(!eu.receive().await.is_empty());
-    let spilled = async {
-        loop {
-            let taken = us.add("more").await;
-            if taken.home != region("us") {
-                return taken;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let taken = tokio::time::timeout(Duration::from_secs(15), spilled).await.unwrap();
+    let taken = spilled_from(&us).await;
     assert_eq!(taken.home, region("eu"));
     // Cut off from those inside, one outside takes nothing in.
     cluster.cut(&region("ap"), true);

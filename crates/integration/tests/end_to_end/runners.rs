@@ -136,6 +136,7 @@ impl Stage {
         let regions = self.cluster.len();
         self.cluster.wait_until_linked(0..regions).unwrap();
         self.cluster.wait_until_agreed(0..regions).unwrap();
+        super::wait_for_duties(&self.cluster, 0..regions);
         for nth in 0..regions {
             self.until("every region acts for itself", SERVED_MAX, |stage| {
                 (0..regions)

@@ -9,7 +9,10 @@ use rhumb_state::{Op, ReadSet, RowId};
 use rhumb_types::{AckLevel, UnixMillis, record::Space};
 
 use super::*;
-use crate::{NodeStatus, RequestId, Rows, Submit, SubmitError};
+use crate::{
+    NodeStatus, RequestId, Rows, Submit, SubmitError,
+    trials::{at, config, region},
+};
 
 /// The random part of the origins that the node wrote before this start.
 const OLD: u64 = 5 << 16;
@@ -17,15 +20,6 @@ const OLD: u64 = 5 << 16;
 const NEW: u64 = 77 << 16;
 /// Versions of its own log on its disk.
 const KEPT: u64 = 7;
-const HEARTBEAT: u64 = 100_000;
-
-fn region(name: &str) -> RegionId {
-    RegionId::new(name).unwrap()
-}
-
-fn at(micros: u64) -> Timestamp {
-    Timestamp { wall: UnixMillis(1_000_000 + micros / 1_000), mono: MonoTime(micros) }
-}
 
 fn origin(incarnation: u64) -> OriginId {
     OriginId::new(incarnation, DomainId::EVERYWHERE)
@@ -50,18 +44,7 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let member = |name| Member { region: region(name), witness: false, domains: vec![] };
-        let config = NodeConfig {
-            cluster: ClusterId(1),
-            node: NodeId(1),
-            region: region("us"),
-            witness: false,
-            domains: BTreeSet::new(),
-            namespaces: Namespaces::default(),
-            retention: Retention::default(),
-            heartbeat_interval: Duration::from_micros(HEARTBEAT),
-            members: vec![member("us"), member("eu"), member("ap")],
-        };
+        let config = config(&["us", "eu", "ap"]);
         let identity = Identity {
             cluster: config.cluster,
             node: config.node,

@@ -1,29 +1,22 @@
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rhumb_ports::{peer::PeerMessage, store::Batch};
 use rhumb_state::{
-    Namespaces, ReadSet,
+    ReadSet,
     owned::{OwnedOp, Refusal},
 };
-use rhumb_types::{ClusterId, Epoch, NodeId, UnixMillis, record::OwnedState};
+use rhumb_types::{Epoch, record::OwnedState};
 
 use super::*;
 use crate::{
-    Boot, Event, Member, NodeConfig, RequestId, Retention,
+    Boot, Event, RequestId,
     oversee::{Leases, Tenure},
+    trials::{at, config, region},
 };
 
 /// The tenure of every test ends here.
 const UNTIL: MonoTime = MonoTime(1_000_000);
-
-fn region(name: &str) -> RegionId {
-    RegionId::new(name).unwrap()
-}
-
-fn at(micros: u64) -> Timestamp {
-    Timestamp { wall: UnixMillis(1_000_000 + micros / 1_000), mono: MonoTime(micros) }
-}
 
 fn id(name: &str) -> OwnedId {
     OwnedId { table: 1, key: Bytes::copy_from_slice(name.as_bytes()) }
@@ -50,18 +43,7 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let member = |name| Member { region: region(name), witness: false, domains: vec![] };
-        let config = NodeConfig {
-            cluster: ClusterId(1),
-            node: NodeId(1),
-            region: region("us"),
-            witness: false,
-            domains: BTreeSet::new(),
-            namespaces: Namespaces::default(),
-            retention: Retention::default(),
-            heartbeat_interval: Duration::from_millis(100),
-            members: vec![member("us"), member("eu")],
-        };
+        let config = config(&["us", "eu"]);
         let boot = Boot { entropy: 77 << 16, ..Boot::default() };
         Self {
             node: Node::new(config, boot, at(0)),
