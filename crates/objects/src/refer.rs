@@ -20,6 +20,8 @@ use crate::{
 
 /// The kinds of rows that refer to blobs.
 pub const KINDS: [&[u8]; 3] = [b"c", b"v", b"p"];
+/// The kind of rows that say who holds blobs.
+const HOLDERS: &[u8] = b"h";
 /// Holders of a blob that are looked at.
 pub const HOLDERS_MAX: usize = 64;
 
@@ -170,10 +172,7 @@ impl<'r> Committed<'r> {
 
     /// A cell of the index is written.
     pub fn on_cell(&mut self, key: &[u8], cell: &Cell) {
-        let own = match IndexKey::decode(key) {
-            Ok(IndexKey::Holder { hash, region }) if region == *self.here => Some(hash),
-            _ => None,
-        };
+        let own = key.starts_with(HOLDERS).then(|| self.own(key)).flatten();
         for entry in &cell.entries {
             if let (Some(hashes), Value::Bytes(row)) = (self.dots.get_mut(&entry.dot), &entry.value)
             {
@@ -181,6 +180,13 @@ impl<'r> Committed<'r> {
                 let blobs = referred(key, row).ok().flatten().map(|it| it.blobs);
                 hashes.extend(blobs.unwrap_or_default().into_iter().map(|blob| blob.hash));
             }
+        }
+    }
+
+    fn own(&self, key: &[u8]) -> Option<BlobHash> {
+        match IndexKey::decode(key) {
+            Ok(IndexKey::Holder { hash, region }) if region == *self.here => Some(hash),
+            _ => None,
         }
     }
 
