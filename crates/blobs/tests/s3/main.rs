@@ -1,9 +1,11 @@
-//! Blobs on independent servers of S3 and Azure.
+//! Blobs on independent servers of S3 and Azure, and in the words of GCS.
 //!
 //! All cases of a server share one, for it takes seconds to start.
 
 mod azure;
-mod server;
+mod gcs;
+mod line;
+mod moto;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -17,7 +19,10 @@ use rhumb_types::record::{BlobHash, BlobRef};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::ring};
 use tokio_rustls::TlsAcceptor;
 
-use crate::server::{Line, Moto, Trouble};
+use crate::{
+    line::{Line, Trouble},
+    moto::Moto,
+};
 
 /// Runs cases, each under a prefix of its own.
 macro_rules! contract {
@@ -54,9 +59,10 @@ pub(crate) use whole_contract;
 const BUCKET: &str = "blobs-of-a-region";
 
 fn moto() -> Option<Moto> {
-    let moto = Moto::start(BUCKET);
-    if moto.is_none() {
-        eprintln!("SKIPPED: there is no moto; `cargo xtask test` installs it");
+    let moto = Moto::start();
+    match &moto {
+        Some(moto) => moto.make(BUCKET),
+        None => eprintln!("SKIPPED: there is no moto; `cargo xtask test` installs it"),
     }
     moto
 }
@@ -162,13 +168,17 @@ impl BlobsFactory for OnServer<'_> {
         BucketBlobs::open(settings).expect("the settings name a bucket")
     }
     async fn damage(&mut self, _: &BucketBlobs, hash: BlobHash) {
-        let path = format!("/{BUCKET}/{}/blobs/{hash}", self.prefix);
-        let mut bytes = self.moto.ask("GET", &path, b"").expect("the blob");
-        if let Some(last) = bytes.last_mut() {
-            *last = !*last;
-        }
-        self.moto.ask("PUT", &path, &bytes).expect("a damaged blob");
+        damage(self.moto, (BUCKET, &self.prefix), hash);
     }
+}
+
+fn damage(moto: &Moto, (bucket, prefix): (&str, &str), hash: BlobHash) {
+    let path = format!("/{bucket}/{prefix}/blobs/{hash}");
+    let mut bytes = moto.ask("GET", &path, b"").expect("the blob");
+    if let Some(last) = bytes.last_mut() {
+        *last = !*last;
+    }
+    moto.ask("PUT", &path, &bytes).expect("a damaged blob");
 }
 
 #[tokio::test]
