@@ -6,7 +6,8 @@
 //!   the streams, silence, and clients that do not read.
 //! - [`Buckets`] say how often somebody may ask.
 //! - [`linger`] ends a request that is refused unread, so that its sender sees why.
-//! - [`Keys`] say whose signature a request carries, and a [`Grant`] what its bearer may do.
+//! - [`Keys`] say whose signature a request carries, and a [`Grant`] what its bearer may do; [`token`] is how
+//!   bearers of tokens show them.
 //! - [`is_local_host`] says whether a request was meant for this machine by its very address, and
 //!   [`is_foreign_page`] whether it comes from some web site in a browser of this machine.
 //!
@@ -20,6 +21,7 @@ mod linger;
 mod listener;
 mod local;
 mod rate;
+pub mod token;
 
 pub use connection::{ConnectionError, Spawner, serve};
 pub use entrance::{Entrance, Group};

@@ -9,21 +9,18 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, Method, header};
 use rhumb_engine::{Engine, telemetry::Metrics};
-use rhumb_front::{Bearer, Buckets, Grant, KeyTwice, Keys, SignedConfig, is_foreign_page};
-use rhumb_sigv4::{PathStyle, Rules};
-use rhumb_types::{
-    ErrorCode,
-    control::{AdminQuery, AdminQueryAnswer, ApiRole, Digest},
+use rhumb_front::{
+    Bearer, Buckets, Grant, KeyTwice, Keys, SignedConfig, is_foreign_page,
+    token::{Token, digest_of},
 };
-use sha2::{Digest as _, Sha256};
+use rhumb_sigv4::{PathStyle, Rules};
+use rhumb_types::{ErrorCode, control::ApiRole};
 
 use crate::{
     fault::Fault,
     limits::{AUTHORIZATION_BYTES_MAX, FAILURES_BURST, FAILURES_PER_SECOND},
 };
 
-/// What every token starts with.
-const TOKEN_PREFIX: &str = "rhumb_";
 /// What a bucket's name has before it in a token's scopes.
 const SCOPE: &str = "bucket:";
 
@@ -125,13 +122,10 @@ pub(crate) fn check(grant: &Grant, method: &Method, bucket: &str) -> Result<(), 
 fn token(engine: &Engine, id: &str, secret: &str) -> Result<Option<Grant>, Fault> {
     let admin = engine.admin().ok_or_else(Fault::starting)?;
     // The digest of a long random secret is looked up: comparing it tells nothing of the secret.
-    let secret = Digest(Sha256::digest(secret.as_bytes()).into());
-    let answer = admin.query_local(&AdminQuery::ApiTokenOf { secret });
-    let answer = answer.map_err(|error| Fault::new(error.code(), error.to_string()))?;
-    let AdminQueryAnswer::ApiTokens(tokens) = answer else { return Ok(None) };
+    let found = admin.api_token(id, digest_of(secret));
+    let found = found.map_err(|error| Fault::new(error.code(), error.to_string()))?;
     let now = engine.clock().now().wall;
-    let found = tokens.into_iter().find(|it| it.id == id && it.is_valid(now));
-    Ok(found.and_then(|token| {
+    Ok(found.filter(|token| token.is_valid(now)).and_then(|token| {
         let reach = reach(&token.scopes)?;
         Some(Grant::new(&token.id, token.role, &reach))
     }))
@@ -165,9 +159,8 @@ fn parse(header: &str) -> Option<Shown> {
 }
 
 fn as_token(text: &str) -> Option<Shown> {
-    let (id, secret) = text.strip_prefix(TOKEN_PREFIX)?.split_once('_')?;
-    let whole = !id.is_empty() && !secret.is_empty();
-    whole.then(|| Shown::Token(id.to_owned(), secret.to_owned()))
+    let Token { id, secret } = Token::parse(text)?;
+    Some(Shown::Token(id.to_owned(), secret.to_owned()))
 }
 
 /// Without keys, a page of some web site that runs in a browser on this machine must not get through.

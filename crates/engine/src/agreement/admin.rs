@@ -10,7 +10,7 @@ use rhumb_types::{
     ErrorCode,
     control::{
         AdminAnswer, AdminCommand, AdminOutcome, AdminQuery, AdminQueryAnswer, AdminRefusal,
-        AdminRequest, ControlView,
+        AdminRequest, ApiToken, ControlView, Digest,
     },
     record::{CodecError, Record},
 };
@@ -133,6 +133,17 @@ impl AdminClient {
     /// [`AdminError::Refused`], [`AdminError::Answer`].
     pub fn query_local(&self, query: &AdminQuery) -> Result<AdminQueryAnswer, AdminError> {
         read_answer(&self.group.read_local(&query.encode()))
+    }
+
+    /// The token that was given out under an id with a secret of this digest, as far as this node has applied.
+    /// It may have ended.
+    ///
+    /// # Errors
+    /// As [`AdminClient::query_local`].
+    pub fn api_token(&self, id: &str, secret: Digest) -> Result<Option<ApiToken>, AdminError> {
+        let answer = self.query_local(&AdminQuery::ApiTokenOf { secret })?;
+        let AdminQueryAnswer::ApiTokens(tokens) = answer else { return Ok(None) };
+        Ok(tokens.into_iter().find(|token| token.id == id))
     }
 
     /// What routing and ownership follow, as this node knows it.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use rhumb_front::token::{Token, digest_of};
 use rhumb_types::{
     ErrorCode,
     control::{AdminCommand, AdminQuery, AdminQueryAnswer, ApiRole, ApiToken},
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{answer, foreign, reason_of};
 use crate::{
-    auth::{TOKEN_PREFIX, digest_of, random_hex},
+    auth::random_hex,
     config::is_token_id,
     encode,
     limits::{SECRET_BYTES, TOKEN_LIFE_DEFAULT, TOKEN_LIFE_MAX},
@@ -101,7 +102,7 @@ pub(crate) async fn create(call: Call) -> Outcome {
         revoked: None,
     };
     let mut body = shown(&token);
-    encode::put(&mut body, "token", format!("{TOKEN_PREFIX}{id}_{secret}"));
+    encode::put(&mut body, "token", Token { id: &id, secret: &secret }.to_string());
     call.propose(&reason, AdminCommand::CreateApiToken { token }).await?;
     Ok(encode::json_as(StatusCode::CREATED, &body))
 }

@@ -1,5 +1,6 @@
 //! Every route times every bearer.
 
+use rhumb_front::token::digest_of;
 use rhumb_types::{
     UnixMillis,
     control::{ApiRole, ApiToken},
@@ -9,7 +10,6 @@ use serde_json::json;
 use super::harness::{Client, HERE, Node, bearer, token, with_tokens};
 use crate::{
     HttpConfig, StaticToken,
-    auth::digest_of,
     limits::FAILURES_BURST,
     routes::{ROUTES, Reach, Verb},
 };

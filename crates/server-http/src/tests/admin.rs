@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
+use rhumb_front::token::digest_of;
 use rhumb_regions::audit::import_ndjson;
 use rhumb_types::control::{AuditEntry, Digest};
 use serde_json::json;
 
 use super::harness::{Client, HERE, Node, THERE, loopback, region, until};
-use crate::{
-    HttpConfig, Invitation, InvitationError, Invitations, Invited, Surroundings, auth::digest_of,
-};
+use crate::{HttpConfig, Invitation, InvitationError, Invitations, Invited, Surroundings};
 
 const REASON: &str = "a drill";
 

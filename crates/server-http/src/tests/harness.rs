@@ -12,7 +12,7 @@ use rhumb_engine::{
     Agreement, Engine, EngineConfig, HostedAdmin, HostedStrong, ObjectsConfig, OsEntropy,
     OversightConfig, QueuesConfig, SystemClock, Tasks, node::oversee::OverseerConfig, queue,
 };
-use rhumb_front::Listener;
+use rhumb_front::{Listener, token::digest_of};
 use rhumb_node::{NodeConfig, Retention};
 use rhumb_ports::{
     contract::control::MemoryControl,
@@ -33,7 +33,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{HttpConfig, HttpServer, StaticToken, Surroundings, auth::digest_of};
+use crate::{HttpConfig, HttpServer, StaticToken, Surroundings};
 
 /// A server on the loopback address that asks for tokens.
 pub(super) fn with_tokens(tokens: Vec<StaticToken>) -> HttpConfig {
