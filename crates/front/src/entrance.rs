@@ -1,11 +1,13 @@
 //! Where clients come in: one address, so many places, and a count of who is inside.
 
-use std::{error::Error, fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc};
+use std::{
+    convert::Infallible, error::Error, fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc,
+};
 
 use http::{Request, Response};
 use hyper::{
     body::{Body, Incoming},
-    service::Service,
+    service::{Service, service_fn},
 };
 use rhumb_telemetry::metrics::Connections;
 use rhumb_tls::{Tls, TlsError};
@@ -28,16 +30,19 @@ pub struct Group {
 }
 
 impl Group {
-    /// Tasks are given to one function; another makes what resolves at the stop.
-    pub fn new<F>(
-        spawn: impl Fn(BoxTask) + Send + Sync + 'static,
-        stopping: impl Fn() -> F + Send + Sync + 'static,
+    /// Of tasks, with a function that gives them one more, and one that makes what resolves at their stop.
+    pub fn new<T, F>(
+        tasks: T,
+        spawn: impl Fn(&T, BoxTask) + Send + Sync + 'static,
+        stopping: impl Fn(T) -> F + Send + Sync + 'static,
     ) -> Self
     where
+        T: Clone + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        let stopping = Arc::new(move || -> BoxTask { Box::pin(stopping()) });
-        Self { spawner: Spawner::new(spawn), stopping }
+        let watched = tasks.clone();
+        let stopping = Arc::new(move || -> BoxTask { Box::pin(stopping(watched.clone())) });
+        Self { spawner: Spawner::new(move |task| spawn(&tasks, task)), stopping }
     }
 }
 
@@ -133,6 +138,30 @@ impl Entrance {
         Ok(bound)
     }
 
+    /// As [`Entrance::open`], where one function answers every request of every client.
+    ///
+    /// # Errors
+    /// [`ListenerError::Listen`].
+    pub async fn answer<F, B>(
+        &self,
+        answer: impl Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + 'static,
+    ) -> Result<SocketAddr, ListenerError>
+    where
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let service = move |client| {
+            let answer = answer.clone();
+            service_fn(move |request| {
+                let answered = answer(request, client);
+                async move { Ok::<_, Infallible>(answered.await) }
+            })
+        };
+        self.open(service).await
+    }
+
     /// Reads the certificate anew, for connections from now on.
     ///
     /// # Errors
@@ -177,10 +206,10 @@ impl Entrance {
 
 #[cfg(test)]
 mod tests {
-    use std::{convert::Infallible, time::Duration};
+    use std::time::Duration;
 
     use http_body_util::Full;
-    use hyper::{body::Bytes, service::service_fn};
+    use hyper::body::Bytes;
     use rhumb_telemetry::Metrics;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
@@ -200,23 +229,18 @@ mod tests {
         let connections = metrics.connections("test");
         let (stop, stopped) = watch::channel(false);
         let group = Group::new(
-            |task| drop(tokio::spawn(task)),
-            move || {
-                let mut stopped = stopped.clone();
-                async move {
-                    let _gone = stopped.wait_for(|stopped| *stopped).await;
-                }
+            stopped,
+            |_, task| drop(tokio::spawn(task)),
+            |mut stopped| async move {
+                let _gone = stopped.wait_for(|stopped| *stopped).await;
             },
         );
         let listener = Listener::open(([127, 0, 0, 1], 0).into());
         let entrance = Entrance::new(&listener, "test", 2, connections.clone(), group).unwrap();
-        let service = |client: SocketAddr| {
-            service_fn(move |_: Request<Incoming>| async move {
-                let body = Full::new(Bytes::from(client.to_string()));
-                Ok::<_, Infallible>(Response::new(body))
-            })
+        let answer = |_, client: SocketAddr| async move {
+            Response::new(Full::new(Bytes::from(client.to_string())))
         };
-        let address = entrance.open(service).await.unwrap();
+        let address = entrance.answer(answer).await.unwrap();
         (address, connections, stop)
     }
 

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use http::Request;
 use hyper::{body::Incoming, service::service_fn};
-use rhumb_engine::Engine;
+use rhumb_engine::{Engine, Tasks};
 use rhumb_front::{Buckets, Entrance, Group, ListenerError};
 use rhumb_tls::TlsError;
 use tokio::sync::Semaphore;
@@ -60,9 +60,7 @@ impl HttpServer {
     ) -> Result<Self, HttpError> {
         config::check(&config.tokens)?;
         engine.measure(&surroundings.metrics);
-        let (tasks, watched) = (engine.tasks().clone(), engine.tasks().clone());
-        let group =
-            Group::new(move |task| tasks.spawn(task), move || watched.clone().until_stopping());
+        let group = Group::new(engine.tasks().clone(), Tasks::spawn, Tasks::until_stopping);
         let connections = surroundings.metrics.connections("http");
         let entrance =
             Entrance::new(&config.listener, "HTTP", CONNECTIONS_MAX, connections, group)?;

@@ -2,15 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
 
-use http::Request;
-use hyper::{body::Incoming, service::service_fn};
 use rhumb_engine::{
-    Engine,
+    Engine, Tasks,
     telemetry::{Metrics, metrics::Command},
 };
 use rhumb_front::{Buckets, Entrance, Group, ListenerError, SignedConfig, SignedError};
@@ -73,9 +70,7 @@ impl SqsServer {
         region: &str,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, SignedError> {
-        let (tasks, watched) = (engine.tasks().clone(), engine.tasks().clone());
-        let group =
-            Group::new(move |task| tasks.spawn(task), move || watched.clone().until_stopping());
+        let group = Group::new(engine.tasks().clone(), Tasks::spawn, Tasks::until_stopping);
         let connections = metrics.connections("sqs");
         let entrance = Entrance::new(&config.listener, "SQS", CONNECTIONS_MAX, connections, group)?;
         let commands = Operation::ALL.iter().map(|it| (*it, metrics.command(it.metric())));
@@ -101,14 +96,11 @@ impl SqsServer {
     /// [`ListenerError::Listen`].
     pub async fn listen(&self) -> Result<SocketAddr, ListenerError> {
         let shared = self.shared.clone();
-        let service = move |client| {
+        let answer = move |request, client| {
             let shared = shared.clone();
-            service_fn(move |request: Request<Incoming>| {
-                let shared = shared.clone();
-                async move { Ok::<_, Infallible>(dispatch::answer(&shared, request, client).await) }
-            })
+            async move { dispatch::answer(&shared, request, client).await }
         };
-        self.entrance.open(service).await
+        self.entrance.answer(answer).await
     }
 
     /// Reads the certificate anew, for connections from now on.
