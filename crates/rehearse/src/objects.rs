@@ -20,7 +20,7 @@ use crate::{
     extent::Extent,
     text::Percent,
     time::{SECOND, whole},
-    traffic::{Shape, acknowledged},
+    traffic::{Shape, acknowledged, peak_and_sum},
 };
 
 /// Most uploads per second, and most parts of them: each is simulated by itself.
@@ -166,12 +166,6 @@ impl Downloads {
             )
         })
     }
-}
-
-/// The most per second, and how many come in all.
-fn peak_and_sum(shape: &Shape, lasting: Duration) -> (f64, f64) {
-    let rates = (0..lasting.as_secs()).map(|at| shape.rate(Duration::from_secs(at)));
-    rates.fold((0.0, 0.0), |(peak, all), rate| (rate.max(peak), all + rate))
 }
 
 /// How long a part may be: as long as a blob.

@@ -6,7 +6,7 @@ mod parse;
 mod tests;
 mod words;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use rhumb_types::{AckLevel, Ratio, RegionId};
 
@@ -53,4 +53,11 @@ impl Default for Traffic {
             value_bytes: 256,
         }
     }
+}
+
+/// The most per second, and how many come in all, as far as a look at the beginning of each second tells.
+pub(crate) fn peak_and_sum(shape: &Shape, lasting: Duration) -> (f64, f64) {
+    let seconds = lasting.as_secs() + u64::from(lasting.subsec_nanos() > 0);
+    let rates = (0..seconds).map(|at| shape.rate(Duration::from_secs(at)));
+    rates.fold((0.0, 0.0), |(peak, all), rate| (rate.max(peak), all + rate))
 }

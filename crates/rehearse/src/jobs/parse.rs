@@ -8,16 +8,13 @@ use super::Takes;
 use crate::{
     extent,
     text::{self, Mistake, Source, Word},
-    traffic::{self, Shape},
+    traffic::{self, Shape, peak_and_sum},
 };
 
 /// Most jobs per second: each is simulated by itself, because the thresholds of spillover count jobs.
 pub const RATE_MAX: f64 = 500.0;
 /// Most workers of a region.
 pub const WORKERS_MAX: u32 = 5_000;
-
-/// How often the rate of a rehearsal is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 const TAKES: &str = "write 2s, 1s..5s, or about:2s for an average";
 
@@ -63,8 +60,6 @@ fn whole(word: &Word<'_>) -> Result<u32, Mistake> {
 /// The most jobs per second, when that is more than is simulated.
 #[must_use]
 pub fn peak_is_too_high(shape: &Shape, lasting: Duration) -> Option<f64> {
-    let looks = lasting.as_secs() / LOOK_EVERY.as_secs() + 1;
-    let rate = |nth: u64| shape.rate(Duration::from_secs(nth * LOOK_EVERY.as_secs()));
-    let peak = (0..looks).map(rate).fold(0.0, f64::max);
+    let (peak, _) = peak_and_sum(shape, lasting);
     (peak > RATE_MAX).then_some(peak)
 }
