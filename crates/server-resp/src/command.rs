@@ -384,7 +384,82 @@ pub(crate) use scripts::{script_by_digest, script_by_text};
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+    use proptest::{prelude::*, sample::select};
+    use rhumb_resp::{Limits, Protocol, RequestDecoder, Writer};
+
     use super::*;
+
+    /// Words that mean something somewhere, and such that are nearly numbers.
+    const WORDS: [&str; 34] = [
+        "EX",
+        "PX",
+        "EXAT",
+        "PXAT",
+        "KEEPTTL",
+        "PERSIST",
+        "NX",
+        "XX",
+        "GT",
+        "LT",
+        "GET",
+        "CH",
+        "INCR",
+        "MATCH",
+        "COUNT",
+        "TYPE",
+        "hash",
+        "LIMIT",
+        "WITHSCORES",
+        "BYSCORE",
+        "BYLEX",
+        "REV",
+        "BEFORE",
+        "(1",
+        "[a",
+        "-inf",
+        "+inf",
+        "nan",
+        "-0",
+        "1e308",
+        "0.5",
+        "9223372036854775807",
+        "-9223372036854775808",
+        "3",
+    ];
+
+    fn word() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            select(&WORDS[..]).prop_map(|word| word.as_bytes().to_vec()),
+            prop::collection::vec(any::<u8>(), 0..12),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn any_words_are_read_or_refused(
+            place in 0..count(),
+            words in prop::collection::vec(word(), 0..8),
+        ) {
+            let known = at(place).unwrap();
+            let mut all = vec![known.name.as_bytes()];
+            all.extend(words.iter().map(Vec::as_slice));
+            let mut sent = BytesMut::new();
+            Writer::new(&mut sent, Protocol::Resp2).command(&all);
+            let request = RequestDecoder::new(Limits::AUTHENTICATED).decode(&mut sent);
+            let request = request.unwrap().unwrap();
+            match known.read(Words::new(&request)) {
+                Ok(Parsed::Step(step)) => {
+                    // What it names was among the words.
+                    step.keys(&mut |key| assert!(words.iter().any(|word| word == key)));
+                }
+                Ok(_) => {}
+                Err(refused) => prop_assert!(!refused.to_string().is_empty()),
+            }
+        }
+    }
 
     #[test]
     fn every_name_is_known_once_in_any_case() {
