@@ -72,18 +72,20 @@ pub(super) async fn change_index<T>(
     Err(Failure::unavailable("the object is being changed too often"))
 }
 
-/// Carries a change out in this region's index; blobs that are held here are said to be.
+/// Carries a change out in this region's index. Of the blobs that it names, those that are held here are
+/// said to be, in the same transaction.
 async fn decide(
     here: &Here,
     definition: &BucketDefinition,
     ask: &Ask,
     ack: AckLevel,
+    held: &[BlobRef],
 ) -> Result<(Answer, VersionVector), Failure> {
     let at = here.now().wall;
     let writing = Writing { version: here.new_version(), at, region: here.region().clone() };
     change_index(here, ack, |rows| {
         let (answer, mut change) = ask::decide(rows, definition.versioning, ask, writing.clone())?;
-        say_held(here, rows, (ask.what.blobs(), Duration::MAX), &mut change)?;
+        say_held(here, rows, (held, Duration::MAX), &mut change)?;
         Ok((answer, change))
     })
     .await
@@ -131,7 +133,7 @@ pub(super) async fn change(
     pins: Vec<Pin>,
 ) -> Result<(Answer, VersionVector), Failure> {
     if definition.consistency == BucketConsistency::Eventual {
-        return decide(here, definition, ask, definition.ack).await;
+        return decide(here, definition, ask, definition.ack, ask.what.blobs()).await;
     }
     hold(here, ask.what.blobs()).await?;
     let (answer, written) = change_at_home(here, ask).await?;
@@ -162,7 +164,8 @@ pub(super) async fn change_here(
 ) -> Result<(Answer, VersionVector), Failure> {
     let definition = here.definition(&ask.bucket)?;
     still_acts(here, &ask.bucket, &ask.key)?;
-    let decided = decide(here, &definition, ask, AckLevel::Quorum).await;
+    // The bytes are where they were taken in, and said to be held there already.
+    let decided = decide(here, &definition, ask, AckLevel::Quorum, &[]).await;
     let rests = match &decided {
         // Nothing was written, so nothing of it was confirmed.
         Ok((_, written)) => written.is_empty(),
