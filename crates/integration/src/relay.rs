@@ -6,10 +6,7 @@
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
     time::Duration,
 };
@@ -18,8 +15,6 @@ use anyhow::Result;
 
 /// Bytes carried at a time.
 const PIECE_BYTES: usize = 64 << 10;
-/// How often a held direction looks whether it is free again.
-const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 /// How long connecting to the other side may take.
 const CONNECT_WAIT: Duration = Duration::from_secs(2);
 
@@ -32,30 +27,45 @@ pub enum Direction {
     Back,
 }
 
+#[derive(Debug, Default, Clone, Copy)]
+struct State {
+    forth: bool,
+    back: bool,
+    ended: bool,
+}
+
+impl State {
+    const fn cut(&mut self, direction: Direction) -> &mut bool {
+        match direction {
+            Direction::Forth => &mut self.forth,
+            Direction::Back => &mut self.back,
+        }
+    }
+}
+
+/// A long cut holds a thousand connections: they wait, and look at nothing meanwhile.
 #[derive(Debug, Default)]
 struct Switches {
-    forth: AtomicBool,
-    back: AtomicBool,
-    ended: AtomicBool,
+    state: Mutex<State>,
+    changed: Condvar,
 }
 
 impl Switches {
-    const fn of(&self, direction: Direction) -> &AtomicBool {
-        match direction {
-            Direction::Forth => &self.forth,
-            Direction::Back => &self.back,
-        }
+    fn set(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+    }
+
+    fn has_ended(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).ended
     }
 
     /// Waits until a direction is free; false when the relay has ended.
     fn pass(&self, direction: Direction) -> bool {
-        while self.of(direction).load(Ordering::Acquire) {
-            if self.ended.load(Ordering::Acquire) {
-                return false;
-            }
-            thread::sleep(LOOK_INTERVAL);
-        }
-        !self.ended.load(Ordering::Acquire)
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = |state: &mut State| *state.cut(direction) && !state.ended;
+        let state = self.changed.wait_while(state, held).unwrap_or_else(PoisonError::into_inner);
+        !state.ended
     }
 }
 
@@ -77,7 +87,7 @@ impl Relay {
         let shared = switches.clone();
         thread::spawn(move || {
             for caller in listener.incoming().flatten() {
-                if shared.ended.load(Ordering::Acquire) {
+                if shared.has_ended() {
                     return;
                 }
                 let switches = shared.clone();
@@ -89,13 +99,13 @@ impl Relay {
 
     /// Cuts or heals a direction.
     pub fn set_cut(&self, direction: Direction, cut: bool) {
-        self.switches.of(direction).store(cut, Ordering::Release);
+        self.switches.set(|state| *state.cut(direction) = cut);
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.switches.ended.store(true, Ordering::Release);
+        self.switches.set(|state| state.ended = true);
         // Wakes the accepting thread, so that it sees the end.
         drop(TcpStream::connect_timeout(&self.address, CONNECT_WAIT));
     }
