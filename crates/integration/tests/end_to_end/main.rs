@@ -22,6 +22,8 @@ mod identities;
 mod kills;
 mod malformed;
 mod members;
+#[path = "../../../blobs/tests/s3/moto.rs"]
+mod moto;
 mod objects;
 mod observed;
 mod operators;

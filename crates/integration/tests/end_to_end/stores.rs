@@ -1,14 +1,7 @@
 //! Where nodes keep the bytes of objects: in a bucket of each region's own on an independent S3 server, and in
 //! files that are sealed.
 
-use std::{
-    fs,
-    io::{BufRead, BufReader},
-    net::SocketAddr,
-    path::Path,
-    process::{Child, Command, Stdio},
-    thread,
-};
+use std::{fs, path::Path};
 
 use rhumb_config::{Settings, settings::ObjectsSettings};
 use rhumb_integration::{Cluster, Layout, Line};
@@ -16,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::{
     aws::python,
+    moto::Moto,
     objects::{Script, make_bucket, script},
     observed::{page, value},
     run, skipped,
@@ -23,34 +17,6 @@ use crate::{
 
 /// The buckets of the regions; they have different names.
 const BUCKETS: [&str; 2] = ["acme-bytes-east", "acme-bytes-ireland"];
-
-/// moto: a model of AWS in Python, with an S3 server of its own.
-struct Moto {
-    process: Child,
-    address: SocketAddr,
-}
-
-impl Moto {
-    fn start(python: &Path) -> Self {
-        let mut command = Command::new(python);
-        command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]);
-        let stdio = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut process = stdio.spawn().unwrap();
-        let mut said = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let port = said.find_map(|line| {
-            line.split_once("http://127.0.0.1:")?.1.split_whitespace().next()?.parse::<u16>().ok()
-        });
-        // It goes on to log every request.
-        thread::spawn(move || said.for_each(drop));
-        Self { process, address: SocketAddr::from(([127, 0, 0, 1], port.unwrap())) }
-    }
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ended = self.process.kill().and_then(|()| self.process.wait());
-    }
-}
 
 /// A key in a file, other for another seed.
 fn key_file(path: &Path, seed: u8) {
@@ -101,10 +67,9 @@ fn a_regions_own_bucket_may_refuse_stall_and_be_damaged() {
         return skipped("there is no Python with boto3 and moto; `cargo xtask test` makes one");
     };
     let folder = TempDir::new().unwrap();
-    let moto = Moto::start(&python);
+    let moto = Moto::start().unwrap();
+    BUCKETS.iter().for_each(|bucket| moto.make(bucket));
     let lines = BUCKETS.map(|_| Line::to(moto.address).unwrap());
-    let mut make = script(&python, "s3_store.py");
-    run(make.args(["make", &moto.address.to_string()]).args(BUCKETS));
     let mut cluster = in_buckets(&lines, folder.path());
     make_bucket(&cluster, &[]);
     let mut command = script(&python, "s3_store.py");

@@ -1,6 +1,5 @@
 """boto3 at nodes that keep the bytes of objects in buckets of their own, and at the server that has these buckets.
 
-    make SERVER BUCKET...                   makes the buckets
     use SERVER ADDRESS BUCKET ADDRESS BUCKET
                                             two nodes and their buckets; what is done to the line to the first
                                             bucket meanwhile, it is told: "busy", "stalled", "well", "alone"
@@ -146,11 +145,6 @@ def use(server, *places):
     assert whole(here, "damaged-300000"), "nobody else has it now"
 
 
-def make(server, *buckets):
-    for bucket in buckets:
-        client(server).create_bucket(Bucket=bucket)
-
-
 def sealed(folder, *keys):
     files = [path for path in pathlib.Path(folder).rglob("*") if path.is_file()]
     assert len(files) >= len(keys), files
@@ -179,6 +173,6 @@ def unreadable(address, key):
     raise AssertionError(f"{len(found)} bytes were read")
 
 
-COMMANDS = {it.__name__: it for it in (make, use, sealed, put, read, unreadable)}
+COMMANDS = {it.__name__: it for it in (use, sealed, put, read, unreadable)}
 COMMANDS[sys.argv[1]](*sys.argv[2:])
 print("ok")

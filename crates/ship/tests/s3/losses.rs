@@ -92,7 +92,7 @@ fn one_at_a_time(copies: usize) -> Settings {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_lost_region_had_comes_from_where_it_can_be_had() {
-    let (Some(one), Some(other)) = (Moto::start(), Moto::start()) else {
+    let (Some(one), Some(other)) = (Moto::with_bucket(), Moto::with_bucket()) else {
         eprintln!("SKIPPED: there is no moto; `cargo xtask test` installs it");
         return;
     };

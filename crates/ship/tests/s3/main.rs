@@ -6,6 +6,8 @@
 #![expect(clippy::indexing_slicing, reason = "a report has the regions that were named")]
 
 mod losses;
+#[path = "../../../blobs/tests/s3/moto.rs"]
+mod moto;
 mod server;
 mod tree;
 mod uploads;
@@ -90,7 +92,7 @@ impl Servers {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_independent_servers() {
-    let (Some(east), Some(west)) = (Moto::start(), Moto::start()) else {
+    let (Some(east), Some(west)) = (Moto::with_bucket(), Moto::with_bucket()) else {
         eprintln!("SKIPPED: there is no moto; `cargo xtask test` installs it");
         return;
     };
@@ -389,7 +391,7 @@ async fn a_stream_of_zeros_and_a_stranger(servers: &Servers) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn single_objects_go_there_and_back() {
-    let Some(server) = Moto::start() else {
+    let Some(server) = Moto::with_bucket() else {
         eprintln!("SKIPPED: there is no moto; `cargo xtask test` installs it");
         return;
     };

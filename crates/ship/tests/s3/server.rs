@@ -1,10 +1,8 @@
 //! An independent S3 server, and a line to it that is slow, and can be cut.
 
 use std::{
-    io::{self, BufRead as _, BufReader, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
+    io,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -24,65 +22,18 @@ use tokio::{
     task::JoinSet,
 };
 
+pub(crate) use crate::moto::Moto;
+
 /// A rate that is no limit here.
 pub(crate) const FAST: u64 = 1 << 40;
 pub(crate) const BUCKET: &str = "shipments";
 
-/// The Python that has moto, as the environment says, else the one that `cargo xtask test` made.
-fn python() -> Option<PathBuf> {
-    let named = std::env::vars_os().find(|(name, _)| name == "RHUMB_TEST_PYTHON");
-    if let Some((_, path)) = named {
-        return Some(PathBuf::from(path));
-    }
-    let own = std::env::current_exe().ok()?;
-    let made = own.ancestors().map(|folder| folder.join("xtask/python/bin/python"));
-    made.into_iter().find(|path| path.is_file())
-}
-
-/// moto: a model of AWS in Python, with an S3 server of its own.
-pub(crate) struct Moto {
-    process: Child,
-    pub(crate) address: SocketAddr,
-}
-
 impl Moto {
-    /// Starts a server with one bucket; `None` where it is not installed.
-    pub(crate) fn start() -> Option<Self> {
-        let mut command = Command::new(python()?);
-        command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut process = command.spawn().ok()?;
-        let mut said = BufReader::new(process.stderr.take()?).lines().map_while(Result::ok);
-        let address = said.find_map(|line| {
-            line.split_once("http://127.0.0.1:")?.1.split_whitespace().next()?.parse::<u16>().ok()
-        });
-        let Some(port) = address else {
-            process.wait().ok()?;
-            return None;
-        };
-        // It goes on to log every request.
-        std::thread::spawn(move || said.for_each(drop));
-        let moto = Self { process, address: SocketAddr::from(([127, 0, 0, 1], port)) };
-        moto.ask("PUT", &format!("/{BUCKET}"), b"").expect("a bucket");
+    /// A server with the one bucket; `None` where it is not installed.
+    pub(crate) fn with_bucket() -> Option<Self> {
+        let moto = Self::start()?;
+        moto.make(BUCKET);
         Some(moto)
-    }
-
-    /// One request without a signature, which moto does not ask for.
-    pub(crate) fn ask(&self, method: &str, path: &str, body: &[u8]) -> io::Result<Vec<u8>> {
-        let mut stream = TcpStream::connect(self.address)?;
-        let (host, length) = (self.address, body.len());
-        let head =
-            format!("{method} {path} HTTP/1.0\r\nhost: {host}\r\ncontent-length: {length}\r\n\r\n");
-        stream.write_all(head.as_bytes())?;
-        stream.write_all(body)?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        let end = answer.windows(4).position(|window| window == b"\r\n\r\n");
-        let end = end.ok_or(io::ErrorKind::UnexpectedEof)?;
-        if !answer.starts_with(b"HTTP/1.1 2") && !answer.starts_with(b"HTTP/1.0 2") {
-            return Err(io::Error::other(String::from_utf8_lossy(&answer).into_owned()));
-        }
-        Ok(answer.split_off(end + 4))
     }
 
     /// The keys of the bucket that begin so.
@@ -100,12 +51,6 @@ impl Moto {
         let middle = bytes.len() / 2;
         *bytes.get_mut(middle).expect("a byte") ^= 4;
         remote.put(key, &[bytes.into()]).await.expect("its change");
-    }
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ended = self.process.kill().and_then(|()| self.process.wait());
     }
 }
 

@@ -51,7 +51,7 @@ async fn cut(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_is_read_again_for_the_region_that_comes_in() {
-    let (Some(east), Some(west)) = (Moto::start(), Moto::start()) else {
+    let (Some(east), Some(west)) = (Moto::with_bucket(), Moto::with_bucket()) else {
         eprintln!("SKIPPED: there is no moto; `cargo xtask test` installs it");
         return;
     };
