@@ -138,8 +138,7 @@ pub const FETCH_BLOCKS_AHEAD: usize = 8;
 pub const FETCHES: usize = 8;
 /// How long a block of another region is waited for by who reads it,
 pub const BLOB_CALL_WAIT: Duration = Duration::from_secs(10);
-/// and by who fetches the blob: all the blocks that are fetched at a time may share a slow link, of about
-/// 1.1 MB/s at least.
+/// and by who fetches the blob, once it is the block's turn.
 pub const FETCH_CALL_WAIT: Duration = Duration::from_secs(60);
 /// How long another region may take to fetch the blobs of one call.
 pub const KEEP_WAIT: Duration = Duration::from_secs(60);

@@ -5,7 +5,8 @@
 //! are carried out by the region that acts for the key's home (rule 10).
 //!
 //! Bytes come in through [`body`], leave through [`bytes`], which reads from the nearest region that has
-//! them, and are fetched by [`replicate`] where the bucket wants them.
+//! them, and are fetched by [`replicate`] where the bucket wants them. What shares the way from a region
+//! takes turns there ([`ways`]).
 //!
 //! What a region may not hold is passed on ([`pass`]) to one that may.
 //!
@@ -58,6 +59,7 @@ mod refusal;
 mod replicate;
 mod scrub;
 mod uploads;
+mod ways;
 mod wire;
 
 pub use answer::ObjectService;
@@ -125,6 +127,7 @@ pub(crate) struct Running {
     pub(crate) keeper: Keeper,
     pub(crate) fetch: replicate::Wishes,
     pub(crate) passes: pass::Passes,
+    pub(crate) ways: ways::Ways,
     /// Uploads that were placed so far, for strategies that take turns.
     pub(crate) turns: AtomicU64,
 }
@@ -159,8 +162,9 @@ impl Engine {
         shared.object_feed.attach(rows, keeper.clone(), config.region.clone());
         keeper.covered(&applied());
         let passes = pass::Passes::default();
-        let running =
-            Running { config, blobs, buckets, keeper, fetch, passes, turns: AtomicU64::new(0) };
+        let ways = ways::Ways::new(shared.clock.clone());
+        let turns = AtomicU64::new(0);
+        let running = Running { config, blobs, buckets, keeper, fetch, passes, ways, turns };
         let fresh = shared.objects.set(running).is_ok();
         assert!(fresh, "the objects are started once");
         self.replicate(committed, wishes);

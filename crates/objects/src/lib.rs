@@ -7,7 +7,8 @@
 //! rows a page at a time, and [`miss`] says what is answered about an object that is not known here.
 //!
 //! Where bytes are is the business of [`place`] (which regions), [`copies`] (how many), [`upload`] and [`transfer`] (how they
-//! get there, and how fast), [`refer`] (which rows need them), [`want`] (what is missing here), [`scrub`] (whether it is sound) and
+//! get there, and how fast), [`refer`] (which rows need them), [`want`] (what is missing here), [`pace`] (how much of that
+//! comes at once), [`scrub`] (whether it is sound) and
 //! [`grant`] (what may go).
 //!
 //! Deliberately absent: IO, a clock, randomness, who may do what by signature, and the protocol.
@@ -23,6 +24,7 @@ pub mod lifecycle;
 pub mod list;
 pub mod miss;
 pub mod multipart;
+pub mod pace;
 pub mod place;
 pub mod policy;
 pub mod refer;

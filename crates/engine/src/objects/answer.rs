@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use rhumb_objects::{ask::Ask, index::Which};
+use rhumb_objects::{ask::Ask, index::Which, pace::Need};
 use rhumb_ports::{
     BoxFuture,
     blobs::{BLOB_READ_BYTES_MAX, BlobError},
@@ -106,7 +106,7 @@ async fn keep_from(client: &ObjectClient, from: &RegionId, keep: Keep) -> Told {
     client.books().fetching(&keep.bucket, bytes);
     let fetch = |blob: BlobRef| {
         let (client, from) = (client.clone(), from.clone());
-        async move { client.fetch(&from, blob).await }
+        async move { client.fetch(&from, blob, Need::Awaited).await }
     };
     let fetches: Vec<_> = keep.blobs.iter().copied().map(fetch).collect();
     let fetched: Result<Vec<()>, FetchError> =

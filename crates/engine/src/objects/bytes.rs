@@ -25,8 +25,8 @@ use rhumb_types::{
 };
 use tokio::sync::OnceCell;
 
-use super::{ByteStream, ObjectClient, ObjectError, replicate::Wished};
-use crate::limits::{BLOB_CALL_WAIT, READ_AHEAD_BLOCKS};
+use super::{ByteStream, ObjectClient, ObjectError, peers::Reader, replicate::Wished};
+use crate::limits::READ_AHEAD_BLOCKS;
 
 /// An object that was found to be read.
 #[derive(Clone, Debug)]
@@ -219,7 +219,7 @@ impl ObjectClient {
         for turn in 0..regions.len() {
             let at = (source.answering.load(Ordering::Relaxed) + turn) % regions.len().max(1);
             let Some(region) = regions.get(at) else { continue };
-            match self.ask_to_read(region, source.blob.hash, start..end, BLOB_CALL_WAIT).await {
+            match self.ask_to_read(region, source.blob.hash, start..end, Reader::Client).await {
                 Ok(bytes) if bytes.len() as u64 == end - start => {
                     source.answering.store(at, Ordering::Relaxed);
                     source.hit.iter().for_each(|hit| hit.count(&source.bucket, region));

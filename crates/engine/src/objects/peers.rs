@@ -8,6 +8,7 @@ use rhumb_objects::{
     grant,
     index::{self, Found, Target, Which},
     miss::{Heard, Inquiry, Verdict},
+    pace::Need,
     rows::Rows,
     want::cache::ReadId,
 };
@@ -32,7 +33,9 @@ use super::{
     refusal::Refusal,
     wire::{Call, Told},
 };
-use crate::limits::{FETCH_BLOCKS_AHEAD, FETCH_CALL_WAIT, INDEX_CALL_WAIT, KEEP_WAIT};
+use crate::limits::{
+    BLOB_CALL_WAIT, FETCH_BLOCKS_AHEAD, FETCH_CALL_WAIT, INDEX_CALL_WAIT, KEEP_WAIT,
+};
 
 /// Blobs of a bucket that another region is to keep.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -46,6 +49,15 @@ pub(super) struct Keep {
 enum Purpose {
     Know,
     Read,
+}
+
+/// Who a block of another region is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Reader {
+    /// A client, who reads it through.
+    Client,
+    /// The copy that is made here, which waits for its turn.
+    Copy(Need),
 }
 
 /// Why a blob did not come from another region.
@@ -123,13 +135,28 @@ impl ObjectClient {
         region: &RegionId,
         hash: BlobHash,
         range: Range<u64>,
-        wait: Duration,
+        reader: Reader,
     ) -> Result<Bytes, FetchError> {
         let call = Call::Read { hash, from: range.start, to: range.end };
         let (client, from) = (self.clone(), region.clone());
-        // A task of its own: parts that are read ahead are taken in by several processors.
+        // A task of its own: parts that are read ahead are taken in by several processors, and what takes
+        // them further does not count for how long they were under way.
         let mut asked = JoinSet::new();
-        asked.spawn(async move { client.call(&from, &call, wait).await });
+        asked.spawn(async move {
+            let ways = &client.running().ways;
+            match reader {
+                Reader::Client => {
+                    let _reading = ways.reading(&from);
+                    client.call(&from, &call, BLOB_CALL_WAIT).await
+                }
+                Reader::Copy(need) => {
+                    let turn = ways.turn(&from, need, range.end - range.start).await;
+                    let told = client.call(&from, &call, FETCH_CALL_WAIT).await;
+                    turn.end(matches!(told, Ok(Told::Bytes(_))));
+                    told
+                }
+            }
+        });
         let broken = || Err(unreachable(region, true, "the question broke off".to_owned()));
         match asked.join_next().await.and_then(Result::ok).unwrap_or_else(broken) {
             Ok(Told::Bytes(bytes)) => Ok(bytes),
@@ -163,7 +190,12 @@ impl ObjectClient {
     }
 
     /// Fetches a blob from another region, whole and verified, and says that it is here.
-    pub(super) async fn fetch(&self, region: &RegionId, blob: BlobRef) -> Result<(), FetchError> {
+    pub(super) async fn fetch(
+        &self,
+        region: &RegionId,
+        blob: BlobRef,
+        need: Need,
+    ) -> Result<(), FetchError> {
         let blobs = &self.running().blobs;
         if blobs.stat(blob.hash).await?.is_some() {
             return Ok(());
@@ -171,13 +203,13 @@ impl ObjectClient {
         if blob.bytes > BLOB_BYTES_MAX {
             return Err(FetchError::Failed(format!("a blob of {} bytes is none", blob.bytes)));
         }
-        let step = usize::try_from(BLOB_READ_BYTES_MAX).unwrap_or(usize::MAX);
-        let starts = (0..blob.bytes).step_by(step);
+        let block = self.running().ways.block_bytes(region).min(BLOB_READ_BYTES_MAX);
+        let starts = (0..blob.bytes).step_by(usize::try_from(block).unwrap_or(usize::MAX));
         let (client, source) = (self.clone(), region.clone());
         let read = move |at: u64| {
             let (client, source) = (client.clone(), source.clone());
-            let range = at..(at + BLOB_READ_BYTES_MAX).min(blob.bytes);
-            async move { client.ask_to_read(&source, blob.hash, range, FETCH_CALL_WAIT).await }
+            let range = at..(at + block).min(blob.bytes);
+            async move { client.ask_to_read(&source, blob.hash, range, Reader::Copy(need)).await }
         };
         let mut parts = stream::iter(starts).map(read).buffered(FETCH_BLOCKS_AHEAD);
         let mut writer = blobs.create().await?;
@@ -204,7 +236,7 @@ impl ObjectClient {
         }
         let mut why = format!("no region is known to hold {} of {bucket}", blob.hash);
         for region in self.holders(&blob.hash, taken_in) {
-            match self.fetch(&region, blob).await {
+            match self.fetch(&region, blob, Need::Awaited).await {
                 Ok(()) => return Ok(()),
                 Err(FetchError::Here(error)) => return Err(error.into()),
                 Err(error) => why = format!("{region}: {error}"),
@@ -315,6 +347,8 @@ impl ObjectClient {
         for region in inquiry.asked() {
             let (client, call, region) = (self.clone(), call.clone(), region.clone());
             asked.spawn(async move {
+                let brings_bytes = matches!(*call, Call::FindToRead { .. });
+                let _reading = brings_bytes.then(|| client.running().ways.reading(&region));
                 let told = client.call(&region, &call, INDEX_CALL_WAIT).await;
                 let (heard, first) = match told {
                     Ok(Told::Found(Some(record))) => (Heard::Found(record), Bytes::new()),

@@ -7,6 +7,7 @@
 
 use bytes::Bytes;
 use rhumb_objects::{
+    pace::Need,
     refer::{KINDS, Placements, Referred, referred},
     rows::Rows as _,
     want::{Fetch, FetchEnd, Priority, Want, Wish, promotion::Promotions},
@@ -307,7 +308,7 @@ async fn fetch(
     priority: Priority,
 ) -> FetchEnd {
     let Ok(_pin) = client.running().keeper.pin(blob.hash).await else { return FetchEnd::Failed };
-    match client.fetch(source, blob).await {
+    match client.fetch(source, blob, Need::Background).await {
         Ok(()) => {}
         Err(FetchError::NotThere) => return FetchEnd::NotThere,
         Err(error) => {

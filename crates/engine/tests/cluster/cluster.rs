@@ -3,7 +3,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -39,6 +42,8 @@ use tokio::sync::{mpsc, watch};
 
 /// Messages on their way to one node.
 const EVENTS_MAX: usize = 65_536;
+/// Bytes that a slow line carries of one answer before it goes on with another.
+const PIECE_BYTES: usize = 32 << 10;
 /// Nothing in these tests takes longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -131,6 +136,33 @@ pub(crate) struct Net {
     cut: BTreeSet<RegionId>,
     /// Regions whose transactions get lost on their way.
     held_back: BTreeSet<RegionId>,
+    /// Regions whose answers take their time.
+    lines: BTreeMap<RegionId, Arc<Line>>,
+}
+
+/// A slow line, which carries all answers on it by turns.
+pub(crate) struct Line {
+    bytes_per_second: u64,
+    turns: tokio::sync::Mutex<()>,
+    carried: AtomicU64,
+}
+
+impl Line {
+    /// Bytes that it carried so far.
+    pub(crate) fn carried(&self) -> u64 {
+        self.carried.load(Ordering::Relaxed)
+    }
+
+    async fn carry(&self, answer: &Bytes) {
+        for piece in answer.chunks(PIECE_BYTES) {
+            // Whoever waits longest is the next.
+            let _turn = self.turns.lock().await;
+            let bytes = piece.len() as u64;
+            let micros = bytes * 1_000_000 / self.bytes_per_second;
+            tokio::time::sleep(Duration::from_micros(micros)).await;
+            self.carried.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
 }
 
 /// One region's end of it.
@@ -168,10 +200,11 @@ impl PeerCall for End {
         request: Bytes,
     ) -> BoxFuture<'_, Result<Bytes, CallError>> {
         Box::pin(async move {
-            let answerer = {
+            let (answerer, line) = {
                 let net = self.net.lock().unwrap();
                 let apart = net.cut.contains(&to) || net.cut.contains(&self.own);
-                net.services.get(&to).filter(|_| !apart).cloned()
+                let answerer = net.services.get(&to).filter(|_| !apart).cloned();
+                (answerer, net.lines.get(&to).cloned())
             };
             let peer = to.to_string();
             let Some(answerer) = answerer else {
@@ -179,6 +212,9 @@ impl PeerCall for End {
                 return Err(CallError::Unreachable { peer, sent: false, reason });
             };
             let answer = answerer.answer(self.own.clone(), service, request).await;
+            if let (Some(line), Ok(bytes)) = (line, &answer) {
+                line.carry(bytes).await;
+            }
             answer.map_err(|reason| CallError::Refused { peer, reason })
         })
     }
@@ -286,6 +322,14 @@ impl Cluster {
             let _stopped = inlet.try_send(told(region.clone()));
             let _stopped = inlets[region].try_send(told(other.clone()));
         }
+    }
+
+    /// Lets a region's answers to all others share a slow line from now on.
+    pub(crate) fn slow_down(&self, region: &RegionId, bytes_per_second: u64) -> Arc<Line> {
+        let (turns, carried) = Default::default();
+        let line = Arc::new(Line { bytes_per_second, turns, carried });
+        self.net.lock().unwrap().lines.insert(region.clone(), line.clone());
+        line
     }
 
     /// Lets what a region says of its transactions through, and these not. They are sent again after its

@@ -34,6 +34,7 @@ mod cache;
 mod elsewhere;
 mod online;
 mod placed;
+mod slow;
 
 fn bucket() -> BucketName {
     BucketName::new("photos").unwrap()
