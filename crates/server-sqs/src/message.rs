@@ -257,7 +257,48 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{option, prelude::*, sample::select};
+
     use super::*;
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        const KINDS: [&str; 6] = ["String", "Number", "Binary", "string", "Text", ""];
+        let kind = (select(&KINDS[..]), r"(\..{0,4})?|.{0,4}")
+            .prop_map(|(base, rest)| format!("{base}{rest}"));
+        let text = prop_oneof![".{0,8}", "[-+.eE0-9]{0,6}"].boxed();
+        let binary = prop_oneof![
+            ".{0,8}",
+            prop::collection::vec(any::<u8>(), 0..6).prop_map(|bytes| STANDARD.encode(bytes)),
+        ]
+        .boxed();
+        let values = prop_oneof![
+            text.clone().prop_map(|text| (Some(text), None)),
+            binary.clone().prop_map(|binary| (None, Some(binary))),
+            (option::of(text), option::of(binary)),
+        ];
+        (kind, values).prop_map(|(kind, (text, binary))| Value {
+            data_type: kind,
+            string_value: text,
+            binary_value: binary,
+            ..Value::default()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn any_attribute_comes_back_as_it_was_or_is_refused(
+            name in "[a-z0-9_.-]{1,6}|.{0,6}",
+            given in any_value(),
+        ) {
+            if let Ok(kept) = one(&name, given.clone()) {
+                prop_assert_eq!(value(&kept[0]), given);
+                prop_assert!(md5_of_attributes(&[&kept[0]]).is_some());
+                prop_assert_eq!(wanted(&kept, &[name]).len(), 1);
+            }
+        }
+    }
 
     fn value_of(data_type: &str, string: Option<&str>, binary: Option<&str>) -> Value {
         Value {
