@@ -18,7 +18,7 @@ use crate::limits::{CHUNK_BYTES_MAX, CHUNK_LINE_BYTES_MAX, TRAILERS_MAX};
 
 /// What comes out of the framing.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Piece {
+pub enum Piece {
     /// Bytes of the chunk that is under way.
     Data(Bytes),
     /// The chunk is complete. The one without bytes is the last.
@@ -27,24 +27,35 @@ pub(crate) enum Piece {
         signature: Option<[u8; 32]>,
     },
     /// A trailer.
-    Trailer { name: String, value: String },
+    Trailer {
+        /// In lower case.
+        name: String,
+        /// Without spaces around it.
+        value: String,
+    },
     /// Nothing follows.
     End,
 }
 
 /// Why a body is not framed as it ought to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub(crate) enum Broken {
+pub enum Broken {
+    /// A line has more bytes than are kept.
     #[error("a line of the chunked encoding is too long")]
     Line,
+    /// No hexadecimal number stands where a chunk begins, or its signature is none.
     #[error("a chunk does not begin with its length")]
     Head,
+    /// A chunk is longer than any object that is put.
     #[error("a chunk is longer than 5 GiB")]
     Length,
+    /// A chunk does not end where its length says.
     #[error("the bytes of a chunk are not followed by a line break")]
     Tail,
+    /// A trailer cannot be read, or there are too many.
     #[error("a trailer is no header, or there are too many")]
     Trailer,
+    /// More comes than the last trailer.
     #[error("bytes follow after the end of the chunked encoding")]
     Rest,
 }
@@ -60,7 +71,7 @@ enum State {
 
 /// The decoder.
 #[derive(Debug)]
-pub(crate) struct Decoder {
+pub struct Decoder {
     state: State,
     line: Vec<u8>,
     signature: Option<[u8; 32]>,
@@ -74,7 +85,10 @@ impl Default for Decoder {
 
 impl Decoder {
     /// The next piece out of what has come; nothing when more must come first.
-    pub(crate) fn next(&mut self, frame: &mut Bytes) -> Result<Option<Piece>, Broken> {
+    ///
+    /// # Errors
+    /// [`Broken`]; what follows means nothing then.
+    pub fn next(&mut self, frame: &mut Bytes) -> Result<Option<Piece>, Broken> {
         loop {
             if frame.is_empty() {
                 return Ok(None);
@@ -109,7 +123,8 @@ impl Decoder {
     }
 
     /// Whether all has come. The line break at the very end may be missing: nothing is lost with it.
-    pub(crate) fn is_complete(&self) -> bool {
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
         matches!(self.state, State::Ended | State::Trailers { .. }) && self.line.is_empty()
     }
 

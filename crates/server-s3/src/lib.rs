@@ -7,7 +7,7 @@
 //! operation is allowed; and a handler turns it into calls of the engine.
 //!
 //! - `names`, `tags`, `conditions` and `about` say what keys, tags, conditions and headers are in S3's words
-//!   and in Rhumb's; `chunked` is the framing. They know no engine.
+//!   and in Rhumb's; [`chunked`] is the framing. They know no engine.
 //! - `buckets`, `settings`, `tagging`, `listings`, `get`, `attributes`, `put`, `copy`, `delete` and `multipart`
 //!   are the operations, `service` what the codec calls.
 //! - `fault` is what goes wrong, as clients name it.
@@ -19,7 +19,7 @@ mod about;
 mod access;
 mod attributes;
 mod buckets;
-mod chunked;
+pub mod chunked;
 mod conditions;
 mod copy;
 mod declared;
