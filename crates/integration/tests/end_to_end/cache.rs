@@ -1,4 +1,4 @@
-//! Caches for builds: ccache and sccache in two regions, and the protocol of Bazel's remote cache.
+//! Caches for builds: Bazel, ccache and sccache in two regions, and the protocol of Bazel's remote cache.
 
 use std::{
     fs,
@@ -181,7 +181,7 @@ fn ccache_finds_in_one_region_what_it_compiled_in_another() {
 #[test]
 fn bazel_finds_in_one_region_what_it_made_in_another() {
     if !programs::answers("bazel", &["--version"]) || !programs::has_curl() {
-        return skipped("bazel (Debian: bazel-bootstrap) or curl is not installed");
+        return skipped("bazel or curl is not installed; `cargo xtask test` installs bazel");
     }
     let folder = TempDir::new().unwrap();
     let cluster = cluster(folder.path());
