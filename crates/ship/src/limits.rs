@@ -12,6 +12,10 @@ pub const STAGED_BYTES_MIN: usize = 2 * PACK_BYTES_MAX + CHUNK_BYTES_MAX;
 pub const STAGED_BYTES_MAX: usize = 16 << 30;
 /// What is read from a file at a time.
 pub const READ_BYTES: usize = 1 << 20;
+/// Of so many bytes of a file, and more, that is done ahead,
+pub const LONG_RANGE_BYTES: u64 = 8 << 20;
+/// by so many reads. They are in memory besides what is staged.
+pub const READ_AHEAD: usize = 3;
 
 /// Most requests that are under way to one region at a time, unless the caller says otherwise. How many
 /// there are is measured.

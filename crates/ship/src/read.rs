@@ -1,17 +1,16 @@
 //! Reads what is shipped, and turns it into packs and lists of files.
 //!
-//! Runs on a thread of its own. What it has read and nobody has sent yet is bounded by the budget.
+//! Runs on a thread of its own. What it has read and nobody has sent yet is bounded by the budget. Of a long
+//! file a second thread reads ahead and makes the hash, so that this one has only to cut.
 
 use std::{
     collections::HashMap,
     fs::{self, File},
     io::{self, Read},
-    os::unix::{
-        ffi::OsStringExt as _,
-        fs::{FileExt as _, MetadataExt as _},
-    },
+    os::unix::{ffi::OsStringExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, mpsc::sync_channel},
+    thread,
     time::SystemTime,
 };
 
@@ -24,11 +23,15 @@ use tokio::{runtime::Handle, sync::mpsc};
 
 use crate::{
     budget::{Budget, Held},
-    limits::{HARD_LINKS_MAX, READ_BYTES, WARNINGS_MAX},
+    limits::{HARD_LINKS_MAX, LONG_RANGE_BYTES, READ_AHEAD, READ_BYTES, WARNINGS_MAX},
     progress::Progress,
     receive::tree::PART_PREFIX,
     walk::{Found, Walk, WalkError},
 };
+
+mod ahead;
+
+use ahead::{Ahead, read_at};
 
 const MODE_BITS: u32 = 0o7777;
 const STREAM_MODE: u32 = 0o644;
@@ -204,7 +207,9 @@ impl Reader {
                 }
                 other => other.map_err(ReadError::Stream)?,
             };
-            let fed = self.feed(buffer.get(..read).unwrap_or_default(), &mut hasher);
+            let bytes = buffer.get(..read).unwrap_or_default();
+            hasher.update(bytes);
+            let fed = self.feed(bytes);
             self.buffer = buffer;
             fed?;
             if read == 0 {
@@ -309,7 +314,11 @@ impl Reader {
             if offset > end {
                 holes.push(Hole { offset: end, bytes: offset - end });
             }
-            let read = self.range(file, offset, bytes, &mut hasher, path)?;
+            let read = if bytes < LONG_RANGE_BYTES {
+                self.range(file, offset, bytes, &mut hasher, path)?
+            } else {
+                self.long_range(file, offset, bytes, &mut hasher, path)?
+            };
             end = offset + read;
             if read < bytes {
                 whole = false;
@@ -339,7 +348,9 @@ impl Reader {
             let most = usize::try_from(bytes - done).unwrap_or(READ_BYTES).min(READ_BYTES);
             let read = read_at(file, buffer.get_mut(..most).unwrap_or_default(), offset + done);
             let read = read.map_err(|source| ReadError::File { path: path.to_owned(), source })?;
-            let fed = self.feed(buffer.get(..read).unwrap_or_default(), hasher);
+            let piece = buffer.get(..read).unwrap_or_default();
+            hasher.update(piece);
+            let fed = self.feed(piece);
             self.buffer = buffer;
             fed?;
             if read == 0 {
@@ -350,13 +361,40 @@ impl Reader {
         Ok(done)
     }
 
-    fn feed(&mut self, bytes: &[u8], hasher: &mut blake3::Hasher) -> Result<(), ReadError> {
+    /// As [`range`](Self::range), read and hashed by a thread that is ahead.
+    fn long_range(
+        &mut self,
+        file: &File,
+        offset: u64,
+        bytes: u64,
+        hasher: &mut blake3::Hasher,
+        path: &Path,
+    ) -> Result<u64, ReadError> {
+        thread::scope(|scope| {
+            let (filled, pieces) = sync_channel(READ_AHEAD);
+            let (spare, emptied) = sync_channel(READ_AHEAD);
+            scope.spawn(move || {
+                let ahead = Ahead { filled, emptied, fresh: READ_AHEAD };
+                ahead.read(file, offset, bytes, hasher);
+            });
+            let mut done = 0;
+            for piece in pieces {
+                let (buffer, read) =
+                    piece.map_err(|source| ReadError::File { path: path.to_owned(), source })?;
+                self.feed(buffer.get(..read).unwrap_or_default())?;
+                done += read as u64;
+                let _at_the_end = spare.send(buffer);
+            }
+            Ok(done)
+        })
+    }
+
+    fn feed(&mut self, bytes: &[u8]) -> Result<(), ReadError> {
         let wanted = (self.cutter.held() + bytes.len()).saturating_sub(self.held.bytes());
         if wanted > 0 {
             let more = self.reading.runtime.block_on(self.reading.budget.hold(wanted));
             self.held.add(more);
         }
-        hasher.update(bytes);
         self.at += bytes.len() as u64;
         self.summary.bytes += bytes.len() as u64;
         self.reading.progress.done.add(bytes.len() as u64);
@@ -400,15 +438,6 @@ impl Reader {
         match self.segments.push(entry)? {
             Some(segment) => self.send(Step::Segment(segment)),
             None => Ok(()),
-        }
-    }
-}
-
-fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    loop {
-        match file.read_at(buffer, offset) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => return other,
         }
     }
 }

@@ -1,4 +1,4 @@
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{FileExt as _, symlink};
 
 use rhumb_pack::read_segment;
 
@@ -147,4 +147,45 @@ fn a_tree_that_cannot_be_read_is_said() {
     };
     let read = read(Source::Tree("/nowhere/at/all".into()), reading);
     assert!(matches!(read, Err(ReadError::Walk(_))));
+}
+
+#[test]
+fn a_long_file_that_is_read_ahead_is_what_it_was() {
+    let top = tempfile::tempdir().unwrap();
+    let odd = usize::try_from(LONG_RANGE_BYTES).unwrap() + 12_345;
+    let mut long = vec![0; 2 * odd];
+    blake3::Hasher::new().finalize_xof().fill(&mut long);
+    let (first, last) = long.split_at(odd);
+    // A hole between two long ranges.
+    let file = File::create(top.path().join("long")).unwrap();
+    let behind = LONG_RANGE_BYTES * 3;
+    file.write_all_at(first, 0).unwrap();
+    file.write_all_at(last, behind).unwrap();
+    let (summary, entries, stream) = all_of(Source::Tree(top.path().to_owned()));
+    assert_eq!((summary.files, summary.warned), (1, 0));
+    let content = content_of(&entries, "long");
+    let data: Vec<u8> = if content.holes.is_empty() {
+        let hole = vec![0; usize::try_from(behind).unwrap() - odd];
+        [first, &hole, last].concat()
+    } else {
+        stream.clone()
+    };
+    assert!(stream == data && content.data == data.len() as u64);
+    assert_eq!(content.hash, *blake3::hash(&data).as_bytes());
+    assert_eq!(content.size(), behind + odd as u64);
+}
+
+#[test]
+fn nobody_reads_ahead_of_who_gave_up() {
+    let top = tempfile::tempdir().unwrap();
+    let file = File::create(top.path().join("long")).unwrap();
+    file.set_len(1).unwrap();
+    file.write_all_at(&vec![1; 1 << 20], 0).unwrap();
+    let (spare, emptied) = sync_channel(READ_AHEAD);
+    let (filled, pieces) = sync_channel(READ_AHEAD);
+    drop((spare, pieces));
+    let file = File::open(top.path().join("long")).unwrap();
+    // Ends, though nobody takes anything or gives a buffer back.
+    let ahead = Ahead { filled, emptied, fresh: READ_AHEAD };
+    ahead.read(&file, 0, u64::MAX, &mut blake3::Hasher::new());
 }
