@@ -9,11 +9,15 @@
 //! wait; a cut that lasts longer than the time-out resets the connections, and what waited is lost.
 //! They are made again as soon as both directions are open.
 //!
+//! How long a message takes is the delay of its way, and by chance more: see [`Spread`]. Where packets are
+//! lost a connection gets less through: see [`through_losses`], which only rehearsals set.
+//!
 //! Simpler than real ones: the connections of a pair end and begin together.
 
 use std::{collections::VecDeque, time::Duration};
 
 use rhumb_ports::peer::PeerMessage;
+use rhumb_regions::locations::way_excess_micros;
 
 use crate::{group::GroupMessage, random::Random};
 
@@ -26,6 +30,8 @@ pub const RECONNECT_AFTER: Duration = Duration::from_millis(120);
 /// (the least that Linux does; RFC 6298 says 1 s). A tail loss probe comes no sooner when one packet
 /// is under way (RFC 8985, 7.2).
 pub const RETRANSMIT_MIN: Duration = Duration::from_millis(200);
+/// So many later packets that arrive leave no doubt that one is lost (RFC 8985, 6.2: DupThresh).
+const LATER_PACKETS: u64 = 3;
 /// How often one packet is lost at most; each time the sender waits twice as long.
 pub const LOSSES_MAX: u32 = 6;
 
@@ -82,6 +88,30 @@ impl Packet {
     }
 }
 
+/// By how much messages take longer than the delay of their way, each by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Spread {
+    /// By nothing.
+    #[default]
+    None,
+    /// As between regions of a cloud: mostly less than a tenth of a millisecond, and of a thousand some
+    /// by several ([`rhumb_regions::locations::WAY_EXCESS`]).
+    Cloud,
+}
+
+impl Spread {
+    /// That of one message, in microseconds. Where there is none, nothing is drawn.
+    pub fn drawn(self, random: &mut Random) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::Cloud => {
+                let quicker = u32::try_from(random.below(1_000_000)).unwrap_or(u32::MAX);
+                u64::from(way_excess_micros(quicker))
+            }
+        }
+    }
+}
+
 /// One direction between two hosts.
 #[derive(Debug, Default)]
 pub struct Direction {
@@ -91,6 +121,8 @@ pub struct Direction {
     pub jitter_micros: u64,
     /// What that is when nothing is wrong.
     pub usual_jitter_micros: u64,
+    /// What is added besides.
+    pub spread: Spread,
     /// How many of a million packets are lost; each costs a retransmission, and holds up what
     /// follows it.
     pub loss_ppm: u32,
@@ -106,6 +138,8 @@ pub struct Direction {
     pub cut_since: u64,
     /// Bytes in a second; 0 for as many as one likes.
     pub bytes_per_second: u64,
+    /// The most of them that one connection gets through; 0 for as many as one likes.
+    pub connection_bytes_per_second: u64,
     /// Whether logs and bytes of objects share that evenly, as two connections of TCP do; else they wait
     /// for each other.
     pub shared: bool,
@@ -115,6 +149,8 @@ pub struct Direction {
     pub(crate) not_before: [u64; LANES],
     /// When something was sent last over each connection.
     sent_at: [Option<u64>; LANES],
+    /// The shortest delay since the connections were made.
+    delay_min: Option<u64>,
     /// What waits for the end of the cut.
     pub(crate) waiting: VecDeque<Packet>,
     /// When a sign of life arrived last.
@@ -123,24 +159,56 @@ pub struct Direction {
     silent_until: u64,
 }
 
+/// What tells a sender early that a packet is lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Followed {
+    /// How long after it the next packet of its connection is sent, in microseconds.
+    pub after: u64,
+    /// The shortest round trip that the connection has seen, in microseconds.
+    pub round_trip_min: u64,
+}
+
 /// How much later a packet arrives that is lost so often on a way with a one-way delay, in
-/// microseconds. `followed` says how long after it the next packet of its connection is sent, if any is.
+/// microseconds. `followed` is what is known of the packets after it, if there are any.
 ///
-/// - The acknowledgement of a later packet says that it is lost: a round trip after that one was sent,
-///   and a quarter of one more in case that it only came late (RACK; RFC 8985, 6.2). So it is also
-///   for what was sent again.
+/// - The acknowledgement of a later packet says that it is lost, a round trip after that one was sent; but
+///   for a quarter of the shortest round trip it may only be late. Three later packets leave no doubt
+///   (RACK; RFC 8985, 6.2). So it is also for what was sent again.
 /// - When nothing follows in time the sender waits for a round trip and the least time, and twice as
 ///   long after each further loss (RFC 6298, 5.5).
 #[must_use]
-pub fn retransmission_micros(delay_micros: u64, losses: u32, followed: Option<u64>) -> u64 {
+pub fn retransmission_micros(delay_micros: u64, losses: u32, followed: Option<Followed>) -> u64 {
     let round_trip = 2 * delay_micros;
     let least = u64::try_from(RETRANSMIT_MIN.as_micros()).unwrap_or(u64::MAX);
     let losses = losses.min(LOSSES_MAX);
-    let told = followed.map(|after| after.saturating_add(round_trip + round_trip / 4));
+    let told = followed.map(|Followed { after, round_trip_min }| {
+        let doubt = after.max(round_trip_min / 4).min(after.saturating_mul(LATER_PACKETS));
+        doubt.saturating_add(round_trip)
+    });
     match told.filter(|told| *told < round_trip + least) {
         Some(told) => told * u64::from(losses),
         None => (round_trip + least) * ((1 << losses) - 1),
     }
+}
+
+/// Bytes in a second that a connection of TCP gets through where a share of packets is lost, over a round trip
+/// in microseconds; 0, for as many as one likes, where none is. A segment each round trip, times the root of
+/// three halves over the loss (Mathis, Semke, Mahdavi and Ott, "The macroscopic behavior of the TCP congestion
+/// avoidance algorithm", 1997): senders that halve their window after a loss and widen it by a segment per round
+/// trip, as all but BBR do at such distances.
+#[must_use]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a conversion from floating point saturates"
+)]
+pub fn through_losses(round_trip_micros: u64, loss: f64) -> u64 {
+    if loss <= 0.0 {
+        return 0;
+    }
+    let segments = (1.5 / loss).sqrt();
+    let each = PACKET_BYTES as f64 * 1e6 / round_trip_micros.max(1) as f64;
+    ((segments * each) as u64).max(1)
 }
 
 impl Direction {
@@ -173,10 +241,11 @@ impl Direction {
 
     /// When a message has left that is sent now; logs wait for those before them.
     pub(crate) fn leaves(&mut self, now: u64, lane: Lane, bytes: u64) -> u64 {
-        if self.bytes_per_second == 0 {
+        let at = |rate: u64| bytes.saturating_mul(1_000_000).checked_div(rate).unwrap_or(0);
+        let (takes, alone) = (at(self.bytes_per_second), at(self.connection_bytes_per_second));
+        if takes == 0 && alone == 0 {
             return now;
         }
-        let takes = bytes.saturating_mul(1_000_000) / self.bytes_per_second;
         let [logs, objects] = &mut self.free_at;
         let (mine, other) = match lane {
             Lane::Bulk => (logs, objects),
@@ -190,15 +259,17 @@ impl Direction {
         if both > 0 {
             *other += takes;
         }
-        *mine = begins + takes + takes.min(both / 2);
+        *mine = begins + (takes + takes.min(both / 2)).max(alone);
         *mine
     }
 
-    /// A message is sent over a connection; gives how long after the one before, which is what is
-    /// known of how soon the next one follows.
-    pub(crate) fn note_sent(&mut self, lane: Lane, now: u64) -> Option<u64> {
-        let before = of(&mut self.sent_at, lane).replace(now);
-        before.map(|before| now.saturating_sub(before))
+    /// A message is sent over a connection; gives what is known of how soon the next one follows: as soon
+    /// as this one has followed the one before it.
+    pub(crate) fn note_sent(&mut self, lane: Lane, now: u64) -> Option<Followed> {
+        let delay = self.delay_min.map_or(self.delay_micros, |least| least.min(self.delay_micros));
+        self.delay_min = Some(delay);
+        let before = of(&mut self.sent_at, lane).replace(now)?;
+        Some(Followed { after: now.saturating_sub(before), round_trip_min: 2 * delay })
     }
 
     /// When a message of a connection arrives that would at a time: after the one before it.
@@ -313,6 +384,7 @@ impl Link {
             direction.waiting.clear();
             direction.not_before = [0; LANES];
             direction.sent_at = [None; LANES];
+            direction.delay_min = None;
             direction.free_at = [0; 2];
         }
     }
@@ -345,6 +417,20 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_gets_less_through_where_packets_are_lost() {
+        assert_eq!(through_losses(100_000, 0.0), 0);
+        // Some nine segments in flight at two in a hundred, five at six.
+        assert_eq!(through_losses(100_000, 0.02), 121_243);
+        assert_eq!(through_losses(200_000, 0.06), 35_000);
+        let mut way = Direction { connection_bytes_per_second: 1_000, ..Direction::default() };
+        assert_eq!(way.leaves(0, Lane::Bulk, 500), 500_000);
+        assert_eq!(way.leaves(0, Lane::Bulk, 500), 1_000_000);
+        assert_eq!(way.leaves(0, Lane::Heartbeat, 500), 0);
+        way.bytes_per_second = 100;
+        assert_eq!(way.leaves(5_000_000, Lane::Bulk, 500), 10_000_000, "the link is narrower");
+    }
+
+    #[test]
     fn each_connection_keeps_its_own_order() {
         let mut way = Direction::default();
         assert_eq!(way.in_order(Lane::Bulk, 900), 900);
@@ -354,10 +440,50 @@ mod tests {
 
     #[test]
     fn what_is_followed_soon_is_sent_again_after_a_round_trip() {
-        let takes = |losses, followed| retransmission_micros(100_000, losses, followed) / 1_000;
-        assert_eq!([0, 1, 2, 3].map(|losses| takes(losses, None)), [0, 400, 1_200, 2_800]);
-        assert_eq!([0, 1, 2, 3].map(|losses| takes(losses, Some(10_000))), [0, 260, 520, 780]);
-        assert_eq!(takes(2, Some(10_000_000)), 1_200, "by then the time-out was first");
+        let takes = |losses, after: Option<u64>, round_trip_min| {
+            let followed = after.map(|after| Followed { after, round_trip_min });
+            retransmission_micros(100_000, losses, followed) / 1_000
+        };
+        let alone = [0, 1, 2, 3].map(|losses| takes(losses, None, 0));
+        assert_eq!(alone, [0, 400, 1_200, 2_800]);
+        let soon = [0, 1, 2, 3].map(|losses| takes(losses, Some(10_000), 200_000));
+        assert_eq!(soon, [0, 230, 460, 690], "three more packets leave no doubt");
+        assert_eq!(
+            takes(1, Some(20_000), 200_000),
+            250,
+            "a quarter of a round trip does not, either"
+        );
+        assert_eq!(takes(1, Some(20_000), 80_000), 220);
+        assert_eq!(takes(1, Some(100_000), 200_000), 300);
+        assert_eq!(takes(2, Some(10_000_000), 200_000), 1_200, "by then the time-out was first");
+    }
+
+    #[test]
+    fn the_shortest_round_trip_is_remembered_as_long_as_the_connection() {
+        let mut link = Link::default();
+        let [way, _] = &mut link.directions;
+        way.delay_micros = 10_000;
+        assert_eq!(way.note_sent(Lane::Bulk, 5), None);
+        way.delay_micros = 90_000;
+        let followed = Followed { after: 3, round_trip_min: 20_000 };
+        assert_eq!(way.note_sent(Lane::Bulk, 8), Some(followed));
+        link.reset();
+        let [way, _] = &mut link.directions;
+        assert_eq!(way.note_sent(Lane::Bulk, 9), None);
+        let followed = Followed { after: 1, round_trip_min: 180_000 };
+        assert_eq!(way.note_sent(Lane::Bulk, 10), Some(followed));
+    }
+
+    #[test]
+    fn without_a_spread_nothing_is_drawn_and_a_cloud_has_a_tail() {
+        let mut random = Random::new(1);
+        assert_eq!(Spread::None.drawn(&mut random), 0);
+        assert_eq!(random.bits(), Random::new(1).bits());
+        let mut drawn: Vec<u64> = (0..100_000).map(|_| Spread::Cloud.drawn(&mut random)).collect();
+        drawn.sort_unstable();
+        assert!((45..55).contains(&drawn[50_000]), "{}", drawn[50_000]);
+        assert!((1_000..2_500).contains(&drawn[99_500]), "{}", drawn[99_500]);
+        assert!((10_000..=23_500).contains(&drawn[99_999]), "{}", drawn[99_999]);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use rhumb_types::{
 
 use crate::{
     host::Host,
+    network::Spread,
     random::Random,
     run::{Kind, Options},
     workload::{jobs, objects},
@@ -43,7 +44,8 @@ const LATE_PER_MILLE: u64 = 500;
 const LATE: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(10));
 /// Separates what is drawn for it from the run's other draws.
 const LATE_STREAM: u64 = 0x6c61_7465;
-/// The share of a link's delay by which messages are late at most, in thousandths.
+/// The share of a link's delay by which messages are late at most, in thousandths, where links are not
+/// those of the built-in table.
 const JITTER_PER_MILLE: u64 = 50;
 /// Regions between which links are as long as they are in the world.
 const NAMES: [&str; 12] = [
@@ -80,7 +82,12 @@ pub(crate) fn world(options: &Options) -> World {
         for (from, to) in [(a, b), (b, a)] {
             let direction = world.network.direction(from, to);
             direction.delay_micros = delay;
-            direction.usual_jitter_micros = delay * JITTER_PER_MILLE / 1_000;
+            match length {
+                Length::Table => direction.spread = Spread::Cloud,
+                Length::Near | Length::Any => {
+                    direction.usual_jitter_micros = delay * JITTER_PER_MILLE / 1_000;
+                }
+            }
             direction.jitter_micros = direction.usual_jitter_micros;
         }
     }

@@ -49,6 +49,12 @@ impl World {
         self.process(host).map(|process| &mut process.member)
     }
 
+    /// The host that leads the group, if any does.
+    #[must_use]
+    pub const fn leader(&self) -> Option<usize> {
+        self.group.leader
+    }
+
     /// Whom a host holds for the leader.
     pub(super) fn leader_of(&self, host: usize) -> Option<usize> {
         let member = &self.hosts.get(host)?.process.as_ref()?.member;

@@ -61,7 +61,8 @@ impl World {
             direction.object_bytes += other;
         }
         let lane = packet.lane();
-        let jitter = self.random.below(direction.jitter_micros + 1);
+        let jitter = self.random.below(direction.jitter_micros + 1)
+            + direction.spread.drawn(&mut self.random);
         let losses = direction.losses(log + other, &mut self.random);
         let left = direction.leaves(now, lane, log + other);
         if losses >= LOSSES_MAX || is_hopeless(lane, direction, left - now) {
