@@ -4,12 +4,15 @@
 //! *seats*: a process with a list of nodes, which remembers the one that works, or a resolver, which
 //! keeps an answer for the clients behind it. How long clients go without an answer is looked at seat
 //! by seat, because those behind one resolver wait by themselves.
+//!
+//! A seat has one connection, to the node that it uses. Making one takes a round trip, and one on which
+//! an answer was waited for in vain is given up.
 
 use std::time::Duration;
 
 use rhumb_regions::{Client, Key, Request, RoutingSnapshot, select};
 use rhumb_sim::random::Random;
-use rhumb_types::RegionId;
+use rhumb_types::{AckLevel, RegionId};
 
 use crate::{
     chance::unit,
@@ -44,15 +47,27 @@ enum Seat {
     Resolver { ignores: bool, answer: Option<usize>, until: Micros },
 }
 
-/// The clients near a region.
+/// The connection of a seat.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Connection {
+    node: usize,
+    /// When it is made.
+    from: Micros,
+}
+
+/// The clients near a region that write at one level.
 #[derive(Debug)]
 pub(crate) struct Population {
     /// The host of their region.
     pub(crate) home: usize,
+    /// How their writes are acknowledged.
+    pub(crate) ack: AckLevel,
     region: RegionId,
     /// Hosts that hold data, the nearest first.
     pub(crate) nearest: Vec<usize>,
     seats: Vec<Seat>,
+    /// One per seat.
+    connections: Vec<Option<Connection>>,
     finding: Finding,
     turns: u64,
 }
@@ -60,6 +75,7 @@ pub(crate) struct Population {
 impl Population {
     pub(crate) fn new(
         (home, region): (usize, RegionId),
+        ack: AckLevel,
         nearest: Vec<usize>,
         finding: &Finding,
         seats: usize,
@@ -71,8 +87,29 @@ impl Population {
                 Seat::Resolver { ignores, answer: None, until: 0 }
             }
         };
+        let connections = vec![None; seats];
         let seats = (0..seats).map(seat).collect();
-        Self { home, region, nearest, seats, finding: finding.clone(), turns: 0 }
+        Self { home, ack, region, nearest, seats, connections, finding: finding.clone(), turns: 0 }
+    }
+
+    /// When a seat's connection to a node is made, or was; `None` when it has none to that node.
+    pub(crate) fn connection(&self, seat: usize, node: usize) -> Option<Micros> {
+        let connection = self.connections.get(seat).copied().flatten();
+        connection.filter(|it| it.node == node).map(|it| it.from)
+    }
+
+    /// A seat has a connection to a node from a time on, and no longer the one before.
+    pub(crate) fn connect(&mut self, seat: usize, node: usize, from: Micros) {
+        if let Some(connection) = self.connections.get_mut(seat) {
+            *connection = Some(Connection { node, from });
+        }
+    }
+
+    /// A seat gives its connection to a node up, if it still has that one.
+    pub(crate) fn disconnect(&mut self, seat: usize, node: usize) {
+        if let Some(connection) = self.connections.get_mut(seat) {
+            *connection = connection.filter(|it| it.node != node);
+        }
     }
 
     /// The node that a seat would ask now; `None` when it has to look it up.
@@ -158,7 +195,8 @@ mod tests {
 
     #[test]
     fn a_client_with_a_list_goes_on_stays_a_while_and_comes_back() {
-        let mut clients = Population::new((0, region("a")), vec![0, 2, 1], &Finding::List, SEATS);
+        let (near, ack) = ((0, region("a")), AckLevel::Local);
+        let mut clients = Population::new(near, ack, vec![0, 2, 1], &Finding::List, SEATS);
         assert_eq!(clients.node(5, 7), Some(0));
         clients.failed(5, 0, 7);
         clients.failed(5, 0, 8);
@@ -170,10 +208,26 @@ mod tests {
     }
 
     #[test]
+    fn a_seat_has_one_connection() {
+        let (near, ack) = ((0, region("a")), AckLevel::Local);
+        let mut clients = Population::new(near, ack, vec![0, 1], &Finding::List, SEATS);
+        clients.connect(5, 0, 7);
+        assert_eq!([0, 1].map(|node| clients.connection(5, node)), [Some(7), None]);
+        assert_eq!(clients.connection(6, 0), None, "others have their own");
+        clients.disconnect(5, 1);
+        assert_eq!(clients.connection(5, 0), Some(7), "that one was given up before");
+        clients.connect(5, 1, 9);
+        assert_eq!([0, 1].map(|node| clients.connection(5, node)), [None, Some(9)]);
+        clients.disconnect(5, 1);
+        assert_eq!(clients.connection(5, 1), None);
+    }
+
+    #[test]
     fn a_resolver_keeps_its_answer_and_some_for_longer() {
         let (ttl, kept) = (Duration::from_secs(10), Duration::from_secs(100));
         let finding = Finding::Dns { ttl, ignoring: Ratio::clamped(0.25), kept };
-        let mut clients = Population::new((0, region("a")), vec![0, 1], &finding, SEATS);
+        let (near, ack) = ((0, region("a")), AckLevel::Local);
+        let mut clients = Population::new(near, ack, vec![0, 1], &finding, SEATS);
         let ignores = |seat: &&Seat| matches!(seat, Seat::Resolver { ignores: true, .. });
         assert_eq!(clients.seats.iter().filter(ignores).count(), SEATS / 4);
         let facts = rhumb_regions::Facts {

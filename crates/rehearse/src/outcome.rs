@@ -86,6 +86,12 @@ pub struct FaultOutcome {
     /// list, or those behind one resolver.
     #[serde(rename = "gap_ms", serialize_with = "millis")]
     pub gap: Duration,
+    /// Whether it happened to the region that led the control plane: another is elected first then. Of a
+    /// link, whether one of its ends did.
+    pub led: bool,
+    /// The greatest lag between two regions to which it did not happen, while it lasted.
+    #[serde(rename = "lag_of_others_ms", serialize_with = "millis")]
+    pub lag_of_others: Duration,
     /// Acknowledged writes that no other region had, when the region failed. They come back with
     /// its disk.
     #[serde(rename = "exposed_writes")]

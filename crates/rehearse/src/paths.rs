@@ -8,22 +8,26 @@
 use std::time::Duration;
 
 use rhumb_regions::{RoutingSnapshot, SnapshotError};
-use rhumb_sim::{network::retransmission_micros, random::Random};
+use rhumb_sim::{
+    network::{LOSSES_MAX, Spread, retransmission_micros},
+    random::Random,
+};
 use rhumb_types::RegionId;
 
 use crate::{
     chance::unit,
     condition::Condition,
     rehearsal::Rehearsal,
-    time::{Micros, micros},
+    time::{Micros, SECOND, micros},
 };
 
 /// The round trip between a client and the region that it is near to.
 pub const CLIENT_ROUND_TRIP: Duration = Duration::from_millis(2);
 /// The round trip between regions of which nobody says where they are.
 pub const UNKNOWN_ROUND_TRIP: Duration = Duration::from_millis(80);
-/// One part in so many of a delay is added to it or not, by chance.
-const JITTER_PART: Micros = 50;
+/// What a client waits before it takes the packets that make a connection for lost: nobody has measured
+/// the round trip yet (RFC 6298, 2.1). Each time it waits twice as long.
+const CONNECT_AGAIN: Micros = SECOND;
 
 /// A message between clients and a node.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +44,8 @@ pub(crate) struct Trip {
 pub(crate) struct Paths {
     hosts: usize,
     delays: Vec<Micros>,
+    /// Whether messages take longer than that by chance.
+    spread: Spread,
 }
 
 impl Paths {
@@ -53,17 +59,12 @@ impl Paths {
             let delay = |to: &&RegionId| half_round_trip(&snapshot, &from.node.region, to);
             delays.extend(regions.iter().map(delay));
         }
-        Ok(Self { hosts: regions.len(), delays })
+        Ok(Self { hosts: regions.len(), delays, spread: rehearsal.spread })
     }
 
     /// The one-way delay between two nodes.
     pub(crate) fn delay(&self, from: usize, to: usize) -> Micros {
         self.delays.get(from * self.hosts + to).copied().unwrap_or(0)
-    }
-
-    /// The most that is added to it.
-    pub(crate) fn jitter(&self, from: usize, to: usize) -> Micros {
-        self.delay(from, to) / JITTER_PART
     }
 
     /// How long a request takes from clients near a region to a node, or its answer back; `None`
@@ -82,11 +83,38 @@ impl Paths {
         let way = condition.way_of_clients(near, node, asks);
         let delay_micros = self.delay(from, to) + way.delay + micros(CLIENT_ROUND_TRIP) / 2;
         let mut losses = 0;
-        while losses < rhumb_sim::network::LOSSES_MAX && way.loss > 0.0 && unit(random) < way.loss {
+        while losses < LOSSES_MAX && way.loss > 0.0 && unit(random) < way.loss {
             losses += 1;
         }
         let late = retransmission_micros(delay_micros, losses, None);
-        Some(delay_micros + late + random.below(delay_micros / JITTER_PART + 1))
+        Some(delay_micros + late + self.spread.drawn(random))
+    }
+
+    /// How long clients near a region take to connect to a node: a round trip, when nothing is lost. `None`
+    /// when nobody answers.
+    pub(crate) fn connect(
+        &self,
+        condition: &Condition,
+        near: usize,
+        node: usize,
+        random: &mut Random,
+    ) -> Option<Micros> {
+        let mut takes = 0;
+        for asks in [true, false] {
+            if condition.is_cut_for_clients(near, node, asks) {
+                return None;
+            }
+            let (from, to) = if asks { (near, node) } else { (node, near) };
+            let way = condition.way_of_clients(near, node, asks);
+            let mut again = CONNECT_AGAIN;
+            while again < CONNECT_AGAIN << LOSSES_MAX && way.loss > 0.0 && unit(random) < way.loss {
+                takes += again;
+                again *= 2;
+            }
+            takes += self.delay(from, to) + way.delay + micros(CLIENT_ROUND_TRIP) / 2;
+            takes += self.spread.drawn(random);
+        }
+        Some(takes)
     }
 }
 
@@ -109,7 +137,7 @@ mod tests {
     const MS: Micros = 1_000;
 
     fn paths() -> Paths {
-        Paths { hosts: 2, delays: vec![0, 35 * MS, 35 * MS, 0] }
+        Paths { hosts: 2, delays: vec![0, 35 * MS, 35 * MS, 0], spread: Spread::None }
     }
 
     fn regions() -> [RegionId; 2] {
@@ -148,6 +176,30 @@ mod tests {
         assert_eq!(travels(Some(slow), 0, 1).map(|way| way.unwrap() / MS / 10), [3, 3]);
         let down = travels(Some(Fault::Down(us)), 0, 1);
         assert!(down.iter().all(Option::is_some), "its clients reach the others");
+    }
+
+    #[test]
+    fn connecting_takes_a_round_trip_and_a_second_more_when_that_is_lost() {
+        let [us, eu] = regions();
+        let connects = |fault: Option<Fault>, near: usize, node: usize, seed: u64| {
+            let condition =
+                Condition::of(&regions(), fault.iter().map(|fault| (fault, Micros::MAX)));
+            paths().connect(&condition, near, node, &mut Random::new(seed))
+        };
+        assert_eq!(connects(None, 0, 1, 1), Some(72 * MS));
+        assert_eq!(connects(None, 0, 0, 1), Some(2 * MS));
+        assert_eq!(connects(Some(Fault::Mute(us.clone())), 1, 0, 1), None, "no answer comes");
+        assert_eq!(connects(Some(Fault::Isolated(us.clone())), 0, 0, 1), Some(2 * MS));
+        let loss = Fault::Loss(us, eu, Ratio::clamped(0.5));
+        let condition = Condition::of(&regions(), [(&loss, Micros::MAX)].into_iter());
+        let mut random = Random::new(1);
+        let mut took = || paths().connect(&condition, 0, 1, &mut random).unwrap() / MS;
+        let took: Vec<Micros> = (0..1_000).map(|_| took()).collect();
+        // Each way is lost half of the time; a lost one takes a second, the next time two.
+        for (wanted, share) in [(72, 200..300), (1_072, 200..300), (2_072, 40..90)] {
+            let count = took.iter().filter(|took| **took == wanted).count();
+            assert!(share.contains(&count), "{count} took {wanted} ms");
+        }
     }
 
     #[test]

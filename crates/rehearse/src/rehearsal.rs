@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use rhumb_node::{NodeConfig, oversee::OverseerConfig};
+pub use rhumb_sim::network::Spread;
 use rhumb_types::{Ratio, RegionId, units::Spelled};
 
 use crate::{
@@ -30,6 +31,8 @@ pub struct Rehearsal {
     /// How long a node waits for the leader of the control plane before it wants another: between these
     /// two. Without them elections are quick.
     pub elections: Option<(Duration, Duration)>,
+    /// Whether messages take longer than the round trips say by chance, as they do in a real network.
+    pub spread: Spread,
     /// How long all of it takes, without the time in which the cluster forms.
     pub lasting: Duration,
 }

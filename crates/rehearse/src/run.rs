@@ -6,13 +6,14 @@
 //! Modelled is:
 //! - a region that is down as one that is gone: who asks it hears nothing. One whose process is
 //!   killed refuses; a frozen one answers once it goes on, if its client still waits.
-//! - a client's way to a node: the round trip of the two regions, and what is broken between them.
+//! - a client's way to a node: the round trip of the two regions, and what is broken between them. To
+//!   a node to which it is not connected it takes one more (TCP; TLS would take another).
 //! - a region's capacity: a line that is served at an even rate ([`crate::capacity`]). Its node tells
 //!   the others how full it is, as the engine does, and routing acts on it.
 //! - reads: answered from the store as it is at that moment, without going through the node.
 //!
-//! Not modelled: connections and their set-up, name servers that do not answer, the time that a
-//! node computes, traffic of clients in the bill.
+//! Not modelled: connections of producers of jobs and of uploads, name servers that do not answer, the
+//! time that a node computes, traffic of clients in the bill.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -44,7 +45,7 @@ use course::Course;
 use requests::Crowd;
 use stage::Stage;
 use transfers::Transfers;
-use watch::Watch;
+use watch::{Behind, Watch};
 use work::Work;
 
 use crate::{
@@ -66,8 +67,10 @@ pub const WRITES_PER_SECOND_MAX: f64 = 300.0;
 pub const READS_MAX: f64 = 10_000_000.0;
 /// Writes that are simulated one by one in a whole run; the logs of all regions keep them.
 pub const WRITES_MAX: f64 = 250_000.0;
-/// How often lag, load, lines and bytes are looked at.
+/// How often load, lines and bytes are looked at.
 const LOOK_EVERY: Micros = SECOND;
+/// How often lag is looked at; it comes and goes within a round trip.
+const LAG_EVERY: Micros = SECOND / 10;
 
 /// A region that was gone counts for the lag again once the others are ahead of it by less than this.
 pub const CAUGHT_UP: Duration = Duration::from_secs(1);
@@ -184,6 +187,7 @@ impl<'r> Run<'r> {
             }
         }
         self.agenda.plan(LOOK_EVERY, What::Look);
+        self.agenda.plan(LAG_EVERY, What::LookAtLag);
         self.plan_work();
         self.plan_transfers();
     }
@@ -210,7 +214,9 @@ impl<'r> Run<'r> {
     /// Nobody asks any more; who has asked is answered or gives up.
     fn finish(&mut self) {
         let clients = &self.rehearsal.clients;
-        let tries = clients.timeout.saturating_mul(clients.retries.saturating_add(1));
+        // Of each try as long for a connection as for the answer.
+        let each = clients.timeout.saturating_mul(2);
+        let tries = each.saturating_mul(clients.retries.saturating_add(1));
         let pauses = crate::clients::RETRY_AFTER.saturating_mul(clients.retries);
         let patience = micros(tries.saturating_add(pauses)) + SECOND;
         self.advance(self.end + patience);
@@ -257,6 +263,7 @@ impl<'r> Run<'r> {
             What::Work(deed) => self.work(deed),
             What::Transfer(deed) => self.transfer(deed),
             What::Look => self.look(),
+            What::LookAtLag => self.look_at_lag(),
         }
     }
 
@@ -293,10 +300,9 @@ impl<'r> Run<'r> {
         self.exposure.settle(&self.stage.world.checker);
         let weight = self.write_weight(now);
         self.bill.look(&mut self.stage.world.network, weight);
-        let lag = self.lag();
         let waiting = self.stage.lines.iter_mut().map(|line| line.waiting(now));
         let waiting = whole(waiting.fold(0.0, f64::max));
-        self.course.seen(lag, waiting);
+        self.course.waited(waiting);
         for host in self.stage.data.clone() {
             let load = self.stage.take_load(host);
             self.course.loaded(host, load);
@@ -305,6 +311,14 @@ impl<'r> Run<'r> {
         self.look_at_transfers();
         if now < self.end {
             self.agenda.plan(now + LOOK_EVERY, What::Look);
+        }
+    }
+
+    fn look_at_lag(&mut self) {
+        let (now, lag) = (self.stage.now(), self.lag());
+        self.course.lagged(lag);
+        if now < self.end {
+            self.agenda.plan(now + LAG_EVERY, What::LookAtLag);
         }
     }
 
@@ -324,16 +338,22 @@ impl<'r> Run<'r> {
     /// The greatest lag that any node tells of; notes conflicts on the way.
     fn lag(&mut self) -> Duration {
         let mut behind = vec![0; self.stage.regions.len()];
+        let mut all = Vec::new();
         for host in self.stage.data.iter().filter(|host| self.stage.is_there(**host)) {
             let Some(process) = self.stage.process(*host) else { continue };
             self.conflicts = self.conflicts.max(process.status.conflicts);
             for peer in &process.status.peers {
-                let of_peer = self.stage.host(&peer.region).and_then(|peer| behind.get_mut(peer));
-                if let Some(behind) = of_peer.filter(|_| !peer.witness) {
+                let Some(nth) = self.stage.host(&peer.region).filter(|_| !peer.witness) else {
+                    continue;
+                };
+                if let Some(behind) = behind.get_mut(nth) {
                     *behind = peer.behind_millis.max(*behind);
                 }
+                let by = Duration::from_millis(peer.behind_millis);
+                all.push(Behind { host: *host, peer: nth, by });
             }
         }
+        self.watch.behind(&self.stage, &all);
         let mut lag = Duration::ZERO;
         for host in self.stage.data.clone() {
             let behind = Duration::from_millis(behind.get(host).copied().unwrap_or(0));

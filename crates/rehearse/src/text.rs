@@ -159,6 +159,11 @@ impl Mistakes {
         }
     }
 
+    /// Whether nothing is wrong so far.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// What was read, or what was wrong.
     pub(crate) fn keep<T>(&mut self, read: Result<T, Mistake>) -> Option<T> {
         match read {

@@ -14,7 +14,7 @@ pub use rhumb_sim::traffic::Shape;
 
 pub use self::{
     measured::measured,
-    parse::{ack, capacities, near, shape, share},
+    parse::{ack, acks, capacities, near, shape, share},
 };
 pub(crate) use self::{
     parse::{by_regions, only},
@@ -31,8 +31,9 @@ pub struct Traffic {
     pub near: BTreeMap<RegionId, Ratio>,
     /// The share of requests that write.
     pub writes: Ratio,
-    /// How writes are acknowledged.
-    pub ack: AckLevel,
+    /// How writes are acknowledged, each level with its share of the requests; 100 % together. Who writes at
+    /// one level writes at no other.
+    pub acks: Vec<(AckLevel, Ratio)>,
     /// How many keys there are.
     pub keys: u64,
     /// The share of requests that want one and the same key.
@@ -47,7 +48,7 @@ impl Default for Traffic {
             shape: Shape::Flat(100.0),
             near: BTreeMap::new(),
             writes: Ratio::clamped(0.1),
-            ack: AckLevel::Local,
+            acks: vec![(AckLevel::Local, Ratio::ONE)],
             keys: 10_000,
             hot: Ratio::ZERO,
             value_bytes: 256,

@@ -1,5 +1,7 @@
 //! Prices from a table.
 
+use std::collections::BTreeSet;
+
 use rhumb_regions::snapshot::MicroDollarsPerGb;
 use rhumb_types::RegionId;
 
@@ -39,6 +41,7 @@ pub fn parse(
     // Prices of pairs last: in any order of the rows they hold against those of their region.
     let (of_pairs, of_regions): (Vec<_>, Vec<_>) =
         table.rows.iter().partition(|row| filled(row.cell(1)).is_some());
+    let mut given = BTreeSet::new();
     for row in of_regions.into_iter().chain(of_pairs) {
         let from = mistakes.keep(text::region(&row.cell(0), regions));
         let to = filled(row.cell(1)).map(|cell| mistakes.keep(text::region(&cell, regions)));
@@ -48,7 +51,20 @@ pub fn parse(
         }
         let gb = filled(row.cell(2)).and_then(|cell| mistakes.keep(dollars(&cell)));
         let hour = filled(row.cell(3)).and_then(|cell| mistakes.keep(dollars(&cell)));
+        for column in [2, 3] {
+            let cell = row.cell(column);
+            if let Some(cell) = filled(cell)
+                && !given.insert((row.cell(0).text, row.cell(1).text, column))
+            {
+                mistakes.add(cell.mistake("this price was given before; write it once"));
+            }
+        }
         let Some(from) = from else { continue };
+        if to.as_ref().is_some_and(|to| to.as_ref() == Some(&from)) {
+            let hint = "traffic within a region costs nothing here; name two regions";
+            mistakes.add(row.cell(1).mistake(format!("`{from}` is both ends; {hint}")));
+            continue;
+        }
         match to {
             None => prices.set(&from, gb, hour),
             Some(to) => {

@@ -81,9 +81,25 @@ fn what_is_no_price_is_refused_at_its_place() {
             "prices:2:23: a node is of one region; leave this cell empty, and \
           write it in the row without `to`",
         ),
+        (
+            "us-east-1,us-east-1,1,",
+            "prices:2:11: `us-east-1` is both ends; traffic within a region costs nothing here; name \
+          two regions",
+        ),
+        (
+            "us-east-1,,1,\neu-west-1,,1,\nus-east-1,,2,3",
+            "prices:4:12: this price was given before; write it once",
+        ),
+        (
+            "us-east-1,eu-west-1,1,\nus-east-1,eu-west-1,1,",
+            "prices:3:21: this price was given before; write it once",
+        ),
     ] {
         assert_eq!(read(&format!("{head}\n{row}"), Prices::default()).unwrap_err(), said);
     }
+    // The two prices of a region may stand in two rows.
+    let prices = read(&format!("{head}\nus-east-1,,1,\nus-east-1,,,2"), Prices::default()).unwrap();
+    assert_eq!(prices.node_hour[&region("us-east-1")], MicroDollars(2_000_000));
 }
 
 proptest! {

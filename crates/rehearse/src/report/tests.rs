@@ -35,6 +35,7 @@ pub(crate) fn rehearsal() -> Rehearsal {
         jobs: None,
         objects: None,
         elections: None,
+        spread: rhumb_sim::network::Spread::Cloud,
         scenario: Scenario { faults: vec![down, slow] },
         prices: Prices::default(),
         lasting: 60 * MINUTE,
@@ -52,6 +53,8 @@ pub(crate) fn outcome(seed: u64) -> Outcome {
         owned: (nth == 0).then(|| millis(4_200)),
         served: Some(if nth == 0 { millis(1_100) } else { Duration::ZERO }),
         gap: if nth == 0 { millis(1_050) } else { Duration::ZERO },
+        led: false,
+        lag_of_others: millis(90),
         exposed: if nth == 0 { 11 + seed } else { 0 },
         exposed_for: if nth == 0 { millis(30) } else { Duration::ZERO },
     };

@@ -57,8 +57,10 @@ pub(super) enum What {
     Work(Deed),
     /// Clients of objects.
     Transfer(transfers::Deed),
-    /// It is time to look at lag, lines and bytes.
+    /// It is time to look at lines and bytes.
     Look,
+    /// It is time to look at lag.
+    LookAtLag,
 }
 
 #[derive(Debug)]

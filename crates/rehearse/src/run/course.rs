@@ -90,10 +90,15 @@ impl Course {
         }
     }
 
-    pub(super) fn seen(&mut self, lag: Duration, waiting: u64) {
+    /// How far some region was behind another.
+    pub(super) fn lagged(&mut self, lag: Duration) {
         self.step.lag = self.step.lag.max(lag);
-        self.step.waiting = self.step.waiting.max(waiting);
         self.lag_max = self.lag_max.max(lag);
+    }
+
+    /// How many requests waited in the fullest region.
+    pub(super) fn waited(&mut self, waiting: u64) {
+        self.step.waiting = self.step.waiting.max(waiting);
     }
 
     /// How many jobs wait for each host's region, and how long the oldest has waited.
@@ -204,8 +209,10 @@ mod tests {
         course.served(0, Duration::from_millis(10), 3, false);
         course.served(1, Duration::from_millis(900), 1, true);
         course.failed(2);
-        course.seen(Duration::from_millis(80), 5);
-        course.seen(Duration::from_millis(20), 1);
+        for (lag, waiting) in [(80, 5), (20, 1)] {
+            course.lagged(Duration::from_millis(lag));
+            course.waited(waiting);
+        }
         course.close(&regions, &[0, 1], 11);
         course.close(&regions, &[0, 1], 12);
         let series = course.series();

@@ -9,7 +9,7 @@ use rhumb_state::{
     Op, Reply, RowId,
     op::{Presence, SetExpiry},
 };
-use rhumb_types::{Ratio, RegionId, record::VersionVector};
+use rhumb_types::{AckLevel, Ratio, RegionId, record::VersionVector};
 
 use super::{
     Run,
@@ -65,17 +65,27 @@ pub(super) struct Crowd {
 
 impl Crowd {
     pub(super) fn new(rehearsal: &Rehearsal, stage: &Stage, random: Random) -> Self {
-        let population = |home: &usize| {
+        let acks = &rehearsal.traffic.acks;
+        let population = |home: &usize, ack| {
             let mut nearest = stage.data.clone();
             nearest.sort_by_key(|host| (stage.paths.delay(*home, *host), *host != *home));
             let region = stage.regions.get(*home)?.clone();
             let Clients { finding, seats, .. } = &rehearsal.clients;
-            Some(Population::new((*home, region), nearest, finding, *seats))
+            Some(Population::new((*home, region), ack, nearest, finding, *seats))
         };
+        // Those of the first level come first, one per region.
+        let all = acks.iter().flat_map(|(ack, _)| stage.data.iter().map(move |home| (home, *ack)));
+        let near = shares(&rehearsal.traffic.near, &rehearsal.regions().collect::<Vec<_>>());
+        let mut shares = Vec::new();
+        let mut before = 0.0;
+        for (_, share) in acks {
+            shares.extend(near.iter().map(|near| before + near * share.get()));
+            before += share.get();
+        }
         Self {
-            populations: stage.data.iter().filter_map(population).collect(),
+            populations: all.filter_map(|(home, ack)| population(home, ack)).collect(),
             seats: rehearsal.clients.seats,
-            shares: shares(&rehearsal.traffic.near, &rehearsal.regions().collect::<Vec<_>>()),
+            shares,
             random,
             requests: 0,
             asked: BTreeMap::new(),
@@ -103,7 +113,7 @@ impl Crowd {
         if hot { HOT } else { self.random.below(keys) }
     }
 
-    /// Resolvers start with answers of any age.
+    /// Resolvers start with answers of any age, and everybody is connected.
     pub(super) fn look_everybody_up(&mut self, stage: &Stage) {
         let now = stage.now();
         for population in &mut self.populations {
@@ -111,6 +121,9 @@ impl Crowd {
                 if population.node(seat, now).is_none() {
                     let routing = stage.routing(population.home);
                     population.look_up(seat, now, routing, |it| host_of(&stage.regions, it));
+                }
+                if let Some(node) = population.node(seat, now) {
+                    population.connect(seat, node, now);
                 }
             }
             population.age(&mut self.random, now);
@@ -198,20 +211,25 @@ impl Run<'_> {
         let Some(asked) = self.crowd.asked.get(&request) else { return };
         let (seat, kind, key, weight, nth) =
             (asked.seat, asked.kind, asked.key, asked.weight, asked.nth);
-        let deadline = now + micros(self.rehearsal.clients.timeout).max(1);
+        let patience = micros(self.rehearsal.clients.timeout).max(1);
         let (node, looked) = self.find(seat);
         let population = seat.population;
+        let connected = node.and_then(|node| self.connect(seat, node, now + looked));
+        let connected = connected.filter(|at| *at < now + patience);
+        // It waits as long for the answer as for the connection.
+        let deadline = connected.unwrap_or(now).max(now) + patience;
         // A name without an answer leads nowhere, and no node has such a number.
         let to = node.unwrap_or(usize::MAX);
         let it = Try { request, nth, node: to, population, kind, key, weight, deadline };
         let home = self.crowd.populations.get(population).map_or(0, |it| it.home);
-        let way = node.and_then(|node| {
+        let way = node.zip(connected).and_then(|(node, at)| {
             let paths = &self.stage.paths;
             let trip = Trip { near: home, node, asks: true };
-            paths.travel(&self.stage.condition, trip, &mut self.crowd.random)
+            let way = paths.travel(&self.stage.condition, trip, &mut self.crowd.random)?;
+            Some(at.max(now + looked) + way)
         });
         // What arrives after its client has given it up is not looked at any more.
-        let way = way.map(|way| now + looked + way).filter(|at| *at < deadline);
+        let way = way.filter(|at| *at < deadline);
         match way {
             Some(at) => self.agenda.plan(at, What::Reach(it)),
             None => self.agenda.plan(deadline, What::TimeOut(it)),
@@ -220,6 +238,25 @@ impl Run<'_> {
         if way.is_some() && kind == Kind::Write {
             self.agenda.plan(deadline, What::TimeOut(it));
         }
+    }
+
+    /// When a seat can send to a node over its connection, which it makes if there is none; `None` when
+    /// nobody answers.
+    fn connect(&mut self, seat: SeatId, node: usize, now: Micros) -> Option<Micros> {
+        let population = self.crowd.populations.get_mut(seat.population)?;
+        if let Some(from) = population.connection(seat.seat, node) {
+            return Some(from);
+        }
+        // Who has no process there, and a machine that says so, is told with the first packet.
+        if self.stage.refuses(node) {
+            return Some(now);
+        }
+        // A frozen one is connected all the same: its machine does that.
+        self.stage.process(node)?;
+        let (paths, condition) = (&self.stage.paths, &self.stage.condition);
+        let takes = paths.connect(condition, population.home, node, &mut self.crowd.random)?;
+        population.connect(seat.seat, node, now + takes);
+        Some(now + takes)
     }
 
     /// The node that a seat asks, and how long it takes to find it.
@@ -302,7 +339,13 @@ impl Run<'_> {
         }
     }
 
+    /// How the writes of a try's client are acknowledged.
+    fn ack(&self, it: Try) -> AckLevel {
+        self.crowd.populations.get(it.population).map_or(AckLevel::Local, |clients| clients.ack)
+    }
+
     fn submit(&mut self, it: Try) {
+        let ack = self.ack(it);
         let world = &mut self.stage.world;
         let now = world.now();
         let Some(machine) = world.hosts.get(it.node) else { return };
@@ -323,7 +366,6 @@ impl Run<'_> {
         self.crowd.submits += 1;
         let request = RequestId(self.crowd.submits);
         self.crowd.submitted.insert(request, it);
-        let ack = self.rehearsal.traffic.ack;
         let submit =
             Submit { request, ops: vec![op], ack, deadline, reads, atomic: false, guard: None };
         world.submit(it.node, Event::Submit(submit));
@@ -338,7 +380,7 @@ impl Run<'_> {
         written: &VersionVector,
     ) {
         let Some(it) = self.crowd.submitted.remove(&request) else { return };
-        let ack = self.rehearsal.traffic.ack;
+        let ack = self.ack(it);
         let told = match result {
             Ok(replies) if matches!(replies.as_slice(), [Reply::Error(_)]) => Told::Refused,
             Ok(_) => {
@@ -401,9 +443,16 @@ impl Run<'_> {
 
     /// A client gives a try up.
     pub(super) fn time_out(&mut self, it: Try) {
-        if self.crowd.is_current(it) {
-            self.try_failed(it);
+        if !self.crowd.is_current(it) {
+            return;
         }
+        let seat = self.crowd.asked.get(&it.request).map(|asked| asked.seat);
+        if let Some(seat) = seat
+            && let Some(population) = self.crowd.populations.get_mut(seat.population)
+        {
+            population.disconnect(seat.seat, it.node);
+        }
+        self.try_failed(it);
     }
 
     fn try_failed(&mut self, it: Try) {

@@ -8,6 +8,7 @@ use rhumb_ports::memory::Faults;
 use rhumb_regions::{Health, RoutingSnapshot};
 use rhumb_sim::{
     host::{Host, Process},
+    network::through_losses,
     random::Random,
     world::{Call, World},
 };
@@ -85,7 +86,7 @@ impl Stage {
             for (from, to) in [(a, b), (b, a)] {
                 let direction = world.network.direction(from, to);
                 direction.delay_micros = paths.delay(from, to);
-                direction.jitter_micros = paths.jitter(from, to);
+                direction.spread = rehearsal.spread;
                 let ends = regions.get(from).cloned().zip(regions.get(to).cloned());
                 let objects = rehearsal.objects.as_ref().zip(ends);
                 let width = objects.and_then(|(objects, ends)| objects.links.get(&ends));
@@ -170,6 +171,11 @@ impl Stage {
     pub(super) fn frozen_until(&self, host: usize) -> Option<Micros> {
         let until = self.world.hosts.get(host)?.paused_until.saturating_sub(self.start);
         (until > self.now()).then_some(until)
+    }
+
+    /// Whether a host leads the control plane.
+    pub(super) fn leads(&self, host: usize) -> bool {
+        self.world.leader() == Some(host)
     }
 
     /// Whether a host acts under a region's lease now.
@@ -258,6 +264,9 @@ impl Stage {
         let direction = self.world.network.direction(from, to);
         direction.delay_micros = delay_micros;
         direction.loss_ppm = u32::try_from(crate::time::whole(way.loss * 1e6)).unwrap_or(u32::MAX);
+        let round_trip =
+            delay_micros + self.paths.delay(to, from) + self.condition.way(to, from).delay;
+        direction.connection_bytes_per_second = through_losses(round_trip, way.loss);
         self.world.set_cut(from, to, cut);
     }
 

@@ -10,6 +10,7 @@ use std::{
 
 use rhumb_node::{Member, NodeConfig, Retention, oversee::OverseerConfig};
 use rhumb_regions::{Facts, FailoverConfig, HealthConfig, Policy, Region, RegionFacts, Strategy};
+use rhumb_sim::network::Spread;
 use rhumb_state::Namespaces;
 use rhumb_types::{
     AckLevel, ClusterId, NodeId, Ratio, RegionId,
@@ -86,6 +87,7 @@ fn rehearsal(health: &HealthConfig, seconds: u64, faults: Vec<Planned>) -> Rehea
         jobs: None,
         objects: None,
         elections: None,
+        spread: Spread::Cloud,
         scenario: Scenario { faults },
         prices: Prices::default(),
         lasting: Duration::from_secs(seconds),
@@ -150,6 +152,64 @@ fn a_region_that_goes_down_is_left_within_the_clients_time_out() {
 }
 
 #[test]
+fn who_goes_on_to_another_node_connects_first() {
+    let mut rehearsal = rehearsal(&HealthConfig::fast(), 20, vec![at(10, 8, down("eu-west-1"))]);
+    rehearsal.clients.seats = 1;
+    rehearsal.traffic.shape = Shape::Flat(300.0);
+    let gap = sound(&rehearsal, 1).faults[0].gap;
+    // Its time-out of 500 ms, and to Virginia a round trip of 72 ms for the connection and one for the answer.
+    assert!((millis(640)..millis(690)).contains(&gap), "{gap:?}");
+}
+
+#[test]
+fn what_befalls_a_leader_and_how_far_the_others_are_behind_each_other_is_told() {
+    let isolated = at(5, 12, Fault::Isolated(region("eu-west-1")));
+    let rehearsal = rehearsal(&HealthConfig::fast(), 20, vec![isolated]);
+    let mut led = BTreeSet::new();
+    for seed in 1..=6 {
+        let outcome = sound(&rehearsal, seed);
+        let fault = &outcome.faults[0];
+        led.insert(fault.led);
+        assert!(outcome.lag_max > seconds(8), "{:?}", outcome.lag_max);
+        assert!((millis(100)..seconds(2)).contains(&fault.lag_of_others), "{fault:?}");
+    }
+    assert_eq!(led.len(), 2, "now and then it leads");
+}
+
+#[test]
+fn who_writes_at_one_level_writes_at_no_other() {
+    let isolated = |acks| {
+        let fault = at(5, 20, Fault::Isolated(region("eu-west-1")));
+        let mut rehearsal = rehearsal(&HealthConfig::fast(), 40, vec![fault]);
+        rehearsal.traffic =
+            Traffic { shape: Shape::Flat(50.0), writes: Ratio::ONE, acks, ..Traffic::default() };
+        sound(&rehearsal, 1)
+    };
+    let half = Ratio::clamped(0.5);
+    let both = isolated(vec![(AckLevel::Local, half), (AckLevel::Quorum, half)]);
+    let spilled = |of: &Outcome| of.regions[&region("us-east-1")].spilled;
+    let many = isolated(vec![(AckLevel::Quorum, Ratio::ONE)]);
+    let share = spilled(&both) as f64 / spilled(&many) as f64;
+    assert!((0.35..0.65).contains(&share), "{} of {}", spilled(&both), spilled(&many));
+    assert_eq!(both.requests.failed, 0);
+}
+
+#[test]
+fn delays_spread_unless_they_are_constant() {
+    let mut rehearsal = rehearsal(&HealthConfig::fast(), 20, Vec::new());
+    let spread = sound(&rehearsal, 1);
+    rehearsal.spread = Spread::None;
+    let constant = sound(&rehearsal, 1);
+    assert_eq!(constant, sound(&rehearsal, 1));
+    assert_ne!(spread.latency, constant.latency);
+    let run = Run::new(&rehearsal, 1).unwrap();
+    let mut random = Random::new(1);
+    let trip = crate::paths::Trip { near: 0, node: 1, asks: true };
+    let mut travel = || run.stage.paths.travel(&run.stage.condition, trip, &mut random);
+    assert!((0..100).all(|_| travel() == Some(36_000)), "35 ms and the last kilometres");
+}
+
+#[test]
 fn a_killed_process_is_found_out_by_its_connections() {
     let killed = at(10, 30, Fault::Killed(region("eu-west-1")));
     let outcome = sound(&rehearsal(&HealthConfig::fast(), 60, vec![killed]), 1);
@@ -180,8 +240,9 @@ fn what_one_other_region_has_is_not_exposed() {
     let exposed = |ack| {
         let mut rehearsal =
             rehearsal(&HealthConfig::fast(), 6, vec![at(5, 1, down("ap-southeast-1"))]);
-        rehearsal.traffic =
-            Traffic { shape: Shape::Flat(200.0), writes: Ratio::ONE, ack, ..Traffic::default() };
+        let acks = vec![(ack, Ratio::ONE)];
+        let (shape, writes) = (Shape::Flat(200.0), Ratio::ONE);
+        rehearsal.traffic = Traffic { shape, writes, acks, ..Traffic::default() };
         let faults = (1..=2).map(|seed| sound(&rehearsal, seed).faults.remove(0));
         faults.map(|fault| (fault.exposed, fault.exposed_for)).max().unwrap()
     };
@@ -232,7 +293,7 @@ fn resolvers_make_an_outage_as_long_as_they_keep_an_answer() {
     assert!((seconds(25)..millis(41_500)).contains(&ignored.0), "{ignored:?}");
     // Those behind the resolver that asked last go without for about as long.
     for (served, gap, _) in [short, long, ignored] {
-        assert!(gap < served + seconds(2) && gap + seconds(4) > served, "{served:?} {gap:?}");
+        assert!(gap < served + seconds(3) && gap + seconds(4) > served, "{served:?} {gap:?}");
     }
     assert!(ignored.2 < long.2 + short.2, "and are a fifth of all: {ignored:?} {long:?}");
 }
@@ -293,7 +354,7 @@ fn the_clients_of_an_isolated_region_stay_there_as_long_as_that_answers() {
     let isolated = |ack| {
         let fault = at(5, 20, Fault::Isolated(region("eu-west-1")));
         let mut rehearsal = rehearsal(&HealthConfig::fast(), 40, vec![fault]);
-        rehearsal.traffic.ack = ack;
+        rehearsal.traffic.acks = vec![(ack, Ratio::ONE)];
         sound(&rehearsal, 1)
     };
     let alone = isolated(AckLevel::Local);
@@ -396,8 +457,9 @@ fn clients_wait_no_longer_than_they_say_for_what_is_lost() {
         Finding::Dns { ttl: seconds(1), ignoring: Ratio::ZERO, kept: seconds(1) };
     let outcome = sound(&rehearsal, 1);
     assert!(outcome.requests.retried > 0);
-    // Three tries of 500 ms; the last is answered in time, and the bucket is a quarter wide.
-    assert!(outcome.latency.percentile(1.0).unwrap() < millis(1_900));
+    // Three tries of 500 ms for a connection and as much for an answer; the last is answered in time, and
+    // the bucket is a quarter wide.
+    assert!(outcome.latency.percentile(1.0).unwrap() < millis(3_750));
 }
 
 #[test]
@@ -471,7 +533,7 @@ fn whatever_goes_wrong_requests_end_once_and_regions_come_back() {
         faults.sort_by_key(|planned| planned.at);
         let mut rehearsal = rehearsal(&HealthConfig::fast(), 60, faults);
         rehearsal.traffic.shape = Shape::Flat(40.0);
-        rehearsal.traffic.ack = ack;
+        rehearsal.traffic.acks = vec![(ack, Ratio::ONE)];
         let outcome = sound(&rehearsal, seed);
         let served = |steps: &[u64]| steps[56..].iter().sum::<u64>();
         assert!(outcome.series.served.values().all(|steps| served(steps) > 20), "seed {seed}");

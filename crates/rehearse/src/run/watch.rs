@@ -28,8 +28,18 @@ pub(super) struct Watched {
     detected: Option<Micros>,
     owned: Option<Micros>,
     gap: Micros,
+    led: bool,
+    lag_of_others: Duration,
     exposed: u64,
     exposed_for: Micros,
+}
+
+/// How far a host says that another is behind it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Behind {
+    pub(super) host: usize,
+    pub(super) peer: usize,
+    pub(super) by: Duration,
 }
 
 /// All faults of the scenario.
@@ -53,6 +63,8 @@ impl Watch {
                 detected: None,
                 owned: None,
                 gap: 0,
+                led: false,
+                lag_of_others: Duration::ZERO,
                 exposed: 0,
                 exposed_for: 0,
             }
@@ -70,6 +82,8 @@ impl Watch {
     pub(super) fn begin(&mut self, nth: usize, stage: &Stage, exposed: (u64, Micros)) {
         let Some(fault) = self.faults.get_mut(nth) else { return };
         fault.begun = true;
+        let mut regions = fault.planned.fault.subject().regions();
+        fault.led = regions.any(|it| stage.host(it).is_some_and(|it| stage.leads(it)));
         fault.pairs = pairs(&fault.planned.fault, stage);
         // Who routes round it already cannot find out.
         let what = &fault.planned.fault;
@@ -95,6 +109,18 @@ impl Watch {
                     others.any(|it| stage.host(it) != Some(host) && stage.acts_for(host, it));
                 fault.owned = owned.then_some(now);
             }
+        }
+    }
+
+    /// Nodes say how far others are behind them.
+    pub(super) fn behind(&mut self, stage: &Stage, all: &[Behind]) {
+        let now = stage.now();
+        for fault in self.faults.iter_mut().filter(|fault| fault.begun && now < fault.until) {
+            let subject: Vec<usize> =
+                fault.planned.fault.subject().regions().filter_map(|it| stage.host(it)).collect();
+            let others = |it: &&Behind| !subject.contains(&it.host) && !subject.contains(&it.peer);
+            let most = all.iter().filter(others).map(|it| it.by).max().unwrap_or_default();
+            fault.lag_of_others = fault.lag_of_others.max(most);
         }
     }
 
@@ -134,6 +160,8 @@ impl Watched {
             owned: self.owned.map(since),
             served: served.filter(|_| self.begun).map(since),
             gap: Duration::from_micros(self.gap),
+            led: self.led,
+            lag_of_others: self.lag_of_others,
             exposed: self.exposed,
             exposed_for: Duration::from_micros(self.exposed_for),
         }

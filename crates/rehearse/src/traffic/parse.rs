@@ -68,14 +68,52 @@ pub fn near(
 /// # Errors
 /// What is wrong with it.
 pub fn ack(source: Source<'_>) -> Result<AckLevel, Vec<Mistake>> {
-    only(source, "write `local`", |word| {
-        let names = ACKS.map(|(name, _)| name);
-        let found = ACKS.iter().find(|(name, _)| *name == word.text).map(|(_, level)| *level);
-        found.ok_or_else(|| {
-            let hint = text::hint(word.text, &names);
-            word.mistake(format!("`{}` is no acknowledgement level; {hint}", word.text))
-        })
+    only(source, "write `local`", level)
+}
+
+fn level(word: &Word<'_>) -> Result<AckLevel, Mistake> {
+    let names = ACKS.map(|(name, _)| name);
+    let found = ACKS.iter().find(|(name, _)| *name == word.text).map(|(_, level)| *level);
+    found.ok_or_else(|| {
+        let hint = text::hint(word.text, &names);
+        word.mistake(format!("`{}` is no acknowledgement level; {hint}", word.text))
     })
+}
+
+/// Reads acknowledgement levels with the share of each: `local`, `local=90%,one_remote=10%`.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn acks(source: Source<'_>) -> Result<Vec<(AckLevel, Ratio)>, Vec<Mistake>> {
+    let mut mistakes = Mistakes::default();
+    let Some(line) = one_line(source, "write `local`, or local=90%,one_remote=10%", &mut mistakes)
+    else {
+        return mistakes.done(Vec::new());
+    };
+    if !line.text.contains(['=', ',']) {
+        let level = mistakes.keep(level(&line));
+        return mistakes.done(level.map(|level| (level, Ratio::ONE)).into_iter().collect());
+    }
+    let mut acks: Vec<(AckLevel, Ratio)> = Vec::new();
+    for part in line.split(',') {
+        let Some((name, share)) = part.split_once("=") else {
+            let missing = "has no share; write a level=share, such as local=90%";
+            mistakes.add(part.mistake(format!("`{}` {missing}", part.text)));
+            continue;
+        };
+        let (of, share) = (mistakes.keep(level(&name)), mistakes.keep(text::percent(&share)));
+        let Some(ack) = of.zip(share) else { continue };
+        if acks.iter().any(|(level, _)| *level == ack.0) {
+            mistakes.add(name.mistake(format!("`{}` is named twice; name it once", name.text)));
+        }
+        acks.push(ack);
+    }
+    let sum: f64 = acks.iter().map(|(_, share)| share.get()).sum();
+    if mistakes.is_empty() && (sum - 1.0).abs() > ROUNDING {
+        let sum = (sum * 1e6).round() / 1e4;
+        mistakes.add(line.mistake(format!("the shares are {sum}% together; write 100%")));
+    }
+    mistakes.done(acks)
 }
 
 /// Reads a share: `10%`.

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rhumb_types::RegionId;
+use rhumb_types::{AckLevel, Ratio, RegionId};
 
-use super::{Shape, ack, capacities, measured, near, shape, share};
+use super::{Shape, ack, acks, capacities, measured, near, shape, share};
 use crate::text::{Mistake, Source};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -96,6 +96,25 @@ fn capacities_are_of_known_regions() {
 fn acknowledgement_levels_and_shares_are_read() {
     assert_eq!(ack(option("one_remote")), Ok(rhumb_types::AckLevel::OneRemote));
     assert!(said(ack(option("qorum"))).contains("did you mean `quorum`?"));
+    let one = |level| Ok(vec![(level, Ratio::ONE)]);
+    assert_eq!(acks(option("quorum")), one(AckLevel::Quorum));
+    let several = acks(option("local=90%, one_remote=10%")).unwrap();
+    assert_eq!(
+        several.iter().map(|(ack, share)| (*ack, share.get())).collect::<Vec<_>>(),
+        [(AckLevel::Local, 0.9), (AckLevel::OneRemote, 0.1)]
+    );
+    for (text, wrong) in [
+        ("local=90%,quorum=5%", "--x:1:1: the shares are 95% together; write 100%"),
+        ("local=50%,local=50%", "--x:1:11: `local` is named twice; name it once"),
+        (
+            "local=50%,quorum",
+            "--x:1:11: `quorum` has no share; write a level=share, such as local=90%",
+        ),
+        ("loca=100%", "did you mean `local`?"),
+        ("", "this is empty"),
+    ] {
+        assert!(said(acks(option(text))).contains(wrong), "{text}: {}", said(acks(option(text))));
+    }
     assert_eq!(share(option("5%")).map(|it| it.get()), Ok(0.05));
     assert_eq!(said(share(option("5"))), "--x:1:1: `5` is not a share; write 5%");
 }
@@ -140,7 +159,7 @@ proptest! {
     #[test]
     fn any_text_is_traffic_or_mistakes(text in "(?s)[0-9a-z.:,@/%= -]{0,60}|(?s).{0,60}") {
         let regions = regions();
-        let _ = (shape(option(&text)), near(option(&text), &regions), ack(option(&text)));
+        let _ = (shape(option(&text)), near(option(&text), &regions), ack(option(&text)), acks(option(&text)));
         let _ = (share(option(&text)), capacities(option(&text), &regions));
         let _ = measured(option(&text), MINUTE);
         let _ = measured(option(&format!("time,rps\n{text}")), MINUTE);

@@ -19,8 +19,16 @@ pub(crate) const fn acknowledged(ack: AckLevel) -> &'static str {
 
 impl fmt::Display for Traffic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ack = acknowledged(self.ack);
-        write!(f, "{}; {} of them write, {ack}", self.shape, Percent(self.writes))?;
+        write!(f, "{}; {} of them write, ", self.shape, Percent(self.writes))?;
+        match self.acks.as_slice() {
+            [(ack, _)] => f.write_str(acknowledged(*ack))?,
+            several => {
+                for (nth, (ack, share)) in several.iter().enumerate() {
+                    let comma = if nth == 0 { "" } else { ", " };
+                    write!(f, "{comma}{} {}", Percent(*share), acknowledged(*ack))?;
+                }
+            }
+        }
         if self.hot > Ratio::ZERO {
             write!(f, "; {} want one and the same key", Percent(self.hot))?;
         }

@@ -126,9 +126,10 @@ pub(crate) struct TrafficArgs {
     /// The share of requests that write.
     #[arg(long, value_name = "SHARE", default_value = "10%")]
     pub(crate) writes: String,
-    /// How writes are acknowledged: memory, local, one_remote or quorum. Without it: as the
+    /// How writes are acknowledged: memory, local, one_remote or quorum; or several, each with its share
+    /// of the requests and processes of its own, such as local=90%,one_remote=10%. Without it: as the
     /// configuration says for keys that no namespace names.
-    #[arg(long, value_name = "LEVEL")]
+    #[arg(long, value_name = "LEVEL|LEVEL=SHARE,...")]
     pub(crate) ack: Option<String>,
     /// How many keys there are.
     #[arg(long, value_name = "NUMBER", default_value_t = 10_000,
@@ -264,6 +265,10 @@ pub(crate) struct ClientArgs {
     /// From here on an answer is a slow one.
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1s")]
     pub(crate) slow: Duration,
+    /// Every message takes exactly half of its round trip. Without it they differ as packets do between
+    /// regions of a cloud: mostly by less than 0.1 ms, seldom by several.
+    #[arg(long)]
+    pub(crate) constant_delays: bool,
 }
 
 /// What regions can do, and what they cost.

@@ -8,7 +8,7 @@ use rhumb_rehearse::{
     jobs::{self, Jobs},
     objectives::{self, Objective},
     prices::{self, Prices},
-    rehearsal::{Clients, Finding, Rehearsal},
+    rehearsal::{Clients, Finding, Rehearsal, Spread},
     scenario::{self, Scenario, Stage},
     text::{Mistake, Source},
     traffic::{self, Shape, Traffic},
@@ -90,8 +90,19 @@ pub(super) fn read(args: &Rehearse, config: &Config) -> Result<Inputs> {
     }
     let nodes = cluster::nodes(config, &capacities.unwrap_or_default())?;
     let elections = Some(cluster::elections(config));
-    let rehearsal =
-        Rehearsal { nodes, clients, traffic, jobs, objects, scenario, prices, elections, lasting };
+    let spread = if args.clients.constant_delays { Spread::None } else { Spread::Cloud };
+    let rehearsal = Rehearsal {
+        nodes,
+        clients,
+        traffic,
+        jobs,
+        objects,
+        scenario,
+        prices,
+        elections,
+        spread,
+        lasting,
+    };
     Ok(Inputs { rehearsal: Arc::new(rehearsal), objectives, notes })
 }
 
@@ -206,7 +217,7 @@ impl Reader {
         let given = &args.traffic;
         let near = self.near("--from", given.from.as_deref(), data);
         let ack = given.ack.as_deref();
-        let ack = ack.and_then(|text| self.keep(traffic::ack(Source { name: "--ack", text })));
+        let acks = ack.and_then(|text| self.keep(traffic::acks(Source { name: "--ack", text })));
         let value_bytes = u32::try_from(given.value.0).unwrap_or_else(|_| {
             self.refused.push("--value: a value has less than 4 GiB".to_owned());
             0
@@ -215,7 +226,7 @@ impl Reader {
             shape,
             near,
             writes: self.share("--writes", &given.writes),
-            ack: ack.unwrap_or_else(|| configured_ack(config)),
+            acks: acks.unwrap_or_else(|| vec![(configured_ack(config), Ratio::ONE)]),
             keys: given.keys,
             hot: self.share("--hot", &given.hot),
             value_bytes,
