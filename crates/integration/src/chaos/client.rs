@@ -36,7 +36,7 @@ const SCOUT_PAUSE: Duration = Duration::from_millis(500);
 /// Bytes of an answer at most.
 const ANSWER_BYTES_MAX: usize = 4_096;
 /// A value of the usual size.
-const VALUE: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+pub(super) const VALUE: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// What must be durable before a client hears yes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]

@@ -1,6 +1,9 @@
 //! What is done to a region, and how it is mended.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
@@ -109,7 +112,15 @@ impl Stage {
         self.cluster.launch(nth, &Launch { namespace, ..Launch::with(arguments) })
     }
 
-    pub(super) fn inject(&mut self, kind: Kind, nth: usize) -> Result<()> {
+    /// Does it; gives the time from which on it is so. A disk is full once all its room is taken, which
+    /// takes a while.
+    pub(super) fn inject(&mut self, kind: Kind, nth: usize) -> Result<Instant> {
+        let begun = Instant::now();
+        self.break_it(kind, nth)?;
+        Ok(if kind == Kind::FullDisk { Instant::now() } else { begun })
+    }
+
+    fn break_it(&mut self, kind: Kind, nth: usize) -> Result<()> {
         match kind {
             Kind::Kill => {
                 // First, so that no connection is seen to end.

@@ -31,6 +31,8 @@ pub struct Outcome {
     pub kind: Kind,
     /// To which region.
     pub region: String,
+    /// Whether it led the control plane then: another is elected first.
+    pub led: bool,
     /// Until another node no longer routed to the region, or round it where it is only slow.
     #[serde(serialize_with = "maybe_millis")]
     pub ejected: Option<Duration>,
@@ -67,6 +69,7 @@ impl Outcome {
         Self {
             kind,
             region: region.to_owned(),
+            led: false,
             ejected: None,
             condemned: None,
             moved: None,
@@ -133,6 +136,7 @@ pub(super) fn outcome(
     Outcome {
         kind,
         region: name.to_owned(),
+        led: false,
         // Of what slows a region down, that a node prefers others is enough.
         ejected: match kind {
             Kind::Kill | Kind::Freeze | Kind::Cut => first(&|view| view.down),

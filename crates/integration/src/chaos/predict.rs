@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    client::Level,
+    client::{Level, VALUE},
     fault::{CLOCK_OFF_MILLIS, FSYNC_MORE, Kind, LINK_LOST_PER_MILLE, LINK_MORE},
     measure::maybe_millis,
 };
@@ -19,11 +19,13 @@ use super::{
 const LEAD: Duration = Duration::from_secs(60);
 /// How long a node takes that is asked to stop and started again.
 const RESTART: Duration = Duration::from_millis(400);
-/// Seeds of a rehearsal.
-const SEEDS: u32 = 5;
+/// Seeds of a rehearsal; in some of them the region leads the control plane.
+const SEEDS: u32 = 12;
 /// Requests per second of all clients of a level, as they come about in trials.
 const LOCAL_RATE: u32 = 240;
 const ONE_REMOTE_RATE: u32 = 24;
+/// What each level has of them, in words.
+const BOTH: &str = "local=91%,one_remote=9%";
 /// How often a client tries again: each region once.
 const RETRIES: u32 = 2;
 
@@ -33,9 +35,12 @@ pub struct Prediction {
     /// Until another node no longer routed to the region.
     #[serde(serialize_with = "maybe_millis")]
     pub ejected: Option<Duration>,
-    /// Until another region held its lease.
+    /// Until another region held its lease, where the region did not lead the control plane.
     #[serde(serialize_with = "maybe_millis")]
     pub moved: Option<Duration>,
+    /// The same where it did.
+    #[serde(serialize_with = "maybe_millis")]
+    pub moved_led: Option<Duration>,
     /// The longest that clients at `local` go without an acknowledgement.
     #[serde(serialize_with = "maybe_millis")]
     pub gap_local: Option<Duration>,
@@ -63,13 +68,37 @@ struct Document {
 
 #[derive(Deserialize)]
 struct RunRow {
-    lag_max_ms: f64,
+    faults: Vec<FaultOfRun>,
+}
+
+#[derive(Deserialize)]
+struct FaultOfRun {
+    at_ms: f64,
+    led: bool,
+    owned_ms: Option<f64>,
+    lag_of_others_ms: f64,
+}
+
+impl RunRow {
+    fn led(&self) -> bool {
+        self.faults.first().is_some_and(|fault| fault.led)
+    }
+
+    /// From the beginning of the first fault until the lease was elsewhere.
+    fn owned(&self) -> Option<f64> {
+        let begun = self.faults.first()?.at_ms;
+        let owned = self.faults.iter().filter_map(|it| Some(it.at_ms - begun + it.owned_ms?));
+        owned.reduce(f64::min)
+    }
+
+    fn lag_of_others(&self) -> Option<f64> {
+        self.faults.iter().map(|fault| fault.lag_of_others_ms).reduce(f64::max)
+    }
 }
 
 #[derive(Deserialize)]
 struct FaultRow {
     detected: Spread,
-    owned: Spread,
     gap: Spread,
     served: Spread,
     exposed_writes_max: u64,
@@ -106,34 +135,39 @@ impl Case<'_> {
             let served: Option<Vec<f64>> = of.faults.iter().map(|it| it.served.p50_ms).collect();
             duration(served.and_then(|served| served.into_iter().reduce(f64::max)))
         };
-        let mut lags: Vec<f64> = local.runs.iter().map(|run| run.lag_max_ms).collect();
-        lags.sort_by(f64::total_cmp);
+        let owned = |led: bool| {
+            let runs = local.runs.iter().filter(|run| run.led() == led);
+            duration(median(runs.map(RunRow::owned)))
+        };
         let at_risk = local.faults.iter().map(|fault| fault.exposed_writes_max).max();
         Ok(Prediction {
             ejected: first(|fault| fault.detected.p50_ms),
-            moved: first(|fault| fault.owned.p50_ms),
+            moved: owned(false),
+            moved_led: owned(true),
             gap_local: longest(&local),
             gap_one_remote: longest(&one_remote),
             in_vain_local: served(&local),
             in_vain_one_remote: served(&one_remote),
-            lag: duration(lags.get(lags.len() / 2).copied()),
+            lag: duration(median(local.runs.iter().map(RunRow::lag_of_others))),
             at_risk: at_risk.filter(|_| self.kind.holds_writes_back()),
         })
     }
 
     fn rehearse(&self, level: Level) -> Result<Document> {
-        let rate = match level {
-            Level::Local => LOCAL_RATE,
-            Level::OneRemote => ONE_REMOTE_RATE,
+        // What writers at `local` do, those at `one_remote` wait for, and not the other way round.
+        let (rate, acks) = match level {
+            Level::Local => (LOCAL_RATE, "local"),
+            Level::OneRemote => (LOCAL_RATE + ONE_REMOTE_RATE, BOTH),
         };
         let seconds = |time: Duration| format!("{}s", time.as_secs());
         let mut command = Command::new(self.binary);
         command.arg("rehearse").arg("--config").arg(self.config);
         command.args(["--for", &seconds(LEAD * 2 + self.lasting)]);
         command.args(["--seeds", &SEEDS.to_string(), "--writes", "100%", "--json"]);
-        command.args(["--rps", &rate.to_string(), "--ack", &level.to_string()]);
+        command.args(["--rps", &rate.to_string(), "--ack", acks]);
         command.args(["--client-timeout", &format!("{}ms", level.wait().as_millis())]);
         command.args(["--retries", &RETRIES.to_string(), "--processes", "1"]);
+        command.args(["--value", &format!("{}B", VALUE.len())]);
         for fault in self.faults() {
             command.args(["--fault", &fault]);
         }
@@ -175,6 +209,37 @@ fn span(at: Duration, fault: String, lasting: Duration) -> String {
     format!("at {}ms {fault} for {}ms", at.as_millis(), lasting.as_millis())
 }
 
+/// The middle; none when it came in fewer than half.
+fn median(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    let mut values: Vec<f64> = values.map(|value| value.unwrap_or(f64::INFINITY)).collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().filter(|value| value.is_finite())
+}
+
 fn duration(millis: Option<f64>) -> Option<Duration> {
     millis.map(|millis| Duration::from_secs_f64(millis / 1e3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_is_of_all_also_of_those_that_never_came() {
+        let middle = |values: &[Option<f64>]| median(values.iter().copied());
+        assert_eq!(middle(&[Some(3.0), None, Some(1.0)]), Some(3.0));
+        assert_eq!(middle(&[None, Some(1.0), None]), None);
+        assert_eq!(middle(&[]), None);
+    }
+
+    #[test]
+    fn where_the_region_led_is_told_apart() {
+        let run = r#"{"faults": [], "runs": [
+            {"faults": [{"at_ms": 50.0, "led": true, "owned_ms": null, "lag_of_others_ms": 3.5},
+                        {"at_ms": 90.0, "led": false, "owned_ms": 7.0, "lag_of_others_ms": 2.0}]}]}"#;
+        let document: Document = serde_json::from_str(run).unwrap();
+        let run = &document.runs[0];
+        assert!(run.led());
+        assert_eq!((run.owned(), run.lag_of_others()), (Some(47.0), Some(3.5)));
+    }
 }

@@ -55,7 +55,7 @@ struct Compared {
     heading: &'static str,
     /// Milliseconds, or a number of writes.
     measured: fn(&Outcome) -> Option<u128>,
-    predicted: fn(&Prediction) -> Option<u128>,
+    predicted: fn(&Prediction, &Outcome) -> Option<u128>,
     /// A prediction is near when it is within a fifth of what was measured, or within this.
     near: u128,
 }
@@ -66,33 +66,37 @@ const NEAR_MILLIS: u128 = 200;
 const NEAR_WRITES: u128 = 16;
 
 const COMPARED: &[Compared] = &[
-    time("not routed to", |of| in_millis(of.ejected), |of| in_millis(of.ejected)),
-    time("lease elsewhere", |of| in_millis(of.moved), |of| in_millis(of.moved)),
+    time("not routed to", |of| in_millis(of.ejected), |of, _| in_millis(of.ejected)),
+    time(
+        "lease elsewhere",
+        |of| in_millis(of.moved),
+        |of, trial| in_millis(if trial.led { of.moved_led } else { of.moved }),
+    ),
     time(
         "gap, local",
         |of| of_clients(of, Level::Local, |it| it.gap),
-        |of| in_millis(of.gap_local),
+        |of, _| in_millis(of.gap_local),
     ),
     time(
         "gap, one_remote",
         |of| of_clients(of, Level::OneRemote, |it| it.gap),
-        |of| in_millis(of.gap_one_remote),
+        |of, _| in_millis(of.gap_one_remote),
     ),
     time(
         "in vain until, local",
         |of| of_clients(of, Level::Local, |it| it.in_vain),
-        |of| in_millis(of.in_vain_local),
+        |of, _| in_millis(of.in_vain_local),
     ),
     time(
         "in vain until, one_remote",
         |of| of_clients(of, Level::OneRemote, |it| it.in_vain),
-        |of| in_millis(of.in_vain_one_remote),
+        |of, _| in_millis(of.in_vain_one_remote),
     ),
-    time("lag", |of| in_millis(Some(of.lag)), |of| in_millis(of.lag)),
+    time("lag", |of| in_millis(Some(of.lag)), |of, _| in_millis(of.lag)),
     Compared {
         heading: "writes at risk",
         measured: |of| of.at_risk.map(u128::from),
-        predicted: |of| of.at_risk.map(u128::from),
+        predicted: |of, _| of.at_risk.map(u128::from),
         near: NEAR_WRITES,
     },
 ];
@@ -100,7 +104,7 @@ const COMPARED: &[Compared] = &[
 const fn time(
     heading: &'static str,
     measured: fn(&Outcome) -> Option<u128>,
-    predicted: fn(&Prediction) -> Option<u128>,
+    predicted: fn(&Prediction, &Outcome) -> Option<u128>,
 ) -> Compared {
     Compared { heading, measured, predicted, near: NEAR_MILLIS }
 }
@@ -202,7 +206,8 @@ impl Report {
             any = true;
             let _infallible = write!(table, "| {kind} |");
             for Compared { measured, predicted, near, .. } in COMPARED {
-                let pairs = of.iter().map(|(outcome, said)| (measured(outcome), predicted(said)));
+                let pairs =
+                    of.iter().map(|(outcome, said)| (measured(outcome), predicted(said, outcome)));
                 let pairs: Vec<_> = pairs.collect();
                 let _infallible = write!(table, " {} |", compared(&pairs, *near));
             }

@@ -143,6 +143,8 @@ struct Done {
     /// Whether all was as before in time.
     well: Result<()>,
     at_risk: Option<u64>,
+    /// Whether the region led the control plane.
+    led: bool,
 }
 
 /// Everything that a trial needs.
@@ -224,14 +226,14 @@ impl Theatre {
         let done = self.do_and_mend(&clients, kind, region, lasting);
         clients.iter().for_each(Client::stop);
         let seen = clients.into_iter().map(Client::join).collect::<Result<Vec<Seen>>>()?;
-        let Done { times, well, at_risk } = done?;
+        let Done { times, well, at_risk, led } = done?;
         let views: Vec<Vec<View>> = self.watches.iter().map(Watch::take).collect();
         let trouble = well.err().map(|error| format!("{error:#}; clients saw {}", failures(&seen)));
         // Also of a cluster that was not well in time: what it has lost is worse than how long it took.
         let lost = self.lost(&seen).with_context(|| trouble.clone().unwrap_or_default())?;
         let names: Vec<&str> = (0..self.nodes.len()).map(|nth| self.name(nth)).collect();
         let measured = measure::outcome(kind, region, &names, times, &views, &seen, &lost);
-        Ok(Outcome { trouble, at_risk, ..measured })
+        Ok(Outcome { trouble, at_risk, led, ..measured })
     }
 
     /// The failure, while clients write.
@@ -243,9 +245,9 @@ impl Theatre {
         lasting: Duration,
     ) -> Result<Done> {
         thread::sleep(BEFORE);
+        let led = self.leads(region);
         self.watches.iter().for_each(|watch| drop(watch.take()));
-        let injected = Instant::now();
-        self.stage.inject(kind, region)?;
+        let injected = self.stage.inject(kind, region)?;
         thread::sleep(kind.lasts(lasting).saturating_sub(injected.elapsed()));
         let at_risk =
             if kind.holds_writes_back() { self.at_risk(clients, region, injected)? } else { None };
@@ -253,7 +255,13 @@ impl Theatre {
         self.stage.mend(kind, region)?;
         let well = self.wait_until_well(clients);
         let times = Times { injected, mended, well: Instant::now() };
-        Ok(Done { times, well, at_risk })
+        Ok(Done { times, well, at_risk, led })
+    }
+
+    /// Whether a region leads the control plane, by what its own node says.
+    fn leads(&self, region: usize) -> bool {
+        let view = self.watches.get(region).and_then(|watch| watch.last(LOOK_MAX));
+        view.is_some_and(|view| view.leader.as_deref() == Some(self.name(region)))
     }
 
     /// Starts all nodes anew, without any failure, and waits until all is well.

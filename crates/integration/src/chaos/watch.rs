@@ -44,6 +44,8 @@ pub(super) struct RegionView {
 pub(super) struct View {
     pub(super) at: Instant,
     pub(super) ready: bool,
+    /// The region that leads the control plane, as far as this node knows.
+    pub(super) leader: Option<String>,
     pub(super) regions: BTreeMap<String, RegionView>,
 }
 
@@ -81,6 +83,19 @@ struct Holder {
 struct StatusPage {
     ready: bool,
     peers: Vec<PeerRow>,
+    control: Option<Control>,
+}
+
+#[derive(Deserialize)]
+struct Control {
+    leader: Option<String>,
+    members: Vec<MemberRow>,
+}
+
+#[derive(Deserialize)]
+struct MemberRow {
+    node: String,
+    region: String,
 }
 
 #[derive(Deserialize)]
@@ -169,7 +184,14 @@ fn look(http: SocketAddr) -> Result<View> {
         (row.region, view)
     });
     let regions = regions.collect();
-    Ok(View { at: Instant::now(), ready: status.ready, regions })
+    let leader = status.control.and_then(|control| {
+        let led = control
+            .members
+            .into_iter()
+            .find(|member| Some(&member.node) == control.leader.as_ref());
+        led.map(|member| member.region)
+    });
+    Ok(View { at: Instant::now(), ready: status.ready, leader, regions })
 }
 
 /// An answer in JSON.
