@@ -36,6 +36,8 @@ struct Group {
     answered: Micros,
     /// Since something failed and nothing was answered.
     without: Option<Without>,
+    /// Requests without an end of which a try has failed: somebody waits.
+    waiting: u32,
 }
 
 /// A group goes without answers.
@@ -48,9 +50,10 @@ struct Without {
 }
 
 impl Without {
-    /// The time in which it asked: what nobody asked in after the last failure does not count.
-    const fn until(self, until: Micros, asked: Micros) -> Stretch {
-        let until = if asked > self.failed { self.failed } else { until };
+    /// The time in which it waited: what comes after the last failure does not count where nobody did until
+    /// a request that was answered at once.
+    const fn until(self, until: Micros, asked: Micros, waiting: u32) -> Stretch {
+        let until = if asked > self.failed && waiting == 0 { self.failed } else { until };
         Stretch { from: self.since, until }
     }
 }
@@ -72,6 +75,8 @@ pub(crate) struct Ended {
     pub(crate) group: usize,
     pub(crate) asked: Micros,
     pub(crate) weight: u64,
+    /// Whether a try of it has failed.
+    pub(crate) retried: bool,
 }
 
 impl Books {
@@ -103,12 +108,15 @@ impl Books {
         }
         let group = self.groups.get_mut(ended.group)?;
         group.answered = now;
-        group.without.take().map(|without| without.until(now, ended.asked))
+        group.waiting = group.waiting.saturating_sub(u32::from(ended.retried));
+        let waiting = group.waiting;
+        group.without.take().map(|without| without.until(now, ended.asked, waiting))
     }
 
-    /// One try of a request failed.
-    pub(crate) fn try_failed(&mut self, group: usize, asked: Micros, now: Micros) {
+    /// One try of a request failed; `first` says that none has before.
+    pub(crate) fn try_failed(&mut self, group: usize, asked: Micros, now: Micros, first: bool) {
         if let Some(group) = self.groups.get_mut(group) {
+            group.waiting += u32::from(first);
             let since = asked.max(group.answered);
             group.without.get_or_insert(Without { since, failed: now }).failed = now;
         }
@@ -117,6 +125,9 @@ impl Books {
     /// A request failed with all its tries.
     pub(crate) fn failed(&mut self, ended: Ended) {
         self.counts.failed += ended.weight;
+        if let Some(group) = self.groups.get_mut(ended.group) {
+            group.waiting = group.waiting.saturating_sub(u32::from(ended.retried));
+        }
         if let Some((window, after)) = self.window_of(ended) {
             window.asked += 1;
             window.failed += 1;
@@ -127,7 +138,7 @@ impl Books {
     /// The stretches that last until the end.
     pub(crate) fn unfinished(&self, end: Micros) -> impl Iterator<Item = Stretch> {
         let begun = self.groups.iter().filter_map(|group| group.without);
-        begun.map(move |without| without.until(end, end))
+        begun.map(move |without| without.until(end, end, 0))
     }
 
     /// From when on every population is answered as it was before a fault, up to a time; `None`
@@ -180,7 +191,7 @@ mod tests {
     use super::*;
 
     fn ended(asked: Micros) -> Ended {
-        Ended { population: 0, group: 0, asked, weight: 1 }
+        Ended { population: 0, group: 0, asked, weight: 1, retried: false }
     }
 
     fn books() -> Books {
@@ -191,8 +202,8 @@ mod tests {
     fn a_gap_lasts_from_the_last_answer_before_a_failure_to_the_next() {
         let mut books = books();
         assert_eq!(books.answered(ended(1_000), 2_000), None);
-        books.try_failed(0, 1_500, 9_500);
-        books.try_failed(0, 9_000, 10_000);
+        books.try_failed(0, 1_500, 9_500, true);
+        books.try_failed(0, 9_000, 10_000, true);
         let gap = Stretch { from: 2_000, until: 12_000 };
         assert_eq!(books.answered(ended(9_000), 12_000), Some(gap));
         assert_eq!(books.answered(ended(9_000), 13_000), None);
@@ -201,11 +212,29 @@ mod tests {
     #[test]
     fn a_gap_ends_with_the_last_who_waited_in_vain() {
         let mut books = books();
-        books.try_failed(0, 1_000, 4_000);
-        books.try_failed(0, 20_000, 25_000);
+        books.try_failed(0, 1_000, 4_000, true);
+        books.try_failed(0, 20_000, 25_000, true);
         let gap = Stretch { from: 1_000, until: 25_000 };
         assert_eq!(books.unfinished(90_000).collect::<Vec<_>>(), [gap]);
+        for asked in [1_000, 20_000] {
+            books.failed(Ended { retried: true, ..ended(asked) });
+        }
         assert_eq!(books.answered(ended(80_000), 80_100), Some(gap));
+    }
+
+    #[test]
+    fn who_still_waits_after_a_failed_try_goes_without() {
+        let mut books = books();
+        books.try_failed(0, 1_000, 2_000, true);
+        // Another asks the next node over the connection that is being made, and is answered first.
+        let gap = Stretch { from: 1_000, until: 9_000 };
+        assert_eq!(books.answered(ended(3_000), 9_000), Some(gap));
+        assert_eq!(books.answered(Ended { retried: true, ..ended(1_000) }, 9_001), None);
+        books.try_failed(0, 20_000, 21_000, true);
+        books.try_failed(0, 20_000, 22_000, false);
+        books.failed(Ended { retried: true, ..ended(20_000) });
+        let gap = Stretch { from: 20_000, until: 22_000 };
+        assert_eq!(books.answered(ended(30_000), 30_100), Some(gap), "nobody waited meanwhile");
     }
 
     #[test]

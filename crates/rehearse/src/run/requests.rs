@@ -140,9 +140,9 @@ impl Crowd {
     }
 
     const fn ended(&self, asked: &Asked) -> Ended {
-        let Asked { seat, at, weight, .. } = asked;
-        let group = self.group(*seat);
-        Ended { population: seat.population, group, asked: *at, weight: *weight }
+        let Asked { seat, at, weight, nth, .. } = asked;
+        let (group, retried) = (self.group(*seat), *nth > 0);
+        Ended { population: seat.population, group, asked: *at, weight: *weight, retried }
     }
 
     fn is_current(&self, it: Try) -> bool {
@@ -460,7 +460,7 @@ impl Run<'_> {
         let Some(asked) = self.crowd.asked.get_mut(&it.request) else { return };
         asked.nth += 1;
         let (seat, at, nth) = (asked.seat, asked.at, asked.nth);
-        self.books.try_failed(self.crowd.group(seat), at, now);
+        self.books.try_failed(self.crowd.group(seat), at, now, nth == 1);
         let Some(population) = self.crowd.populations.get_mut(seat.population) else { return };
         population.failed(seat.seat, it.node, now);
         let same = population.node(seat.seat, now) == Some(it.node);
