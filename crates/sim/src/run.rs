@@ -510,6 +510,14 @@ mod tests {
         }
     }
 
+    /// What only an entry refers to that lost to another was said to be where it ought not to be, and it
+    /// was the last copy.
+    #[test]
+    fn seed_1008_of_objects_holds() {
+        let outcome = run(&options(1_008, Kind::Objects, 20));
+        assert_eq!(outcome.violation, None);
+    }
+
     #[test]
     fn the_bound_covers_all_that_a_region_may_have_to_wait_for() {
         use crate::{group, network};

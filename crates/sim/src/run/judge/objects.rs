@@ -4,9 +4,12 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use rhumb_objects::refer::{KINDS, Placement, Referred, holding, referred};
+use rhumb_objects::{
+    place::Ought,
+    refer::{KINDS, Placement, Referred, holding, referred},
+};
 use rhumb_ports::store::{Range, ReadStore as _};
-use rhumb_regions::{RegionSet, RoutingSnapshot};
+use rhumb_regions::{RegionIndex, RegionSet, RoutingSnapshot};
 use rhumb_types::{
     UnixMillis,
     record::{
@@ -30,6 +33,28 @@ struct Wanted {
     must: RegionSet,
     /// Where else it may be.
     may: RegionSet,
+    /// How many copies of it there must be.
+    copies: u8,
+}
+
+impl Wanted {
+    /// An entry refers to it.
+    fn ought(&mut self, ought: Option<Ought>, is_shown: bool) {
+        let Some(Ought { regions, copies, .. }) = ought else { return };
+        self.may = self.may.or(regions);
+        self.copies = self.copies.max(copies);
+        if is_shown {
+            self.must = self.must.or(regions);
+        }
+    }
+
+    /// Whether a copy that these regions have ought not to be at one of them. Of what is only referred to by
+    /// an entry that lost to another nothing is copied, so that its copies stay where they are as long as
+    /// there are no more than there must be.
+    fn is_too_much(&self, at: RegionIndex, holders: RegionSet) -> bool {
+        let spare = holders.len() > usize::from(self.copies.max(1));
+        spare && !self.may.is_empty() && !self.may.contains(at)
+    }
 }
 
 /// The rows of the index, with all that their cells hold.
@@ -177,11 +202,8 @@ impl Run {
                 // What lost to another is kept, and not copied.
                 let is_shown = shown == Some(row);
                 for blob in &found.blobs {
-                    let ought = ought(here, &snapshot, &found, blob);
                     let known = wanted.entry(blob.hash).or_default();
-                    known.may = known.may.or(ought);
-                    known.must =
-                        known.must.or(Some(ought).filter(|_| is_shown).unwrap_or_default());
+                    known.ought(ought(here, &snapshot, &found, blob), is_shown);
                 }
             }
         }
@@ -250,6 +272,9 @@ impl Run {
                 if since > now {
                     continue;
                 }
+                let holds = |host: &&&Host| host.blobs.is_sound(&hash);
+                let holders = hosts.iter().filter(holds);
+                let holders = holders.filter_map(|host| snapshot.index(&host.config.region));
                 match wanted.get(&hash) {
                     None => {
                         return found(
@@ -257,7 +282,7 @@ impl Run {
                             format!("{region} keeps {hash}, which nobody refers to"),
                         );
                     }
-                    Some(Wanted { may, .. }) if !may.is_empty() && !may.contains(at) => {
+                    Some(wanted) if wanted.is_too_much(at, holders.collect()) => {
                         return found(
                             Check::Placed,
                             format!("{region} keeps {hash}, which ought not to be there"),
@@ -292,14 +317,12 @@ fn ought(
     snapshot: &RoutingSnapshot,
     referred: &Referred,
     blob: &BlobRef,
-) -> RegionSet {
-    let regions = referred.place.as_ref().and_then(|place| {
-        let definition = here.definition(&place.bucket).ok()?;
-        let placement = Placement::of(snapshot, definition)?;
-        let holders = holding(&here.rows(), snapshot, &blob.hash);
-        Some(placement.ought(snapshot, place, holders).regions)
-    });
-    regions.unwrap_or_default()
+) -> Option<Ought> {
+    let place = referred.place.as_ref()?;
+    let definition = here.definition(&place.bucket).ok()?;
+    let placement = Placement::of(snapshot, definition)?;
+    let holders = holding(&here.rows(), snapshot, &blob.hash);
+    Some(placement.ought(snapshot, place, holders))
 }
 
 /// What was replaced is not there.
@@ -330,4 +353,34 @@ fn gone(
 fn record(index: &Index, key: &IndexKey) -> Option<ObjectRecord> {
     let row = rhumb_state::visible::whole(index.get(&key.encode())?)?;
     ObjectRecord::decode(row).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use rhumb_regions::{Facts, Policy, Region, RegionFacts};
+    use rhumb_types::RegionId;
+
+    use super::*;
+
+    #[test]
+    fn what_only_a_loser_refers_to_stays_where_it_is_unless_there_is_more_of_it() {
+        let ids = ["a", "b", "c"].map(|name| RegionId::new(name).unwrap());
+        let region = |id: &RegionId| RegionFacts::new(Region::new(id.clone(), "x:1"));
+        let facts = Facts {
+            version: 1,
+            here: ids[0].clone(),
+            regions: ids.iter().map(region).collect(),
+            links: Vec::new(),
+            rules: Vec::new(),
+            policy: Policy::default(),
+        };
+        let snapshot = RoutingSnapshot::build(facts).unwrap();
+        let [a, b, c] = ids.map(|id| snapshot.index(&id).unwrap());
+        let set = |regions: &[RegionIndex]| regions.iter().copied().collect::<RegionSet>();
+        let wanted = Wanted { must: RegionSet::EMPTY, may: set(&[a, b]), copies: 2 };
+        assert!(!wanted.is_too_much(c, set(&[c])), "the last one");
+        assert!(!wanted.is_too_much(c, set(&[b, c])), "one of as many as there must be");
+        assert!(wanted.is_too_much(c, set(&[a, b, c])));
+        assert!(!wanted.is_too_much(b, set(&[a, b, c])), "it ought to be there");
+    }
 }
