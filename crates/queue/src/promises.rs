@@ -58,6 +58,8 @@ struct Lease {
     until: u64,
     /// Whether the worker is through with it; what it hears later changes nothing.
     over: bool,
+    /// Whether a disk that forgets may have been needed to know of it.
+    doubtful: bool,
 }
 
 /// Everything that was promised, and the first promise that was broken.
@@ -69,6 +71,12 @@ pub struct Promises {
     /// Jobs that need not run: they went on as others.
     left_out: BTreeSet<JobId>,
     keys: BTreeMap<String, JobId>,
+    /// Keys that were taken in while in doubt.
+    doubtful_keys: BTreeSet<String>,
+    /// Jobs that were taken in while in doubt: a successor may learn of them late.
+    late: BTreeSet<JobId>,
+    /// Whether what is confirmed now may rest on a disk that forgets.
+    doubtful: bool,
     /// The accepted jobs of a group, in the order in which they were accepted.
     groups: BTreeMap<String, Vec<JobId>>,
     group_of: BTreeMap<JobId, String>,
@@ -87,9 +95,24 @@ impl Promises {
         self.broken.get_or_insert(Broken { promise, what });
     }
 
+    /// From now on a disk is among those that confirm, and forgets; or there is none any more.
+    ///
+    /// Who takes a home over need not know then what was confirmed meanwhile: a job may run again that is
+    /// leased or completed, another of its group may run before it, and its key may name another row. It
+    /// is not lost, and is once more what it was when all have met.
+    pub const fn doubt(&mut self, doubtful: bool) {
+        self.doubtful = doubtful;
+    }
+
     /// A caller heard that a job is taken in.
     pub fn accepted(&mut self, id: JobId, key: Option<&str>, group: Option<&str>) {
-        if let Some(key) = key {
+        if let Some(key) = key.filter(|_| self.doubtful) {
+            self.doubtful_keys.insert(key.to_owned());
+        }
+        if self.doubtful {
+            self.late.insert(id);
+        }
+        if let Some(key) = key.filter(|key| !self.doubtful_keys.contains(*key)) {
             let known = *self.keys.entry(key.to_owned()).or_insert(id);
             if known != id {
                 self.broke(Promise::Keys, format!("key {key} names two rows: {known} and {id}"));
@@ -106,7 +129,8 @@ impl Promises {
         let id = receipt.key.id;
         self.leased += 1;
         self.repeated += u64::from(self.leases.contains_key(&id));
-        let live = |lease: &&Lease| lease.until > now && lease.acceptance == acceptance;
+        let live =
+            |lease: &&Lease| lease.until > now && lease.acceptance == acceptance && !lease.doubtful;
         if let Some(other) = self.leases.get(&id).and_then(|all| all.iter().find(live)) {
             let text = format!("two live leases of {id} at {now}: {receipt}, and {other:?}");
             self.broke(Promise::OneLease, text);
@@ -126,20 +150,21 @@ impl Promises {
             from: now,
             until,
             over: false,
+            doubtful: self.doubtful,
         });
     }
 
     fn look_at_group(&mut self, now: u64, group: &str, id: JobId) {
         let jobs = self.groups.get(group).cloned().unwrap_or_default();
         for earlier in jobs.iter().take_while(|job| **job != id) {
-            let live = |lease: &Lease| lease.until > now;
+            let live = |lease: &Lease| lease.until > now && !lease.doubtful;
             if self.leases.get(earlier).is_some_and(|all| all.iter().any(live)) {
                 self.broke(
                     Promise::Groups,
                     format!("group {group}: {id} is leased while {earlier} is"),
                 );
             }
-            if !self.leases.contains_key(earlier) {
+            if !self.leases.contains_key(earlier) && !self.late.contains(earlier) {
                 self.broke(
                     Promise::Groups,
                     format!("group {group}: {id} is leased before {earlier}"),
@@ -154,6 +179,7 @@ impl Promises {
         let mut open = all.iter_mut().filter(|lease| !lease.over);
         if let Some(lease) = open.find(|lease| lease.receipt == *receipt) {
             lease.until = until;
+            lease.doubtful |= self.doubtful;
         }
     }
 
@@ -176,11 +202,11 @@ impl Promises {
     /// `quorum`.
     pub fn completed(&mut self, receipt: &Receipt, for_good: bool) {
         let id = receipt.key.id;
-        if for_good {
+        if for_good && !self.doubtful {
             self.completed.insert(id);
         }
         let latest = self.leases.get(&id).and_then(|all| all.iter().max_by_key(|it| it.from));
-        if latest.is_none_or(|latest| latest.receipt != *receipt) {
+        if latest.is_none_or(|latest| latest.receipt != *receipt && !latest.doubtful) {
             self.broke(
                 Promise::Receipts,
                 format!("receipt {receipt} counted, and the last lease is {latest:?}"),
@@ -208,8 +234,8 @@ impl Promises {
 
     /// All agree: what was promised so far is judged, and forgotten.
     pub fn settle(&mut self) {
-        let (leased, repeated) = (self.leased, self.repeated);
-        *self = Self { leased, repeated, ..Self::default() };
+        let Self { leased, repeated, doubtful, .. } = *self;
+        *self = Self { leased, repeated, doubtful, ..Self::default() };
     }
 
     /// The end: everything ran. `ended` are the jobs that ended, in every region.
@@ -236,5 +262,48 @@ impl Promises {
                 );
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rhumb_types::record::{JobKey, QueueName};
+
+    use super::*;
+
+    fn receipt(id: JobId, number: u64) -> Receipt {
+        let key = JobKey { queue: QueueName::new("jobs").unwrap(), id };
+        Receipt { key, epoch: rhumb_types::Epoch(1), number }
+    }
+
+    /// What the first and the second of two takers-in see of a group of two jobs, where what is confirmed
+    /// between is in doubt or not.
+    fn seen_twice(doubtful: bool) -> Option<Promise> {
+        let [first, second] = [1, 2].map(|n| JobId([n; 16]));
+        let accepted = |nth| (nth, UnixMillis(0));
+        let mut promises = Promises::default();
+        promises.accepted(second, None, None);
+        promises.doubt(doubtful);
+        promises.accepted(first, Some("key"), None);
+        promises.granted(0, 10, receipt(first, 1), accepted(1));
+        promises.completed(&receipt(first, 1), true);
+        promises.doubt(false);
+        promises.granted(5, 15, receipt(first, 2), accepted(1));
+        promises.accepted(second, Some("key"), None);
+        let ended = [BTreeSet::from([first, second])];
+        promises.granted(6, 16, receipt(second, 1), accepted(2));
+        promises.at_the_end(&ended);
+        promises.broken.map(|it| it.promise)
+    }
+
+    #[test]
+    fn what_a_disk_that_forgets_confirmed_is_promised_no_longer_and_no_job_is_lost() {
+        assert_eq!(seen_twice(false), Some(Promise::OneLease));
+        assert_eq!(seen_twice(true), None);
+        let mut promises = Promises::default();
+        promises.doubt(true);
+        promises.accepted(JobId([3; 16]), None, None);
+        promises.at_the_end(&[BTreeSet::new()]);
+        assert_eq!(promises.broken.map(|it| it.promise), Some(Promise::Kept));
     }
 }

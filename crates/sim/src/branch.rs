@@ -120,6 +120,9 @@ pub enum Branch {
     ProposalUnknown,
     /// The agreed machine refused a command.
     ProposalRefused,
+    /// Regions wait for what a disk of one domain has lost and nobody else had. So rare that no campaign
+    /// asks for it.
+    NobodyHas,
 }
 
 impl Branch {

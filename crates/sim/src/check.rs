@@ -16,9 +16,11 @@ use rhumb_types::{
     record::{Dot, Record, Transaction, VersionVector},
 };
 
+mod doubt;
 mod owned;
 mod residency;
 
+use doubt::Doubt;
 use owned::Fencing;
 pub(crate) use owned::Tenures;
 pub(crate) use residency::Carried;
@@ -144,8 +146,6 @@ struct Account {
     applied: VersionVector,
     /// What of that a power failure cannot take.
     synced: VersionVector,
-    /// Whether its disk has lied, so that nothing can be said about what is durable.
-    lied: bool,
 }
 
 /// The account of a run.
@@ -164,6 +164,7 @@ pub struct Checker {
     delivered: BTreeSet<(Bytes, usize)>,
     carried: Carried,
     fencing: Fencing,
+    doubt: Doubt,
     /// Transactions checked.
     pub transactions: u64,
 }
@@ -210,19 +211,14 @@ impl Checker {
     pub(crate) fn started(&mut self, host: usize, machine: &Host) {
         let Some(process) = &machine.process else { return };
         let applied = process.store.recovered().applied.clone();
-        let account = self.account(host);
-        if !account.lied && !applied.includes(&account.synced) {
+        let lies = self.is_lying(host);
+        if !lies && !applied.includes(&self.account(host).synced) {
             let what = format!("host {host} starts without what it had fsynced");
             self.violated(Check::Durable, what);
         }
         let account = self.account(host);
         account.applied = applied.clone();
         account.synced = applied;
-    }
-
-    /// A disk lies about fsync from now on.
-    pub(crate) fn lies(&mut self, host: usize) {
-        self.account(host).lied = true;
     }
 
     /// A batch is on a disk.
@@ -296,6 +292,7 @@ impl Checker {
             self.violated(Check::Causal, what);
         }
         if self.carried.region(host) != Some(&transaction.region) {
+            self.counts_on(&transaction.deps);
             self.name(origin, version, bytes);
         }
     }
@@ -350,7 +347,7 @@ impl Checker {
     /// A write is answered: its level says who must have fsynced it by now.
     pub fn acknowledged(&mut self, host: usize, ack: AckLevel, written: &VersionVector) {
         // A disk that lies says that it has what it has not; nobody can know.
-        if self.hosts.values().any(|account| account.lied) {
+        if self.is_in_doubt() {
             return;
         }
         let has = |account: &Account| account.synced.includes(written);

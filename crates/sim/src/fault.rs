@@ -253,11 +253,8 @@ impl Schedule {
     }
 
     /// One disk of a run lies, or is taken back, at most: of two that lose what both have confirmed nobody can know.
-    /// And one that lies can lose a transaction of one domain and keep one of another that has
-    /// seen it; nobody is then left who has it.
     fn may_lie(&self, host: usize) -> bool {
-        let may = !matches!(self.kind, Kind::Domains | Kind::Queues);
-        may && self.liar.is_none_or(|liar| liar == host)
+        self.liar.is_none_or(|liar| liar == host)
     }
 
     fn place(&mut self, fault: Fault) -> (usize, usize) {

@@ -244,6 +244,9 @@ impl Run {
 
     /// Whether all agree now; the history says what they do not yet agree on.
     fn has_agreed(&mut self) -> bool {
+        if self.is_stuck() {
+            return true;
+        }
         if !self.is_near() {
             self.world.note(0, format_args!("NOT YET: not all have the same logs"));
             return false;
@@ -363,9 +366,6 @@ impl Run {
         }
         if planned.fault.forgets() {
             self.lied.insert(planned.host);
-            if let Some(objects) = &mut self.work.objects {
-                objects.lies(planned.host);
-            }
         }
         self.world.wake(planned.lasting, MEND + planned.number);
         self.open.insert(planned.number, planned);
@@ -385,9 +385,11 @@ impl Run {
         if let Some(planned) = self.open.remove(&number) {
             self.world.note(planned.host, format_args!("MENDED {number}"));
             fault::mend(&mut self.world, planned);
-            let objects = self.work.objects.as_mut().filter(|_| planned.fault.forgets());
-            if let Some(objects) = objects {
-                objects.forgot(planned.host);
+            if planned.fault.forgets() {
+                self.world.checker.forgot(planned.host);
+                if let Some(objects) = &mut self.work.objects {
+                    objects.forgot();
+                }
             }
         }
     }
@@ -418,6 +420,9 @@ impl Run {
     fn judge(&mut self) {
         if self.world.checker.violation().is_some() {
             return;
+        }
+        if self.is_stuck() {
+            return self.world.branches.note(Branch::NobodyHas);
         }
         if let Err(Violation { check, what }) = self.agreed() {
             return self.world.checker.violated(check, what);

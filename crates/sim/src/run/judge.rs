@@ -43,6 +43,11 @@ impl Run {
         })
     }
 
+    /// Whether regions wait for ever for what a disk has lost: they cannot hold the same then.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.world.checker.waits_for_nobody() && !self.is_near()
+    }
+
     pub(super) fn agreed(&self) -> Result<(), Violation> {
         let apart = |what| Violation { check: Check::Agreed, what };
         self.owned().map_err(apart)?;

@@ -268,11 +268,14 @@ impl Jobs {
     fn enqueued(
         &mut self,
         world: &mut World,
+        host: usize,
         (queue, home): (Queue, &RegionId),
-        job: NewJob,
-        result: Result<Enqueued, Refused>,
+        (job, result): (NewJob, Result<Enqueued, Refused>),
     ) {
         match result {
+            // It is on this disk alone, which may lose it.
+            Ok(Enqueued::Created { .. } | Enqueued::Duplicate { .. })
+                if queue == Queue::Fast && world.checker.is_lying(host) => {}
             Ok(Enqueued::Created { id, pinned, .. }) => {
                 if pinned {
                     world.branches.note(Branch::JobPinned);
@@ -419,11 +422,12 @@ impl Jobs {
         result: Result<Answer, Refused>,
     ) {
         let Some(asked) = self.asked.remove(&request) else { return };
+        self.promises.doubt(world.checker.is_in_doubt());
         note_refusal(world, &result);
         match (asked, result) {
             (Asked::Enqueue { queue, home, jobs }, Ok(Answer::Enqueued(results))) => {
                 for (job, result) in jobs.into_iter().zip(results) {
-                    self.enqueued(world, (queue, &home), job, result);
+                    self.enqueued(world, host, (queue, &home), (job, result));
                 }
             }
             (Asked::Receive { host, worker }, result) => {

@@ -186,8 +186,6 @@ pub(crate) struct Objects {
     /// Lasting keys that were acknowledged.
     lasting: Vec<Object>,
     contents: u64,
-    /// Hosts whose disk lies now, or will be taken back to how it was.
-    lying: BTreeSet<usize>,
     /// Whose clients called a register last, and which.
     called_last: Option<(usize, u64)>,
     /// What the clients of a host read last.
@@ -208,7 +206,6 @@ impl Objects {
             changes: BTreeMap::new(),
             lasting: Vec::new(),
             contents: SHARED + RETURNING,
-            lying: BTreeSet::new(),
             called_last: None,
             read_last: BTreeMap::new(),
             resident: BTreeSet::new(),
@@ -228,20 +225,13 @@ impl Objects {
         self.asked.clear();
         self.changes.clear();
         self.lasting.clear();
-        self.lying.clear();
         self.read_last.clear();
         self.resident.clear();
         self.registers.settle();
     }
 
-    /// From now on the disk of a host keeps nothing that it says it does.
-    pub(crate) fn lies(&mut self, host: usize) {
-        self.lying.insert(host);
-    }
-
-    /// What it said meanwhile is lost, and it lies no longer.
-    pub(crate) fn forgot(&mut self, host: usize) {
-        self.lying.remove(&host);
+    /// A disk has lost what it had confirmed.
+    pub(crate) fn forgot(&mut self) {
         self.registers.forget();
     }
 

@@ -42,7 +42,7 @@ impl Objects {
                 }
                 let after = seen(world, host);
                 let deleted = answer.is_ok() && !is_lasting(&object.1);
-                self.changed((object.clone(), nth), after, answer);
+                self.changed(world, (object.clone(), nth), (after, answer));
                 let kind = self.changes.get(&object).and_then(|it| it.get(nth)).map(|it| it.kind);
                 if deleted && kind == Some(Kind::Delete) && world.random.chance(500) {
                     self.read(world, host, object);
@@ -62,16 +62,16 @@ impl Objects {
 
     fn changed(
         &mut self,
+        world: &World,
         (object, nth): (Object, usize),
-        after: VersionVector,
-        answer: Result<Done, Failure>,
+        (after, answer): (VersionVector, Result<Done, Failure>),
     ) {
         let changes = self.changes.entry(object.clone()).or_default();
         let alone = changes.len() == 1;
         let Some(change) = changes.get_mut(nth) else { return };
         match answer {
             // It may be lost yet.
-            Ok(_) if self.lying.contains(&change.host) => {}
+            Ok(_) if world.checker.is_lying(change.host) => {}
             Ok(done) => {
                 let dot = done.written.iter().next();
                 let dot = dot.map(|(origin, version)| Dot { origin, version });
