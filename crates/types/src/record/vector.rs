@@ -71,6 +71,17 @@ impl VersionVector {
         self.0.iter().copied()
     }
 
+    /// Of what origins this names versions past those of `other`, and how many, in order of origins.
+    pub fn beyond<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (OriginId, u64)> + 'a {
+        let mut others = other.iter().peekable();
+        self.iter().filter_map(move |(origin, version)| {
+            while others.next_if(|(known, _)| *known < origin).is_some() {}
+            let known = others.peek().filter(|(known, _)| *known == origin);
+            let known = known.map_or(0, |(_, version)| *version);
+            (version > known).then(|| (origin, version - known))
+        })
+    }
+
     /// How many origins are named.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -110,6 +121,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn beyond_names_what_the_other_lacks(a in vectors(), b in vectors()) {
+            let lacks = a.iter().map(|(origin, version)| {
+                (origin, version.saturating_sub(b.get(origin)))
+            });
+            let lacks: Vec<_> = lacks.filter(|(_, more)| *more > 0).collect();
+            prop_assert_eq!(a.beyond(&b).collect::<Vec<_>>(), lacks);
+        }
+
         #[test]
         fn merge_is_a_least_upper_bound(a in vectors(), b in vectors(), c in vectors()) {
             let join = |x: &VersionVector, y: &VersionVector| { let mut j = x.clone(); j.merge(y); j };
