@@ -120,6 +120,14 @@ pub const BUCKETS_MAX: usize = 10_000;
 pub const INDEX_CHANGES_MAX: u32 = 16;
 /// Pause before the third of these attempts; it grows with each.
 pub const INDEX_PAUSE: Duration = Duration::from_millis(2);
+/// How long the beginning of a term is kept after its end: in that time what is void about objects is
+/// settled, many times over.
+pub const FENCES_KEPT: Duration = Duration::from_secs(24 * 3_600);
+/// How often it is looked whether all is applied here that other regions had, before it is forgotten that
+/// objects were deleted,
+pub const FORGET_LOOKS: u32 = 20;
+/// and the pause after each look.
+pub const FORGET_PAUSE: Duration = Duration::from_millis(500);
 /// How long another region is waited for that is asked about the index.
 pub const INDEX_CALL_WAIT: Duration = Duration::from_secs(6);
 /// Longest object, or part of one, that is written at once, in bytes. The bound of S3.

@@ -45,6 +45,7 @@ mod chores;
 mod client;
 mod collect;
 mod copies;
+mod decide;
 mod digest;
 mod error;
 mod feed;
@@ -128,6 +129,7 @@ pub(crate) struct Running {
     pub(crate) fetch: replicate::Wishes,
     pub(crate) passes: pass::Passes,
     pub(crate) ways: ways::Ways,
+    pub(crate) terms: decide::Terms,
     /// Uploads that were placed so far, for strategies that take turns.
     pub(crate) turns: AtomicU64,
 }
@@ -163,8 +165,8 @@ impl Engine {
         keeper.covered(&applied());
         let passes = pass::Passes::default();
         let ways = ways::Ways::new(shared.clock.clone());
-        let turns = AtomicU64::new(0);
-        let running = Running { config, blobs, buckets, keeper, fetch, passes, ways, turns };
+        let (terms, turns) = (decide::Terms::default(), AtomicU64::new(0));
+        let running = Running { config, blobs, buckets, keeper, fetch, passes, ways, terms, turns };
         let fresh = shared.objects.set(running).is_ok();
         assert!(fresh, "the objects are started once");
         self.replicate(committed, wishes);

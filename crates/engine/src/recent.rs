@@ -80,10 +80,7 @@ impl Shard {
 }
 
 fn bytes_of(key: &Bytes, head: &Head) -> usize {
-    let value = |value: &Value| match value {
-        Value::Bytes(bytes) => bytes.len(),
-        Value::Unit | Value::Score(_) | Value::Kind(_) => 0,
-    };
+    let value = |value: &Value| value.bytes().map_or(0, Bytes::len);
     let values: usize = head.cell.entries.iter().map(|entry| value(&entry.value)).sum();
     let more = head.cell.entries.len().saturating_sub(1) + head.cell.deltas.len();
     HEAD_BYTES_MIN + key.len() + values + more * 64

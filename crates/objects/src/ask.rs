@@ -19,6 +19,7 @@ use crate::{
     index::{self, Refused, Target, Which, Writing},
     multipart::{self, BeginRefused, ChosenPart, CompleteRefused, NoUpload, PartRefused, Whole},
     rows::{Change, Failed, Refusal, Rows},
+    terms::Found,
 };
 
 /// A change that somebody wants.
@@ -206,6 +207,24 @@ pub fn decide<S: Rows>(
             Ok((Answer::Done, change.map_err(|failed| failed.map_refused(AskRefused::from))?))
         }
     }
+}
+
+/// The same where somebody decides about the key in terms.
+///
+/// # Errors
+/// As of [`decide`].
+pub fn decide_in_term<S: Rows>(
+    rows: &Found<S>,
+    versioning: Versioning,
+    ask: &Ask,
+    writing: Writing,
+) -> Result<(Answer, Change), Failed<AskRefused, S::Error>> {
+    let (answer, mut change) = decide(rows, versioning, ask, writing)?;
+    if matches!(ask.what, What::Abort { .. }) && !change.is_empty() {
+        // The upload may have been completed in an earlier term, by a change that is not here yet.
+        rows.rest_on(&mut change);
+    }
+    Ok((answer, change))
 }
 
 fn tag<S: Rows>(

@@ -30,6 +30,7 @@ pub mod policy;
 pub mod refer;
 pub mod rows;
 pub mod scrub;
+pub mod terms;
 pub mod transfer;
 pub mod upload;
 pub mod want;

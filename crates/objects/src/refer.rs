@@ -8,7 +8,7 @@ use rhumb_types::{
     RegionId, UnixMillis,
     record::{
         BlobHash, BlobRef, Body, BucketDefinition, BucketName, Cell, CodecError, Dot, HolderRecord,
-        IndexKey, ObjectRecord, PartRecord, Record, Value, VersionVector,
+        IndexKey, ObjectRecord, PartRecord, Record, VersionVector,
     },
 };
 
@@ -72,7 +72,9 @@ pub fn referred(key: &[u8], row: &[u8]) -> Result<Option<Referred>, CodecError> 
             (content.body, Some(Place { bucket, key, taken_in, written }))
         }
         IndexKey::Part { .. } => (PartRecord::decode(row)?.body, None),
-        IndexKey::Holder { .. } | IndexKey::Upload { .. } => return Ok(None),
+        IndexKey::Holder { .. } | IndexKey::Upload { .. } | IndexKey::Fence { .. } => {
+            return Ok(None);
+        }
     };
     Ok(match body {
         Body::Blobs(blobs) if !blobs.is_empty() => Some(Referred { blobs, place }),
@@ -174,7 +176,7 @@ impl<'r> Committed<'r> {
     pub fn on_cell(&mut self, key: &[u8], cell: &Cell) {
         let own = key.starts_with(HOLDERS).then(|| self.own(key)).flatten();
         for entry in &cell.entries {
-            if let (Some(hashes), Value::Bytes(row)) = (self.dots.get_mut(&entry.dot), &entry.value)
+            if let (Some(hashes), Some(row)) = (self.dots.get_mut(&entry.dot), entry.value.bytes())
             {
                 hashes.extend(own);
                 let blobs = referred(key, row).ok().flatten().map(|it| it.blobs);
@@ -204,7 +206,10 @@ impl<'r> Committed<'r> {
 
 #[cfg(test)]
 mod tests {
-    use rhumb_types::{DomainId, Hlc, OriginId, record::Entry};
+    use rhumb_types::{
+        DomainId, Hlc, OriginId,
+        record::{Entry, Value},
+    };
 
     use super::*;
 

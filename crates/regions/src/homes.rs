@@ -33,12 +33,17 @@ pub enum HomeError {
 /// # Errors
 /// When nobody may decide for the key now.
 pub fn home_of<'h>(homes: &'h Homes, key: &[u8]) -> Result<&'h RegionId, HomeError> {
-    let among = |regions: &'h BTreeSet<RegionId>| rendezvous(key, regions.iter());
-    let from = among(&homes.regions).ok_or(HomeError::Nowhere)?;
-    match homes.announced.as_ref().and_then(among) {
+    let from = among(&homes.regions, key).ok_or(HomeError::Nowhere)?;
+    match homes.announced.as_ref().and_then(|announced| among(announced, key)) {
         Some(to) if to != from => Err(HomeError::Moving { from: from.clone(), to: to.clone() }),
         _ => Ok(from),
     }
+}
+
+/// The home of a key among some regions; `None` where there are none.
+#[must_use]
+pub fn among<'h>(regions: &'h BTreeSet<RegionId>, key: &[u8]) -> Option<&'h RegionId> {
+    rendezvous(key, regions.iter())
 }
 
 #[cfg(test)]

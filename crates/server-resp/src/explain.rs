@@ -170,7 +170,7 @@ impl Connection {
             Some(Value::Bytes(bytes)) => Frame::Bulk(bytes),
             Some(Value::Score(score)) => Frame::Double(score),
             Some(Value::Kind(kind)) => text(type_name(Some(KeyType::Collection(kind)))),
-            Some(Value::Unit) | None => Frame::Null,
+            Some(Value::Unit | Value::Decided(_)) | None => Frame::Null,
         };
         let (read, lost) = (entry.winner_stamp.hlc, entry.loser_stamp.hlc);
         Ok(Some(Frame::Map(vec![

@@ -104,6 +104,14 @@ pub enum Branch {
     ChangedMeanwhile,
     /// A home could not confirm what it knows to a majority, and did not say it.
     AnswerUnsettled,
+    /// A home could not begin its term, for a majority did not hear of it.
+    TermUnknown,
+    /// What was decided in an earlier term came late where nobody had decided since, and was decided anew.
+    LateSettled,
+    /// It came late beside something else, and went.
+    LateDropped,
+    /// That an object is not there was forgotten.
+    GoneForgotten,
     /// A change or a read came where the home of its key is not acted for.
     HomeMoved,
     /// The home of a key moved to another region, and nobody decided for it.
@@ -127,7 +135,7 @@ pub enum Branch {
 
 impl Branch {
     /// Every one.
-    pub const ALL: [Self; 57] = [
+    pub const ALL: [Self; 61] = [
         Self::SnapshotBegun,
         Self::SnapshotLoaded,
         Self::LogTrimmed,
@@ -177,6 +185,10 @@ impl Branch {
         Self::Promoted,
         Self::ChangedMeanwhile,
         Self::AnswerUnsettled,
+        Self::TermUnknown,
+        Self::LateSettled,
+        Self::LateDropped,
+        Self::GoneForgotten,
         Self::HomeMoved,
         Self::HomeMoves,
         Self::UploadAged,

@@ -142,6 +142,12 @@ fn answering_before_a_majority_has_it_is_found() {
 }
 
 #[test]
+fn deciding_without_terms_is_found() {
+    let by = [Check::Ordered];
+    assert!(found_with(Planted::DecideWithoutTerms, &by, cut_in_turn) <= SEEDS_MAX);
+}
+
+#[test]
 fn acting_for_a_home_without_its_lease_is_found() {
     let by = [Check::Ordered];
     assert!(found_with(Planted::ActWithoutLease, &by, cut_in_turn) <= SEEDS_MAX);

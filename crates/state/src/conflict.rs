@@ -169,7 +169,7 @@ impl ConflictSink {
 fn kind_of(cell: &CellId, winner: &Entry, loser: &Entry) -> ConflictKind {
     let type_of = |value: &Value| match value {
         Value::Kind(kind) => Some(*kind),
-        Value::Bytes(_) | Value::Unit | Value::Score(_) => None,
+        Value::Bytes(_) | Value::Unit | Value::Score(_) | Value::Decided(_) => None,
     };
     if cell.field == Field::Head && type_of(&winner.value) != type_of(&loser.value) {
         ConflictKind::TypeConflict

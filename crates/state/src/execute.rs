@@ -34,6 +34,7 @@ use crate::{
 
 mod hashes;
 mod keys;
+mod rows;
 mod sets;
 mod sorted_sets;
 mod strings;
@@ -188,6 +189,10 @@ impl Editor<'_> {
             }
             Op::Look { query } => look(query, self.now, self.table),
             Op::CompareSet { space, expected, pairs } => self.compare_set(*space, expected, pairs),
+            Op::Decide { space, term, expected, decided, pairs } => {
+                self.decide((*space, *term), expected, decided, pairs)
+            }
+            Op::Forget { space, key, decision } => self.forget(*space, key, *decision),
             Op::CompareAndDelete { key, expected } => self.compare_and_delete(key, expected),
             Op::CompareAndExpire { key, expected, ttl } => {
                 self.compare_and_expire(key, expected, *ttl)

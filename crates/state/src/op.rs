@@ -14,7 +14,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use rhumb_types::{UnixMillis, record::Space};
+use rhumb_types::{
+    UnixMillis,
+    record::{Dot, Space, Term},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{Query, RowRef, draft::DRAFT_BYTES_MAX};
@@ -28,7 +31,7 @@ pub use words::{
     Deadline, ExpireWhen, GetExpiry, Presence, Prolong, ScoreWhen, SetExpiry, ZAddWhen,
 };
 
-/// The view that operations and queries act on, except [`Op::CompareSet`].
+/// The view that operations and queries act on, except those that name one.
 pub const SPACE: Space = Space::USER;
 /// Most bytes that one operation may bring to a transaction.
 pub const OP_BYTES_MAX: usize = DRAFT_BYTES_MAX;
@@ -282,6 +285,30 @@ pub enum Op {
         /// What is to be there.
         pairs: Vec<(Bytes, Option<Bytes>)>,
     },
+    /// The same by who decides about some of the rows (rule 10): they hold it as decided in a term,
+    /// also that there is none. Answers 0 too where one of them was decided about in a later term.
+    Decide {
+        /// The view; not that of users.
+        space: Space,
+        /// Under what.
+        term: Term,
+        /// What the caller believes to be there.
+        expected: Vec<(Bytes, Option<Bytes>)>,
+        /// What is decided.
+        decided: Vec<(Bytes, Option<Bytes>)>,
+        /// What rows that nobody decides about are to hold.
+        pairs: Vec<(Bytes, Option<Bytes>)>,
+    },
+    /// Takes away that a row was decided not to be there, if nothing else is in it. Only once nothing
+    /// can arrive that was decided in an earlier term. Answers 1 or 0.
+    Forget {
+        /// The view; not that of users.
+        space: Space,
+        /// The row.
+        key: Bytes,
+        /// Which decision.
+        decision: Dot,
+    },
     /// A point read in order with the writes around it; see [`Query::is_point`]. Of the machine
     /// that executes it alone: it is never sent and never agreed.
     Look {
@@ -319,6 +346,11 @@ impl Op {
                 let all = expected.iter().chain(pairs);
                 all.for_each(|(key, _)| visit(RowRef::Head(*space, key)));
             }
+            Self::Decide { space, expected, decided, pairs, .. } => {
+                let all = expected.iter().chain(decided).chain(pairs);
+                all.for_each(|(key, _)| visit(RowRef::Head(*space, key)));
+            }
+            Self::Forget { space, key, .. } => visit(RowRef::Head(*space, key)),
             _ => {}
         }
     }
@@ -345,7 +377,7 @@ impl Op {
     }
 
     /// Shows every key of users that the operation names, in order; none for [`Op::FlushDb`] and
-    /// [`Op::CompareSet`].
+    /// those on views of Rhumb's own.
     pub fn keys(&self, visit: &mut impl FnMut(&Bytes)) {
         match self {
             Self::MSet { pairs } | Self::MSetNx { pairs } => {
@@ -356,7 +388,8 @@ impl Op {
                 visit(source);
                 visit(destination);
             }
-            Self::FlushDb | Self::CompareSet { .. } => {}
+            Self::FlushDb | Self::CompareSet { .. } | Self::Decide { .. } | Self::Forget { .. } => {
+            }
             Self::Look { query } => query.keys(visit),
             Self::Set { key, .. }
             | Self::GetDel { key }
@@ -410,6 +443,10 @@ impl Op {
                 let values = expected.iter().chain(pairs).filter_map(|(_, value)| value.as_ref());
                 values.map(Bytes::len).sum()
             }
+            Self::Decide { expected, decided, pairs, .. } => {
+                let all = expected.iter().chain(decided).chain(pairs);
+                all.filter_map(|(_, value)| value.as_ref()).map(Bytes::len).sum()
+            }
             _ => 0,
         }
     }
@@ -418,6 +455,13 @@ impl Op {
     /// are steps of their own there. Rhumb's own views are not in it.
     #[must_use]
     pub const fn is_allowed_strong(&self) -> bool {
-        !matches!(self, Self::FlushDb | Self::Look { .. } | Self::CompareSet { .. })
+        !matches!(
+            self,
+            Self::FlushDb
+                | Self::Look { .. }
+                | Self::CompareSet { .. }
+                | Self::Decide { .. }
+                | Self::Forget { .. }
+        )
     }
 }

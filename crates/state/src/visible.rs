@@ -1,6 +1,7 @@
 //! What a reader sees of a cell.
 //!
-//! Entries that survive beside each other are concurrent; the one with the highest stamp wins.
+//! Entries that survive beside each other are concurrent; the one with the highest stamp wins, of those that
+//! somebody has decided the one of the latest term.
 //! Additions count on top of a base that is a number. Of concurrent head entries, the longest
 //! time to live wins, and none at all is the longest.
 
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use rhumb_types::{
     UnixMillis,
     planted::{self, Planted},
-    record::{Amount, Cell, Delta, Entry, Head, Kind, Value},
+    record::{Amount, Cell, Delta, Entry, Head, Kind, Term, Value},
 };
 use serde::{Deserialize, Serialize};
 
@@ -43,8 +44,14 @@ pub fn winner(cell: &Cell) -> Option<&Entry> {
         several if planted::is(Planted::StampWithoutOrigin) => {
             several.iter().max_by_key(|entry| entry.hlc)
         }
-        several => several.iter().max_by_key(|entry| entry.stamp()),
+        several => several.iter().max_by_key(|entry| (entry.value.term(), entry.stamp())),
     }
+}
+
+/// The latest term in which something of the cell was decided.
+#[must_use]
+pub fn term(cell: &Cell) -> Option<Term> {
+    cell.entries.iter().filter_map(|entry| entry.value.term()).max()
 }
 
 /// Whether a reader sees anything in the cell: an entry, or an addition that still counts.
@@ -94,17 +101,14 @@ pub fn text(cell: &Cell) -> Option<Text> {
             }),
             None => Text::Bytes(base.clone()),
         }),
-        (Some(Value::Unit | Value::Score(_) | Value::Kind(_)), _) => None,
+        (Some(Value::Unit | Value::Score(_) | Value::Kind(_) | Value::Decided(_)), _) => None,
     }
 }
 
 /// What a row of one of Rhumb's own views holds, which nobody counts in.
 #[must_use]
 pub fn whole(cell: &Cell) -> Option<&Bytes> {
-    match &winner(cell)?.value {
-        Value::Bytes(bytes) => Some(bytes),
-        Value::Unit | Value::Score(_) | Value::Kind(_) => None,
-    }
+    winner(cell)?.value.bytes()
 }
 
 /// Bytes as a number: a whole number where they are one (as Redis writes it, without a plus sign
@@ -164,6 +168,7 @@ pub fn key_type(head: &Head) -> Option<KeyType> {
     match winner(&head.cell).map(|entry| &entry.value) {
         Some(Value::Kind(kind)) => Some(KeyType::Collection(*kind)),
         Some(Value::Bytes(_) | Value::Unit | Value::Score(_)) => Some(KeyType::String),
+        Some(Value::Decided(_)) => None,
         None => additions(&head.cell).map(|_| KeyType::String),
     }
 }

@@ -23,7 +23,8 @@ pub use bucket::{
     Versioning,
 };
 pub use cell::{
-    Amount, Cell, CellId, Delta, Dot, Entry, Field, Kind, ROW_BYTES_MAX, Space, Stamp, Value,
+    Amount, Cell, CellId, Decided, Delta, Dot, Entry, Field, Kind, ROW_BYTES_MAX, Space, Stamp,
+    Term, Value,
 };
 pub use cleared::{Cleared, Removal};
 pub use codec::{CodecError, Record, read};
@@ -31,8 +32,8 @@ pub use head::Head;
 pub use index_key::IndexKey;
 pub use job::{Ending, Job, JobAttribute, JobId, JobKey, Progress, Provenance};
 pub use object::{
-    BlobHash, BlobRef, Body, Checksums, Content, HolderRecord, ObjectRecord, PartRecord,
-    UploadRecord, VersionId,
+    BlobHash, BlobRef, Body, Checksums, Content, FenceRecord, HolderRecord, ObjectRecord,
+    PartRecord, UploadRecord, VersionId,
 };
 pub use owned::{OwnedId, OwnedOp, OwnedRow, OwnedState};
 pub use queue::{Frontier, FrontierKey, QueueDefinition, QueueEntry, QueueName};

@@ -151,10 +151,19 @@ fn planted(workspace: &Workspace, _: &Options) -> anyhow::Result<Outcome> {
     ];
     let queues =
         ["--package", QUEUE_PACKAGE, "--features", "planted", "--test", "regions", "planted::"];
-    let grants =
-        ["--package", OBJECTS_PACKAGE, "--features", "planted", "--test", "grants", "planted::"];
+    let objects = [
+        "--package",
+        OBJECTS_PACKAGE,
+        "--features",
+        "planted",
+        "--test",
+        "grants",
+        "--test",
+        "terms",
+        "planted::",
+    ];
     let mut passed = true;
-    for selection in [sim.as_slice(), groups.as_slice(), queues.as_slice(), grants.as_slice()] {
+    for selection in [sim.as_slice(), groups.as_slice(), queues.as_slice(), objects.as_slice()] {
         passed &= succeeds(test_runner(workspace).args(selection))?;
     }
     Ok(passed.into())

@@ -131,11 +131,15 @@ async fn find(
 ) -> Told {
     let found = async {
         let definition = client.definition(bucket)?;
-        let rows = client.engine().index_unseen(seen);
-        let found = client.known(&rows, &definition, (bucket, key), which)?;
-        if definition.consistency == BucketConsistency::Linearizable {
-            client.settled(bucket, key).await?;
-        }
+        let found = match definition.consistency {
+            BucketConsistency::Linearizable => {
+                client.found_at_home(&definition, (bucket, key), which).await?
+            }
+            BucketConsistency::Eventual => {
+                let rows = client.engine().index_unseen(seen);
+                client.known(&rows, &definition, (bucket, key), which)?
+            }
+        };
         Ok::<_, ObjectError>(found.record().cloned())
     };
     match found.await {

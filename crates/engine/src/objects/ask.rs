@@ -14,7 +14,7 @@ use rhumb_types::{
     record::{BlobRef, BucketDefinition, VersionId, VersionVector},
 };
 
-use super::{ObjectClient, ObjectError, index::IndexRows};
+use super::{ObjectClient, ObjectError, decide::Deciding, index::IndexRows};
 use crate::{Engine, OsEntropy};
 
 impl Engine {
@@ -34,9 +34,7 @@ impl ObjectClient {
         ack: AckLevel,
         held: &[BlobRef],
     ) -> Result<(Answer, VersionVector), ObjectError> {
-        let at = self.engine().clock().now().wall;
-        let region = self.region().clone();
-        let writing = Writing { version: self.engine().new_version(), at, region };
+        let writing = self.writing();
         self.engine()
             .change_index(ack, |rows| {
                 let (answer, mut change) =
@@ -45,6 +43,26 @@ impl ObjectClient {
                 Ok((answer, change))
             })
             .await
+    }
+
+    /// Decides about a change, in the index of the region that acts for the key's home.
+    pub(super) async fn decide_in_term(
+        &self,
+        deciding: &Deciding,
+        definition: &BucketDefinition,
+        ask: &Ask,
+    ) -> Result<(Answer, VersionVector), ObjectError> {
+        let writing = self.writing();
+        self.change_deciding(deciding, |rows| {
+            Ok(ask::decide_in_term(rows, definition.versioning, ask, writing.clone())?)
+        })
+        .await
+    }
+
+    /// Who writes, now.
+    pub(super) fn writing(&self) -> Writing {
+        let at = self.engine().clock().now().wall;
+        Writing { version: self.engine().new_version(), at, region: self.region().clone() }
     }
 
     /// Adds to a change that this region holds some blobs, for good, and says so again after a time.

@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use bytes::Bytes;
 use rhumb_objects::{
     Change,
-    index::{self, Target, Writing},
+    index::{self, Target},
     lifecycle::{self, Due, Sweep},
     list::{self, Listing},
     multipart::Orphans,
@@ -44,10 +44,20 @@ impl ObjectClient {
             if let Err(error) = self.age(name, definition).await {
                 tracing::warn!(%error, bucket = %name, "its lifecycle was not carried out to the end");
             }
-            let versions = definition.versioning != Versioning::Off;
-            if let Err(error) = if versions { self.mend(name, definition).await } else { Ok(()) } {
-                tracing::warn!(%error, bucket = %name, "its versions were not looked through");
+            // Who decides about the keys of a linearizable bucket does so one after the other.
+            let looked = match definition.consistency {
+                BucketConsistency::Linearizable => self.settle_all(name).await,
+                BucketConsistency::Eventual if definition.versioning != Versioning::Off => {
+                    self.mend(name, definition).await
+                }
+                BucketConsistency::Eventual => Ok(()),
+            };
+            if let Err(error) = looked {
+                tracing::warn!(%error, bucket = %name, "its objects were not looked through");
             }
+        }
+        if let Err(error) = self.sweep_fences().await {
+            tracing::warn!(%error, "the beginnings of terms that are long over are left");
         }
         if let Err(error) = self.sweep_parts().await {
             tracing::warn!(%error, "parts of ended uploads are left");
@@ -96,15 +106,23 @@ impl ObjectClient {
         let Due { key, what, .. } = due;
         let rule = definition.lifecycle.get(due.rule).map_or("", |rule| rule.id.as_str());
         tracing::debug!(%bucket, key = %key.escape_ascii(), ?what, rule, "its time is over");
-        let writing = Writing {
-            version: self.engine().new_version(),
-            at: self.engine().clock().now().wall,
-            region: self.region().clone(),
+        let writing = self.writing();
+        let deciding = match definition.consistency {
+            BucketConsistency::Eventual => None,
+            BucketConsistency::Linearizable => self.deciding(bucket, key).await?,
         };
-        self.follow(bucket, definition, key, |rows, target| {
-            Ok(lifecycle::carry_out(rows, target, *what, writing.clone())?)
-        })
-        .await
+        let Some(deciding) = deciding else {
+            return self
+                .follow(bucket, definition, key, |rows, target| {
+                    Ok(lifecycle::carry_out(rows, target, *what, writing.clone())?)
+                })
+                .await;
+        };
+        let target = Target { bucket, versioning: definition.versioning, key };
+        let done = self.change_deciding(&deciding, |rows| {
+            Ok(((), lifecycle::carry_out(rows, target, *what, writing.clone())?))
+        });
+        done.await.map(|_| ())
     }
 
     /// Makes the newest versions of a bucket's objects the newest.

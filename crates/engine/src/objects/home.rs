@@ -5,12 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rhumb_objects::{
     ask::{self, Answer, Ask},
-    index::{ReadRefused, Which},
+    index::{Found, ReadRefused, Which},
     place,
 };
 use rhumb_ports::peer::CallError;
 use rhumb_types::{
-    AckLevel, ErrorCode, RegionId,
+    AckLevel, Epoch, ErrorCode, RegionId,
     control::{ControlView, Homes},
     record::{BucketDefinition, BucketName, IndexKey, ObjectRecord, Space, VersionVector},
 };
@@ -19,7 +19,7 @@ use super::{
     ObjectClient, ObjectError,
     wire::{Call, Told},
 };
-use crate::limits::{ACK_WAIT, INDEX_CALL_WAIT};
+use crate::limits::INDEX_CALL_WAIT;
 
 /// The home of a key, unless it moves.
 fn home<'h>(
@@ -53,9 +53,26 @@ impl ObjectClient {
                 Err(error) => Err(ObjectError::Unavailable(error.to_string())),
             };
         }
-        let found = self.known(&self.engine().index(), definition, (bucket, key), which)?;
+        Ok(self.found_at_home(definition, (bucket, key), which).await?.object(which)?)
+    }
+
+    /// Finds a version, while this region acts for the key's home: what it says rests on what a majority
+    /// has.
+    pub(super) async fn found_at_home(
+        &self,
+        definition: &BucketDefinition,
+        (bucket, key): (&BucketName, &Bytes),
+        which: Which,
+    ) -> Result<Found, ObjectError> {
+        let found = match self.deciding(bucket, key).await? {
+            Some(deciding) => {
+                let rows = self.found(&deciding).await?;
+                self.known(&rows, definition, (bucket, key), which)?
+            }
+            None => self.known(&self.engine().index(), definition, (bucket, key), which)?,
+        };
         self.settled(bucket, key).await?;
-        Ok(found.object(which)?)
+        Ok(found)
     }
 
     /// Waits until a majority has what an answer about a key rests on, while this region acts for its
@@ -69,10 +86,7 @@ impl ObjectClient {
         let head = self.engine().shared().store.head(Space::OBJECTS, &row)?;
         let applied = self.engine().committed_vector();
         let written = ask::rests_on(head.as_ref().map(|head| &head.cell), applied);
-        let status = self.engine().status();
-        // A majority, but for this region itself.
-        let others = status.peers.iter().filter(|peer| !peer.witness).count().div_ceil(2);
-        if self.engine().wait_acks(Some(written), others, ACK_WAIT).await < others {
+        if !self.at_majority(written).await {
             let why = "a majority does not have what is known here yet";
             return Err(ObjectError::Unavailable(why.to_owned()));
         }
@@ -100,14 +114,23 @@ impl ObjectClient {
     }
 
     pub(super) fn still_acts(&self, bucket: &BucketName, key: &[u8]) -> Result<(), ObjectError> {
+        self.acts(bucket, key).map(|_| ())
+    }
+
+    /// What is agreed, the key's home, and the epoch in which this region acts for it.
+    pub(super) fn acts(
+        &self,
+        bucket: &BucketName,
+        key: &[u8],
+    ) -> Result<(Arc<ControlView>, RegionId, Epoch), ObjectError> {
         let view = self.agreed()?;
-        let home = home(&view.homes, bucket, key)?;
-        if self.engine().may_decide(home, view.homes.version).is_some() {
-            return Ok(());
+        let home = home(&view.homes, bucket, key)?.clone();
+        match self.engine().may_decide(&home, view.homes.version) {
+            Some(epoch) => Ok((view, home, epoch)),
+            None => Err(ObjectError::Unavailable(format!(
+                "this region no longer acts for {home}, the key's home"
+            ))),
         }
-        Err(ObjectError::Unavailable(format!(
-            "this region no longer acts for {home}, the key's home"
-        )))
     }
 
     /// Has a change made by the region that acts for the key's home (rule 10).
@@ -139,7 +162,10 @@ impl ObjectClient {
     ) -> Result<(Answer, VersionVector), ObjectError> {
         self.still_acts(&ask.bucket, &ask.key)?;
         // The bytes are where they were taken in, and said to be held there already.
-        let decided = self.decide(definition, ask, AckLevel::Quorum, &[]).await;
+        let decided = match self.deciding(&ask.bucket, &ask.key).await? {
+            Some(deciding) => self.decide_in_term(&deciding, definition, ask).await,
+            None => self.decide(definition, ask, AckLevel::Quorum, &[]).await,
+        };
         let rests = match &decided {
             // Nothing was written, so nothing of it was confirmed.
             Ok((_, written)) => written.is_empty(),
@@ -151,8 +177,8 @@ impl ObjectClient {
         }
         let answer = decided?;
         // As the answer leaves, the lease is looked at again (rule 4).
-        self.still_acts(&ask.bucket, &ask.key).map(|()| answer).map_err(|error| {
-            ObjectError::Unconfirmed(format!("written, but {error}; it will replicate"))
-        })
+        self.still_acts(&ask.bucket, &ask.key)
+            .map(|()| answer)
+            .map_err(|error| ObjectError::Unconfirmed(format!("written, but {error}")))
     }
 }

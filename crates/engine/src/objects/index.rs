@@ -107,8 +107,16 @@ impl Engine {
         ack: AckLevel,
         change: Change,
     ) -> Result<Option<VersionVector>, ObjectError> {
-        let op =
-            Op::CompareSet { space: Space::OBJECTS, expected: change.expect, pairs: change.write };
+        let (space, expected, pairs) = (Space::OBJECTS, change.expect, change.write);
+        self.set_if(ack, Op::CompareSet { space, expected, pairs }).await
+    }
+
+    /// What was written by an operation that answers 1 or 0; `None` when it did nothing.
+    pub(super) async fn set_if(
+        &self,
+        ack: AckLevel,
+        op: Op,
+    ) -> Result<Option<VersionVector>, ObjectError> {
         let request = Request { ack: Some(ack), ..Request::new(vec![op]) };
         let answer = self.write(request).await?;
         match answer.replies.into_iter().next() {

@@ -227,7 +227,7 @@ impl Walk {
     ) -> Result<(), CodecError> {
         let winner = cell.entries.iter().map(rhumb_types::record::Entry::stamp).max();
         for entry in &cell.entries {
-            let Value::Bytes(bytes) = &entry.value else { continue };
+            let Some(bytes) = entry.value.bytes() else { continue };
             if planted::is(Planted::WalkWinners) && Some(entry.stamp()) != winner {
                 continue;
             }

@@ -32,6 +32,7 @@ mod calls;
 mod change;
 mod chores;
 mod collect;
+mod decide;
 mod fetch;
 mod granted;
 mod here;

@@ -1,17 +1,13 @@
 //! Keys of any type: removal, times to live, and the scripts of locks.
 
 use bytes::Bytes;
-use rhumb_types::{
-    UnixMillis,
-    record::{CellId, Space, Value},
-};
+use rhumb_types::UnixMillis;
 
 use super::{Editor, Standing};
 use crate::{
     KeyType, number,
     op::{Deadline, ExpireWhen, OpError, Prolong, SPACE},
     reply::Reply,
-    visible,
 };
 
 impl Editor<'_> {
@@ -61,30 +57,6 @@ impl Editor<'_> {
             self.erase(key, standing)?;
         }
         Ok(Reply::flag(is_held))
-    }
-
-    pub(super) fn compare_set(
-        &mut self,
-        space: Space,
-        expected: &[(Bytes, Option<Bytes>)],
-        pairs: &[(Bytes, Option<Bytes>)],
-    ) -> Result<Reply, OpError> {
-        for (key, value) in expected {
-            let held = visible::whole(&self.table.head(space, key)?.cell);
-            if held != value.as_ref() {
-                return Ok(Reply::flag(false));
-            }
-        }
-        for (key, value) in pairs {
-            let cell = CellId::head(space, key.clone());
-            match value {
-                Some(value) => {
-                    self.draft.put(self.table, cell, Value::Bytes(value.clone()), None)?;
-                }
-                None => self.draft.remove(self.table, cell)?,
-            }
-        }
-        Ok(Reply::flag(true))
     }
 
     pub(super) fn compare_and_expire(

@@ -10,7 +10,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use rhumb_types::{
     UnixMillis,
-    record::{Cell, Delta, Entry, Head, OwnedId, OwnedRow, Space, Value},
+    record::{Cell, Delta, Entry, Head, OwnedId, OwnedRow, Space},
 };
 
 use super::HeadIndex;
@@ -334,9 +334,6 @@ fn weight(row: &SlotRow) -> usize {
 
 fn cell_weight(cell: &Cell) -> usize {
     let spilled = if cell.entries.spilled() { cell.entries.len() * size_of::<Entry>() } else { 0 };
-    let values = cell.entries.iter().map(|entry| match &entry.value {
-        Value::Bytes(bytes) => bytes.len(),
-        Value::Unit | Value::Score(_) | Value::Kind(_) => 0,
-    });
+    let values = cell.entries.iter().filter_map(|entry| entry.value.bytes()).map(Bytes::len);
     spilled + values.sum::<usize>() + cell.deltas.len() * size_of::<Delta>()
 }

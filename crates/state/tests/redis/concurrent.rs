@@ -4,9 +4,13 @@ use rhumb_state::{
     Op, Query, Reply,
     op::{Deadline, ExpireWhen, Presence, SetExpiry},
     query::TtlForm,
+    visible,
 };
 
-use rhumb_types::record::Space;
+use rhumb_types::{
+    Epoch,
+    record::{Dot, Space, Term},
+};
 
 use super::harness::{Db, Region, bytes};
 
@@ -184,4 +188,55 @@ fn a_removed_row_stays_removed_and_one_that_was_written_meanwhile_is_kept() {
     let regions = Regions::after(&begin).write(&[remove], &[write]);
     assert_eq!(regions.read(&get("gone")), Reply::Nil);
     assert_eq!(regions.read(&get("kept")), number("2"));
+}
+
+/// Decides about one row in a term of this epoch.
+fn decide(epoch: u64, expected: Option<&str>, row: Option<&str>) -> Op {
+    Op::Decide {
+        space: Space::OBJECTS,
+        term: Term { homes: 1, epoch: Epoch(epoch) },
+        expected: vec![(bytes("row"), expected.map(bytes))],
+        decided: vec![(bytes("row"), row.map(bytes))],
+        pairs: vec![(bytes("beside"), row.map(bytes))],
+    }
+}
+
+#[test]
+fn what_was_decided_in_the_latest_term_is_the_row_whoever_wrote_last() {
+    for row in [Some("new"), None] {
+        // The right one writes later, in the earlier term.
+        let regions = Regions::after(&[decide(1, None, Some("old"))])
+            .write(&[decide(2, Some("old"), row)], &[decide(1, Some("old"), Some("late"))]);
+        for region in [&regions.left, &regions.right] {
+            let cell = region.cell("row");
+            assert_eq!(visible::whole(&cell), row.map(bytes).as_ref());
+            assert_eq!(cell.entries.len(), 2);
+        }
+    }
+}
+
+#[test]
+fn who_has_what_was_decided_in_a_later_term_decides_nothing_in_an_earlier_one() {
+    let mut db = Db::new();
+    assert_eq!(db.run(decide(2, None, Some("a"))), Ok(Reply::Int(1)));
+    assert_eq!(db.run(decide(2, None, Some("b"))), Ok(Reply::Int(0)), "it is there");
+    assert_eq!(db.run(decide(1, Some("a"), Some("b"))), Ok(Reply::Int(0)), "in an earlier term");
+    assert_eq!(db.run(decide(3, Some("a"), None)), Ok(Reply::Int(1)));
+    assert_eq!(db.run(decide(2, None, Some("b"))), Ok(Reply::Int(0)), "a deletion counts, too");
+    assert_eq!(db.run(decide(3, None, Some("b"))), Ok(Reply::Int(1)));
+    assert_eq!(db.read(get("beside")), number("b"));
+}
+
+#[test]
+fn only_the_decision_that_nothing_is_there_is_forgotten() {
+    let mut region = Region::new(1);
+    let forget = |decision| Op::Forget { space: Space::OBJECTS, key: bytes("row"), decision };
+    let there = region.write(&[decide(1, None, Some("a"))]).dot();
+    let (answers, _) = region.batch(&[forget(there)]);
+    assert_eq!(answers, [Ok(Reply::Int(0))]);
+    let gone = region.write(&[decide(1, Some("a"), None)]).dot();
+    let other = Dot { version: gone.version + 1, ..gone };
+    let (answers, _) = region.batch(&[forget(other), forget(gone)]);
+    assert_eq!(answers, [Ok(Reply::Int(0)), Ok(Reply::Int(1))]);
+    assert!(region.cell("row").entries.is_empty());
 }

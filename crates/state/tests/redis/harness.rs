@@ -231,6 +231,11 @@ impl Region {
         self.commit();
     }
 
+    /// What is stored of a key itself.
+    pub(crate) fn cell(&self, key: &str) -> Cell {
+        self.rows.heads.get(&bytes(key)).map(|head| head.cell.clone()).unwrap_or_default()
+    }
+
     pub(crate) fn ask(&self, query: &Query) -> Result<Reply, QueryError<Infallible>> {
         answer(query, self.now, &self.rows)
     }

@@ -127,7 +127,7 @@ impl Model {
             | Op::ZRem { .. }
             | Op::ZRemScored { .. }
             | Op::ZPop { .. } => self.of_scored(op),
-            Op::Look { .. } | Op::CompareSet { .. } => {
+            Op::Look { .. } | Op::CompareSet { .. } | Op::Decide { .. } | Op::Forget { .. } => {
                 panic!("the model is asked by its own checks")
             }
         };

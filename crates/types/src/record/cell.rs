@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::{Hlc, OriginId, UnixMillis};
+use crate::{Epoch, Hlc, OriginId, UnixMillis};
 
 /// Which view a key belongs to, so that users' keys and Rhumb's own never meet.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -89,6 +89,18 @@ pub enum Kind {
     SortedSet,
 }
 
+/// Under what somebody decides for a key of a linearizable bucket (rule 10). Whoever decides next for the
+/// same key has a greater one: between two versions of the homes the epoch of its home grows.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
+pub struct Term {
+    /// The version of the homes.
+    pub homes: u64,
+    /// The epoch of the home's lease.
+    pub epoch: Epoch,
+}
+
 /// What an entry holds.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Value {
@@ -100,6 +112,40 @@ pub enum Value {
     Score(f64),
     /// In a head cell: the key is a collection of this type.
     Kind(Kind),
+    /// What the one who decides for a row has decided. It is there since version 4 of the protocol, and
+    /// above all that was written in an earlier term, or without one.
+    Decided(Decided),
+}
+
+/// What somebody has decided about a row.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Decided {
+    /// Under what.
+    pub term: Term,
+    /// What the row holds; `None`: there is none. That stays as an entry, for what was decided earlier
+    /// may arrive later.
+    pub row: Option<Bytes>,
+}
+
+impl Value {
+    /// Bytes that were written as a whole: a string's, or a row that was decided about.
+    #[must_use]
+    pub const fn bytes(&self) -> Option<&Bytes> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes),
+            Self::Decided(decided) => decided.row.as_ref(),
+            Self::Unit | Self::Score(_) | Self::Kind(_) => None,
+        }
+    }
+
+    /// Under what it was decided.
+    #[must_use]
+    pub const fn term(&self) -> Option<Term> {
+        match self {
+            Self::Decided(decided) => Some(decided.term),
+            Self::Bytes(_) | Self::Unit | Self::Score(_) | Self::Kind(_) => None,
+        }
+    }
 }
 
 /// One surviving write in a cell.

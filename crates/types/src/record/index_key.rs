@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{BlobHash, BucketName, CodecError, VersionId};
-use crate::{Hlc, RegionId};
+use super::{BlobHash, BucketName, CodecError, Term, VersionId};
+use crate::{Epoch, Hlc, RegionId};
 
 /// Where rows of the index lie: all in [`Space::OBJECTS`](super::Space::OBJECTS), as strings.
 ///
@@ -52,6 +52,13 @@ pub enum IndexKey {
         /// Its number, from 1.
         number: u16,
     },
+    /// What somebody knew who began to decide: a [`FenceRecord`](super::FenceRecord).
+    Fence {
+        /// The home that it acts for.
+        home: RegionId,
+        /// Under what.
+        term: Term,
+    },
 }
 
 const CURRENT: u8 = b'c';
@@ -59,6 +66,7 @@ const VERSION: u8 = b'v';
 const HOLDER: u8 = b'h';
 const UPLOAD: u8 = b'u';
 const PART: u8 = b'p';
+const FENCE: u8 = b'f';
 const END: u8 = 0;
 
 impl IndexKey {
@@ -66,6 +74,8 @@ impl IndexKey {
     pub const ALL_UPLOADS: &'static [u8] = &[UPLOAD];
     /// What the keys of all parts of unfinished uploads start with.
     pub const ALL_PARTS: &'static [u8] = &[PART];
+    /// What the keys of all fences start with.
+    pub const ALL_FENCES: &'static [u8] = &[FENCE];
 
     /// The row's key.
     #[must_use]
@@ -89,7 +99,17 @@ impl IndexKey {
             Self::Part { upload, number } => {
                 [Self::parts_of(*upload).as_ref(), &number.to_be_bytes()].concat().into()
             }
+            Self::Fence { home, term } => {
+                let (homes, epoch) = (term.homes.to_be_bytes(), term.epoch.0.to_be_bytes());
+                [&[FENCE][..], home.as_str().as_bytes(), &[END], &homes, &epoch].concat().into()
+            }
         }
+    }
+
+    /// Whether somebody decides about the row in a linearizable bucket: those of versions.
+    #[must_use]
+    pub fn is_decided(row: &[u8]) -> bool {
+        matches!(row.first(), Some(&(CURRENT | VERSION)))
     }
 
     /// What the keys of all versions of an object start with.
@@ -197,6 +217,17 @@ impl IndexKey {
                 let number = u16::from_be_bytes(number.try_into().ok()?);
                 Self::Part { upload: id(upload, false)?, number }
             }
+            FENCE => {
+                let end = rest.len().checked_sub(17)?;
+                let (home, ended) = rest.split_at_checked(end)?;
+                let (end, numbers) = ended.split_first()?;
+                (*end == END).then_some(())?;
+                let (homes, epoch) = numbers.split_at_checked(8)?;
+                let number = |bytes: &[u8]| bytes.try_into().ok().map(u64::from_be_bytes);
+                let term = Term { homes: number(homes)?, epoch: Epoch(number(epoch)?) };
+                let home = RegionId::new(std::str::from_utf8(home).ok()?).ok()?;
+                Self::Fence { home, term }
+            }
             _ => return None,
         })
     }
@@ -222,6 +253,10 @@ mod tests {
         };
         let rows = [
             IndexKey::Current { bucket: bucket.clone(), key: key.clone() },
+            IndexKey::Fence {
+                home: RegionId::new("us-east-1").unwrap(),
+                term: Term { homes: 3, epoch: Epoch(0x0102) },
+            },
             IndexKey::Holder {
                 hash: BlobHash([3; 32]),
                 region: RegionId::new("us-east-1").unwrap(),

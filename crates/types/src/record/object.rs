@@ -3,12 +3,15 @@
 //! What a request does to these is the business of `rhumb-objects`. The order of the variants of an
 //! enum and of a struct's fields is frozen (rule 16).
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::Record;
+use super::{Record, VersionVector};
 use crate::{Hlc, RegionId, UnixMillis};
 
 /// Longest key of an object, in bytes; the bound of S3.
@@ -174,6 +177,21 @@ pub struct HolderRecord {
 }
 
 impl Record for HolderRecord {
+    const VERSION: u8 = 1;
+}
+
+/// What somebody knew who began to decide for keys of linearizable buckets (rule 10, ADR 0013).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FenceRecord {
+    /// When it began.
+    pub began: UnixMillis,
+    /// The regions that homes of keys were drawn among.
+    pub homes: BTreeSet<RegionId>,
+    /// What was applied: of what was decided before, the rest may not be so.
+    pub applied: VersionVector,
+}
+
+impl Record for FenceRecord {
     const VERSION: u8 = 1;
 }
 

@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use rhumb_objects::{
-    place::Ought,
+    place::{self, Ought},
     refer::{KINDS, Placement, Referred, holding, referred},
+    terms::{Fences, Look},
 };
 use rhumb_ports::store::{Range, ReadStore as _};
 use rhumb_regions::{RegionIndex, RegionSet, RoutingSnapshot};
 use rhumb_types::{
-    UnixMillis,
+    Epoch, UnixMillis,
     record::{
-        BlobHash, BlobRef, Cell, Dot, HolderRecord, IndexKey, ObjectRecord, Record as _, Space,
-        Value, Versioning,
+        BlobHash, BlobRef, Cell, Dot, Entry, HolderRecord, IndexKey, ObjectRecord, Record as _,
+        Space, Term, Value, Versioning,
     },
 };
 
@@ -84,10 +85,9 @@ impl Run {
         let wanted = self.wanted_blobs(&index).map_err(of(Check::Lost))?;
         self.bytes_in_place(&index, &wanted)?;
         self.nothing_said_of_nothing(&index, &wanted)?;
-        let newest = |key: &Bytes| {
-            let (bucket, key) = (bucket(LINEAR), key.clone());
-            record(&index, &IndexKey::Current { bucket, key })
-        };
+        let fences = index.iter().filter(|(key, _)| key.starts_with(IndexKey::ALL_FENCES));
+        let fences = Fences::read(fences).map_err(|error| of(Check::Lost)(error.to_string()))?;
+        let newest = |key: &Bytes| decided(&index, &fences, key);
         let Some(objects) = &mut self.work.objects else { return Ok(()) };
         let ordered = objects.registers.judge(newest).map_err(of(Check::Ordered))?;
         objects.counts.ordered = ordered;
@@ -165,7 +165,12 @@ impl Run {
         }
         let name = format!("{bucket}/{}", key.escape_ascii());
         let row = IndexKey::Current { bucket, key }.encode();
-        let there = index.get(&row).is_some_and(|cell| cell.entries.iter().any(|it| it.dot == dot));
+        // Who settles what came late beside it decides it anew.
+        let is_it = |entry: &Entry| {
+            let found = entry.value.bytes().and_then(|row| ObjectRecord::decode(row).ok());
+            entry.dot == dot || found.is_some_and(|it| it.version == record.version)
+        };
+        let there = index.get(&row).is_some_and(|cell| cell.entries.iter().any(is_it));
         if !there && !others.iter().any(|it| it.may_replace(dot)) {
             return Err(lost(format!(
                 "what {dot:?} wrote to {name} was acknowledged, nobody who had seen it took it \
@@ -196,7 +201,7 @@ impl Run {
         {
             let shown = rhumb_state::visible::whole(cell);
             for entry in &cell.entries {
-                let Value::Bytes(row) = &entry.value else { continue };
+                let Some(row) = entry.value.bytes() else { continue };
                 let found = referred(key, row).map_err(|error| error.to_string())?;
                 let Some(found) = found else { continue };
                 // What lost to another is kept, and not copied.
@@ -350,9 +355,16 @@ fn gone(
     }
 }
 
-fn record(index: &Index, key: &IndexKey) -> Option<ObjectRecord> {
-    let row = rhumb_state::visible::whole(index.get(&key.encode())?)?;
-    ObjectRecord::decode(row).ok()
+/// The object of the linearizable bucket as a home finds it that begins now.
+fn decided(index: &Index, fences: &Fences, key: &Bytes) -> Option<ObjectRecord> {
+    let row = IndexKey::Current { bucket: bucket(LINEAR), key: key.clone() }.encode();
+    let cell = index.get(&row)?;
+    let last = Term { homes: u64::MAX, epoch: Epoch(u64::MAX) };
+    let row = match fences.look(last, &place::name(&bucket(LINEAR), key), cell) {
+        Look::Settle(row) => row?,
+        Look::Clear | Look::Later => rhumb_state::visible::whole(cell)?.clone(),
+    };
+    ObjectRecord::decode(&row).ok()
 }
 
 #[cfg(test)]

@@ -63,11 +63,6 @@ impl Model for Register {
         call: &Call,
         answer: Option<&Heard>,
     ) -> Option<Option<u64>> {
-        if let (Call::PutAbsent(value) | Call::Swap(_, value), None) = (call, answer) {
-            // A home may have written it, and have lost its lease before a majority had it: then it comes
-            // with that region's log, whatever the condition was (docs/objects.md).
-            return Some(Some(*value));
-        }
         let (next, heard) = match call {
             Call::Read => (*state, Heard::Value(*state)),
             Call::Put(value) => (Some(*value), Heard::Done),

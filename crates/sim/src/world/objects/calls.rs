@@ -1,5 +1,7 @@
 //! What regions ask of each other about objects.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use rhumb_objects::{
     ask::{self, Answer, Ask},
@@ -11,8 +13,8 @@ use rhumb_objects::{
 };
 use rhumb_ports::store::ReadStore as _;
 use rhumb_types::{
-    AckLevel, ErrorCode, RegionId,
-    control::Homes,
+    AckLevel, Epoch, ErrorCode, RegionId,
+    control::{ControlView, Homes},
     planted::{self, Planted},
     record::{
         BlobHash, BlobRef, BucketConsistency, BucketDefinition, BucketName, IndexKey, Miss,
@@ -22,6 +24,7 @@ use rhumb_types::{
 
 use super::{
     blobs::Read,
+    decide::{deciding, found},
     here::{Answered, Here, Ticket},
     words,
 };
@@ -236,7 +239,10 @@ async fn read_at_home(
 ) -> Result<Option<ObjectRecord>, Failure> {
     still_acts(here, bucket, key)?;
     let target = Target { bucket, versioning: definition.versioning, key };
-    let found = index::find(&here.rows(), target, which)?;
+    let found = match deciding(here, bucket, key).await? {
+        Some(deciding) => index::find(&found(here, &deciding).await?, target, which)?,
+        None => index::find(&here.rows(), target, which)?,
+    };
     let record = found.record().cloned().filter(|record| record.content.is_some());
     settled(here, bucket, key).await?;
     still_acts(here, bucket, key)?;
@@ -248,21 +254,25 @@ pub(super) async fn settled(here: &Here, bucket: &BucketName, key: &Bytes) -> Re
     let row = IndexKey::Current { bucket: bucket.clone(), key: key.clone() }.encode();
     let head = here.store().head(Space::OBJECTS, &row).ok().flatten();
     let written = ask::rests_on(head.as_ref().map(|head| &head.cell), super::applied(here.store()));
-    let status = here.state().status.clone();
-    // A majority, but for this region itself.
-    let others = status.peers.iter().filter(|peer| !peer.witness).count().div_ceil(2);
-    if here.acks(Some(written), others).await >= others {
+    if at_majority(here, written).await {
         return Ok(());
     }
     here.note(Branch::AnswerUnsettled);
     Err(Failure::unavailable("a majority does not have what is known here"))
 }
 
+/// Waits until a majority of the regions that hold data has something; this one is of them.
+pub(super) async fn at_majority(here: &Here, written: VersionVector) -> bool {
+    let status = here.state().status.clone();
+    let others = status.peers.iter().filter(|peer| !peer.witness).count().div_ceil(2);
+    here.acks(Some(written), others).await >= others
+}
+
 /// The region that acts for a key's home.
 pub(super) fn acting(here: &Here, bucket: &BucketName, key: &[u8]) -> Result<RegionId, Failure> {
     let view = here.state().view.clone();
     let home = home(here, &view.homes, bucket, key)?;
-    if may_decide(here, home, view.homes.version) {
+    if may_decide(here, home, view.homes.version).is_some() {
         return Ok(here.region().clone());
     }
     match view.acting_for(home) {
@@ -283,21 +293,33 @@ fn home<'h>(
     })
 }
 
-fn may_decide(here: &Here, home: &RegionId, version: u64) -> bool {
+fn may_decide(here: &Here, home: &RegionId, version: u64) -> Option<Epoch> {
     let state = here.state();
-    let tenure = state.leases.get(home);
+    let decides = state.leases.get(home).and_then(|it| it.decides(state.now.mono, version));
     let own = planted::is(Planted::ActWithoutLease) && home == here.region();
-    tenure.is_some_and(|tenure| tenure.decides(state.now.mono, version).is_some()) || own
+    let agreed = || state.view.leases.get(home).filter(|_| own).map(|lease| lease.epoch);
+    decides.or_else(agreed)
 }
 
 pub(super) fn still_acts(here: &Here, bucket: &BucketName, key: &[u8]) -> Result<(), Failure> {
+    acts(here, bucket, key).map(|_| ())
+}
+
+/// What is agreed, the key's home, and the epoch in which this region acts for it.
+pub(super) fn acts(
+    here: &Here,
+    bucket: &BucketName,
+    key: &[u8],
+) -> Result<(Arc<ControlView>, RegionId, Epoch), Failure> {
     let view = here.state().view.clone();
-    let home = home(here, &view.homes, bucket, key)?;
-    if may_decide(here, home, view.homes.version) {
-        return Ok(());
+    let home = home(here, &view.homes, bucket, key)?.clone();
+    match may_decide(here, &home, view.homes.version) {
+        Some(epoch) => Ok((view, home, epoch)),
+        None => {
+            here.note(Branch::HomeMoved);
+            Err(Failure::unavailable(format!("this region no longer acts for {home}")))
+        }
     }
-    here.note(Branch::HomeMoved);
-    Err(Failure::unavailable(format!("this region no longer acts for {home}")))
 }
 
 /// The other regions that may hold a blob, the nearest first.

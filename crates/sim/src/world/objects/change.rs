@@ -17,14 +17,15 @@ use rhumb_types::{
 
 use super::{
     calls::{Call, Failure, INDEX_CALL_WAIT, Told, acting, settled, still_acts},
+    decide::{change_deciding, deciding},
     here::{Here, IndexRows, Pin},
 };
 use crate::branch::Branch;
 
 /// How often a change is worked out anew when rows have changed meanwhile, as in the engine.
-const CHANGES_MAX: u64 = 16;
+pub(super) const CHANGES_MAX: u64 = 16;
 /// Pause before the third of these attempts, in microseconds; it grows with each.
-const PAUSE_MICROS: u64 = 2_000;
+pub(super) const PAUSE_MICROS: u64 = 2_000;
 
 /// What was written; `None` when a row was not as expected.
 pub(super) async fn compare_and_set(
@@ -35,7 +36,16 @@ pub(super) async fn compare_and_set(
     if planted::is(Planted::CompareNothing) {
         change.expect.clear();
     }
-    let op = Op::CompareSet { space: Space::OBJECTS, expected: change.expect, pairs: change.write };
+    let (space, expected, pairs) = (Space::OBJECTS, change.expect, change.write);
+    set_if(here, ack, Op::CompareSet { space, expected, pairs }).await
+}
+
+/// What was written by an operation that answers 1 or 0; `None` when it did nothing.
+pub(super) async fn set_if(
+    here: &Here,
+    ack: AckLevel,
+    op: Op,
+) -> Result<Option<VersionVector>, Failure> {
     match here.submit(op, ack).await {
         Ok((replies, written)) => match replies.first() {
             Some(Reply::Int(1)) => Ok(Some(written)),
@@ -81,14 +91,19 @@ async fn decide(
     ack: AckLevel,
     held: &[BlobRef],
 ) -> Result<(Answer, VersionVector), Failure> {
-    let at = here.now().wall;
-    let writing = Writing { version: here.new_version(), at, region: here.region().clone() };
+    let writing = writing(here);
     change_index(here, ack, |rows| {
         let (answer, mut change) = ask::decide(rows, definition.versioning, ask, writing.clone())?;
         say_held(here, rows, (held, Duration::MAX), &mut change)?;
         Ok((answer, change))
     })
     .await
+}
+
+/// Who writes, now.
+pub(super) fn writing(here: &Here) -> Writing {
+    let at = here.now().wall;
+    Writing { version: here.new_version(), at, region: here.region().clone() }
 }
 
 fn say_held(
@@ -164,8 +179,18 @@ pub(super) async fn change_here(
 ) -> Result<(Answer, VersionVector), Failure> {
     let definition = here.definition(&ask.bucket)?;
     still_acts(here, &ask.bucket, &ask.key)?;
-    // The bytes are where they were taken in, and said to be held there already.
-    let decided = decide(here, &definition, ask, AckLevel::Quorum, &[]).await;
+    let decided = match deciding(here, &ask.bucket, &ask.key).await? {
+        Some(deciding) => {
+            let writing = writing(here);
+            let versioning = definition.versioning;
+            change_deciding(here, &deciding, |rows| {
+                Ok(ask::decide_in_term(rows, versioning, ask, writing.clone())?)
+            })
+            .await
+        }
+        // The bytes are where they were taken in, and said to be held there already.
+        None => decide(here, &definition, ask, AckLevel::Quorum, &[]).await,
+    };
     let rests = match &decided {
         // Nothing was written, so nothing of it was confirmed.
         Ok((_, written)) => written.is_empty(),

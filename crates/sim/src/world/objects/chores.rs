@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rhumb_objects::{
     Change,
-    index::{self, Target, Writing},
+    index::{self, Target},
     lifecycle::{self, Due, Sweep},
     list::{self, Listing},
     multipart::Orphans,
@@ -25,7 +25,8 @@ use rhumb_types::{
 use super::{
     blobs::Read,
     calls::{Failure, sources, still_acts},
-    change::{change_index, compare_and_set, hold},
+    change::{change_index, compare_and_set, hold, writing},
+    decide::{change_deciding, deciding, settle_all, sweep_fences},
     here::Here,
 };
 use crate::branch::Branch;
@@ -37,10 +38,15 @@ pub(super) async fn chores(here: Here) {
             here.buckets().iter().map(|(name, it)| (name.clone(), it.clone())).collect();
         for (name, definition) in &buckets {
             let _later = age(&here, name, definition).await;
-            if definition.versioning != Versioning::Off {
-                let _later = mend(&here, name, definition).await;
-            }
+            let _later = match definition.consistency {
+                BucketConsistency::Linearizable => settle_all(&here, name).await,
+                BucketConsistency::Eventual if definition.versioning != Versioning::Off => {
+                    mend(&here, name, definition).await
+                }
+                BucketConsistency::Eventual => Ok(()),
+            };
         }
+        let _later = sweep_fences(&here).await;
         let _later = sweep_parts(&here).await;
     }
 }
@@ -58,9 +64,20 @@ async fn age(
             if still_acts(here, bucket, &key).is_err() {
                 continue;
             }
-            let (version, at) = (here.new_version(), here.now().wall);
-            let writing = Writing { version, at, region: here.region().clone() };
+            let writing = writing(here);
             here.note(Branch::UploadAged);
+            let deciding = match definition.consistency {
+                BucketConsistency::Eventual => None,
+                BucketConsistency::Linearizable => deciding(here, bucket, &key).await?,
+            };
+            if let Some(deciding) = deciding {
+                let target = Target { bucket, versioning: definition.versioning, key: &key };
+                change_deciding(here, &deciding, |rows| {
+                    Ok(((), lifecycle::carry_out(rows, target, what, writing.clone())?))
+                })
+                .await?;
+                continue;
+            }
             follow(here, bucket, definition, &key, |rows, target| {
                 Ok(lifecycle::carry_out(rows, target, what, writing.clone())?)
             })

@@ -9,7 +9,7 @@ use rhumb_objects::{
 use rhumb_ports::store::{Range, ReadStore as _};
 use rhumb_types::{
     RegionId,
-    record::{BlobHash, Dot, Space, Value, VersionVector},
+    record::{BlobHash, Dot, Space, VersionVector},
 };
 
 use super::here::{Here, Wish};
@@ -89,7 +89,7 @@ fn unseen_reference(here: &Here, hash: &BlobHash, vector: &VersionVector) -> Opt
     let pages = KINDS.into_iter().map(|kind| here.store().keys(Space::OBJECTS, kind, range()));
     for (key, head) in pages.filter_map(Result::ok).flatten() {
         for entry in head.cell.entries.iter().filter(|entry| !vector.covers(entry.dot)) {
-            let Value::Bytes(row) = &entry.value else { continue };
+            let Some(row) = entry.value.bytes() else { continue };
             let found = referred(&key, row).ok().flatten();
             if found.is_some_and(|it| it.blobs.iter().any(|blob| blob.hash == *hash)) {
                 return Some(entry.dot);

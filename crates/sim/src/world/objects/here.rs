@@ -19,6 +19,7 @@ use rhumb_objects::{
     },
     miss,
     rows::Rows,
+    terms::Fences,
     want::{Want, promotion::Promotions},
 };
 use rhumb_ports::{
@@ -31,7 +32,8 @@ use rhumb_types::{
     AckLevel, ErrorCode, Hlc, RegionId, Timestamp,
     control::{ControlView, MemberRole},
     record::{
-        BlobHash, BucketDefinition, BucketName, Cell, Dot, Head, Space, VersionId, VersionVector,
+        BlobHash, BucketDefinition, BucketName, Cell, Dot, Head, Space, Term, VersionId,
+        VersionVector,
     },
 };
 
@@ -102,6 +104,8 @@ pub(crate) struct State {
     /// Blobs that are being fetched.
     pub(super) fetching: usize,
     pub(super) promotions: Promotions,
+    /// The terms in which this region decides, by home, and the fences that were known then.
+    pub(super) terms: BTreeMap<RegionId, (Term, Rc<Fences>)>,
     pub(super) homes: BTreeMap<RegionId, Home>,
     pub(super) found: BTreeMap<RegionId, VecDeque<Candidate>>,
     /// What was said in the rounds of these.
@@ -145,6 +149,7 @@ impl Here {
             want: Want::default(),
             fetching: 0,
             promotions: Promotions::default(),
+            terms: BTreeMap::new(),
             homes: BTreeMap::new(),
             found: BTreeMap::new(),
             rounds: Rounds::default(),
