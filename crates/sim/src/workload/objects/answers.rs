@@ -35,7 +35,11 @@ impl Objects {
                         let what = format!("{object:?} is completed of a part that never came");
                         world.checker.violated(Check::Parts, what);
                     }
-                    if world.now() - at < micros(AGES.grace) {
+                    // Other tags move no bytes: of what was replaced elsewhere meanwhile there may be fewer
+                    // copies, until a walk has seen that somebody refers to it again.
+                    let kind =
+                        self.changes.get(&object).and_then(|it| it.get(nth)).map(|it| it.kind);
+                    if kind != Some(Kind::Tag) && world.now() - at < micros(AGES.grace) {
                         copied(world, &object.0, record);
                     }
                     self.note_resident(&object.0, record);
