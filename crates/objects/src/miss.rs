@@ -21,7 +21,10 @@ pub enum Heard {
     /// It knows none.
     Nothing,
     /// It did not answer.
-    Silence,
+    Silence {
+        /// Whether it has told by now of transactions that are not applied here.
+        ahead: bool,
+    },
 }
 
 /// What is answered.
@@ -74,8 +77,8 @@ impl Inquiry {
                 self.open.clear();
                 return Some(Verdict::Found(record));
             }
-            Heard::Silence if behind => self.silent = Some(from.clone()),
-            Heard::Found(_) | Heard::Nothing | Heard::Silence => {}
+            Heard::Silence { ahead } if behind || ahead => self.silent = Some(from.clone()),
+            Heard::Found(_) | Heard::Nothing | Heard::Silence { .. } => {}
         }
         self.verdict()
     }
@@ -125,10 +128,12 @@ mod tests {
 
     #[test]
     fn only_the_silence_of_one_that_has_told_of_more_is_unsure() {
-        for (behind, verdict) in [(true, Verdict::Unsure(region("b"))), (false, Verdict::NotThere)]
+        let unsure = || Verdict::Unsure(region("b"));
+        for (behind, ahead, verdict) in
+            [(true, false, unsure()), (false, true, unsure()), (false, false, Verdict::NotThere)]
         {
             let mut inquiry = Inquiry::new([(region("b"), behind), (region("c"), true)]);
-            assert_eq!(inquiry.on_answer(&region("b"), Heard::Silence), None);
+            assert_eq!(inquiry.on_answer(&region("b"), Heard::Silence { ahead }), None);
             assert_eq!(inquiry.on_answer(&region("c"), Heard::Nothing), Some(verdict));
         }
         assert_eq!(Inquiry::new([]).verdict(), Some(Verdict::NotThere));

@@ -354,7 +354,14 @@ impl ObjectClient {
                     Ok(Told::Found(Some(record))) => (Heard::Found(record), Bytes::new()),
                     Ok(Told::FoundWith(record, first)) => (Heard::Found(record), first),
                     Ok(Told::Found(None)) => (Heard::Nothing, Bytes::new()),
-                    Ok(_) | Err(_) => (Heard::Silence, Bytes::new()),
+                    Ok(_) | Err(_) => {
+                        // It may have told of more while it was waited for.
+                        let status = client.engine().status();
+                        let mut peers = status.peers.iter();
+                        let ahead =
+                            peers.any(|it| it.region == region && it.ahead_transactions > 0);
+                        (Heard::Silence { ahead }, Bytes::new())
+                    }
                 };
                 (region, heard, first)
             });

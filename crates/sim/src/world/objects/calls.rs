@@ -189,7 +189,12 @@ pub(super) async fn head(
         let heard = match answered {
             Answered::Told(Some(Told::Found(Some(record)))) => Heard::Found(record),
             Answered::Told(Some(Told::Found(None))) => Heard::Nothing,
-            _ => Heard::Silence,
+            _ => {
+                let status = here.state().status.clone();
+                let mut peers = status.peers.iter();
+                let ahead = peers.any(|it| it.region == region && it.ahead_transactions > 0);
+                Heard::Silence { ahead }
+            }
         };
         verdict = inquiry.on_answer(&region, heard);
     }
