@@ -110,7 +110,7 @@ fn acknowledgement_levels_and_shares_are_read() {
             "local=50%,quorum",
             "--x:1:11: `quorum` has no share; write a level=share, such as local=90%",
         ),
-        ("lokal=100%", "did you mean `local`?"),
+        ("localx=100%", "did you mean `local`?"),
         ("", "this is empty"),
     ] {
         assert!(said(acks(option(text))).contains(wrong), "{text}: {}", said(acks(option(text))));
