@@ -249,5 +249,5 @@ planted! {
     keeping_what_is_read_where_it_may_not_lie_is_found: Objects, PromoteAnywhere, Residency;
     granting_the_last_copy_is_found: Objects, GrantLast, Granted;
     removing_what_is_referred_to_is_found: Objects, RemoveReferenced, Granted;
-    moving_homes_at_once_is_found: Objects, MoveHomesAtOnce, Homes | Ordered;
+    moving_homes_at_once_is_found: Objects, MoveHomesAtOnce, Homes | Ordered, among Isolate | Pause;
 }
