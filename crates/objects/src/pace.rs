@@ -166,7 +166,10 @@ impl Pace {
             self.window = self.window.min(carried).max(WINDOW.0);
             self.looking |= self.alone.is_none_or(|(_, at)| is_old(at, now));
         } else if came && begun.with.saturating_mul(2) >= self.window {
-            // One block more in any case, to see whether it waits: less than that would be no more.
+            // In time, and with half of the window in use or more: the window grows by a block, as far as
+            // the way carries by this measure. One block more than was under way is tried even where that
+            // is too much: blocks begin whole, so a smaller step lets none begin, and nothing would show
+            // whether the way carries it. If it does not, a block is late, and the window shrinks again.
             let most = carried.max(begun.with.saturating_add(begun.bytes)).max(self.window);
             let next = self.window.saturating_add(begun.bytes).min(most);
             self.window = next.min(WINDOW.1);

@@ -31,7 +31,8 @@ pub struct Rehearsal {
     /// How long a node waits for the leader of the control plane before it wants another: between these
     /// two. Without them elections are quick.
     pub elections: Option<(Duration, Duration)>,
-    /// Whether messages take longer than the round trips say by chance, as they do in a real network.
+    /// What each message, of a node or a client, takes besides half of its round trip. It is drawn for every
+    /// message anew, so latencies have a tail as in a real network; [`Spread::None`] adds nothing.
     pub spread: Spread,
     /// How long all of it takes, without the time in which the cluster forms.
     pub lasting: Duration,

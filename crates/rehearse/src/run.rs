@@ -353,7 +353,7 @@ impl<'r> Run<'r> {
                 all.push(Behind { host: *host, peer: nth, by });
             }
         }
-        self.watch.behind(&self.stage, &all);
+        self.watch.behind(self.stage.now(), &all);
         let mut lag = Duration::ZERO;
         for host in self.stage.data.clone() {
             let behind = Duration::from_millis(behind.get(host).copied().unwrap_or(0));

@@ -23,6 +23,8 @@ pub(super) struct Watched {
     /// Until the next fault begins, or the rehearsal ends.
     horizon: Micros,
     begun: bool,
+    /// The hosts of what it strikes, from its beginning on.
+    struck: Vec<usize>,
     /// Who could find out about whom.
     pairs: Vec<(usize, usize)>,
     detected: Option<Micros>,
@@ -59,6 +61,7 @@ impl Watch {
                 horizon: later.min().unwrap_or(lasting).min(lasting),
                 planned: planned.clone(),
                 begun: false,
+                struck: Vec::new(),
                 pairs: Vec::new(),
                 detected: None,
                 owned: None,
@@ -82,8 +85,9 @@ impl Watch {
     pub(super) fn begin(&mut self, nth: usize, stage: &Stage, exposed: (u64, Micros)) {
         let Some(fault) = self.faults.get_mut(nth) else { return };
         fault.begun = true;
-        let mut regions = fault.planned.fault.subject().regions();
-        fault.led = regions.any(|it| stage.host(it).is_some_and(|it| stage.leads(it)));
+        let regions = fault.planned.fault.subject().regions();
+        fault.struck = regions.filter_map(|it| stage.host(it)).collect();
+        fault.led = fault.struck.iter().any(|it| stage.leads(*it));
         fault.pairs = pairs(&fault.planned.fault, stage);
         // Who routes round it already cannot find out.
         let what = &fault.planned.fault;
@@ -113,12 +117,10 @@ impl Watch {
     }
 
     /// Nodes say how far others are behind them.
-    pub(super) fn behind(&mut self, stage: &Stage, all: &[Behind]) {
-        let now = stage.now();
+    pub(super) fn behind(&mut self, now: Micros, all: &[Behind]) {
         for fault in self.faults.iter_mut().filter(|fault| fault.begun && now < fault.until) {
-            let subject: Vec<usize> =
-                fault.planned.fault.subject().regions().filter_map(|it| stage.host(it)).collect();
-            let others = |it: &&Behind| !subject.contains(&it.host) && !subject.contains(&it.peer);
+            let struck = &fault.struck;
+            let others = |it: &&Behind| !struck.contains(&it.host) && !struck.contains(&it.peer);
             let most = all.iter().filter(others).map(|it| it.by).max().unwrap_or_default();
             fault.lag_of_others = fault.lag_of_others.max(most);
         }
