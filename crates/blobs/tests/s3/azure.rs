@@ -10,7 +10,7 @@ use rhumb_blobs::{BucketBlobs, BucketSettings, Key, Keys};
 use rhumb_ports::contract::blobs::{BlobsFactory, cases};
 use rhumb_types::record::BlobHash;
 
-use crate::{contract, settings, whole_contract};
+use crate::{settings, whole_contract};
 
 const CONTAINER: &str = "blobs-of-a-region";
 /// The account that every Azurite has, and its key, which is in Azure's documents.

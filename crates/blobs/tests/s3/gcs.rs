@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use crate::{
-    contract, damage, moto,
+    damage, moto,
     moto::{Moto, SIGNED},
     settings, whole_contract,
 };

@@ -24,35 +24,17 @@ use crate::{
     moto::Moto,
 };
 
-/// Runs cases, each under a prefix of its own.
-macro_rules! contract {
-    ($on:ident { $name:ident: $server:expr }, $keys:expr; $($case:ident)*) => { $(
-        let prefix = stringify!($case).to_owned();
-        cases::$case(&mut $on { $name: $server, prefix, keys: $keys }).await;
-    )* };
-}
-pub(crate) use contract;
-
-/// Runs the whole contract: one case sealed, all others not.
+/// Runs the whole contract, each case under a prefix of its own. One case is run sealed besides.
 macro_rules! whole_contract {
     ($on:ident { $name:ident: $server:expr }) => {
-        contract!($on { $name: $server }, Keys::default();
-            the_longest_blob_is_held_and_a_longer_one_refused
-            any_range_is_what_was_written
-            ranges_outside_a_blob_are_refused
-            what_is_not_there_is_missing
-            nothing_is_there_before_the_end
-            blobs_under_way_do_not_mix
-            the_same_bytes_twice_are_one_blob
-            lists_in_order_and_in_pages
-            what_is_removed_is_gone_and_can_come_back
-            damage_is_told_once_and_then_the_blob_is_missing
-            what_is_held_outlives_the_process
-        );
-        contract!($on { $name: $server }, Keys::new(Some(Key::new([7; 32])), []);
-            what_was_written_is_read
-        );
+        rhumb_ports::blobs_cases!($crate::whole_contract { @ $on { $name: $server } });
+        let (prefix, keys) = ("sealed".to_owned(), Keys::new(Some(Key::new([7; 32])), []));
+        cases::what_was_written_is_read(&mut $on { $name: $server, prefix, keys }).await;
     };
+    (@ $on:ident { $name:ident: $server:expr } $([$($case:ident)*])*) => { $($(
+        let (prefix, keys) = (stringify!($case).to_owned(), Keys::default());
+        cases::$case(&mut $on { $name: $server, prefix, keys }).await;
+    )*)* };
 }
 pub(crate) use whole_contract;
 
@@ -133,25 +115,13 @@ async fn the_contract_holds_on_a_bucket_that_is_named() {
         return;
     };
     macro_rules! given {
-        ($($case:ident)*) => { $(
+        ([$($case:ident)*] [$($damaging:ident)*]) => { $(
             let base = named.url.trim_end_matches('/');
             let url = format!("{base}/rhumb-{}/{}", std::process::id(), stringify!($case));
             cases::$case(&mut Given { settings: BucketSettings { url, ..named.clone() } }).await;
         )* };
     }
-    given!(
-        what_was_written_is_read
-        the_longest_blob_is_held_and_a_longer_one_refused
-        any_range_is_what_was_written
-        ranges_outside_a_blob_are_refused
-        what_is_not_there_is_missing
-        nothing_is_there_before_the_end
-        blobs_under_way_do_not_mix
-        the_same_bytes_twice_are_one_blob
-        lists_in_order_and_in_pages
-        what_is_removed_is_gone_and_can_come_back
-        what_is_held_outlives_the_process
-    );
+    rhumb_ports::blobs_cases!(given {});
 }
 
 struct OnServer<'a> {

@@ -41,33 +41,48 @@ pub trait BlobsFactory {
     fn damage(&mut self, blobs: &Self::Blobs, hash: BlobHash) -> impl Future<Output = ()>;
 }
 
+/// Hands the names of all [`cases`] to another macro: `blobs_cases!(each { first })` becomes
+/// `each! { first [names] [names] }`. The second list is of those that [damage](BlobsFactory::damage) what is
+/// kept.
+#[macro_export]
+macro_rules! blobs_cases {
+    ($each:path { $($first:tt)* }) => {
+        $each! {
+            $($first)*
+            [
+                what_was_written_is_read
+                the_longest_blob_is_held_and_a_longer_one_refused
+                any_range_is_what_was_written
+                ranges_outside_a_blob_are_refused
+                what_is_not_there_is_missing
+                nothing_is_there_before_the_end
+                blobs_under_way_do_not_mix
+                the_same_bytes_twice_are_one_blob
+                lists_in_order_and_in_pages
+                what_is_removed_is_gone_and_can_come_back
+                what_is_held_outlives_the_process
+            ]
+            [
+                damage_is_told_once_and_then_the_blob_is_missing
+            ]
+        }
+    };
+}
+
 /// The tests of a store of blobs. `attribute` makes an async function a test; `factory` is an
 /// expression that makes a [`BlobsFactory`] on nothing.
 #[macro_export]
 macro_rules! blobs_contract {
     (attribute = $attribute:meta, factory = $factory:expr $(,)?) => {
-        $crate::blobs_contract!(@ $attribute; ($factory);
-            what_was_written_is_read
-            the_longest_blob_is_held_and_a_longer_one_refused
-            any_range_is_what_was_written
-            ranges_outside_a_blob_are_refused
-            what_is_not_there_is_missing
-            nothing_is_there_before_the_end
-            blobs_under_way_do_not_mix
-            the_same_bytes_twice_are_one_blob
-            lists_in_order_and_in_pages
-            what_is_removed_is_gone_and_can_come_back
-            damage_is_told_once_and_then_the_blob_is_missing
-            what_is_held_outlives_the_process
-        );
+        $crate::blobs_cases!($crate::blobs_contract { @ $attribute; ($factory); });
     };
-    (@ $attribute:meta; $factory:tt; $($case:ident)*) => {
-        $(
+    (@ $attribute:meta; $factory:tt; $([$($case:ident)*])*) => {
+        $($(
             #[$attribute]
             async fn $case() {
                 $crate::contract::blobs::cases::$case(&mut $factory).await;
             }
-        )*
+        )*)*
     };
 }
 

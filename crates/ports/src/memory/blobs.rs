@@ -241,28 +241,15 @@ mod tests {
     }
 
     macro_rules! contract {
-        ($($case:ident)*) => { $(
+        ($([$($case:ident)*])*) => { $($(
             #[test]
             fn $case() {
                 ready(cases::$case(&mut Shared::default()));
             }
-        )* };
+        )*)* };
     }
 
-    contract!(
-        what_was_written_is_read
-        the_longest_blob_is_held_and_a_longer_one_refused
-        any_range_is_what_was_written
-        ranges_outside_a_blob_are_refused
-        what_is_not_there_is_missing
-        nothing_is_there_before_the_end
-        blobs_under_way_do_not_mix
-        the_same_bytes_twice_are_one_blob
-        lists_in_order_and_in_pages
-        what_is_removed_is_gone_and_can_come_back
-        damage_is_told_once_and_then_the_blob_is_missing
-        what_is_held_outlives_the_process
-    );
+    crate::blobs_cases!(contract {});
 
     #[test]
     fn a_full_store_takes_nothing_and_keeps_what_it_has() {
