@@ -9,6 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use rhumb_objects::{
     ask::{Ask, What, decide},
     index::Writing,
+    terms::Found,
 };
 use rhumb_types::{
     Hlc, RegionId, UnixMillis,
@@ -36,7 +37,8 @@ fuzz_target!(|input: Input| {
     for at in 1..=2_u64 {
         let version = VersionId { hlc: Hlc(at << 16), entropy: at };
         let writing = Writing { version, at: UnixMillis(at), region: region.clone() };
-        let Ok((_, change)) = decide(&memory, versioning, &ask, writing) else { return };
+        let rows = Found::by_anyone(&memory);
+        let Ok((_, change)) = decide(&rows, versioning, &ask, writing) else { return };
         for (row, bytes) in &change.expect {
             assert_eq!(memory.0.get(&row[..]), bytes.as_ref());
         }

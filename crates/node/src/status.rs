@@ -47,6 +47,32 @@ pub struct NodeStatus {
     pub bootstrapping: bool,
 }
 
+impl NodeStatus {
+    /// How many other regions make, with this one, a majority of those that hold data.
+    #[must_use]
+    pub fn others_of_majority(&self) -> usize {
+        self.peers.iter().filter(|peer| !peer.witness).count().div_ceil(2)
+    }
+
+    /// Whether a region has told of transactions that this node has not applied.
+    #[must_use]
+    pub fn lacks_of(&self, region: &RegionId) -> bool {
+        self.peers.iter().any(|peer| peer.region == *region && peer.ahead_transactions > 0)
+    }
+
+    /// What some regions last said that they hold; `None` when one has not.
+    pub fn reported<'r>(
+        &self,
+        regions: impl IntoIterator<Item = &'r RegionId>,
+    ) -> Option<Vec<VersionVector>> {
+        let of = |region: &RegionId| {
+            let peer = self.peers.iter().find(|peer| peer.region == *region)?;
+            Some(peer.report.as_ref()?.durable.clone())
+        };
+        regions.into_iter().map(of).collect()
+    }
+}
+
 /// A peer, as a node sees it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct PeerStatus {

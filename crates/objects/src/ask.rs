@@ -166,7 +166,7 @@ impl What {
 /// # Errors
 /// [`AskRefused`]; rows may be damaged, or not be readable.
 pub fn decide<S: Rows>(
-    rows: &S,
+    rows: &Found<S>,
     versioning: Versioning,
     ask: &Ask,
     writing: Writing,
@@ -204,27 +204,14 @@ pub fn decide<S: Rows>(
         }
         What::Abort { upload } => {
             let change = multipart::abort(rows, target, *upload);
-            Ok((Answer::Done, change.map_err(|failed| failed.map_refused(AskRefused::from))?))
+            let mut change = change.map_err(|failed| failed.map_refused(AskRefused::from))?;
+            if !change.is_empty() {
+                // It may have been completed in an earlier term, by a change that is not here yet.
+                rows.rest_on(&mut change);
+            }
+            Ok((Answer::Done, change))
         }
     }
-}
-
-/// The same where somebody decides about the key in terms.
-///
-/// # Errors
-/// As of [`decide`].
-pub fn decide_in_term<S: Rows>(
-    rows: &Found<S>,
-    versioning: Versioning,
-    ask: &Ask,
-    writing: Writing,
-) -> Result<(Answer, Change), Failed<AskRefused, S::Error>> {
-    let (answer, mut change) = decide(rows, versioning, ask, writing)?;
-    if matches!(ask.what, What::Abort { .. }) && !change.is_empty() {
-        // The upload may have been completed in an earlier term, by a change that is not here yet.
-        rows.rest_on(&mut change);
-    }
-    Ok((answer, change))
 }
 
 fn tag<S: Rows>(

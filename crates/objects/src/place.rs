@@ -9,12 +9,12 @@
 //!
 //! Residency binds both: no step of either reaches a region that lacks one of the bucket's tags.
 
-use std::{collections::BTreeSet, fmt};
+use std::fmt;
 
 use rhumb_regions::{
     Client, Health, Key, Plan, Policy, RegionIndex, RegionSet, Request, ResidencyTag, RouteError,
     RoutingSnapshot, Strategy,
-    homes::{HomeError, among, home_of},
+    homes::{HomeError, home_of},
     registry::TagError,
     select,
 };
@@ -58,12 +58,6 @@ pub fn home<'h>(
     key: &[u8],
 ) -> Result<&'h RegionId, HomeError> {
     home_of(homes, &name(bucket, key))
-}
-
-/// The home of a key by its [name](name()), were homes drawn among some regions.
-#[must_use]
-pub fn home_among<'h>(homes: &'h BTreeSet<RegionId>, name: &[u8]) -> Option<&'h RegionId> {
-    among(homes, name)
 }
 
 /// A bucket's residency, parsed and with the regions that it leaves. Make one per snapshot and bucket.

@@ -14,16 +14,14 @@
 //!   in the present term ([`Look::Settle`]).
 
 use bytes::Bytes;
+use rhumb_regions::homes;
 use rhumb_types::{
     RegionId, UnixMillis,
     planted::{self, Planted},
     record::{Cell, CodecError, Dot, Entry, FenceRecord, IndexKey, Record, Term, VersionVector},
 };
 
-use crate::{
-    place,
-    rows::{Change, Rows},
-};
+use crate::rows::{Change, Rows};
 
 #[cfg(test)]
 mod tests;
@@ -81,7 +79,7 @@ impl Fences {
         Ok(Self { all })
     }
 
-    /// What a home that decides in a term finds in an object's row, by [its name](place::name).
+    /// What a home that decides in a term finds in an object's row, by [its name](crate::place::name()).
     #[must_use]
     pub fn look(&self, own: Term, name: &[u8], cell: &Cell) -> Look {
         let of = |entry: &Entry| entry.value.term();
@@ -108,7 +106,7 @@ impl Fences {
     fn of(&self, name: &[u8]) -> Vec<&Fence> {
         let mut found: Vec<&Fence> = Vec::new();
         for fence in &self.all {
-            let is_home = place::home_among(&fence.record.homes, name) == Some(&fence.home);
+            let is_home = homes::among(&fence.record.homes, name) == Some(&fence.home);
             let known = found.last().is_none_or(|next| next.record.applied.covers(fence.written));
             if is_home && known {
                 found.push(fence);
@@ -162,22 +160,23 @@ pub fn split(
     write.into_iter().partition(|(key, _)| IndexKey::is_decided(key))
 }
 
-/// What all of some regions have, by what each said that it has.
+/// What this region and all others have, by what each of them said that it has; `None` before all of that
+/// is applied here.
 #[must_use]
-pub fn common<'v>(said: impl IntoIterator<Item = &'v VersionVector>) -> VersionVector {
-    let mut said = said.into_iter();
-    let Some(first) = said.next() else { return VersionVector::new() };
-    let rest: Vec<&VersionVector> = said.collect();
+pub fn common(here: &VersionVector, said: &[VersionVector]) -> Option<VersionVector> {
+    if planted::is(Planted::ForgetAtOnce) {
+        return Some(here.clone());
+    }
     let least = |(origin, version): (_, u64)| {
-        let least = rest.iter().map(|vector| vector.get(origin)).fold(version, u64::min);
+        let least = said.iter().map(|vector| vector.get(origin)).fold(version, u64::min);
         (least > 0).then_some((origin, least))
     };
-    first.iter().filter_map(least).collect()
+    let applied = said.iter().all(|vector| here.includes(vector));
+    applied.then(|| here.iter().filter_map(least).collect())
 }
 
 /// The decision that a row is not there, where it says nothing else and every region has it, by
-/// [`common`]. It may be forgotten where all that these regions had then is applied, too: nobody decides in
-/// an earlier term who has applied it.
+/// [`common`]. Then it may be forgotten: nobody decides in an earlier term who has applied it.
 #[must_use]
 pub fn forgettable(cell: &Cell, common: &VersionVector) -> Option<Dot> {
     let [entry] = cell.entries.as_slice() else { return None };
@@ -185,26 +184,33 @@ pub fn forgettable(cell: &Cell, common: &VersionVector) -> Option<Dot> {
     (gone && common.covers(entry.dot)).then_some(entry.dot)
 }
 
-/// The rows of an index, of which one is as a home has found it.
+/// The rows of an index, for who changes them; those of who decides about an object have its row as it was
+/// found.
 #[derive(Debug, Clone)]
 pub struct Found<R> {
     rows: R,
-    key: Bytes,
-    row: Option<Bytes>,
+    /// The object's key, and its row.
+    object: Option<(Bytes, Option<Bytes>)>,
 }
 
 impl<R: Rows> Found<R> {
-    /// The row of an object, and all others.
-    pub const fn new(rows: R, key: Bytes, row: Option<Bytes>) -> Self {
-        Self { rows, key, row }
+    /// For anyone.
+    pub const fn by_anyone(rows: R) -> Self {
+        Self { rows, object: None }
     }
 
-    /// Has a change rest on the row of the object, and be a decision about it: who decides about something
-    /// that hangs together with it.
-    pub fn rest_on(&self, change: &mut Change) {
-        if !change.write.iter().any(|(key, _)| *key == self.key) {
-            change.expect.push((self.key.clone(), self.row.clone()));
-            change.write.push((self.key.clone(), self.row.clone()));
+    /// For who decides about an object, whose row was found to be this.
+    pub const fn by_home(rows: R, key: Bytes, row: Option<Bytes>) -> Self {
+        Self { rows, object: Some((key, row)) }
+    }
+
+    /// Has what a home changes rest on the row of the object, and be a decision about it: who decides about
+    /// something that hangs together with it.
+    pub(crate) fn rest_on(&self, change: &mut Change) {
+        let Some((key, row)) = &self.object else { return };
+        if !change.write.iter().any(|(written, _)| written == key) {
+            change.expect.push((key.clone(), row.clone()));
+            change.write.push((key.clone(), row.clone()));
         }
     }
 }
@@ -213,7 +219,10 @@ impl<R: Rows> Rows for Found<R> {
     type Error = R::Error;
 
     fn row(&self, key: &[u8]) -> Result<Option<Bytes>, R::Error> {
-        if self.key == key { Ok(self.row.clone()) } else { self.rows.row(key) }
+        match &self.object {
+            Some((object, row)) if object == key => Ok(row.clone()),
+            _ => self.rows.row(key),
+        }
     }
 
     fn rows(

@@ -165,8 +165,6 @@ pub enum Planted {
     AnswerUnsettled,
     /// Objects: homes decide as if nothing came late.
     DecideWithoutTerms,
-    /// Objects: that a key was decided to hold nothing leaves nothing that says so.
-    DecideWithoutTrace,
     /// Objects: what was decided earlier, and not known as a term began, counts all the same.
     IgnoreFences,
     /// Objects: that a key holds nothing is forgotten before every region has heard of it.

@@ -6,15 +6,15 @@ use std::time::Duration;
 use rhumb_objects::{
     ask::{self, Answer, Ask, AskRefused},
     index::Writing,
-    rows::Change,
+    rows::{Change, Rows},
 };
-use rhumb_ports::clock::Entropy as _;
+use rhumb_ports::{clock::Entropy as _, store::StoreError};
 use rhumb_types::{
-    AckLevel, Hlc,
+    Hlc,
     record::{BlobRef, BucketDefinition, VersionId, VersionVector},
 };
 
-use super::{ObjectClient, ObjectError, decide::Deciding, index::IndexRows};
+use super::{ObjectClient, ObjectError, decide::By};
 use crate::{Engine, OsEntropy};
 
 impl Engine {
@@ -31,30 +31,15 @@ impl ObjectClient {
         &self,
         definition: &BucketDefinition,
         ask: &Ask,
-        ack: AckLevel,
+        by: &By,
         held: &[BlobRef],
     ) -> Result<(Answer, VersionVector), ObjectError> {
         let writing = self.writing();
-        self.engine()
-            .change_index(ack, |rows| {
-                let (answer, mut change) =
-                    ask::decide(rows, definition.versioning, ask, writing.clone())?;
-                self.say_held(rows, (held, Duration::MAX), &mut change)?;
-                Ok((answer, change))
-            })
-            .await
-    }
-
-    /// Decides about a change, in the index of the region that acts for the key's home.
-    pub(super) async fn decide_in_term(
-        &self,
-        deciding: &Deciding,
-        definition: &BucketDefinition,
-        ask: &Ask,
-    ) -> Result<(Answer, VersionVector), ObjectError> {
-        let writing = self.writing();
-        self.change_deciding(deciding, |rows| {
-            Ok(ask::decide_in_term(rows, definition.versioning, ask, writing.clone())?)
+        self.change_index(by, |rows| {
+            let (answer, mut change) =
+                ask::decide(rows, definition.versioning, ask, writing.clone())?;
+            self.say_held(rows, (held, Duration::MAX), &mut change)?;
+            Ok((answer, change))
         })
         .await
     }
@@ -68,7 +53,7 @@ impl ObjectClient {
     /// Adds to a change that this region holds some blobs, for good, and says so again after a time.
     pub(super) fn say_held(
         &self,
-        rows: &IndexRows<'_>,
+        rows: &impl Rows<Error = StoreError>,
         blobs: (&[BlobRef], Duration),
         change: &mut Change,
     ) -> Result<(), ObjectError> {

@@ -21,7 +21,7 @@ use rhumb_types::{
 };
 use tokio::time::sleep;
 
-use super::{ObjectClient, ObjectError};
+use super::{ObjectClient, ObjectError, decide::By};
 use crate::{Engine, agreed::AgreedBuckets, limits::WALK_PAGE_ROWS};
 
 impl Engine {
@@ -107,19 +107,12 @@ impl ObjectClient {
         let rule = definition.lifecycle.get(due.rule).map_or("", |rule| rule.id.as_str());
         tracing::debug!(%bucket, key = %key.escape_ascii(), ?what, rule, "its time is over");
         let writing = self.writing();
-        let deciding = match definition.consistency {
-            BucketConsistency::Eventual => None,
-            BucketConsistency::Linearizable => self.deciding(bucket, key).await?,
-        };
-        let Some(deciding) = deciding else {
-            return self
-                .follow(bucket, definition, key, |rows, target| {
-                    Ok(lifecycle::carry_out(rows, target, *what, writing.clone())?)
-                })
-                .await;
+        let by = match definition.consistency {
+            BucketConsistency::Eventual => By::Anyone(AckLevel::Local),
+            BucketConsistency::Linearizable => self.by_home(bucket, key).await?,
         };
         let target = Target { bucket, versioning: definition.versioning, key };
-        let done = self.change_deciding(&deciding, |rows| {
+        let done = self.change_index(&by, |rows| {
             Ok(((), lifecycle::carry_out(rows, target, *what, writing.clone())?))
         });
         done.await.map(|_| ())
@@ -141,10 +134,9 @@ impl ObjectClient {
                 if !self.is_mine(bucket, &key) {
                     continue;
                 }
-                let mended = self.follow(bucket, definition, &key, |rows, target| {
-                    Ok(index::mend(rows, target)?)
-                });
-                mended.await?;
+                let target = Target { bucket, versioning: definition.versioning, key: &key };
+                let by = By::Anyone(AckLevel::Local);
+                self.change_index(&by, |rows| Ok(((), index::mend(rows, target)?))).await?;
             }
             after = page.next;
             if after.is_none() {
@@ -152,24 +144,6 @@ impl ObjectClient {
             }
             tokio::task::yield_now().await;
         }
-    }
-
-    async fn follow(
-        &self,
-        bucket: &BucketName,
-        definition: &BucketDefinition,
-        key: &Bytes,
-        rule: impl Fn(&super::index::IndexRows<'_>, Target<'_>) -> Result<Change, ObjectError>
-        + Send
-        + Sync,
-    ) -> Result<(), ObjectError> {
-        let ack = match definition.consistency {
-            BucketConsistency::Eventual => AckLevel::Local,
-            BucketConsistency::Linearizable => AckLevel::Quorum,
-        };
-        let target = Target { bucket, versioning: definition.versioning, key };
-        let done = self.engine().change_index(ack, |rows| Ok(((), rule(rows, target)?)));
-        done.await.map(|_| ())
     }
 
     /// Takes the rows of parts away whose upload has ended.

@@ -26,6 +26,7 @@ use super::{
     Digests, ObjectError, Running,
     body::{Intake, TakenIn},
     copies::Copier,
+    decide::By,
     digest::Digester,
     keep::Pin,
     pass::{Passed, PassedOn, another},
@@ -294,7 +295,8 @@ impl ObjectClient {
     ) -> Result<(Answer, VersionVector), ObjectError> {
         match definition.consistency {
             BucketConsistency::Eventual => {
-                self.decide(definition, ask, definition.ack, ask.what.blobs()).await
+                let by = By::Anyone(definition.ack);
+                self.decide(definition, ask, &by, ask.what.blobs()).await
             }
             BucketConsistency::Linearizable => {
                 self.hold(ask.what.blobs()).await?;
@@ -322,7 +324,7 @@ impl ObjectClient {
         if blobs.is_empty() {
             return Ok(());
         }
-        let change = self.engine.change_index(AckLevel::Local, |rows| {
+        let change = self.change_index(&By::Anyone(AckLevel::Local), |rows| {
             let mut change = rhumb_objects::Change::default();
             self.say_held(rows, (blobs, renew), &mut change)?;
             Ok(((), change))

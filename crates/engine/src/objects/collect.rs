@@ -20,7 +20,6 @@ use rhumb_ports::store::Range;
 use rhumb_regions::{RegionSet, RoutingSnapshot};
 use rhumb_types::{
     RegionId,
-    control::MemberRole,
     record::{BlobHash, BlobRef, Cell, IndexKey, Space},
 };
 use tokio::{
@@ -296,7 +295,6 @@ impl ObjectClient {
     pub(super) fn hash_homes(&self) -> Homes {
         let Some(view) = self.engine().agreed() else { return Homes::default() };
         let view = view.borrow();
-        let data = view.members.iter().filter(|member| member.role != MemberRole::Witness);
-        data.map(|member| member.region.clone()).collect()
+        view.data_regions().cloned().collect()
     }
 }

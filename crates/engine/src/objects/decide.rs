@@ -1,5 +1,5 @@
-//! Deciding about keys of linearizable buckets in terms (rule 10, ADR 0013); what counts is said by
-//! `rhumb_objects::terms`.
+//! Changing rows of the index, by anyone or by who decides about a key of a linearizable bucket in terms
+//! (rule 10, ADR 0013); what counts there is said by `rhumb_objects::terms`.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use rhumb_ports::store::Range;
 use rhumb_state::{Op, visible};
 use rhumb_types::{
     AckLevel, RegionId, UnixMillis,
-    control::{ControlView, MemberRole},
+    control::ControlView,
     record::{BucketName, Cell, FenceRecord, IndexKey, Space, Term, VersionVector},
 };
 use tokio::time::sleep;
@@ -51,10 +51,28 @@ pub(super) struct Deciding {
     row: Bytes,
 }
 
+/// Who changes rows.
+pub(super) enum By {
+    /// Whoever has them. It is acknowledged so.
+    Anyone(AckLevel),
+    /// Who decides about an object. It is acknowledged by a majority.
+    Home(Deciding),
+}
+
 impl ObjectClient {
+    /// How this region changes a key for whose home it acts.
+    pub(super) async fn by_home(
+        &self,
+        bucket: &BucketName,
+        key: &Bytes,
+    ) -> Result<By, ObjectError> {
+        let deciding = self.deciding(bucket, key).await?;
+        Ok(deciding.map_or(By::Anyone(AckLevel::Quorum), By::Home))
+    }
+
     /// Under what this region decides about a key; nothing before all members can read that. The first
     /// to ask in a term begins it, which takes a round trip to a majority.
-    pub(super) async fn deciding(
+    async fn deciding(
         &self,
         bucket: &BucketName,
         key: &Bytes,
@@ -119,22 +137,25 @@ impl ObjectClient {
 
     /// Waits until a majority of the regions that hold data has something; this one is of them.
     pub(super) async fn at_majority(&self, written: VersionVector) -> bool {
-        let status = self.engine().status();
-        let others = status.peers.iter().filter(|peer| !peer.witness).count().div_ceil(2);
+        let others = self.engine().status().others_of_majority();
         self.engine().wait_acks(Some(written), others, ACK_WAIT).await >= others
     }
 
-    /// The index, as this region finds it who decides about an object. What is void is settled first.
-    pub(super) async fn found(
-        &self,
-        deciding: &Deciding,
-    ) -> Result<Found<IndexRows<'_>>, ObjectError> {
+    /// The index, for who changes it. For who decides about an object, what is void of it is settled first.
+    pub(super) async fn found(&self, by: &By) -> Result<Found<IndexRows<'_>>, ObjectError> {
+        match by {
+            By::Anyone(_) => Ok(Found::by_anyone(self.engine().index())),
+            By::Home(deciding) => self.settle_row(deciding).await,
+        }
+    }
+
+    async fn settle_row(&self, deciding: &Deciding) -> Result<Found<IndexRows<'_>>, ObjectError> {
         for _ in 0..INDEX_CHANGES_MAX {
             let cell = self.cell(&deciding.row)?;
             let seen = visible::whole(&cell).cloned();
             let chosen = match deciding.fences.look(deciding.term, &deciding.name, &cell) {
                 Look::Clear => {
-                    return Ok(Found::new(self.engine().index(), deciding.row.clone(), seen));
+                    return Ok(Found::by_home(self.engine().index(), deciding.row.clone(), seen));
                 }
                 Look::Settle(chosen) => chosen,
                 Look::Later => {
@@ -148,7 +169,7 @@ impl ObjectClient {
             // Not as expected: looked at again.
             self.decided(deciding, AckLevel::Local, change).await?;
         }
-        Err(ObjectError::Unavailable("the object is being changed too often; try again".to_owned()))
+        Err(too_often())
     }
 
     /// What was written; `None` when a row was not as expected.
@@ -163,27 +184,31 @@ impl ObjectClient {
         self.engine().set_if(ack, Op::Decide { space, term, expected, decided, pairs }).await
     }
 
-    /// Follows a rule about an object that this region decides about; see [`Engine::change_index`].
-    ///
-    /// [`Engine::change_index`]: crate::Engine::change_index
-    pub(super) async fn change_deciding<T>(
+    /// Follows a rule: reads, carries its change out, and asks it anew when a row has changed
+    /// meanwhile. Gives what the rule answered, and what was written.
+    pub(super) async fn change_index<T>(
         &self,
-        deciding: &Deciding,
+        by: &By,
         mut rule: impl FnMut(&Found<IndexRows<'_>>) -> Result<(T, Change), ObjectError> + Send,
     ) -> Result<(T, VersionVector), ObjectError> {
         for attempt in 0..INDEX_CHANGES_MAX {
-            let (answer, change) = rule(&self.found(deciding).await?)?;
+            let (answer, change) = rule(&self.found(by).await?)?;
             if change.is_empty() {
                 return Ok((answer, VersionVector::new()));
             }
-            if let Some(written) = self.decided(deciding, AckLevel::Quorum, change).await? {
+            let written = match by {
+                By::Anyone(ack) => self.engine().compare_and_set(*ack, change).await?,
+                By::Home(deciding) => self.decided(deciding, AckLevel::Quorum, change).await?,
+            };
+            if let Some(written) = written {
                 return Ok((answer, written));
             }
+            // The change that was in the way is committed by now; more of them take turns.
             if attempt > 0 {
                 sleep(INDEX_PAUSE * attempt).await;
             }
         }
-        Err(ObjectError::Unavailable("the object is being changed too often; try again".to_owned()))
+        Err(too_often())
     }
 
     /// Settles what is void of a bucket's objects that this region decides about, and forgets that others
@@ -203,7 +228,7 @@ impl ObjectClient {
                     continue;
                 }
                 let Some(deciding) = self.deciding(bucket, &key).await? else { return Ok(()) };
-                self.found(&deciding).await?;
+                self.settle_row(&deciding).await?;
                 let gone = common.as_ref().and_then(|it| terms::forgettable(&head.cell, it));
                 if let Some(decision) = gone {
                     let op = Op::Forget { space: Space::OBJECTS, key: row.clone(), decision };
@@ -221,22 +246,12 @@ impl ObjectClient {
     /// when one has not told.
     async fn common(&self) -> Option<VersionVector> {
         let view = self.engine().agreed().map(|view| view.borrow().clone())?;
-        let status = self.engine().status();
-        let others = view
-            .members
-            .iter()
-            .filter(|member| member.role != MemberRole::Witness && member.region != *self.region());
-        let said: Option<Vec<VersionVector>> = others
-            .map(|member| {
-                let peer = status.peers.iter().find(|peer| peer.region == member.region)?;
-                Some(peer.report.as_ref()?.durable.clone())
-            })
-            .collect();
-        let said = said?;
+        let others = view.data_regions().filter(|region| *region != self.region());
+        let said = self.engine().status().reported(others)?;
         for _ in 0..FORGET_LOOKS {
-            let here = self.engine().committed_vector();
-            if said.iter().all(|it| here.includes(it)) {
-                return Some(terms::common(said.iter().chain([&here])));
+            let common = terms::common(&self.engine().committed_vector(), &said);
+            if common.is_some() {
+                return common;
             }
             sleep(FORGET_PAUSE).await;
         }
@@ -255,4 +270,8 @@ impl ObjectClient {
         let change = Change { expect: Vec::new(), write };
         self.engine().compare_and_set(AckLevel::Local, change).await.map(|_| ())
     }
+}
+
+fn too_often() -> ObjectError {
+    ObjectError::Unavailable("the object is being changed too often; try again".to_owned())
 }

@@ -10,7 +10,7 @@ use rhumb_objects::{
 };
 use rhumb_ports::peer::CallError;
 use rhumb_types::{
-    AckLevel, Epoch, ErrorCode, RegionId,
+    Epoch, ErrorCode, RegionId,
     control::{ControlView, Homes},
     record::{BucketDefinition, BucketName, IndexKey, ObjectRecord, Space, VersionVector},
 };
@@ -64,13 +64,8 @@ impl ObjectClient {
         (bucket, key): (&BucketName, &Bytes),
         which: Which,
     ) -> Result<Found, ObjectError> {
-        let found = match self.deciding(bucket, key).await? {
-            Some(deciding) => {
-                let rows = self.found(&deciding).await?;
-                self.known(&rows, definition, (bucket, key), which)?
-            }
-            None => self.known(&self.engine().index(), definition, (bucket, key), which)?,
-        };
+        let rows = self.found(&self.by_home(bucket, key).await?).await?;
+        let found = self.known(&rows, definition, (bucket, key), which)?;
         self.settled(bucket, key).await?;
         Ok(found)
     }
@@ -161,11 +156,9 @@ impl ObjectClient {
         ask: &Ask,
     ) -> Result<(Answer, VersionVector), ObjectError> {
         self.still_acts(&ask.bucket, &ask.key)?;
+        let by = self.by_home(&ask.bucket, &ask.key).await?;
         // The bytes are where they were taken in, and said to be held there already.
-        let decided = match self.deciding(&ask.bucket, &ask.key).await? {
-            Some(deciding) => self.decide_in_term(&deciding, definition, ask).await,
-            None => self.decide(definition, ask, AckLevel::Quorum, &[]).await,
-        };
+        let decided = self.decide(definition, ask, &by, &[]).await;
         let rests = match &decided {
             // Nothing was written, so nothing of it was confirmed.
             Ok((_, written)) => written.is_empty(),

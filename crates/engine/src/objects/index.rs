@@ -11,13 +11,9 @@ use rhumb_types::{
     AckLevel,
     record::{Cell, Head, Space, VersionVector},
 };
-use tokio::time::sleep;
 
 use super::ObjectError;
-use crate::{
-    Engine, Request,
-    limits::{INDEX_CHANGES_MAX, INDEX_PAUSE},
-};
+use crate::{Engine, Request};
 
 /// The newest rows of the index.
 pub(super) struct IndexRows<'e> {
@@ -76,29 +72,6 @@ impl Engine {
     /// The rows that somebody has not applied.
     pub(super) fn index_unseen<'e>(&'e self, seen: &'e VersionVector) -> IndexRows<'e> {
         IndexRows { store: self.shared().store.as_ref(), seen: Some(seen) }
-    }
-
-    /// Follows a rule: reads, carries its change out, and asks it anew when a row has changed
-    /// meanwhile. Gives what the rule answered, and what was written.
-    pub(super) async fn change_index<T>(
-        &self,
-        ack: AckLevel,
-        mut rule: impl FnMut(&IndexRows<'_>) -> Result<(T, Change), ObjectError> + Send,
-    ) -> Result<(T, VersionVector), ObjectError> {
-        for attempt in 0..INDEX_CHANGES_MAX {
-            let (answer, change) = rule(&self.index())?;
-            if change.is_empty() {
-                return Ok((answer, VersionVector::new()));
-            }
-            if let Some(written) = self.compare_and_set(ack, change).await? {
-                return Ok((answer, written));
-            }
-            // The change that was in the way is committed by now; more of them take turns.
-            if attempt > 0 {
-                sleep(INDEX_PAUSE * attempt).await;
-            }
-        }
-        Err(ObjectError::Unavailable("the object is being changed too often; try again".to_owned()))
     }
 
     /// What was written; `None` when a row was not as expected.

@@ -356,10 +356,7 @@ impl ObjectClient {
                     Ok(Told::Found(None)) => (Heard::Nothing, Bytes::new()),
                     Ok(_) | Err(_) => {
                         // It may have told of more while it was waited for.
-                        let status = client.engine().status();
-                        let mut peers = status.peers.iter();
-                        let ahead =
-                            peers.any(|it| it.region == region && it.ahead_transactions > 0);
+                        let ahead = client.engine().status().lacks_of(&region);
                         (Heard::Silence { ahead }, Bytes::new())
                     }
                 };

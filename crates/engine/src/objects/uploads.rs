@@ -21,6 +21,7 @@ use rhumb_types::{
 use super::{
     ByteStream, Digests, ObjectClient, ObjectError,
     client::foreign,
+    decide::By,
     keep::Pin,
     pass::{Passed, PassedOn, another},
 };
@@ -250,7 +251,7 @@ impl ObjectClient {
         let Ok(definition) = self.definition(bucket) else { return };
         let target = Target { bucket, versioning: definition.versioning, key };
         loop {
-            let cleared = self.engine().change_index(AckLevel::Local, |rows| {
+            let cleared = self.change_index(&By::Anyone(AckLevel::Local), |rows| {
                 let change = multipart::leftovers(rows, target, upload)?;
                 Ok((change.write.len(), change))
             });

@@ -4,6 +4,7 @@ use rhumb_types::{
 };
 
 use super::*;
+use crate::place;
 
 fn region(name: &str) -> RegionId {
     RegionId::new(name).unwrap()
@@ -107,7 +108,7 @@ fn only_terms_of_who_was_the_home_of_the_key_count() {
         let row = entry(dot(2, 1), Value::Bytes(record.encode()));
         (fence_row(&region(home), term(1, 2)), cell([row]))
     };
-    let home = place::home_among(&[region("eu"), region("us")].into(), &name()).cloned().unwrap();
+    let home = homes::among(&[region("eu"), region("us")].into(), &name()).cloned().unwrap();
     let other = if home == region("eu") { "us" } else { "eu" };
     let late = cell([decided(term(1, 1), dot(1, 6), "late")]);
     let of = |fence| fences(&[fence]).look(term(1, 2), &name(), &late);
@@ -126,14 +127,16 @@ fn that_nothing_is_there_is_forgotten_once_everybody_has_heard_of_it() {
     let vector = |dots: &[Dot]| dots.iter().map(|dot| (dot.origin, dot.version)).collect();
     let (one, two): (VersionVector, VersionVector) =
         (vector(&[dot(1, 5), dot(2, 3)]), vector(&[dot(1, 9), dot(2, 2), dot(3, 1)]));
-    let all = common([&one, &two]);
+    let both = vector(&[dot(1, 9), dot(2, 3), dot(3, 1)]);
+    assert_eq!(common(&one, &[one.clone(), two.clone()]), None, "something is not applied here");
+    let all = common(&both, &[one, two]).unwrap();
     assert_eq!(all, vector(&[dot(1, 5), dot(2, 2)]));
     let gone = |version| decided(term(1, 1), dot(1, version), "");
     assert_eq!(forgettable(&cell([gone(5)]), &all), Some(dot(1, 5)));
     assert_eq!(forgettable(&cell([gone(6)]), &all), None);
     assert_eq!(forgettable(&cell([decided(term(1, 1), dot(1, 5), "there")]), &all), None);
     assert_eq!(forgettable(&cell([gone(5), gone(4)]), &all), None);
-    assert_eq!(common([]), VersionVector::new());
+    assert_eq!(common(&VersionVector::new(), &[]), Some(VersionVector::new()));
 }
 
 #[test]

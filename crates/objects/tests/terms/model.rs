@@ -11,7 +11,6 @@ use rhumb_objects::{
 use rhumb_state::{Context, cell, visible};
 use rhumb_types::{
     DomainId, Epoch, Hlc, OriginId, RegionId, UnixMillis,
-    planted::{self, Planted},
     record::{
         BucketName, Cell, Decided, Dot, Entry, FenceRecord, Record as _, Term, Value, VersionVector,
     },
@@ -132,6 +131,7 @@ pub(crate) struct World {
     seen: History<Call, Heard>,
     values: u64,
     counts: Counts,
+    traceless: bool,
 }
 
 fn origin(node: usize) -> OriginId {
@@ -167,7 +167,13 @@ impl World {
             seen: History::default(),
             values: 0,
             counts: Counts::default(),
+            traceless: false,
         }
+    }
+
+    /// That the key was decided to hold nothing leaves nothing that says so.
+    pub(crate) fn traceless(self) -> Self {
+        Self { traceless: true, ..self }
     }
 
     fn write(&mut self, node: usize, written: Written) -> Dot {
@@ -175,8 +181,7 @@ impl World {
         let dot = Dot { origin: origin(node), version };
         let deps = self.nodes[node].applied.clone();
         let gone = matches!(&written, Written::Decided(decided) if decided.row.is_none());
-        let traceless = gone && planted::is(Planted::DecideWithoutTrace);
-        let written = if traceless { Written::Forgotten } else { written };
+        let written = if gone && self.traceless { Written::Forgotten } else { written };
         let transaction = Transaction { dot, deps, written };
         self.logs.entry(origin(node)).or_default().push(transaction.clone());
         self.apply(node, &transaction);
@@ -338,14 +343,9 @@ impl World {
 
     fn forget(&mut self) {
         let here = &self.nodes[self.holder];
-        let at_once = planted::is(Planted::ForgetAtOnce);
-        let all: &[Node] = if at_once { &[] } else { &self.nodes };
-        let holds = all.iter().all(|it| here.applied.includes(&it.applied));
-        if self.fences.is_none() || !holds {
-            return;
-        }
-        let common = terms::common(all.iter().map(|node| &node.applied).chain([&here.applied]));
-        if terms::forgettable(&here.cell, &common).is_some() {
+        let said: Vec<VersionVector> = self.nodes.iter().map(|it| it.applied.clone()).collect();
+        let common = terms::common(&here.applied, &said).filter(|_| self.fences.is_some());
+        if common.is_some_and(|common| terms::forgettable(&here.cell, &common).is_some()) {
             self.counts.forgotten += 1;
             self.write(self.holder, Written::Forgotten);
         }

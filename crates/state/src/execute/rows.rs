@@ -1,10 +1,7 @@
 //! Rows of views of Rhumb's own: compared, and written as a whole or decided about.
 
 use bytes::Bytes;
-use rhumb_types::{
-    planted::{self, Planted},
-    record::{CellId, Decided, Dot, Space, Term, Value},
-};
+use rhumb_types::record::{CellId, Decided, Dot, Space, Term, Value};
 
 use super::Editor;
 use crate::{op::OpError, reply::Reply, visible};
@@ -41,10 +38,6 @@ impl Editor<'_> {
         }
         for (key, row) in decided {
             let cell = CellId::head(space, key.clone());
-            if row.is_none() && planted::is(Planted::DecideWithoutTrace) {
-                self.draft.remove(self.table, cell)?;
-                continue;
-            }
             let value = Value::Decided(Decided { term, row: row.clone() });
             self.draft.put(self.table, cell, value, None)?;
         }

@@ -96,6 +96,12 @@ pub struct ControlView {
 }
 
 impl ControlView {
+    /// The regions of members that hold data.
+    pub fn data_regions(&self) -> impl Iterator<Item = &RegionId> {
+        let holds = |member: &&Member| member.role.holds_data();
+        self.members.iter().filter(holds).map(|member| &member.region)
+    }
+
     /// Which region acts as owner for a region: the holder of its lease, if there is one.
     #[must_use]
     pub fn acting_for(&self, region: &RegionId) -> Option<&RegionId> {

@@ -8,16 +8,17 @@ use rhumb_objects::{
     condition::Condition,
     index::{self, Target, Which, Writing},
     refer::HOLDERS_MAX,
-    rows::Rows as _,
+    rows::Rows,
     want::cache::{ReadId, Victim, given_up, is_given_up},
 };
+use rhumb_ports::store::StoreError;
 use rhumb_regions::{Health, RoutingSnapshot};
 use rhumb_types::{
     AckLevel, RegionId,
     record::{BlobHash, Body, BucketName, HolderRecord, IndexKey, ObjectRecord, Record as _},
 };
 
-use super::super::{ObjectClient, ObjectError, index::IndexRows};
+use super::super::{ObjectClient, ObjectError, decide::By};
 
 /// What this region has of an object's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +58,7 @@ impl ObjectClient {
 
     pub(super) fn standing(
         &self,
-        index: &IndexRows<'_>,
+        index: &impl Rows<Error = StoreError>,
         record: &ObjectRecord,
         snapshot: &RoutingSnapshot,
     ) -> Result<Standing, ObjectError> {
@@ -120,7 +121,7 @@ impl ObjectClient {
 
     fn holders_of(
         &self,
-        index: &IndexRows<'_>,
+        index: &impl Rows<Error = StoreError>,
         hash: &BlobHash,
     ) -> Result<BTreeMap<RegionId, HolderRecord>, ObjectError> {
         let rows = index.rows(&IndexKey::holders_of(hash), None, HOLDERS_MAX)?;
@@ -139,8 +140,9 @@ impl ObjectClient {
         snapshot: &RoutingSnapshot,
     ) -> Result<u64, ObjectError> {
         // Whoever loses this to a crash finds the object where it was.
-        let rule = |rows: &IndexRows<'_>| self.parting(bucket, victim, snapshot, rows);
-        let (gone, _) = self.engine().change_index(AckLevel::Memory, rule).await?;
+        let by = By::Anyone(AckLevel::Memory);
+        let parting = self.change_index(&by, |rows| self.parting(bucket, victim, snapshot, rows));
+        let (gone, _) = parting.await?;
         let shown = self.cache_metrics();
         match gone {
             Gone::Nothing => Ok(0),
@@ -180,7 +182,7 @@ impl ObjectClient {
         bucket: &BucketName,
         victim: &Victim,
         snapshot: &RoutingSnapshot,
-        rows: &IndexRows<'_>,
+        rows: &impl Rows<Error = StoreError>,
     ) -> Result<(Gone, Change), ObjectError> {
         let definition = self.definition(bucket)?;
         let target = Target { bucket, versioning: definition.versioning, key: &victim.key };
@@ -218,7 +220,7 @@ impl ObjectClient {
     /// anything else refers to stays where it is needed.
     fn give_up(
         &self,
-        rows: &IndexRows<'_>,
+        rows: &impl Rows<Error = StoreError>,
         record: &ObjectRecord,
         change: &mut Change,
     ) -> Result<(), ObjectError> {

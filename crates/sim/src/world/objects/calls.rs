@@ -24,7 +24,7 @@ use rhumb_types::{
 
 use super::{
     blobs::Read,
-    decide::{deciding, found},
+    decide::{by_home, found},
     here::{Answered, Here, Ticket},
     words,
 };
@@ -171,7 +171,7 @@ pub(super) async fn head(
     }
     // Nothing else happens here between the two looks.
     let seen = super::applied(here.store());
-    let status = here.state().status.clone();
+    let status = here.status();
     let peers = status.peers.iter().filter(|peer| !peer.witness);
     let peers = peers.map(|peer| (peer.region.clone(), peer.ahead_transactions > 0));
     let peers: Vec<(RegionId, bool)> = peers.collect();
@@ -189,12 +189,8 @@ pub(super) async fn head(
         let heard = match answered {
             Answered::Told(Some(Told::Found(Some(record)))) => Heard::Found(record),
             Answered::Told(Some(Told::Found(None))) => Heard::Nothing,
-            _ => {
-                let status = here.state().status.clone();
-                let mut peers = status.peers.iter();
-                let ahead = peers.any(|it| it.region == region && it.ahead_transactions > 0);
-                Heard::Silence { ahead }
-            }
+            // It may have told of more while it was waited for.
+            _ => Heard::Silence { ahead: here.status().lacks_of(&region) },
         };
         verdict = inquiry.on_answer(&region, heard);
     }
@@ -244,10 +240,8 @@ async fn read_at_home(
 ) -> Result<Option<ObjectRecord>, Failure> {
     still_acts(here, bucket, key)?;
     let target = Target { bucket, versioning: definition.versioning, key };
-    let found = match deciding(here, bucket, key).await? {
-        Some(deciding) => index::find(&found(here, &deciding).await?, target, which)?,
-        None => index::find(&here.rows(), target, which)?,
-    };
+    let rows = found(here, &by_home(here, bucket, key).await?).await?;
+    let found = index::find(&rows, target, which)?;
     let record = found.record().cloned().filter(|record| record.content.is_some());
     settled(here, bucket, key).await?;
     still_acts(here, bucket, key)?;
@@ -268,14 +262,13 @@ pub(super) async fn settled(here: &Here, bucket: &BucketName, key: &Bytes) -> Re
 
 /// Waits until a majority of the regions that hold data has something; this one is of them.
 pub(super) async fn at_majority(here: &Here, written: VersionVector) -> bool {
-    let status = here.state().status.clone();
-    let others = status.peers.iter().filter(|peer| !peer.witness).count().div_ceil(2);
+    let others = here.status().others_of_majority();
     here.acks(Some(written), others).await >= others
 }
 
 /// The region that acts for a key's home.
 pub(super) fn acting(here: &Here, bucket: &BucketName, key: &[u8]) -> Result<RegionId, Failure> {
-    let view = here.state().view.clone();
+    let view = here.view();
     let home = home(here, &view.homes, bucket, key)?;
     if may_decide(here, home, view.homes.version).is_some() {
         return Ok(here.region().clone());
@@ -316,7 +309,7 @@ pub(super) fn acts(
     bucket: &BucketName,
     key: &[u8],
 ) -> Result<(Arc<ControlView>, RegionId, Epoch), Failure> {
-    let view = here.state().view.clone();
+    let view = here.view();
     let home = home(here, &view.homes, bucket, key)?.clone();
     match may_decide(here, &home, view.homes.version) {
         Some(epoch) => Ok((view, home, epoch)),

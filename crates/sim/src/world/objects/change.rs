@@ -6,8 +6,9 @@ use rhumb_node::SubmitError;
 use rhumb_objects::{
     ask::{self, Answer, Ask},
     index::Writing,
-    rows::Change,
+    rows::{Change, Rows},
 };
+use rhumb_ports::store::StoreError;
 use rhumb_state::{Op, Reply};
 use rhumb_types::{
     AckLevel, ErrorCode,
@@ -17,15 +18,9 @@ use rhumb_types::{
 
 use super::{
     calls::{Call, Failure, INDEX_CALL_WAIT, Told, acting, settled, still_acts},
-    decide::{change_deciding, deciding},
-    here::{Here, IndexRows, Pin},
+    decide::{By, by_home, change_index},
+    here::{Here, Pin},
 };
-use crate::branch::Branch;
-
-/// How often a change is worked out anew when rows have changed meanwhile, as in the engine.
-pub(super) const CHANGES_MAX: u64 = 16;
-/// Pause before the third of these attempts, in microseconds; it grows with each.
-pub(super) const PAUSE_MICROS: u64 = 2_000;
 
 /// What was written; `None` when a row was not as expected.
 pub(super) async fn compare_and_set(
@@ -60,39 +55,17 @@ fn failed(error: &SubmitError) -> Failure {
     Failure::new(error.code(), error.to_string())
 }
 
-/// Follows a rule: reads, carries its change out, and asks it anew when a row has changed meanwhile.
-pub(super) async fn change_index<T>(
-    here: &Here,
-    ack: AckLevel,
-    mut rule: impl FnMut(&IndexRows<'_>) -> Result<(T, Change), Failure>,
-) -> Result<(T, VersionVector), Failure> {
-    for attempt in 0..CHANGES_MAX {
-        let (answer, change) = rule(&here.rows())?;
-        if change.is_empty() {
-            return Ok((answer, VersionVector::new()));
-        }
-        if let Some(written) = compare_and_set(here, ack, change).await? {
-            return Ok((answer, written));
-        }
-        here.note(Branch::ChangedMeanwhile);
-        if attempt > 0 {
-            here.sleep(PAUSE_MICROS * attempt).await;
-        }
-    }
-    Err(Failure::unavailable("the object is being changed too often"))
-}
-
 /// Carries a change out in this region's index. Of the blobs that it names, those that are held here are
 /// said to be, in the same transaction.
 async fn decide(
     here: &Here,
     definition: &BucketDefinition,
     ask: &Ask,
-    ack: AckLevel,
+    by: &By,
     held: &[BlobRef],
 ) -> Result<(Answer, VersionVector), Failure> {
     let writing = writing(here);
-    change_index(here, ack, |rows| {
+    change_index(here, by, |rows| {
         let (answer, mut change) = ask::decide(rows, definition.versioning, ask, writing.clone())?;
         say_held(here, rows, (held, Duration::MAX), &mut change)?;
         Ok((answer, change))
@@ -108,7 +81,7 @@ pub(super) fn writing(here: &Here) -> Writing {
 
 fn say_held(
     here: &Here,
-    rows: &IndexRows<'_>,
+    rows: &impl Rows<Error = StoreError>,
     blobs: (&[BlobRef], Duration),
     change: &mut Change,
 ) -> Result<(), Failure> {
@@ -131,7 +104,7 @@ pub(super) async fn hold_young(
     if blobs.is_empty() {
         return Ok(());
     }
-    let change = change_index(here, AckLevel::Local, |rows| {
+    let change = change_index(here, &By::Anyone(AckLevel::Local), |rows| {
         let mut change = Change::default();
         say_held(here, rows, (blobs, renew), &mut change)?;
         Ok(((), change))
@@ -148,7 +121,8 @@ pub(super) async fn change(
     pins: Vec<Pin>,
 ) -> Result<(Answer, VersionVector), Failure> {
     if definition.consistency == BucketConsistency::Eventual {
-        return decide(here, definition, ask, definition.ack, ask.what.blobs()).await;
+        let by = By::Anyone(definition.ack);
+        return decide(here, definition, ask, &by, ask.what.blobs()).await;
     }
     hold(here, ask.what.blobs()).await?;
     let (answer, written) = change_at_home(here, ask).await?;
@@ -179,18 +153,9 @@ pub(super) async fn change_here(
 ) -> Result<(Answer, VersionVector), Failure> {
     let definition = here.definition(&ask.bucket)?;
     still_acts(here, &ask.bucket, &ask.key)?;
-    let decided = match deciding(here, &ask.bucket, &ask.key).await? {
-        Some(deciding) => {
-            let writing = writing(here);
-            let versioning = definition.versioning;
-            change_deciding(here, &deciding, |rows| {
-                Ok(ask::decide_in_term(rows, versioning, ask, writing.clone())?)
-            })
-            .await
-        }
-        // The bytes are where they were taken in, and said to be held there already.
-        None => decide(here, &definition, ask, AckLevel::Quorum, &[]).await,
-    };
+    let by = by_home(here, &ask.bucket, &ask.key).await?;
+    // The bytes are where they were taken in, and said to be held there already.
+    let decided = decide(here, &definition, ask, &by, &[]).await;
     let rests = match &decided {
         // Nothing was written, so nothing of it was confirmed.
         Ok((_, written)) => written.is_empty(),

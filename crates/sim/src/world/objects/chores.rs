@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rhumb_objects::{
-    Change,
     index::{self, Target},
     lifecycle::{self, Due, Sweep},
     list::{self, Listing},
@@ -25,8 +24,8 @@ use rhumb_types::{
 use super::{
     blobs::Read,
     calls::{Failure, sources, still_acts},
-    change::{change_index, compare_and_set, hold, writing},
-    decide::{change_deciding, deciding, settle_all, sweep_fences},
+    change::{compare_and_set, hold, writing},
+    decide::{By, by_home, change_index, settle_all, sweep_fences},
     here::Here,
 };
 use crate::branch::Branch;
@@ -66,20 +65,13 @@ async fn age(
             }
             let writing = writing(here);
             here.note(Branch::UploadAged);
-            let deciding = match definition.consistency {
-                BucketConsistency::Eventual => None,
-                BucketConsistency::Linearizable => deciding(here, bucket, &key).await?,
+            let by = match definition.consistency {
+                BucketConsistency::Eventual => By::Anyone(AckLevel::Local),
+                BucketConsistency::Linearizable => by_home(here, bucket, &key).await?,
             };
-            if let Some(deciding) = deciding {
-                let target = Target { bucket, versioning: definition.versioning, key: &key };
-                change_deciding(here, &deciding, |rows| {
-                    Ok(((), lifecycle::carry_out(rows, target, what, writing.clone())?))
-                })
-                .await?;
-                continue;
-            }
-            follow(here, bucket, definition, &key, |rows, target| {
-                Ok(lifecycle::carry_out(rows, target, what, writing.clone())?)
+            let target = Target { bucket, versioning: definition.versioning, key: &key };
+            change_index(here, &by, |rows| {
+                Ok(((), lifecycle::carry_out(rows, target, what, writing.clone())?))
             })
             .await?;
         }
@@ -102,26 +94,11 @@ async fn mend(
         if still_acts(here, bucket, &key).is_err() {
             continue;
         }
-        follow(here, bucket, definition, &key, |rows, target| Ok(index::mend(rows, target)?))
-            .await?;
+        let target = Target { bucket, versioning: definition.versioning, key: &key };
+        let by = By::Anyone(AckLevel::Local);
+        change_index(here, &by, |rows| Ok(((), index::mend(rows, target)?))).await?;
     }
     Ok(())
-}
-
-async fn follow(
-    here: &Here,
-    bucket: &BucketName,
-    definition: &BucketDefinition,
-    key: &Bytes,
-    rule: impl Fn(&super::here::IndexRows<'_>, Target<'_>) -> Result<Change, Failure>,
-) -> Result<(), Failure> {
-    let ack = match definition.consistency {
-        BucketConsistency::Eventual => AckLevel::Local,
-        BucketConsistency::Linearizable => AckLevel::Quorum,
-    };
-    let target = Target { bucket, versioning: definition.versioning, key };
-    let done = change_index(here, ack, |rows| Ok(((), rule(rows, target)?)));
-    done.await.map(|_| ())
 }
 
 /// Takes the rows of parts away whose upload has ended.

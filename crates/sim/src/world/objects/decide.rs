@@ -1,4 +1,5 @@
-//! Deciding about keys of linearizable buckets in terms, in the order of the engine's steps.
+//! Changing rows of the index, by anyone or by who decides about a key of a linearizable bucket in terms, in
+//! the order of the engine's steps.
 
 use std::{rc::Rc, time::Duration};
 
@@ -12,18 +13,22 @@ use rhumb_ports::store::{Range, ReadStore as _};
 use rhumb_state::{Op, visible};
 use rhumb_types::{
     AckLevel, RegionId, UnixMillis,
-    control::{ControlView, MemberRole},
+    control::ControlView,
     planted::{self, Planted},
     record::{BucketName, Cell, FenceRecord, IndexKey, Space, Term, VersionVector},
 };
 
 use super::{
     calls::{Failure, acts, at_majority, still_acts},
-    change::{CHANGES_MAX, PAUSE_MICROS, compare_and_set, set_if},
+    change::{compare_and_set, set_if},
     here::{Here, IndexRows},
 };
 use crate::{branch::Branch, time::SECOND};
 
+/// How often a change is worked out anew when rows have changed meanwhile, as in the engine.
+const CHANGES_MAX: u64 = 16;
+/// Pause before the third of these attempts, in microseconds; it grows with each.
+const PAUSE_MICROS: u64 = 2_000;
 /// How often it is looked whether all is applied here that other regions had, and the pause after each look.
 const FORGET_LOOKS: u32 = 20;
 const FORGET_PAUSE: u64 = SECOND / 2;
@@ -39,8 +44,22 @@ pub(super) struct Deciding {
     row: Bytes,
 }
 
+/// Who changes rows.
+pub(super) enum By {
+    /// Whoever has them. It is acknowledged so.
+    Anyone(AckLevel),
+    /// Who decides about an object. It is acknowledged by a majority.
+    Home(Deciding),
+}
+
+/// How this region changes a key for whose home it acts.
+pub(super) async fn by_home(here: &Here, bucket: &BucketName, key: &Bytes) -> Result<By, Failure> {
+    let deciding = deciding(here, bucket, key).await?;
+    Ok(deciding.map_or(By::Anyone(AckLevel::Quorum), By::Home))
+}
+
 /// Under what this region decides about a key; nothing before all members can read that.
-pub(super) async fn deciding(
+async fn deciding(
     here: &Here,
     bucket: &BucketName,
     key: &Bytes,
@@ -99,8 +118,15 @@ pub(crate) fn fences(here: &Here) -> Result<Fences, Failure> {
         .map_err(|error| Failure::unavailable(error.to_string()))
 }
 
-/// The index, as this region finds it who decides about an object. What is void is settled first.
-pub(super) async fn found<'h>(
+/// The index, for who changes it. For who decides about an object, what is void of it is settled first.
+pub(super) async fn found<'h>(here: &'h Here, by: &By) -> Result<Found<IndexRows<'h>>, Failure> {
+    match by {
+        By::Anyone(_) => Ok(Found::by_anyone(here.rows())),
+        By::Home(deciding) => settle_row(here, deciding).await,
+    }
+}
+
+async fn settle_row<'h>(
     here: &'h Here,
     deciding: &Deciding,
 ) -> Result<Found<IndexRows<'h>>, Failure> {
@@ -108,19 +134,19 @@ pub(super) async fn found<'h>(
         let cell = cell(here, &deciding.row);
         let seen = visible::whole(&cell).cloned();
         let chosen = match deciding.fences.look(deciding.term, &deciding.name, &cell) {
-            Look::Clear => return Ok(Found::new(here.rows(), deciding.row.clone(), seen)),
+            Look::Clear => return Ok(Found::by_home(here.rows(), deciding.row.clone(), seen)),
             Look::Settle(chosen) => chosen,
             Look::Later => return Err(Failure::unavailable("another region has decided since")),
         };
         here.note(if cell.entries.len() > 1 { Branch::LateDropped } else { Branch::LateSettled });
         let expect = vec![(deciding.row.clone(), seen)];
         let change = Change { expect, write: vec![(deciding.row.clone(), chosen)] };
-        carry_out(here, deciding, AckLevel::Local, change).await?;
+        decided(here, deciding, AckLevel::Local, change).await?;
     }
     Err(Failure::unavailable("the object is being changed too often"))
 }
 
-async fn carry_out(
+async fn decided(
     here: &Here,
     deciding: &Deciding,
     ack: AckLevel,
@@ -134,18 +160,22 @@ async fn carry_out(
     set_if(here, ack, Op::Decide { space, term, expected, decided, pairs }).await
 }
 
-/// Follows a rule about an object that this region decides about.
-pub(super) async fn change_deciding<T>(
+/// Follows a rule: reads, carries its change out, and asks it anew when a row has changed meanwhile.
+pub(super) async fn change_index<T>(
     here: &Here,
-    deciding: &Deciding,
+    by: &By,
     mut rule: impl FnMut(&Found<IndexRows<'_>>) -> Result<(T, Change), Failure>,
 ) -> Result<(T, VersionVector), Failure> {
     for attempt in 0..CHANGES_MAX {
-        let (answer, change) = rule(&found(here, deciding).await?)?;
+        let (answer, change) = rule(&found(here, by).await?)?;
         if change.is_empty() {
             return Ok((answer, VersionVector::new()));
         }
-        if let Some(written) = carry_out(here, deciding, AckLevel::Quorum, change).await? {
+        let written = match by {
+            By::Anyone(ack) => compare_and_set(here, *ack, change).await?,
+            By::Home(deciding) => decided(here, deciding, AckLevel::Quorum, change).await?,
+        };
+        if let Some(written) = written {
             return Ok((answer, written));
         }
         here.note(Branch::ChangedMeanwhile);
@@ -169,7 +199,7 @@ pub(super) async fn settle_all(here: &Here, bucket: &BucketName) -> Result<(), F
             continue;
         }
         let Some(deciding) = deciding(here, bucket, &key).await? else { return Ok(()) };
-        found(here, &deciding).await?;
+        settle_row(here, &deciding).await?;
         let gone = common.as_ref().and_then(|it| terms::forgettable(&head.cell, it));
         if let Some(decision) = gone {
             here.note(Branch::GoneForgotten);
@@ -182,23 +212,13 @@ pub(super) async fn settle_all(here: &Here, bucket: &BucketName) -> Result<(), F
 
 /// What all regions that hold data have, where this one has applied what each of them had.
 async fn common(here: &Here) -> Option<VersionVector> {
-    let view = here.state().view.clone();
-    let status = here.state().status.clone();
-    let others = view
-        .members
-        .iter()
-        .filter(|member| member.role != MemberRole::Witness && member.region != *here.region());
-    let said: Option<Vec<VersionVector>> = others
-        .map(|member| {
-            let peer = status.peers.iter().find(|peer| peer.region == member.region)?;
-            Some(peer.report.as_ref()?.durable.clone())
-        })
-        .collect();
-    let said = said?;
+    let (view, status) = (here.view(), here.status());
+    let others = view.data_regions().filter(|region| *region != here.region());
+    let said = status.reported(others)?;
     for _ in 0..FORGET_LOOKS {
-        let applied = super::applied(here.store());
-        if said.iter().all(|it| applied.includes(it)) {
-            return Some(terms::common(said.iter().chain([&applied])));
+        let common = terms::common(&super::applied(here.store()), &said);
+        if common.is_some() {
+            return common;
         }
         here.sleep(FORGET_PAUSE).await;
     }

@@ -30,7 +30,7 @@ use rhumb_regions::RoutingSnapshot;
 use rhumb_state::{Op, Reply, visible};
 use rhumb_types::{
     AckLevel, ErrorCode, Hlc, RegionId, Timestamp,
-    control::{ControlView, MemberRole},
+    control::ControlView,
     record::{
         BlobHash, BucketDefinition, BucketName, Cell, Dot, Head, Space, Term, VersionId,
         VersionVector,
@@ -203,6 +203,14 @@ impl Here {
         self.state().now
     }
 
+    pub(super) fn status(&self) -> Arc<NodeStatus> {
+        self.state().status.clone()
+    }
+
+    pub(super) fn view(&self) -> Arc<ControlView> {
+        self.state().view.clone()
+    }
+
     pub(super) fn routing(&self) -> Option<Arc<RoutingSnapshot>> {
         self.state().routing.clone()
     }
@@ -217,14 +225,12 @@ impl Here {
 
     /// The regions among which hashes are shared out.
     pub(super) fn homes(&self) -> Homes {
-        let view = self.state().view.clone();
-        let data = view.members.iter().filter(|member| member.role != MemberRole::Witness);
-        data.map(|member| member.region.clone()).collect()
+        self.view().data_regions().cloned().collect()
     }
 
     /// Whether this region is to fetch what it will hold once its duties are back.
     pub(super) fn is_returning(&self) -> bool {
-        self.pace().fetches_displaced && self.state().view.displaced.contains_key(self.region())
+        self.pace().fetches_displaced && self.view().displaced.contains_key(self.region())
     }
 
     pub(super) fn new_version(&self) -> VersionId {

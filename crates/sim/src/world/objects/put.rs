@@ -22,7 +22,8 @@ use rhumb_types::{
 
 use super::{
     calls::{Call, Failure, Headed, KEEP_WAIT, Told, head},
-    change::{change, change_index, hold},
+    change::{change, hold},
+    decide::{By, change_index},
     here::{Answered, Here, Pin, Ticket, Wish},
     pace::Pace,
     read,
@@ -477,7 +478,7 @@ async fn parts_here(
 async fn clear(here: &Here, bucket: &BucketName, key: &Bytes, upload: VersionId) {
     let Ok(definition) = here.definition(bucket) else { return };
     let target = index::Target { bucket, versioning: definition.versioning, key };
-    let cleared = change_index(here, AckLevel::Local, |rows| {
+    let cleared = change_index(here, &By::Anyone(AckLevel::Local), |rows| {
         Ok(((), multipart::leftovers(rows, target, upload)?))
     });
     let _left = cleared.await;
