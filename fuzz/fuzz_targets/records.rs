@@ -5,8 +5,8 @@ use libfuzzer_sys::fuzz_target;
 use rhumb_types::{
     control::{AdminAnswer, AdminQuery, AdminQueryAnswer, AdminRequest, ControlView},
     record::{
-        BucketEntry, Cell, Frontier, Head, HolderRecord, Job, ObjectRecord, OwnedRow, PartRecord,
-        QueueEntry, Record, Transaction, UploadRecord, VersionVector,
+        BucketEntry, Cell, FenceRecord, Frontier, Head, HolderRecord, Job, ObjectRecord, OwnedRow,
+        PartRecord, QueueEntry, Record, Transaction, UploadRecord, VersionVector,
     },
 };
 
@@ -29,6 +29,6 @@ fuzz_target!(|data: &[u8]| {
     let Some((kind, bytes)) = data.split_first() else { return };
     any_of!(*kind, bytes;
         Cell Head Transaction VersionVector OwnedRow Job Frontier ObjectRecord HolderRecord
-        UploadRecord PartRecord BucketEntry QueueEntry AdminRequest AdminAnswer AdminQuery
+        FenceRecord UploadRecord PartRecord BucketEntry QueueEntry AdminRequest AdminAnswer AdminQuery
         AdminQueryAnswer ControlView);
 });

@@ -169,7 +169,6 @@ fn the_same_seeds_give_the_same_document_and_others_another() {
     assert!(one["figures"]["detected_max_ms"].as_f64().unwrap() > 0.0);
 }
 
-/// The figure that decides is of a file each time: the load of the traffic's step, the cost of the table.
 #[test]
 fn levels_are_mixed_and_delays_are_constant_where_that_is_asked_for() {
     let words = ["--writes", "100%", "--json", "--fault", DOWN];
@@ -187,6 +186,7 @@ fn levels_are_mixed_and_delays_are_constant_where_that_is_asked_for() {
     assert_ne!(constant, local);
 }
 
+/// The figure that decides is of a file each time: the load of the traffic's step, the cost of the table.
 #[test]
 fn four_files_say_what_happens_and_how_it_ends() {
     let folder = tempfile::tempdir().unwrap();

@@ -107,8 +107,10 @@ fn place(view: &View, shown: &mut Map<String, Json>, cell: &CellId) -> Option<()
 fn put_value(shown: &mut Map<String, Json>, value: &Value) {
     match value {
         Value::Bytes(bytes) => put_bytes(shown, "value", bytes),
+        // A set's member: its place is shown, and it holds nothing more.
+        Value::Unit => {}
         // Only in a view of Rhumb's own, which is not shown.
-        Value::Unit | Value::Decided(_) => {}
+        Value::Decided(_) => {}
         Value::Score(score) => {
             // Infinities are scores, and JSON has none.
             let score = if score.is_finite() { json!(score) } else { json!(score.to_string()) };
