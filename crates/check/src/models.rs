@@ -2,23 +2,23 @@
 
 use crate::Model;
 
-/// A register with compare-and-set; empty at first.
+/// A register of one value or none, with compare-and-set; empty at first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Register;
 
 /// What a register is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RegisterCall {
     /// Its value.
     Read,
-    /// To take a value.
-    Write(u64),
-    /// To take a value if it has another.
+    /// To take a value, or to have none.
+    Write(Option<u64>),
+    /// The same if it has what is expected.
     CompareAndSet {
         /// What it must have.
         expected: Option<u64>,
         /// What it takes.
-        new: u64,
+        new: Option<u64>,
     },
 }
 
@@ -48,12 +48,12 @@ impl Model for Register {
         call: &RegisterCall,
         answer: Option<&RegisterAnswer>,
     ) -> Option<Self::State> {
-        let (expected, next) = match call {
+        let (expected, next) = match *call {
             RegisterCall::Read => (RegisterAnswer::Value(*state), *state),
-            RegisterCall::Write(value) => (RegisterAnswer::Written, Some(*value)),
+            RegisterCall::Write(value) => (RegisterAnswer::Written, value),
             RegisterCall::CompareAndSet { expected, new } => {
-                let swaps = state == expected;
-                (RegisterAnswer::Swapped(swaps), if swaps { Some(*new) } else { *state })
+                let swaps = *state == expected;
+                (RegisterAnswer::Swapped(swaps), if swaps { new } else { *state })
             }
         };
         answer.is_none_or(|answer| *answer == expected).then_some(next)

@@ -267,7 +267,7 @@ mod tests {
     fn a_read_during_a_write_sees_either_value() {
         for seen in [None, Some(1)] {
             let mut history = History::default();
-            let write = history.start(Write(1));
+            let write = history.start(Write(Some(1)));
             let read = history.start(Read);
             history.answer(read, Value(seen));
             history.answer(write, Written);
@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn a_read_after_a_write_must_see_it() {
         let mut history = History::default();
-        let write = history.start(Write(1));
+        let write = history.start(Write(Some(1)));
         history.answer(write, Written);
         let read = history.start(Read);
         history.answer(read, Value(None));
@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn two_reads_may_not_see_a_write_come_and_go() {
         let mut history = History::default();
-        let write = history.start(Write(1));
+        let write = history.start(Write(Some(1)));
         for seen in [Some(1), None] {
             let read = history.start(Read);
             history.answer(read, Value(seen));
@@ -301,7 +301,7 @@ mod tests {
     fn an_unknown_write_may_take_effect_late_or_never() {
         for seen in [[None, None, None], [None, None, Some(1)], [None, Some(1), Some(1)]] {
             let mut history = History::default();
-            history.start(Write(1));
+            history.start(Write(Some(1)));
             for value in seen {
                 let read = history.start(Read);
                 history.answer(read, Value(value));
@@ -311,15 +311,16 @@ mod tests {
         let mut history = History::default();
         let read = history.start(Read);
         history.answer(read, Value(Some(1)));
-        history.start(Write(1));
+        history.start(Write(Some(1)));
         assert!(is_violation(&history), "not before it started");
     }
 
     #[test]
     fn an_unknown_write_takes_effect_once() {
         let mut history = History::default();
-        history.start(Write(1));
-        for (call, answer) in [(Read, Value(Some(1))), (Write(2), Written), (Read, Value(Some(1)))]
+        history.start(Write(Some(1)));
+        for (call, answer) in
+            [(Read, Value(Some(1))), (Write(Some(2)), Written), (Read, Value(Some(1)))]
         {
             let id = history.start(call);
             history.answer(id, answer);
@@ -330,7 +331,7 @@ mod tests {
     #[test]
     fn a_discarded_call_has_no_effect() {
         let mut history = History::default();
-        let write = history.start(Write(1));
+        let write = history.start(Write(Some(1)));
         history.discard(write);
         let read = history.start(Read);
         history.answer(read, Value(Some(1)));
@@ -341,11 +342,27 @@ mod tests {
     fn only_one_of_two_equal_swaps_succeeds() {
         for (second, linearizable) in [(false, true), (true, false)] {
             let mut history = History::default();
-            let one = history.start(CompareAndSet { expected: None, new: 1 });
-            let two = history.start(CompareAndSet { expected: None, new: 2 });
+            let one = history.start(CompareAndSet { expected: None, new: Some(1) });
+            let two = history.start(CompareAndSet { expected: None, new: Some(2) });
             history.answer(one, Swapped(true));
             history.answer(two, Swapped(second));
             assert_eq!(verdict(&history) == Verdict::Linearizable, linearizable);
+        }
+    }
+
+    #[test]
+    fn who_takes_the_value_away_leaves_none() {
+        let swap = CompareAndSet { expected: Some(1), new: None };
+        for (call, answer) in [(Write(None), Written), (swap, Swapped(true))] {
+            for (seen, linearizable) in [(None, true), (Some(1), false)] {
+                let mut history = History::default();
+                let calls = [(Write(Some(1)), Written), (call, answer), (Read, Value(seen))];
+                for (call, answer) in calls {
+                    let id = history.start(call);
+                    history.answer(id, answer);
+                }
+                assert_eq!(verdict(&history) == Verdict::Linearizable, linearizable, "{call:?}");
+            }
         }
     }
 
@@ -372,13 +389,13 @@ mod tests {
     fn a_search_that_is_too_long_is_undecided() {
         let mut history = History::default();
         for value in 0..40 {
-            history.start(Write(value));
+            history.start(Write(Some(value)));
         }
         for value in 0..20 {
             let read = history.start(Read);
             history.answer(read, Value(Some(value)));
         }
-        let write = history.start(Write(7));
+        let write = history.start(Write(Some(7)));
         history.answer(write, Written);
         // Nobody wrote this, so that every order must be tried.
         let read = history.start(Read);
@@ -427,11 +444,11 @@ mod tests {
             fn agrees_with_brute_force(moves in moves()) {
                 let mut history = Registers::default();
                 let mut open = [None; 3];
+                let value = |number: u64| (number > 0).then_some(number);
                 for (client, kind, one, two, flag) in moves {
                     if let Some((id, kind)) = open[client].take() {
-                        let seen = (one > 0).then_some(one);
                         let answer = match kind {
-                            0_u8 => Value(seen),
+                            0_u8 => Value(value(one)),
                             1 => Written,
                             _ => Swapped(flag),
                         };
@@ -440,11 +457,10 @@ mod tests {
                         }
                         continue;
                     }
-                    let expected = (one > 0).then_some(one);
                     let call = match kind {
                         0 => Read,
-                        1 => Write(one),
-                        _ => CompareAndSet { expected, new: two },
+                        1 => Write(value(one)),
+                        _ => CompareAndSet { expected: value(one), new: value(two) },
                     };
                     open[client] = Some((history.start(call), kind));
                 }

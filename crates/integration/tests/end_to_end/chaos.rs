@@ -167,7 +167,7 @@ fn observe(client: &redis::Client, history: &Shared, values: &AtomicU64, stop: &
         thread::sleep(PAUSE);
         let value = values.fetch_add(1, Ordering::Relaxed);
         let reads = value.is_multiple_of(2);
-        let call = if reads { RegisterCall::Read } else { RegisterCall::Write(value) };
+        let call = if reads { RegisterCall::Read } else { RegisterCall::Write(Some(value)) };
         let id = record().start(call);
         let answer = if reads {
             connection.get(STRONG_KEY).map(RegisterAnswer::Value)

@@ -40,9 +40,9 @@ impl Seen {
             let call = &event["call"];
             let call = match call[0].as_str().unwrap() {
                 "read" => RegisterCall::Read,
-                "write" => RegisterCall::Write(call[1].as_u64().unwrap()),
+                "write" => RegisterCall::Write(Some(call[1].as_u64().unwrap())),
                 _ => {
-                    let new = call[2].as_u64().unwrap();
+                    let new = Some(call[2].as_u64().unwrap());
                     RegisterCall::CompareAndSet { expected: call[1].as_u64(), new }
                 }
             };

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use rhumb_check::{CallId, History, Limits, Model, Verdict, check};
+use rhumb_check::{
+    CallId, History, Limits, Register, RegisterAnswer as Heard, RegisterCall as Call, Verdict,
+    check,
+};
 use rhumb_objects::{
     place,
     terms::{self, Fences, Look, fence_row},
@@ -20,48 +23,6 @@ const NODES: usize = 3;
 const STEPS: usize = 220;
 /// Bounds of the search for an order; most histories need a hundredth.
 const LIMITS: Limits = Limits { steps_max: 100_000, states_max: 50_000 };
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Call {
-    Read,
-    Write(Option<u64>),
-    Swap(Option<u64>, Option<u64>),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Heard {
-    Value(Option<u64>),
-    Done,
-    Unmet,
-}
-
-#[derive(Debug)]
-struct Register;
-
-impl Model for Register {
-    type State = Option<u64>;
-    type Call = Call;
-    type Answer = Heard;
-
-    fn initial(&self) -> Option<u64> {
-        None
-    }
-
-    fn step(
-        &self,
-        state: &Option<u64>,
-        call: &Call,
-        answer: Option<&Heard>,
-    ) -> Option<Option<u64>> {
-        let (next, heard) = match *call {
-            Call::Read => (*state, Heard::Value(*state)),
-            Call::Write(value) => (value, Heard::Done),
-            Call::Swap(old, new) if *state == old => (new, Heard::Done),
-            Call::Swap(..) => (*state, Heard::Unmet),
-        };
-        answer.is_none_or(|answer| *answer == heard).then_some(next)
-    }
-}
 
 /// The generator of Steele, Lea and Flood (SplitMix64).
 struct Random(u64);
@@ -107,6 +68,12 @@ struct Open {
     answer: Heard,
     /// A majority must have this before the answer leaves.
     rests: Option<VersionVector>,
+}
+
+impl Open {
+    fn changes(&self) -> bool {
+        matches!(self.answer, Heard::Written | Heard::Swapped(true))
+    }
 }
 
 /// What happened in a run.
@@ -290,15 +257,18 @@ impl World {
             0..=2 => Call::Read,
             3 => Call::Write(None),
             4 => Call::Write(fresh),
-            5 => Call::Swap(None, fresh),
-            6 => Call::Swap(held, None),
-            _ => Call::Swap(held, fresh),
+            5 => Call::CompareAndSet { expected: None, new: fresh },
+            6 => Call::CompareAndSet { expected: held, new: None },
+            _ => Call::CompareAndSet { expected: held, new: fresh },
         };
         let id = self.seen.start(call);
         let (decided, answer) = match call {
             Call::Read => (None, Heard::Value(held)),
-            Call::Swap(old, _) if old != held => (None, Heard::Unmet),
-            Call::Write(new) | Call::Swap(_, new) => (Some((found, row(new))), Heard::Done),
+            Call::CompareAndSet { expected, .. } if expected != held => {
+                (None, Heard::Swapped(false))
+            }
+            Call::CompareAndSet { new, .. } => (Some((found, row(new))), Heard::Swapped(true)),
+            Call::Write(new) => (Some((found, row(new))), Heard::Written),
         };
         let mut open =
             Open { id, term: self.term, node: self.holder, decided, answer, rests: None };
@@ -330,8 +300,8 @@ impl World {
         let Some(rests) = &open.rests else { return };
         if open.term != self.term {
             let open = self.open.swap_remove(at);
-            self.counts.unknown += usize::from(open.answer == Heard::Done);
-            if open.answer != Heard::Done {
+            self.counts.unknown += usize::from(open.changes());
+            if !open.changes() {
                 self.seen.discard(open.id);
             }
         } else if self.have(rests) * 2 > NODES {
@@ -387,7 +357,7 @@ impl World {
             self.commit(open);
         }
         // Nobody waits for the others any more, but they may have been done.
-        for open in self.open.drain(..).filter(|open| open.answer != Heard::Done) {
+        for open in self.open.drain(..).filter(|open| !open.changes()) {
             self.seen.discard(open.id);
         }
         self.all_hear();

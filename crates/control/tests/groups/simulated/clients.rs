@@ -118,7 +118,7 @@ impl Client {
 
     async fn write(&mut self) {
         let (key, value) = (self.random.below(KEYS), self.fresh_value());
-        let id = self.start_register(key, RegisterCall::Write(value));
+        let id = self.start_register(key, RegisterCall::Write(Some(value)));
         let seen = self.propose(&Command::Write { key, value }).await;
         self.end_register(key, id, seen, |_| RegisterAnswer::Written);
     }
@@ -128,7 +128,8 @@ impl Client {
         let (key, new) = (self.random.below(KEYS), self.fresh_value());
         let query = postcard::to_stdvec(&key).unwrap();
         let expected = postcard::from_bytes(&self.group.read_local(&query)).unwrap();
-        let id = self.start_register(key, RegisterCall::CompareAndSet { expected, new });
+        let call = RegisterCall::CompareAndSet { expected, new: Some(new) };
+        let id = self.start_register(key, call);
         let seen = self.propose(&Command::CompareAndSet { key, expected, new }).await;
         self.end_register(key, id, seen, |answer| match postcard::from_bytes(answer).unwrap() {
             Answer::Swapped(swapped) => RegisterAnswer::Swapped(swapped),

@@ -2,9 +2,12 @@
 //! all calls that explains every answer (rule 10).
 
 use bytes::Bytes;
-use rhumb_check::{CallId, History, Limits, Model, Verdict, check};
+use rhumb_check::{
+    CallId, History, Limits, Register, RegisterAnswer as Heard, RegisterCall as Call, Verdict,
+    check,
+};
 use rhumb_objects::{condition::Condition, etag::EntityTags, index::Which};
-use rhumb_types::record::{Body, ObjectRecord};
+use rhumb_types::record::{Body, BucketName, ObjectRecord};
 
 use super::{LINEAR, bucket, is_unmet, matching};
 use crate::{
@@ -20,60 +23,6 @@ const CALLS_MAX: usize = 160;
 const UNKNOWN_MAX: usize = 12;
 /// so often: by whoever is its home then.
 const LATE_READS_MAX: usize = 40;
-
-/// What is asked of a register.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Call {
-    /// Its value: GET.
-    Read,
-    /// To take a value: PUT.
-    Put(u64),
-    /// To take it if it has none: `If-None-Match: *`.
-    PutAbsent(u64),
-    /// To take one in place of another: `If-Match`.
-    Swap(u64, u64),
-    /// To have none: DELETE.
-    Delete,
-}
-
-/// What it answers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Heard {
-    Value(Option<u64>),
-    Done,
-    /// The condition did not hold.
-    Unmet,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Register;
-
-impl Model for Register {
-    type State = Option<u64>;
-    type Call = Call;
-    type Answer = Heard;
-
-    fn initial(&self) -> Option<u64> {
-        None
-    }
-
-    fn step(
-        &self,
-        state: &Option<u64>,
-        call: &Call,
-        answer: Option<&Heard>,
-    ) -> Option<Option<u64>> {
-        let (next, heard) = match call {
-            Call::Read => (*state, Heard::Value(*state)),
-            Call::Put(value) => (Some(*value), Heard::Done),
-            Call::PutAbsent(value) if state.is_none() => (Some(*value), Heard::Done),
-            Call::Swap(old, new) if *state == Some(*old) => (Some(*new), Heard::Done),
-            Call::PutAbsent(_) | Call::Swap(..) => (*state, Heard::Unmet),
-            Call::Delete => (None, Heard::Done),
-        };
-        answer.is_none_or(|answer| *answer == heard).then_some(next)
-    }
-}
 
 #[derive(Debug)]
 struct Slot {
@@ -125,18 +74,19 @@ impl Registers {
         let value = self.values;
         let full = slot.unknown >= UNKNOWN_MAX;
         slot.late_reads += usize::from(full);
-        let call = match (random.below(8), slot.known) {
-            _ if full => Call::Read,
-            (0..=2, _) => Call::Read,
-            (3, _) | (4, None) => Call::PutAbsent(value),
-            (4 | 5, Some(old)) => Call::Swap(old, value),
-            (6, _) => Call::Delete,
-            _ => Call::Put(value),
+        let (bucket, key) = (bucket(LINEAR), slot.key.clone());
+        let (call, ask) = match (random.below(8), slot.known) {
+            _ if full => (Call::Read, Ask::Get { bucket, key }),
+            (0..=2, _) => (Call::Read, Ask::Get { bucket, key }),
+            (3, _) | (4, None) => swap(bucket, key, None, value),
+            (4 | 5, Some(old)) => swap(bucket, key, Some(old), value),
+            (6, _) => (Call::Write(None), Ask::Delete { bucket, key, which: Which::Newest }),
+            _ => (Call::Write(Some(value)), put(bucket, key, Condition::default(), value)),
         };
         let id = slot.seen.start(call);
         // Until it is answered. A read changes nothing.
         slot.unknown += usize::from(call != Call::Read);
-        Some((ask(&slot.key, call), Waiting { slot: at, id, call }))
+        Some((ask, Waiting { slot: at, id, call }))
     }
 
     fn slot(&mut self, nth: u64, round: u64) -> usize {
@@ -171,13 +121,16 @@ impl Registers {
                 slot.known = value.or(slot.known);
                 Heard::Value(value)
             }
-            (Call::Put(value) | Call::PutAbsent(value) | Call::Swap(_, value), Ok(_)) => {
-                slot.known = Some(value);
-                Heard::Done
+            (Call::Write(new), Ok(_)) => {
+                slot.known = new.or(slot.known);
+                Heard::Written
             }
-            (Call::Delete, Ok(_)) => Heard::Done,
-            (Call::PutAbsent(_) | Call::Swap(..), Err(failure)) if is_unmet(&failure) => {
-                Heard::Unmet
+            (Call::CompareAndSet { new, .. }, Ok(_)) => {
+                slot.known = new.or(slot.known);
+                Heard::Swapped(true)
+            }
+            (Call::CompareAndSet { .. }, Err(failure)) if is_unmet(&failure) => {
+                Heard::Swapped(false)
             }
             (Call::Read, Err(_)) => return slot.seen.discard(id),
             (_, Err(failure)) if failure.is_unknown() => return,
@@ -224,25 +177,18 @@ fn value(record: &ObjectRecord) -> Option<u64> {
     record.content.as_ref()?.etag.parse().ok()
 }
 
-fn ask(key: &Bytes, call: Call) -> Ask {
-    let (bucket, key) = (bucket(LINEAR), key.clone());
-    let put = |value: u64, condition| Ask::Put {
-        bucket: bucket.clone(),
-        key: key.clone(),
-        etag: value.to_string(),
-        body: Body::Inline(Bytes::from(value.to_string())),
-        condition,
+fn put(bucket: BucketName, key: Bytes, condition: Condition, value: u64) -> Ask {
+    let body = Body::Inline(Bytes::from(value.to_string()));
+    Ask::Put { bucket, key, etag: value.to_string(), body, condition }
+}
+
+/// A PUT in place of a value, or of none: `If-Match`, or `If-None-Match: *`.
+fn swap(bucket: BucketName, key: Bytes, expected: Option<u64>, value: u64) -> (Call, Ask) {
+    let condition = Condition {
+        if_match: expected.map(|old| matching(old.to_string())),
+        if_none_match: expected.is_none().then_some(EntityTags::Any),
+        ..Condition::default()
     };
-    match call {
-        Call::Read => Ask::Get { bucket, key },
-        Call::Put(value) => put(value, Condition::default()),
-        Call::PutAbsent(value) => {
-            put(value, Condition { if_none_match: Some(EntityTags::Any), ..Condition::default() })
-        }
-        Call::Swap(old, value) => {
-            let if_match = Some(matching(old.to_string()));
-            put(value, Condition { if_match, ..Condition::default() })
-        }
-        Call::Delete => Ask::Delete { bucket, key, which: Which::Newest },
-    }
+    let call = Call::CompareAndSet { expected, new: Some(value) };
+    (call, put(bucket, key, condition, value))
 }
