@@ -120,6 +120,8 @@ pub struct Timing {
 
 /// What a follower's disk may take to fsync within a heartbeat.
 const FSYNC_ALLOWANCE: Duration = Duration::from_millis(100);
+/// The election time-outs of two founders begin so many times as far apart as each is spread.
+const PARTS_APART: u32 = 4;
 /// Shortest time for which a call is tried.
 const PATIENCE_MIN: Duration = Duration::from_secs(3);
 
@@ -140,11 +142,30 @@ impl Timing {
         timing
     }
 
+    /// How often time-outs are looked at.
+    #[must_use]
+    pub fn tick(&self) -> Duration {
+        self.heartbeat * 3 / 2
+    }
+
+    /// From when to when the election time-out of a founder is drawn, which is its leader's lease
+    /// too: the parts of founders lie apart by three times their length, and the first has the
+    /// shortest, so that the vote of one arrives before another stands as well.
+    #[must_use]
+    pub fn stands(&self, place: usize, founders: usize) -> (Duration, Duration) {
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let last = count(founders.saturating_sub(1));
+        let parts = last.saturating_mul(PARTS_APART).saturating_add(1);
+        let part = self.election_max.saturating_sub(self.election_min) / parts;
+        let least = self.election_min + part * (count(place).min(last) * PARTS_APART);
+        (least, least + part)
+    }
+
     /// How long after a leader's death there is a new one, when the first election succeeds; a
     /// region lease must be longer (rule 7).
     #[must_use]
     pub fn failover_max(&self) -> Duration {
-        let tick = self.heartbeat * 3 / 2;
+        let tick = self.tick();
         // The lease, the time-out, the ticks that each ends on, two rounds of messages.
         self.election_max * 2 + tick * 2 + self.heartbeat * 2
     }
@@ -174,11 +195,6 @@ pub enum ConfigError {
     },
 }
 
-/// A small count, beside milliseconds.
-fn millis_count(count: usize) -> u64 {
-    u64::try_from(count).unwrap_or(u64::MAX)
-}
-
 impl GroupConfig {
     /// Checks what contradicts itself.
     ///
@@ -200,17 +216,18 @@ impl GroupConfig {
         Ok(())
     }
 
+    /// Where this node stands among the founders; a member that is none of them comes last.
+    fn place(&self) -> usize {
+        let place = self.founders.iter().position(|region| *region == self.region);
+        place.unwrap_or(self.founders.len())
+    }
+
     /// openraft's configuration.
     pub(crate) fn raft(&self) -> openraft::Config {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let (min, max) = (millis(self.timing.election_min), millis(self.timing.election_max));
-        // Drawn here and handed over as a range of one, so that a run can be repeated. Every
-        // founder draws from a part of its own, so that two rarely stand at the same time.
-        let parts = millis_count(self.founders.len());
-        let place = self.founders.iter().position(|region| *region == self.region);
-        let place = place.map_or(parts - 1, millis_count);
-        let part = (max - min) / parts;
-        let election = min + part * place + self.seed % (part + 1);
+        // Drawn here and handed over as a range of one, so that a run can be repeated.
+        let (least, most) = self.timing.stands(self.place(), self.founders.len());
+        let election = millis(least) + self.seed % (millis(most) - millis(least) + 1);
         openraft::Config {
             cluster_name: self.name.clone(),
             election_timeout_min: election,

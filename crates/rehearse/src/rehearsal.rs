@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use rhumb_node::{NodeConfig, oversee::OverseerConfig};
-pub use rhumb_sim::network::Spread;
+pub use rhumb_sim::{group::Patience, network::Spread};
 use rhumb_types::{Ratio, RegionId, units::Spelled};
 
 use crate::{
@@ -28,9 +28,9 @@ pub struct Rehearsal {
     pub scenario: Scenario,
     /// What it costs.
     pub prices: Prices,
-    /// How long a node waits for the leader of the control plane before it wants another: between these
-    /// two. Without them elections are quick.
-    pub elections: Option<(Duration, Duration)>,
+    /// How long nodes wait for the leader of the control plane before they stand for election. Without it
+    /// elections are quick.
+    pub elections: Option<Patience>,
     /// What each message, of a node or a client, takes besides half of its round trip. It is drawn for every
     /// message anew, so latencies have a tail as in a real network; [`Spread::None`] adds nothing.
     pub spread: Spread,

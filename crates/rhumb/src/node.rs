@@ -46,6 +46,11 @@ use tokio::net::TcpListener;
 
 use self::groups::BothGroups;
 
+/// Calls to these begin without a handshake: an election waits for votes between nodes that have not
+/// called each other since the last one, and three more round trips are longer than what parts candidates.
+const AT_HAND: [Service; 5] =
+    [Service::ControlRaft, Service::StrongRaft, Service::Control, Service::Queue, Service::Forward];
+
 /// What the command line adds to the configuration.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Options {
@@ -239,9 +244,10 @@ fn forward(
             let event = match event {
                 PeerEvent::Up { region, node } => {
                     tracing::info!(%region, %node, "a link is up");
-                    // Work that arrives here for that region is sent on without waiting for a handshake.
-                    peer.prepare(&region, Service::Queue);
-                    peer.prepare(&region, Service::Forward);
+                    // Who is asked for a vote, or for work that arrives here, need not be dialled first.
+                    for service in AT_HAND {
+                        peer.prepare(&region, service);
+                    }
                     Event::PeerUp { region }
                 }
                 PeerEvent::Down { region, reason } => {

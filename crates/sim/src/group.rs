@@ -79,10 +79,28 @@ pub struct Group {
     pub(crate) numbers: u64,
     pub(crate) term: u64,
     pub(crate) leader: Option<usize>,
-    /// How long a node waits for its leader before it wants another; the first of them to.
-    pub(crate) patience: Option<(Duration, Duration)>,
-    /// When there will be another leader, in microseconds of the run.
-    pub(crate) election_at: Option<u64>,
+    /// How long nodes wait for their leader before they want another; without it elections are quick.
+    pub(crate) patience: Option<Patience>,
+    /// The election that is under way, if one is.
+    pub(crate) election: Option<Election>,
+}
+
+/// How long the nodes of a group wait for their leader before they stand for election.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patience {
+    /// Of each host: the least and the most since it last heard of the leader.
+    pub waits: Vec<(Duration, Duration)>,
+    /// How often they look, each at a moment of its own, and how often a leader says that it leads.
+    pub tick: Duration,
+}
+
+/// An election, whose outcome follows from who waits how long.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Election {
+    /// When it is over, in microseconds of the run.
+    pub(crate) at: u64,
+    /// Who leads then; anybody who can when nobody is named, or the named one cannot.
+    pub(crate) who: Option<usize>,
 }
 
 impl Group {

@@ -2,6 +2,7 @@
 //! that crash, disks that fail, stall and lie. What clients saw is checked for linearizability.
 
 mod clients;
+mod elections;
 mod identity;
 mod machine;
 mod network;

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use super::{
     client::{Level, VALUE},
     fault::{CLOCK_OFF_MILLIS, FSYNC_MORE, Kind, LINK_LOST_PER_MILLE, LINK_MORE},
-    measure::maybe_millis,
 };
 
 /// When the failure begins in a rehearsal, and how much of it comes after the mending.
@@ -30,40 +29,54 @@ const BOTH: &str = "local=91%,one_remote=9%";
 /// How often a client tries again: each region once.
 const RETRIES: u32 = 2;
 
-/// What is predicted of a failure: the middle of its seeds, of the gap the longest.
+/// A figure over all seeds of a rehearsal: milliseconds, or a number of writes. `None` is never.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Span {
+    /// The least.
+    pub least: Option<u128>,
+    /// The middle one.
+    pub middle: Option<u128>,
+    /// The most.
+    pub most: Option<u128>,
+}
+
+impl Span {
+    /// Of what all seeds say; of none it is never.
+    fn of(values: impl Iterator<Item = Option<u128>>) -> Self {
+        let mut values: Vec<u128> = values.map(|value| value.unwrap_or(u128::MAX)).collect();
+        values.sort_unstable();
+        let nth = |nth: usize| values.get(nth).copied().filter(|value| *value < u128::MAX);
+        let last = values.len().saturating_sub(1);
+        Self { least: nth(0), middle: nth(values.len() / 2), most: nth(last) }
+    }
+}
+
+/// What is predicted of a failure.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct Prediction {
     /// Until another node no longer routed to the region.
-    #[serde(serialize_with = "maybe_millis")]
-    pub ejected: Option<Duration>,
+    pub ejected: Span,
     /// Until another region held its lease, where the region did not lead the control plane.
-    #[serde(serialize_with = "maybe_millis")]
-    pub moved: Option<Duration>,
+    pub moved: Span,
     /// The same where it did.
-    #[serde(serialize_with = "maybe_millis")]
-    pub moved_led: Option<Duration>,
+    pub moved_led: Span,
     /// The longest that clients at `local` go without an acknowledgement.
-    #[serde(serialize_with = "maybe_millis")]
-    pub gap_local: Option<Duration>,
+    pub gap_local: Span,
     /// The same at `one_remote`.
-    #[serde(serialize_with = "maybe_millis")]
-    pub gap_one_remote: Option<Duration>,
+    pub gap_one_remote: Span,
     /// Until clients at `local` no longer ask in vain, with all their tries; zero when none does.
-    #[serde(serialize_with = "maybe_millis")]
-    pub in_vain_local: Option<Duration>,
+    pub in_vain_local: Span,
     /// The same at `one_remote`.
-    #[serde(serialize_with = "maybe_millis")]
-    pub in_vain_one_remote: Option<Duration>,
+    pub in_vain_one_remote: Span,
     /// The greatest lag between regions that did not fail.
-    #[serde(serialize_with = "maybe_millis")]
-    pub lag: Option<Duration>,
-    /// The most writes at `local` that the region has acknowledged and no other region has when it fails.
-    pub at_risk: Option<u64>,
+    pub lag: Span,
+    /// Writes at `local` that the region has acknowledged and no other region has when it fails; none where
+    /// others hear of them at once.
+    pub at_risk: Option<Span>,
 }
 
 #[derive(Deserialize)]
 struct Document {
-    faults: Vec<FaultRow>,
     runs: Vec<RunRow>,
 }
 
@@ -76,8 +89,12 @@ struct RunRow {
 struct FaultOfRun {
     at_ms: f64,
     led: bool,
+    detected_ms: Option<f64>,
     owned_ms: Option<f64>,
+    gap_ms: f64,
+    served_ms: Option<f64>,
     lag_of_others_ms: f64,
+    exposed_writes: u64,
 }
 
 impl RunRow {
@@ -85,30 +102,31 @@ impl RunRow {
         self.faults.first().is_some_and(|fault| fault.led)
     }
 
-    /// From the beginning of the first fault until the lease was elsewhere.
-    fn owned(&self) -> Option<f64> {
+    /// From the beginning of the first fault until something came for the first time.
+    fn first(&self, came: fn(&FaultOfRun) -> Option<f64>) -> Option<u128> {
         let begun = self.faults.first()?.at_ms;
-        let owned = self.faults.iter().filter_map(|it| Some(it.at_ms - begun + it.owned_ms?));
-        owned.reduce(f64::min)
+        let came = self.faults.iter().filter_map(|it| Some(it.at_ms - begun + came(it)?));
+        came.reduce(f64::min).map(whole)
     }
 
-    fn lag_of_others(&self) -> Option<f64> {
-        self.faults.iter().map(|fault| fault.lag_of_others_ms).reduce(f64::max)
+    /// Until all faults no longer have an effect.
+    fn last(&self, ended: fn(&FaultOfRun) -> Option<f64>) -> Option<u128> {
+        let ended: Option<Vec<f64>> = self.faults.iter().map(ended).collect();
+        ended?.into_iter().reduce(f64::max).map(whole)
+    }
+
+    fn exposed(&self) -> Option<u128> {
+        self.faults.first().map(|fault| u128::from(fault.exposed_writes))
     }
 }
 
-#[derive(Deserialize)]
-struct FaultRow {
-    detected: Spread,
-    gap: Spread,
-    served: Spread,
-    exposed_writes_max: u64,
-}
-
-#[derive(Deserialize)]
-struct Spread {
-    p50_ms: Option<f64>,
-    max_ms: Option<f64>,
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "milliseconds of minutes"
+)]
+fn whole(millis: f64) -> u128 {
+    millis.max(0.0) as u128
 }
 
 /// A failure to be rehearsed.
@@ -126,31 +144,25 @@ impl Case<'_> {
     pub(super) fn predict(&self) -> Result<Prediction> {
         let local = self.rehearse(Level::Local)?;
         let one_remote = self.rehearse(Level::OneRemote)?;
-        let first = |of: fn(&FaultRow) -> Option<f64>| {
-            duration(local.faults.iter().filter_map(of).reduce(f64::min))
+        let of = |document: &Document, figure: &dyn Fn(&RunRow) -> Option<u128>| {
+            Span::of(document.runs.iter().map(figure))
         };
-        let longest = |of: &Document| {
-            duration(of.faults.iter().filter_map(|fault| fault.gap.max_ms).reduce(f64::max))
-        };
-        let served = |of: &Document| {
-            let served: Option<Vec<f64>> = of.faults.iter().map(|it| it.served.p50_ms).collect();
-            duration(served.and_then(|served| served.into_iter().reduce(f64::max)))
-        };
-        let owned = |led: bool| {
+        let gap = |document| of(document, &|run| run.last(|fault| Some(fault.gap_ms)));
+        let in_vain = |document| of(document, &|run| run.last(|fault| fault.served_ms));
+        let moved = |led: bool| {
             let runs = local.runs.iter().filter(|run| run.led() == led);
-            duration(median(runs.map(RunRow::owned)))
+            Span::of(runs.map(|run| run.first(|fault| fault.owned_ms)))
         };
-        let at_risk = local.faults.iter().map(|fault| fault.exposed_writes_max).max();
         Ok(Prediction {
-            ejected: first(|fault| fault.detected.p50_ms),
-            moved: owned(false),
-            moved_led: owned(true),
-            gap_local: longest(&local),
-            gap_one_remote: longest(&one_remote),
-            in_vain_local: served(&local),
-            in_vain_one_remote: served(&one_remote),
-            lag: duration(median(local.runs.iter().map(RunRow::lag_of_others))),
-            at_risk: at_risk.filter(|_| self.kind.holds_writes_back()),
+            ejected: of(&local, &|run| run.first(|fault| fault.detected_ms)),
+            moved: moved(false),
+            moved_led: moved(true),
+            gap_local: gap(&local),
+            gap_one_remote: gap(&one_remote),
+            in_vain_local: in_vain(&local),
+            in_vain_one_remote: in_vain(&one_remote),
+            lag: of(&local, &|run| run.last(|fault| Some(fault.lag_of_others_ms))),
+            at_risk: self.kind.holds_writes_back().then(|| of(&local, &RunRow::exposed)),
         })
     }
 
@@ -210,37 +222,33 @@ fn span(at: Duration, fault: String, lasting: Duration) -> String {
     format!("at {}ms {fault} for {}ms", at.as_millis(), lasting.as_millis())
 }
 
-/// The middle; none when it came in fewer than half.
-fn median(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
-    let mut values: Vec<f64> = values.map(|value| value.unwrap_or(f64::INFINITY)).collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().filter(|value| value.is_finite())
-}
-
-fn duration(millis: Option<f64>) -> Option<Duration> {
-    millis.map(|millis| Duration::from_secs_f64(millis / 1e3))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_middle_is_of_all_also_of_those_that_never_came() {
-        let middle = |values: &[Option<f64>]| median(values.iter().copied());
-        assert_eq!(middle(&[Some(3.0), None, Some(1.0)]), Some(3.0));
-        assert_eq!(middle(&[None, Some(1.0), None]), None);
-        assert_eq!(middle(&[]), None);
+    fn a_span_is_of_all_also_of_those_that_never_came() {
+        let span = |values: &[Option<u128>]| Span::of(values.iter().copied());
+        let (least, middle) = (Some(1), Some(3));
+        assert_eq!(span(&[Some(3), None, Some(1)]), Span { least, middle, most: None });
+        assert_eq!(span(&[None, Some(1), None]), Span { least, ..Span::default() });
+        assert_eq!(span(&[]), Span::default());
     }
 
     #[test]
     fn where_the_region_led_is_told_apart() {
-        let run = r#"{"faults": [], "runs": [
-            {"faults": [{"at_ms": 50.0, "led": true, "owned_ms": null, "lag_of_others_ms": 3.5},
-                        {"at_ms": 90.0, "led": false, "owned_ms": 7.0, "lag_of_others_ms": 2.0}]}]}"#;
+        let run = r#"{"runs": [{"faults": [
+            {"at_ms": 50.0, "led": true, "detected_ms": null, "owned_ms": null, "gap_ms": 7.5, "served_ms": 0.0,
+             "lag_of_others_ms": 3.5, "exposed_writes": 4},
+            {"at_ms": 90.0, "led": false, "detected_ms": 2.0, "owned_ms": 7.0, "gap_ms": 3.0, "served_ms": null,
+             "lag_of_others_ms": 2.0, "exposed_writes": 5}]}]}"#;
         let document: Document = serde_json::from_str(run).unwrap();
         let run = &document.runs[0];
         assert!(run.led());
-        assert_eq!((run.owned(), run.lag_of_others()), (Some(47.0), Some(3.5)));
+        assert_eq!(run.first(|fault| fault.owned_ms), Some(47));
+        assert_eq!(run.first(|fault| fault.detected_ms), Some(42));
+        assert_eq!(run.last(|fault| Some(fault.gap_ms)), Some(7));
+        assert_eq!(run.last(|fault| fault.served_ms), None, "one of them never ends");
+        assert_eq!(run.exposed(), Some(4));
     }
 }

@@ -9,7 +9,7 @@ use super::{
     fault::Kind,
     machine::Machine,
     measure::{Clients, Outcome, millis},
-    predict::Prediction,
+    predict::{Prediction, Span},
 };
 
 /// A run: every trial, and what was demanded of it.
@@ -55,7 +55,8 @@ struct Compared {
     heading: &'static str,
     /// Milliseconds, or a number of writes.
     measured: fn(&Outcome) -> Option<u128>,
-    predicted: fn(&Prediction, &Outcome) -> Option<u128>,
+    /// `None` where nothing is predicted.
+    predicted: fn(&Prediction, &Outcome) -> Option<Span>,
     /// A prediction is near when it is within a fifth of what was measured, or within this.
     near: u128,
 }
@@ -66,37 +67,33 @@ const NEAR_MILLIS: u128 = 200;
 const NEAR_WRITES: u128 = 16;
 
 const COMPARED: &[Compared] = &[
-    time("not routed to", |of| in_millis(of.ejected), |of, _| in_millis(of.ejected)),
+    time("not routed to", |of| in_millis(of.ejected), |of, _| Some(of.ejected)),
     time(
         "lease elsewhere",
         |of| in_millis(of.moved),
-        |of, trial| in_millis(if trial.led { of.moved_led } else { of.moved }),
+        |of, trial| Some(if trial.led { of.moved_led } else { of.moved }),
     ),
-    time(
-        "gap, local",
-        |of| of_clients(of, Level::Local, |it| it.gap),
-        |of, _| in_millis(of.gap_local),
-    ),
+    time("gap, local", |of| of_clients(of, Level::Local, |it| it.gap), |of, _| Some(of.gap_local)),
     time(
         "gap, one_remote",
         |of| of_clients(of, Level::OneRemote, |it| it.gap),
-        |of, _| in_millis(of.gap_one_remote),
+        |of, _| Some(of.gap_one_remote),
     ),
     time(
         "in vain until, local",
         |of| of_clients(of, Level::Local, |it| it.in_vain),
-        |of, _| in_millis(of.in_vain_local),
+        |of, _| Some(of.in_vain_local),
     ),
     time(
         "in vain until, one_remote",
         |of| of_clients(of, Level::OneRemote, |it| it.in_vain),
-        |of, _| in_millis(of.in_vain_one_remote),
+        |of, _| Some(of.in_vain_one_remote),
     ),
-    time("lag", |of| in_millis(Some(of.lag)), |of, _| in_millis(of.lag)),
+    time("lag", |of| in_millis(Some(of.lag)), |of, _| Some(of.lag)),
     Compared {
         heading: "writes at risk",
         measured: |of| of.at_risk.map(u128::from),
-        predicted: |of, _| of.at_risk.map(u128::from),
+        predicted: |of, _| of.at_risk,
         near: NEAR_WRITES,
     },
 ];
@@ -104,7 +101,7 @@ const COMPARED: &[Compared] = &[
 const fn time(
     heading: &'static str,
     measured: fn(&Outcome) -> Option<u128>,
-    predicted: fn(&Prediction, &Outcome) -> Option<u128>,
+    predicted: fn(&Prediction, &Outcome) -> Option<Span>,
 ) -> Compared {
     Compared { heading, measured, predicted, near: NEAR_MILLIS }
 }
@@ -124,18 +121,26 @@ fn is_near(measured: Option<u128>, predicted: Option<u128>, near: u128) -> bool 
     }
 }
 
-/// Medians of both, and how many are near.
-fn compared(pairs: &[(Option<u128>, Option<u128>)], near: u128) -> String {
-    if pairs.iter().all(|(_, predicted)| predicted.is_none())
-        && pairs.iter().any(|(measured, _)| measured.is_some())
-    {
-        return "not predicted".to_owned();
+/// Whether what was measured is between what two seeds say, or near one of them.
+fn is_within(measured: Option<u128>, span: Span, near: u128) -> bool {
+    let never = |value: Option<u128>| value.unwrap_or(u128::MAX);
+    (never(span.least)..=never(span.most)).contains(&never(measured))
+        || is_near(measured, span.least, near)
+        || is_near(measured, span.most, near)
+}
+
+/// Medians of both, how many trials are near the predicted one, and how many are within what is predicted.
+fn compared(pairs: &[(Option<u128>, Option<Span>)], near: u128) -> String {
+    let both: Vec<(Option<u128>, Span)> =
+        pairs.iter().filter_map(|(measured, span)| Some((*measured, (*span)?))).collect();
+    if both.is_empty() {
+        return "-".to_owned();
     }
-    let is_near = |pair: &&(Option<u128>, Option<u128>)| is_near(pair.0, pair.1, near);
-    let near = pairs.iter().filter(is_near).count();
-    let measured = median(pairs.iter().filter_map(|pair| pair.0).collect());
-    let predicted = median(pairs.iter().filter_map(|pair| pair.1).collect());
-    format!("{predicted}, {measured}, {near} of {}", pairs.len())
+    let near_ones = both.iter().filter(|(it, span)| is_near(*it, span.middle, near)).count();
+    let within = both.iter().filter(|(it, span)| is_within(*it, *span, near)).count();
+    let measured = median(both.iter().filter_map(|pair| pair.0).collect());
+    let predicted = median(both.iter().filter_map(|pair| pair.1.middle).collect());
+    format!("{predicted}, {measured}, {near_ones}, {within} of {}", both.len())
 }
 
 fn median(mut values: Vec<u128>) -> String {
@@ -186,13 +191,13 @@ impl Report {
         table
     }
 
-    /// Predicted beside measured, in Markdown: medians in milliseconds, and how many trials are near
-    /// their prediction. None where nothing was predicted.
+    /// Predicted beside measured, in Markdown: medians in milliseconds, how many trials are near the median that
+    /// is predicted, and how many are within what the seeds say. None where nothing was predicted.
     #[must_use]
     pub fn predictions(&self) -> Option<String> {
         let mut table = String::from("| failure |");
         for Compared { heading, .. } in COMPARED {
-            let _infallible = write!(table, " {heading}: predicted, measured, near |");
+            let _infallible = write!(table, " {heading}: predicted, measured, near, within |");
         }
         let _infallible = writeln!(table, "\n|---|{}", "---|".repeat(COMPARED.len()));
         let mut any = false;
@@ -309,10 +314,15 @@ mod tests {
 
     #[test]
     fn what_is_predicted_stands_beside_what_was_measured() {
+        let span = |least, middle, most| Span {
+            least: Some(least),
+            middle: Some(middle),
+            most: Some(most),
+        };
         let predicted = Prediction {
-            in_vain_local: Some(Duration::ZERO),
-            lag: Some(Duration::from_millis(150)),
-            at_risk: Some(9),
+            in_vain_local: span(0, 0, 0),
+            lag: span(90, 150, 390),
+            at_risk: Some(span(2, 9, 11)),
             ..Prediction::default()
         };
         let trial = |at_risk| Outcome {
@@ -326,7 +336,9 @@ mod tests {
         let said = report(vec![trial(3), trial(40)]).predictions().unwrap();
         let row = said.lines().nth(2).unwrap();
         assert!(
-            row.ends_with("| 0, 0, 2 of 2 | -, -, 2 of 2 | 150, 400, 0 of 2 | 9, 40, 1 of 2 |"),
+            row.ends_with(
+                "| 0, 0, 2, 2 of 2 | -, -, 2, 2 of 2 | 150, 400, 0, 2 of 2 | 9, 40, 1, 1 of 2 |"
+            ),
             "{said}"
         );
     }
@@ -339,6 +351,10 @@ mod tests {
         assert!(is_near(Some(10_000), Some(8_000)));
         assert!(!is_near(Some(10_000), Some(7_999)));
         assert!(is_near(None, None), "neither says that it happens");
+        let span = Span { least: Some(1_000), middle: Some(2_000), most: None };
+        let is_within = |measured| is_within(measured, span, NEAR_MILLIS);
+        assert!(is_within(Some(800)) && is_within(Some(90_000)) && is_within(None));
+        assert!(!is_within(Some(799)));
         assert!(!is_near(None, Some(10)) && !is_near(Some(10), None));
     }
 

@@ -19,7 +19,7 @@ use crate::{
     capacity::{Fullness, Line},
     condition::{Condition, Machine},
     paths::Paths,
-    rehearsal::Rehearsal,
+    rehearsal::{Rehearsal, Setup},
     time::{Micros, SECOND, micros},
 };
 
@@ -46,6 +46,8 @@ pub(super) struct Stage {
     pub(super) condition: Condition,
     pub(super) lines: Vec<Line>,
     fullness: Vec<Fullness>,
+    /// How often the slowest node renews its lease.
+    renewed_every: Micros,
 }
 
 impl Stage {
@@ -58,7 +60,7 @@ impl Stage {
         if data.is_empty() {
             return Err(RunError::NoRegions);
         }
-        let host = |setup: &crate::rehearsal::Setup| {
+        let host = |setup: &Setup| {
             let mut host = Host::new(setup.node.clone(), Some(setup.oversight.clone()));
             let jobs = rehearsal.jobs.as_ref().filter(|_| !setup.node.witness);
             host.queueing = jobs.map(|jobs| rhumb_queue::Config {
@@ -71,8 +73,8 @@ impl Stage {
             host
         };
         let mut world = World::new(setups.iter().map(host).collect(), Random::new(seed));
-        if let Some((least, most)) = rehearsal.elections {
-            world.set_elections(least, most);
+        if let Some(patience) = &rehearsal.elections {
+            world.set_elections(patience.clone());
         }
         if let Some(jobs) = &rehearsal.jobs {
             world.define([(super::work::name(), jobs.definition.clone())].into());
@@ -100,6 +102,7 @@ impl Stage {
             condition: Condition::sound(regions.len()),
             lines: setups.iter().map(|setup| Line::new(setup.requests_per_second)).collect(),
             fullness: setups.iter().map(|_| Fullness::default()).collect(),
+            renewed_every: setups.iter().map(renewed_every).max().unwrap_or_default(),
             regions,
             data,
             paths,
@@ -195,8 +198,8 @@ impl Stage {
             }
             self.pass(LOOK_EVERY);
         }
-        // The start is in step with nobody's clock either.
-        let more = self.world.random.below(SECOND);
+        // The start is in step with nobody's clock either, nor with the renewals of leases.
+        let more = self.world.random.below(self.renewed_every.max(SECOND));
         self.pass(micros(SETTLE) + more);
         self.start = self.world.now();
         Ok(())
@@ -307,6 +310,10 @@ impl Stage {
         }
         ends
     }
+}
+
+fn renewed_every(setup: &Setup) -> Micros {
+    micros(setup.oversight.health.renew_every())
 }
 
 /// Whether routing sends anybody to a region.

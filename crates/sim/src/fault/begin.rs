@@ -69,7 +69,7 @@ pub(crate) fn begin(world: &mut World, planned: Planned) {
             let lasting = dice.between(STRANDED.0, STRANDED.1);
             with(world, host, |machine| machine.freeze_asking = Some(lasting));
         }
-        Fault::Depose => world.elect(),
+        Fault::Depose => world.elect(None),
         Fault::Rot => world.rot(host, &mut dice),
     }
 }

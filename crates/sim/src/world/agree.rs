@@ -15,8 +15,8 @@ use crate::{
     check::Check,
     fault::{self, CUT_OFF, STRANDED_CUT},
     group::{
-        BLOCK_BYTES, ELECTION, GroupMessage, LEAD_EVERY, LEADER_SILENT_MAX, Member, Pending,
-        RECORD_BYTES, RETRY_AFTER,
+        BLOCK_BYTES, ELECTION, Election, GroupMessage, LEAD_EVERY, LEADER_SILENT_MAX, Member,
+        Patience, Pending, RECORD_BYTES, RETRY_AFTER,
     },
     host::Host,
     network::Packet,
@@ -327,42 +327,73 @@ impl World {
     pub(super) fn look_at_leader(&mut self) {
         let overseen = self.hosts.iter().any(|host| host.oversight.is_some());
         if !overseen || self.group.leader.is_some_and(|leader| self.is_leading(leader)) {
-            self.group.election_at = None;
+            self.group.election = None;
             return;
         }
-        match self.group.election_at {
-            None => {
-                let takes = self.election();
-                self.group.election_at = Some(self.now + takes);
-            }
-            Some(at) if at <= self.now => self.elect(),
+        match self.group.election {
+            None => self.group.election = self.election(),
+            Some(Election { at, who }) if at <= self.now => self.elect(who),
             Some(_) => {}
         }
     }
 
-    /// From now on a host waits so long for its leader before it wants another.
-    pub fn set_elections(&mut self, least: Duration, most: Duration) {
-        self.group.patience = Some((least, most));
+    /// From now on elections take as long as these waits make them.
+    pub fn set_elections(&mut self, patience: Patience) {
+        self.group.patience = Some(patience);
     }
 
-    /// How long it takes until there is another leader: until the first host has lost its patience.
-    fn election(&mut self) -> u64 {
-        let (low, high) = self.group.patience.unwrap_or(ELECTION);
-        let draws = if self.group.patience.is_some() { self.voters().saturating_sub(1) } else { 1 };
-        let first = (0..draws.max(1)).map(|_| self.random.between(low, high)).min();
-        micros(first.unwrap_or(high))
+    /// Who stands for election first, and when that one has the votes; none while nobody can lead.
+    fn election(&mut self) -> Option<Election> {
+        let Some(Patience { waits, tick }) = self.group.patience.clone() else {
+            let (low, high) = ELECTION;
+            let takes = self.random.between(low, high);
+            return Some(Election { at: self.now + micros(takes), who: None });
+        };
+        // Who led on without a majority, and has one again, goes on.
+        if let Some(leader) = self.group.leader.filter(|leader| self.could_lead(*leader)) {
+            return Some(Election { at: self.now + self.vote(leader), who: Some(leader) });
+        }
+        let tick = micros(tick).max(1);
+        let able: Vec<_> =
+            waits.into_iter().enumerate().filter(|(host, _)| self.could_lead(*host)).collect();
+        let mut first: Option<Election> = None;
+        for (host, (least, most)) in able {
+            let waits = micros(self.random.between(least, most));
+            // The leader was last heard up to a tick ago, and the wait ends with a tick.
+            let (heard, looks) = (self.random.below(tick), self.random.below(tick));
+            let stands = self.now + (waits + looks).saturating_sub(heard);
+            let it = Election { at: stands + self.vote(host), who: Some(host) };
+            first = first.filter(|sooner| sooner.at <= it.at).or(Some(it));
+        }
+        first
     }
 
-    /// Another host leads from now on, if any can.
-    pub(crate) fn elect(&mut self) {
+    /// How long a host waits for the votes of a majority: for the farthest of the nearest that make one.
+    fn vote(&mut self, host: usize) -> u64 {
+        let others = (0..self.voters()).filter(|other| *other != host);
+        let others: Vec<usize> = others.filter(|other| self.network.is_up(host, *other)).collect();
+        let mut trips: Vec<u64> = others
+            .into_iter()
+            .map(|other| {
+                let there = self.network.direction(host, other).delay_micros;
+                there + self.network.direction(other, host).delay_micros
+            })
+            .collect();
+        trips.sort_unstable();
+        trips.get(self.majority().saturating_sub(2)).copied().unwrap_or(0)
+    }
+
+    /// Another host leads from now on, if any can: the one that is named, or else any.
+    pub(crate) fn elect(&mut self, named: Option<usize>) {
         let present = self.group.leader.filter(|leader| self.is_leading(*leader));
         let can = |host: &usize| Some(*host) != present && self.could_lead(*host);
         let able: Vec<usize> = (0..self.hosts.len()).filter(can).collect();
-        let Some(leader) = self.random.pick(&able).copied() else { return };
+        let named = named.filter(|host| able.contains(host));
+        let Some(leader) = named.or_else(|| self.random.pick(&able).copied()) else { return };
         self.group.term += 1;
         self.branches.note(Branch::LeaderChanged);
         self.group.leader = Some(leader);
-        self.group.election_at = None;
+        self.group.election = None;
         let (term, now, through) = (self.group.term, self.now, self.group.through());
         let voted: Vec<usize> = (0..self.hosts.len())
             .filter(|other| *other != leader && self.network.is_up(leader, *other))

@@ -1,13 +1,13 @@
 //! The nodes of a rehearsal, from a configuration by the same functions as in `serve`.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::Result;
 use rhumb_config::{Config, Outside, dev, process_environment};
 use rhumb_engine::node::oversee::OverseerConfig;
 use rhumb_peer::Identity;
 use rhumb_regions::{FailoverConfig, locations};
-use rhumb_rehearse::rehearsal::Setup;
+use rhumb_rehearse::rehearsal::{Patience, Setup};
 use rhumb_types::{
     ClusterId, NodeId, RegionId,
     control::{Digest, FailoverMode},
@@ -81,10 +81,17 @@ pub(super) fn nodes(config: &Config, capacities: &BTreeMap<RegionId, f64>) -> Re
         .collect()
 }
 
-/// How long a node waits for its leader before it wants another.
-pub(super) fn elections(config: &Config) -> (Duration, Duration) {
+/// How long each node waits for its leader before it stands for election: as long as the leader's lease,
+/// and then its own time-out, which is as long.
+pub(super) fn elections(config: &Config) -> Patience {
     let timing = rhumb_control::Timing::for_round_trip(config.voter_round_trip());
-    (timing.election_min, timing.election_max)
+    let voters = config.voters();
+    let waits = config.registry().regions().iter().map(|region| {
+        let place = voters.iter().position(|voter| *voter == region.id).unwrap_or(voters.len());
+        let (least, most) = timing.stands(place, voters.len());
+        (least * 2, most * 2)
+    });
+    Patience { waits: waits.collect(), tick: timing.tick() }
 }
 
 /// What a reader should know of how a configuration is rehearsed.
