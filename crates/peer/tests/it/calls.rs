@@ -1,6 +1,6 @@
 //! Questions and answers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rhumb_ports::peer::{CallError, PeerCall, Service};
@@ -39,6 +39,24 @@ async fn a_refusal_is_told_apart_from_an_unreachable_peer() {
         }
     };
     tokio::time::timeout(crate::support::PATIENCE, patience).await.expect("calls work again");
+}
+
+/// Votes are asked for between nodes that have not called each other for long.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_prepared_is_asked_without_a_handshake() {
+    const ROUND_TRIP: Duration = Duration::from_millis(200);
+    let (_cluster, a, _b) = Cluster::pair(ROUND_TRIP).await;
+    let took = async |service| {
+        let begun = Instant::now();
+        a.peer.call(region("b"), service, Bytes::from_static(b"x")).await.unwrap();
+        begun.elapsed()
+    };
+    a.peer.prepare(&region("b"), Service::StrongRaft);
+    // Dialled later than the other, and answered only after its handshake.
+    let cold = took(Service::ControlRaft).await;
+    let ready = took(Service::StrongRaft).await;
+    assert!(cold >= ROUND_TRIP * 2, "{cold:?}");
+    assert!(ready < ROUND_TRIP * 3 / 2, "{ready:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
