@@ -222,14 +222,20 @@ impl GroupConfig {
         place.unwrap_or(self.founders.len())
     }
 
+    /// This node's election time-out, drawn by its seed; as long is the lease that it gives a leader.
+    pub(crate) fn election(&self) -> Duration {
+        let (least, most) = self.timing.stands(self.place(), self.founders.len());
+        let spread = u64::try_from((most - least).as_millis()).unwrap_or(u64::MAX);
+        least + Duration::from_millis(self.seed % spread.saturating_add(1))
+    }
+
     /// openraft's configuration.
     pub(crate) fn raft(&self) -> openraft::Config {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        // Drawn here and handed over as a range of one, so that a run can be repeated.
-        let (least, most) = self.timing.stands(self.place(), self.founders.len());
-        let election = millis(least) + self.seed % (millis(most) - millis(least) + 1);
+        let election = millis(self.election());
         openraft::Config {
             cluster_name: self.name.clone(),
+            // As a range of one, so that a run can be repeated.
             election_timeout_min: election,
             election_timeout_max: election + 1,
             heartbeat_interval: millis(self.timing.heartbeat),

@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     config::{ConfigError, GroupConfig},
     disk::Disk,
-    group::{admission::Admission, formation::Formation},
+    group::{admission::Admission, formation::Formation, overdue::Heard},
     log::{Identity, LogStore, OpenLogError},
     machine::Machine,
     network::Network,
@@ -29,6 +29,7 @@ mod answer;
 mod formation;
 mod lead;
 mod members;
+mod overdue;
 mod route;
 
 pub use answer::Groups;
@@ -45,6 +46,7 @@ struct Inner {
     network: Network,
     admission: Admission,
     formation: Formation,
+    heard: Heard,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -114,6 +116,7 @@ impl Group {
         let group = Self(Arc::new(Inner {
             admission: Admission::new(&config.limits),
             formation: Formation::default(),
+            heard: Heard::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             config,
@@ -124,6 +127,7 @@ impl Group {
         }));
         group.spawn_formation();
         group.spawn_compaction();
+        group.spawn_overdue();
         Ok(group)
     }
 

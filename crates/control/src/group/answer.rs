@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use openraft::error::RaftError;
+use openraft::{error::RaftError, raft::AppendEntriesResponse};
 use rhumb_ports::{
     BoxFuture,
     peer::{PeerService, Service},
@@ -71,7 +71,11 @@ impl Inner {
         self.check_lineage(lineage, &request).await?;
         match request {
             Request::Append(request) => {
-                self.raft.append_entries(request).await.map(Answer::Append).map_err(words)
+                let answer = self.raft.append_entries(request).await.map_err(words)?;
+                if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+                    self.heard.note();
+                }
+                Ok(Answer::Append(answer))
             }
             Request::Vote(request) => {
                 self.raft.vote(request).await.map(Answer::Vote).map_err(words)
