@@ -30,4 +30,4 @@ pub use measure::{Clients, Outcome};
 pub use place::{Refusal, isolate};
 pub use predict::Prediction;
 pub use report::Report;
-pub use trial::{Plan, run};
+pub use trial::{Plan, predict_again, run};

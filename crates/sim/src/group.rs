@@ -79,7 +79,8 @@ pub struct Group {
     pub(crate) numbers: u64,
     pub(crate) term: u64,
     pub(crate) leader: Option<usize>,
-    /// How long nodes wait for their leader before they want another; without it elections are quick.
+    /// How long nodes wait for their leader before they want another; without it elections are quick, and
+    /// followers hear everything at once.
     pub(crate) patience: Option<Patience>,
     /// The election that is under way, if one is.
     pub(crate) election: Option<Election>,
@@ -139,6 +140,13 @@ pub struct Seat {
     pub term: u64,
 }
 
+/// The last message of a leader to one follower, and its answer; times are microseconds of the run.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Round {
+    pub(crate) starts: u64,
+    pub(crate) ends: u64,
+}
+
 /// What a running process knows of the group.
 #[derive(Debug, Default)]
 pub struct Member {
@@ -146,6 +154,8 @@ pub struct Member {
     pub(crate) leader: Option<(usize, u64)>,
     /// On a leader: when each of the others last said that it hears it.
     pub(crate) heard: BTreeMap<usize, u64>,
+    /// On a leader whose times are those of a real one: its last round with each of the others.
+    pub(crate) rounds: BTreeMap<usize, Round>,
     /// Bytes that still fit into the last block of its log, once the disk is full.
     pub(crate) room: Option<u64>,
     /// Its log could not be written: it votes, leads and hears no more until the next start, but still

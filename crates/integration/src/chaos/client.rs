@@ -18,7 +18,7 @@ use std::{
 
 use anyhow::{Result, anyhow, bail, ensure};
 use rhumb_config::dev::SAFE_PREFIX;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::place::Place;
 
@@ -39,7 +39,7 @@ const ANSWER_BYTES_MAX: usize = 4_096;
 pub(super) const VALUE: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// What must be durable before a client hears yes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// Fsynced where it was written.

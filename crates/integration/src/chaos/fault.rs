@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use super::{
@@ -28,7 +28,7 @@ pub(super) const LINK_LOST_PER_MILLE: u32 = 20;
 pub(super) const CLOCK_OFF_MILLIS: &str = "2000";
 
 /// A kind of failure of a region.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Its process is killed with SIGKILL, and nothing answers at its address, as when a machine dies.

@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What is said of something that nobody could find out.
 const UNKNOWN: &str = "unknown";
@@ -14,7 +14,7 @@ const UNKNOWN: &str = "unknown";
 const LOAD: &str = "/proc/loadavg";
 
 /// The circumstances of a run.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Machine {
     /// The commit of the checkout, with `-dirty` where files differ from it.
     pub commit: String,

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::{
     client::{Failure, Level, Seen},
@@ -25,7 +25,7 @@ pub(super) struct Times {
 }
 
 /// What a trial came to. Times count from the failure, unless they say otherwise.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Outcome {
     /// What was done.
     pub kind: Kind,
@@ -34,24 +34,24 @@ pub struct Outcome {
     /// Whether it led the control plane then: another is elected first.
     pub led: bool,
     /// Until another node no longer routed to the region, or round it where it is only slow.
-    #[serde(serialize_with = "maybe_millis")]
+    #[serde(with = "maybe_millis")]
     pub ejected: Option<Duration>,
     /// Until the others had agreed that it is down.
-    #[serde(serialize_with = "maybe_millis")]
+    #[serde(with = "maybe_millis")]
     pub condemned: Option<Duration>,
     /// Until another region held its lease.
-    #[serde(serialize_with = "maybe_millis")]
+    #[serde(with = "maybe_millis")]
     pub moved: Option<Duration>,
     /// What clients saw, by the level at which they write.
     pub clients: BTreeMap<Level, Clients>,
     /// The greatest lag between two regions that did not fail.
-    #[serde(serialize_with = "millis")]
+    #[serde(with = "millis")]
     pub lag: Duration,
     /// From the mending until no region was behind.
-    #[serde(serialize_with = "millis")]
+    #[serde(with = "millis")]
     pub caught_up: Duration,
     /// From the mending until all was as before, every client with its own region.
-    #[serde(serialize_with = "millis")]
+    #[serde(with = "millis")]
     pub well: Duration,
     /// Writes at `local` that the region had acknowledged before the failure, and that no other region had
     /// when it was mended; none of failures that let them pass.
@@ -60,6 +60,7 @@ pub struct Outcome {
     /// besides is then of no use.
     pub trouble: Option<String>,
     /// What a rehearsal says, where there was one.
+    #[serde(skip_deserializing)]
     pub predicted: Option<Prediction>,
 }
 
@@ -85,20 +86,20 @@ impl Outcome {
 }
 
 /// What the clients of one level saw.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Clients {
     /// Until the end of the longest gap with a failed write, of the client where that ends last; zero
     /// when no write failed.
-    #[serde(serialize_with = "millis")]
+    #[serde(with = "millis")]
     pub served: Duration,
     /// Until a write last failed in every region, while the failure lasted; zero when none did.
-    #[serde(serialize_with = "millis")]
+    #[serde(with = "millis")]
     pub in_vain: Duration,
     /// The longest that any of them went without an acknowledgement, while the failure lasted.
-    #[serde(serialize_with = "millis")]
+    #[serde(with = "millis")]
     pub gap: Duration,
     /// The same from the mending until all was as before.
-    #[serde(serialize_with = "millis")]
+    #[serde(with = "millis")]
     pub gap_mending: Duration,
     /// Acknowledged writes.
     pub acknowledged: u64,
@@ -227,18 +228,44 @@ fn gaps(acks: &[Instant], times: Times) -> impl Iterator<Item = Gap> {
     all.filter(move |gap| gap.end > times.injected && gap.start < times.well)
 }
 
-pub(super) fn millis<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_f64((duration.as_secs_f64() * 1e4).round() / 10.0)
+/// Durations as milliseconds, to a tenth of one.
+pub(super) mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(crate) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64((time.as_secs_f64() * 1e4).round() / 10.0)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        let millis = f64::deserialize(from)?;
+        Duration::try_from_secs_f64(millis / 1e3).map_err(D::Error::custom)
+    }
 }
 
-#[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
-pub(super) fn maybe_millis<S: Serializer>(
-    duration: &Option<Duration>,
-    to: S,
-) -> Result<S::Ok, S::Error> {
-    match duration {
-        Some(duration) => millis(duration, to),
-        None => to.serialize_none(),
+/// The same, of what may never have come.
+pub(super) mod maybe_millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::millis;
+
+    #[derive(Serialize, Deserialize)]
+    struct Millis(#[serde(with = "millis")] Duration);
+
+    pub(crate) fn serialize<S: Serializer>(
+        time: &Option<Duration>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        time.map(Millis).serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<Millis>::deserialize(from)?.map(|Millis(time)| time))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     client::Level,
@@ -13,14 +13,14 @@ use super::{
 };
 
 /// A run: every trial, and what was demanded of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// On what, when, and of which commit.
     pub machine: Machine,
     /// How many trials are to be made.
     pub planned: usize,
     /// The longest gap that a client at `local` may see.
-    #[serde(serialize_with = "millis")]
+    #[serde(with = "millis")]
     pub gap_max: Duration,
     /// What the nodes' profile was.
     pub profile: String,
@@ -310,6 +310,21 @@ mod tests {
                 format!("{of}, local: 1 writes are lost")
             ]
         );
+    }
+
+    #[test]
+    fn a_report_is_read_again_without_its_predictions() {
+        let trial = Outcome {
+            ejected: Some(Duration::from_micros(70_300)),
+            lag: Duration::from_millis(180),
+            clients: [(Level::OneRemote, Clients { acknowledged: 7, ..Clients::default() })].into(),
+            trouble: None,
+            ..Outcome::failed(Kind::CutOneWay, "us-east-1", String::new())
+        };
+        let predicted = Some(Prediction::default());
+        let kept = report(vec![Outcome { predicted, ..trial.clone() }]);
+        let read: Report = serde_json::from_str(&serde_json::to_string(&kept).unwrap()).unwrap();
+        assert_eq!((read.trials, read.gap_max), (vec![trial], kept.gap_max));
     }
 
     #[test]

@@ -105,7 +105,8 @@ impl Plan {
 /// When the cluster does not become well at the start, the machine refuses something then, or `told` fails.
 pub fn run(plan: &Plan, mut told: impl FnMut(Outcome) -> Result<()>) -> Result<()> {
     let mut theatre = Theatre::open(plan)?;
-    let predictions = if plan.predict { theatre.predict(plan)? } else { BTreeMap::new() };
+    let predicted: &[(Kind, usize)] = if plan.predict { &plan.trials } else { &[] };
+    let predictions = predict(&theatre.stage.cluster, predicted, plan.lasting)?;
     let mut broken = false;
     for (nth, (kind, region)) in plan.trials.iter().enumerate() {
         let tried = if broken {
@@ -135,6 +136,47 @@ pub fn run(plan: &Plan, mut told: impl FnMut(Outcome) -> Result<()>) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Rehearses the failures of an earlier run anew, each with the file that its nodes had.
+///
+/// # Errors
+/// When that file cannot be written, or a rehearsal fails.
+pub fn predict_again(trials: &mut [Outcome], profile: Profile, lasting: Duration) -> Result<()> {
+    let layout = Layout::regions(dev::REGIONS.len());
+    let cluster = layout.adjust(move |settings| adjust(settings, profile)).prepare()?;
+    let place = |outcome: &Outcome| dev::REGIONS.iter().position(|name| *name == outcome.region);
+    let of = |outcome: &Outcome| Some((outcome.kind, place(outcome)?));
+    let wanted: Vec<(Kind, usize)> = trials.iter().filter_map(of).collect();
+    let predictions = predict(&cluster, &wanted, lasting)?;
+    for outcome in trials {
+        outcome.predicted = of(outcome).and_then(|of| predictions.get(&of).cloned());
+    }
+    Ok(())
+}
+
+/// Rehearses failures, each kind of each region once, with the file that the nodes have.
+fn predict(
+    cluster: &Cluster,
+    trials: &[(Kind, usize)],
+    lasting: Duration,
+) -> Result<BTreeMap<(Kind, usize), Prediction>> {
+    let binary = programs::rhumb()?;
+    let mut predictions = BTreeMap::new();
+    for (kind, region) in trials {
+        if predictions.contains_key(&(*kind, *region)) {
+            continue;
+        }
+        let case = Case {
+            binary: &binary,
+            config: cluster.config(*region),
+            kind: *kind,
+            region: cluster.region(*region),
+            lasting: kind.lasts(lasting),
+        };
+        predictions.insert((*kind, *region), case.predict()?);
+    }
+    Ok(predictions)
 }
 
 /// A failure that was done and mended.
@@ -189,26 +231,6 @@ impl Theatre {
         theatre.wait_until_well(&[]).context("the cluster does not become well")?;
         theatre.check_round_trips()?;
         Ok(theatre)
-    }
-
-    /// Rehearses every failure of a plan, with the file that the nodes have.
-    fn predict(&self, plan: &Plan) -> Result<BTreeMap<(Kind, usize), Prediction>> {
-        let binary = programs::rhumb()?;
-        let mut predictions = BTreeMap::new();
-        for (kind, region) in &plan.trials {
-            if predictions.contains_key(&(*kind, *region)) {
-                continue;
-            }
-            let case = Case {
-                binary: &binary,
-                config: self.stage.cluster.config(*region),
-                kind: *kind,
-                region: self.name(*region),
-                lasting: kind.lasts(plan.lasting),
-            };
-            predictions.insert((*kind, *region), case.predict()?);
-        }
-        Ok(predictions)
     }
 
     fn name(&self, region: usize) -> &str {

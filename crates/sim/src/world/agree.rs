@@ -16,7 +16,7 @@ use crate::{
     fault::{self, CUT_OFF, STRANDED_CUT},
     group::{
         BLOCK_BYTES, ELECTION, Election, GroupMessage, LEAD_EVERY, LEADER_SILENT_MAX, Member,
-        Patience, Pending, RECORD_BYTES, RETRY_AFTER,
+        Patience, Pending, RECORD_BYTES, RETRY_AFTER, Round,
     },
     host::Host,
     network::Packet,
@@ -31,6 +31,8 @@ pub(crate) enum Deed {
     GiveUp(Token),
     /// A leader says that it leads.
     Lead { term: u64 },
+    /// A follower hears what it had to wait for.
+    Say { to: usize, message: GroupMessage },
     /// What a leader wants agreed is on the disk.
     Appended { to: usize, number: u64 },
 }
@@ -103,6 +105,7 @@ impl World {
                 self.answered(host, token, Err(error));
             }
             Deed::Lead { term } => self.lead(host, term),
+            Deed::Say { to, message } => self.tell(host, to, message),
             Deed::Appended { to, number } => {
                 self.tell(host, to, GroupMessage::Appended { number });
             }
@@ -143,6 +146,37 @@ impl World {
         for to in (0..self.hosts.len()).filter(|to| *to != from) {
             self.tell(from, to, message());
         }
+    }
+
+    /// Tells every other host once it has answered what it was told before: openraft 0.9 has one message
+    /// under way to each follower, and that something is agreed is one. What waits goes together.
+    fn tell_in_turn(&mut self, from: usize, message: impl Fn() -> GroupMessage) {
+        for to in (0..self.hosts.len()).filter(|to| *to != from) {
+            match self.turn(from, to) {
+                0 => self.tell(from, to, message()),
+                wait => self.plan(wait, from, What::Group(Deed::Say { to, message: message() })),
+            }
+        }
+    }
+
+    /// How long it takes until a leader's next round with a follower begins.
+    fn turn(&mut self, from: usize, to: usize) -> u64 {
+        if self.group.patience.is_none() {
+            return 0;
+        }
+        let (now, trip) = (self.now, self.round_trip(from, to));
+        let Some(member) = self.member(from) else { return 0 };
+        let last = member.rounds.entry(to).or_default();
+        if last.starts <= now {
+            let starts = last.ends.max(now);
+            *last = Round { starts, ends: starts + trip };
+        }
+        last.starts - now
+    }
+
+    fn round_trip(&mut self, one: usize, two: usize) -> u64 {
+        let there = self.network.direction(one, two).delay_micros;
+        there + self.network.direction(two, one).delay_micros
     }
 
     pub(super) fn group_message(&mut self, host: usize, from: usize, message: GroupMessage) {
@@ -200,7 +234,7 @@ impl World {
         let has = BTreeSet::from([host]);
         let pending = Pending { leader: host, term, from, incarnation, token, request, has };
         self.group.pending.insert(number, pending);
-        self.tell_others(host, || GroupMessage::Append { term, number });
+        self.tell_in_turn(host, || GroupMessage::Append { term, number });
     }
 
     /// Whether a host's log takes a command: it is on the disk of its node. One that does not stops for
@@ -242,7 +276,7 @@ impl World {
             let token = pending.token;
             self.tell(host, pending.from, GroupMessage::Answer { token, answer });
         }
-        self.tell_others(host, || GroupMessage::Lead { term, through });
+        self.tell_in_turn(host, || GroupMessage::Lead { term, through });
     }
 
     /// Applies what is agreed on a host; gives the answer to the last command, if it was news.
@@ -372,13 +406,8 @@ impl World {
     fn vote(&mut self, host: usize) -> u64 {
         let others = (0..self.voters()).filter(|other| *other != host);
         let others: Vec<usize> = others.filter(|other| self.network.is_up(host, *other)).collect();
-        let mut trips: Vec<u64> = others
-            .into_iter()
-            .map(|other| {
-                let there = self.network.direction(host, other).delay_micros;
-                there + self.network.direction(other, host).delay_micros
-            })
-            .collect();
+        let mut trips: Vec<u64> =
+            others.into_iter().map(|other| self.round_trip(host, other)).collect();
         trips.sort_unstable();
         trips.get(self.majority().saturating_sub(2)).copied().unwrap_or(0)
     }
@@ -404,6 +433,7 @@ impl World {
         }
         if let Some(member) = self.member(leader) {
             member.leader = Some((leader, now));
+            member.rounds.clear();
             member.heard = voted.iter().map(|other| (*other, now)).collect();
         }
         for other in voted {

@@ -63,6 +63,10 @@ struct Arguments {
     /// Also leaves the logs of the nodes in this folder.
     #[arg(long, value_name = "FOLDER")]
     logs: Option<PathBuf>,
+    /// Rehearses the failures of an earlier run anew, from its `--json`, and holds them against what was
+    /// measured then; nothing is started.
+    #[arg(long, value_name = "FILE")]
+    again: Option<PathBuf>,
     /// Whether namespaces of its own are there already.
     #[arg(long, hide = true)]
     inside: bool,
@@ -79,6 +83,11 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn start(arguments: &Arguments) -> Result<ExitCode> {
+    if let Some(file) = &arguments.again {
+        let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+        let report = serde_json::from_str(&text).with_context(|| file.display().to_string())?;
+        return again(report);
+    }
     if arguments.inside {
         return run(arguments);
     }
@@ -108,6 +117,19 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         // After each, so that a run that is ended from outside leaves what it has.
         arguments.json.as_deref().map_or(Ok(()), |path| keep(&report, path))
     })?;
+    Ok(conclude(&report))
+}
+
+fn again(mut report: Report) -> Result<ExitCode> {
+    let standard = report.profile == "standard";
+    let (profile, lasting) =
+        if standard { (Profile::Standard, LASTING_STANDARD) } else { (Profile::Fast, LASTING) };
+    chaos::predict_again(&mut report.trials, profile, lasting)?;
+    println!("predicted by commit {}", Machine::look().commit);
+    Ok(conclude(&report))
+}
+
+fn conclude(report: &Report) -> ExitCode {
     println!("{}\n", report.machine);
     println!("median / maximum, in milliseconds\n\n{}", report.to_markdown());
     if let Some(predictions) = report.predictions() {
@@ -119,7 +141,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     for complaint in &complaints {
         println!("NOT AS PROMISED: {complaint}");
     }
-    Ok(if complaints.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if complaints.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Writes a report whole: who reads it meanwhile sees the one before.
