@@ -80,11 +80,19 @@ impl Inner {
             Request::Vote(request) => {
                 self.raft.vote(request).await.map(Answer::Vote).map_err(words)
             }
-            Request::Snapshot(request) => match self.raft.install_snapshot(request).await {
-                Ok(answer) => Ok(Answer::Snapshot(Ok(answer))),
-                Err(RaftError::APIError(fault)) => Ok(Answer::Snapshot(Err(fault))),
-                Err(RaftError::Fatal(fault)) => Err(fault.to_string()),
-            },
+            Request::Snapshot(request) => {
+                let leader = request.vote;
+                match self.raft.install_snapshot(request).await {
+                    Ok(answer) => {
+                        if answer.vote == leader {
+                            self.heard.note();
+                        }
+                        Ok(Answer::Snapshot(Ok(answer)))
+                    }
+                    Err(RaftError::APIError(fault)) => Ok(Answer::Snapshot(Err(fault))),
+                    Err(RaftError::Fatal(fault)) => Err(fault.to_string()),
+                }
+            }
             Request::Lead { ask, patience_ms } => Ok(self.answer_lead(ask, patience_ms).await),
             Request::Probe => Err("a probe was answered before".to_owned()),
         }
