@@ -150,14 +150,16 @@ impl Timing {
 
     /// From when to when the election time-out of a founder is drawn, which is its leader's lease
     /// too: the parts of founders lie apart by three times their length, and the first has the
-    /// shortest, so that the vote of one arrives before another stands as well.
+    /// shortest, so that the vote of one arrives before another stands as well. Who is none of them
+    /// has a time-out like the last.
     #[must_use]
-    pub fn stands(&self, place: usize, founders: usize) -> (Duration, Duration) {
+    pub fn stands(&self, region: &RegionId, founders: &[RegionId]) -> (Duration, Duration) {
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let last = count(founders.saturating_sub(1));
+        let last = count(founders.len().saturating_sub(1));
+        let place = founders.iter().position(|founder| founder == region).map_or(last, count);
         let parts = last.saturating_mul(PARTS_APART).saturating_add(1);
         let part = self.election_max.saturating_sub(self.election_min) / parts;
-        let least = self.election_min + part * (count(place).min(last) * PARTS_APART);
+        let least = self.election_min + part * (place * PARTS_APART);
         (least, least + part)
     }
 
@@ -216,15 +218,9 @@ impl GroupConfig {
         Ok(())
     }
 
-    /// Where this node stands among the founders; a member that is none of them comes last.
-    fn place(&self) -> usize {
-        let place = self.founders.iter().position(|region| *region == self.region);
-        place.unwrap_or(self.founders.len())
-    }
-
     /// This node's election time-out, drawn by its seed; as long is the lease that it gives a leader.
     pub(crate) fn election(&self) -> Duration {
-        let (least, most) = self.timing.stands(self.place(), self.founders.len());
+        let (least, most) = self.timing.stands(&self.region, &self.founders);
         let spread = u64::try_from((most - least).as_millis()).unwrap_or(u64::MAX);
         least + Duration::from_millis(self.seed % spread.saturating_add(1))
     }

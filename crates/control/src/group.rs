@@ -200,7 +200,7 @@ impl Inner {
     fn leads(&self) -> bool {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
-        let lease = self.config.timing.election_max + self.config.timing.heartbeat * 3 / 2;
+        let lease = self.config.timing.election_max + self.config.timing.tick();
         metrics.running_state.is_ok()
             && metrics.state == ServerState::Leader
             && metrics

@@ -44,7 +44,7 @@ pub(crate) struct Trip {
 pub(crate) struct Paths {
     hosts: usize,
     delays: Vec<Micros>,
-    /// Whether messages take longer than that by chance.
+    /// What each message takes besides.
     spread: Spread,
 }
 

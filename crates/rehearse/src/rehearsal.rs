@@ -32,7 +32,7 @@ pub struct Rehearsal {
     /// elections are quick.
     pub elections: Option<Patience>,
     /// What each message, of a node or a client, takes besides half of its round trip. It is drawn for every
-    /// message anew, so latencies have a tail as in a real network; [`Spread::None`] adds nothing.
+    /// message anew, so that a few take much longer than most; [`Spread::None`] adds nothing.
     pub spread: Spread,
     /// How long all of it takes, without the time in which the cluster forms.
     pub lasting: Duration,

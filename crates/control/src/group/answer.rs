@@ -82,16 +82,15 @@ impl Inner {
             }
             Request::Snapshot(request) => {
                 let leader = request.vote;
-                match self.raft.install_snapshot(request).await {
-                    Ok(answer) => {
-                        if answer.vote == leader {
-                            self.heard.note();
-                        }
-                        Ok(Answer::Snapshot(Ok(answer)))
-                    }
-                    Err(RaftError::APIError(fault)) => Ok(Answer::Snapshot(Err(fault))),
-                    Err(RaftError::Fatal(fault)) => Err(fault.to_string()),
+                let answer = match self.raft.install_snapshot(request).await {
+                    Ok(answer) => Ok(answer),
+                    Err(RaftError::APIError(fault)) => Err(fault),
+                    Err(RaftError::Fatal(fault)) => return Err(fault.to_string()),
+                };
+                if answer.as_ref().is_ok_and(|answer| answer.vote == leader) {
+                    self.heard.note();
                 }
+                Ok(Answer::Snapshot(answer))
             }
             Request::Lead { ask, patience_ms } => Ok(self.answer_lead(ask, patience_ms).await),
             Request::Probe => Err("a probe was answered before".to_owned()),

@@ -46,8 +46,6 @@ pub(super) struct Stage {
     pub(super) condition: Condition,
     pub(super) lines: Vec<Line>,
     fullness: Vec<Fullness>,
-    /// How often the slowest node renews its lease.
-    renewed_every: Micros,
 }
 
 impl Stage {
@@ -102,13 +100,13 @@ impl Stage {
             condition: Condition::sound(regions.len()),
             lines: setups.iter().map(|setup| Line::new(setup.requests_per_second)).collect(),
             fullness: setups.iter().map(|_| Fullness::default()).collect(),
-            renewed_every: setups.iter().map(renewed_every).max().unwrap_or_default(),
             regions,
             data,
             paths,
         };
         stage.start_hosts();
-        stage.warm_up()?;
+        let renewed_every = |setup: &Setup| micros(setup.oversight.health.renew_every());
+        stage.warm_up(setups.iter().map(renewed_every).max().unwrap_or_default())?;
         Ok(stage)
     }
 
@@ -189,8 +187,8 @@ impl Stage {
         tenure.is_some_and(|tenure| tenure.at(clock).is_some())
     }
 
-    /// Lets the cluster form, and makes this the start.
-    fn warm_up(&mut self) -> Result<(), RunError> {
+    /// Lets the cluster form, in which leases are renewed so often, and makes this the start.
+    fn warm_up(&mut self, renewed_every: Micros) -> Result<(), RunError> {
         let end = micros(WARM_UP_MAX);
         while let Some(why) = self.unready() {
             if self.world.now() >= end {
@@ -199,7 +197,7 @@ impl Stage {
             self.pass(LOOK_EVERY);
         }
         // The start is in step with nobody's clock either, nor with the renewals of leases.
-        let more = self.world.random.below(self.renewed_every.max(SECOND));
+        let more = self.world.random.below(renewed_every.max(SECOND));
         self.pass(micros(SETTLE) + more);
         self.start = self.world.now();
         Ok(())
@@ -310,10 +308,6 @@ impl Stage {
         }
         ends
     }
-}
-
-fn renewed_every(setup: &Setup) -> Micros {
-    micros(setup.oversight.health.renew_every())
 }
 
 /// Whether routing sends anybody to a region.

@@ -390,22 +390,20 @@ impl World {
         let tick = micros(tick).max(1);
         let able: Vec<_> =
             waits.into_iter().enumerate().filter(|(host, _)| self.could_lead(*host)).collect();
-        let mut first: Option<Election> = None;
-        for (host, (least, most)) in able {
+        let elections = able.into_iter().map(|(host, (least, most))| {
             let waits = micros(self.random.between(least, most));
             // The leader was last heard up to a tick ago, and the wait ends with a tick.
             let (heard, looks) = (self.random.below(tick), self.random.below(tick));
             let stands = self.now + (waits + looks).saturating_sub(heard);
-            let it = Election { at: stands + self.vote(host), who: Some(host) };
-            first = first.filter(|sooner| sooner.at <= it.at).or(Some(it));
-        }
-        first
+            Election { at: stands + self.vote(host), who: Some(host) }
+        });
+        elections.min_by_key(|election| election.at)
     }
 
     /// How long a host waits for the votes of a majority: for the farthest of the nearest that make one.
     fn vote(&mut self, host: usize) -> u64 {
-        let others = (0..self.voters()).filter(|other| *other != host);
-        let others: Vec<usize> = others.filter(|other| self.network.is_up(host, *other)).collect();
+        let votes = |other: &usize| *other != host && self.network.is_up(host, *other);
+        let others: Vec<usize> = (0..self.voters()).filter(votes).collect();
         let mut trips: Vec<u64> =
             others.into_iter().map(|other| self.round_trip(host, other)).collect();
         trips.sort_unstable();

@@ -160,12 +160,13 @@ fn elections(seed: u64) -> Vec<(usize, Duration)> {
 #[test]
 fn elections_take_as_long_as_time_outs_say() {
     let timing = Timing::for_round_trip(FARTHEST);
+    let founders = HOSTS.map(region);
     let farthest = |place: usize| {
         let of = ROUND_TRIPS.iter().filter(|(one, two, _)| *one == place || *two == place);
         Duration::from_millis(of.map(|(_, _, trip)| *trip).max().unwrap_or_default())
     };
     let usual = |(place, took): &&(usize, Duration)| {
-        let (least, most) = timing.stands(*place, HOSTS.len());
+        let (least, most) = timing.stands(&founders[*place], &founders);
         let shortest = (least * 2).saturating_sub(timing.tick());
         // A tick more for who came back from a cut and was refused then.
         let longest = (most + timing.tick()) * 2 + farthest(*place) + SLACK;

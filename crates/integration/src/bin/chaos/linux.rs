@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use clap::{Parser, ValueEnum};
 use rhumb_config::settings::Profile;
 use rhumb_integration::{
@@ -37,6 +37,16 @@ const GAP_MAX_SHORT: Duration = Duration::from_secs(5);
 enum Speed {
     Fast,
     Standard,
+}
+
+impl Speed {
+    /// The nodes' profile, and how long a failure lasts.
+    const fn timing(self) -> (Profile, Duration) {
+        match self {
+            Self::Fast => (Profile::Fast, LASTING),
+            Self::Standard => (Profile::Standard, LASTING_STANDARD),
+        }
+    }
 }
 
 #[derive(Debug, Parser)]
@@ -121,9 +131,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn again(mut report: Report) -> Result<ExitCode> {
-    let standard = report.profile == "standard";
-    let (profile, lasting) =
-        if standard { (Profile::Standard, LASTING_STANDARD) } else { (Profile::Fast, LASTING) };
+    let speed = Speed::from_str(&report.profile, true).map_err(Error::msg)?;
+    let (profile, lasting) = speed.timing();
     chaos::predict_again(&mut report.trials, profile, lasting)?;
     println!("predicted by commit {}", Machine::look().commit);
     Ok(conclude(&report))
@@ -166,8 +175,7 @@ fn plan(arguments: &Arguments) -> Plan {
     let per_kind = if arguments.short { 1 } else { arguments.per_kind };
     let (profile, lasting) = match arguments.profile {
         Speed::Fast if arguments.short => (Profile::Fast, LASTING_SHORT),
-        Speed::Fast => (Profile::Fast, LASTING),
-        Speed::Standard => (Profile::Standard, LASTING_STANDARD),
+        speed => speed.timing(),
     };
     // The short run is of a debug build, whose rehearsals take too long.
     let predict = !arguments.short;

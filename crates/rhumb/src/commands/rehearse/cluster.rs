@@ -85,10 +85,8 @@ pub(super) fn nodes(config: &Config, capacities: &BTreeMap<RegionId, f64>) -> Re
 /// and then its own time-out, which is as long.
 pub(super) fn elections(config: &Config) -> Patience {
     let timing = rhumb_control::Timing::for_round_trip(config.voter_round_trip());
-    let voters = config.voters();
     let waits = config.registry().regions().iter().map(|region| {
-        let place = voters.iter().position(|voter| *voter == region.id).unwrap_or(voters.len());
-        let (least, most) = timing.stands(place, voters.len());
+        let (least, most) = timing.stands(&region.id, config.voters());
         (least * 2, most * 2)
     });
     Patience { waits: waits.collect(), tick: timing.tick() }
